@@ -1,0 +1,1 @@
+"""What is learnt from images: features, prototypes, thresholds, precision, figures."""

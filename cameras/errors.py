@@ -1,0 +1,15 @@
+"""Errors that a source of frames can raise.
+
+    CameraError         a camera that stopped, or never started, delivering
+    └── SourceError     the source itself is wrong: no such file, unknown scheme, nothing to read
+
+Each message says what, where, and what to do next; credentials in addresses are redacted.
+"""
+
+
+class CameraError(RuntimeError):
+    """A camera, stream or file cannot deliver frames."""
+
+
+class SourceError(CameraError):
+    """The source that the user named is wrong: correct it and start again."""

@@ -1,0 +1,58 @@
+"""The one protocol that every engine follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Precision = Literal["fp32", "fp16", "int8"]
+Images: TypeAlias = npt.NDArray[np.uint8]  # (N, H, W, 3) BGR
+Output: TypeAlias = npt.NDArray[Any]
+
+
+class Engine(Protocol):
+    """A graph, ready to run; complete at birth, released by `close` or at the end of `with`.
+
+    Attributes:
+        name: key in `engines.choose.ENGINES`, such as ``openvino``.
+        device: what executes it, in words, such as ``AMD EPYC 9755``.
+        executes: the arithmetic that really runs, such as ``f32``, ``bf16``, ``fp16``, ``int8+bf16``.
+        outputs: names of the graph's outputs, in the order in which `infer` returns them.
+        size: (height, width) of the images that it takes.
+    """
+
+    name: str
+    device: str
+    executes: str
+    outputs: Sequence[str]
+    size: tuple[int, int]
+
+    def infer(self, images: Images) -> tuple[Output, ...]:
+        """Run (N, H, W, 3) uint8 BGR images; any N, N >= 1.
+
+        Returns:
+            One array per graph output, first axis N. For an inspector's graph:
+            ``(anomaly_map (N, H, W) float32, pred_score (N,) float32)``.
+            The arrays belong to the caller and stay valid after the next call.
+
+        Raises:
+            EngineError: wrong shape or type, or the device failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything; a second call does nothing."""
+        ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
