@@ -1,0 +1,164 @@
+"""From an anomaly map and a score to a verdict and the regions that explain it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.result import AnomalyMap, Region, Roi, Verdict
+
+IgnoreMask = npt.NDArray[np.uint8]  # (h, w), white (>= 128) = ignore
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settings:
+    """What can be changed without building again.
+
+    Attributes:
+        threshold: the score from which a frame is NG.
+        min_area: smallest region, in pixels of the frame, that makes a frame NG; 0 = the score
+            alone decides.
+        ignore: (h, w) uint8 of any size, covering `roi`; where it is white (>= 128) nothing
+            counts. None = everything counts.
+        roi: the part of the frame that the map covers, (x, y, width, height); None = all of it.
+    """
+
+    threshold: float
+    min_area: int = 0
+    ignore: IgnoreMask | None = None
+    roi: Roi | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values with which no verdict means anything.
+
+        Raises:
+            ValueError: a threshold that is not finite, a negative area, an empty region of
+                interest, or a mask that is not a grey picture.
+        """
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"threshold {self.threshold}: must be a finite number")
+        if self.min_area < 0:
+            raise ValueError(f"min_area {self.min_area}: must be 0 or more pixels")
+        if self.roi is not None and (min(self.roi) < 0 or min(self.roi[2:]) < 1):
+            raise ValueError(f"roi {self.roi}: must be x,y,width,height inside the frame")
+        if self.ignore is not None and (self.ignore.ndim != 2 or self.ignore.dtype != np.uint8):
+            raise ValueError(
+                f"ignore mask of shape {self.ignore.shape} {self.ignore.dtype}: "
+                "must be a grey picture, (H, W) uint8"
+            )
+
+
+def decide(
+    anomaly_map: AnomalyMap,
+    pred_score: float,
+    *,
+    settings: Settings,
+    frame_shape: tuple[int, ...],
+) -> tuple[Verdict, float | None, tuple[Region, ...], str]:
+    """Return (verdict, score, regions, reason) for one frame.
+
+    NG when the score reaches the threshold and, if `settings.min_area` is set, a region of that
+    area remains; ERROR when the engine returned anything that is not finite; OK otherwise. The
+    score is the engine's own, except with an ignore mask: then it is the highest value of the map
+    outside the mask.
+
+    Args:
+        anomaly_map: (h, w) float32, covering `settings.roi`.
+        pred_score: the engine's score for the picture.
+        settings: threshold, smallest area, ignore mask, region of interest.
+        frame_shape: (H, W, ...) of the frame in which regions are expressed.
+    """
+    score = float(pred_score)
+    if anomaly_map.ndim != 2 or anomaly_map.size == 0:
+        return _error(f"anomaly map of shape {anomaly_map.shape}; expected (height, width)")
+    if not math.isfinite(score):
+        return _error(f"the engine returned a score of {score}; run `edge doctor`")
+    if not bool(np.isfinite(anomaly_map).all()):
+        return _error("the engine returned an anomaly map that is not finite; run `edge doctor`")
+    if settings.ignore is not None:
+        counted = _counted(settings.ignore, anomaly_map.shape)
+        if not counted.any():
+            return _error("the ignore mask leaves nothing to inspect")
+        score = float(anomaly_map[counted].max())
+    regions = find_regions(
+        anomaly_map,
+        threshold=settings.threshold,
+        min_area=settings.min_area,
+        ignore=settings.ignore,
+        roi=settings.roi,
+        frame_shape=frame_shape,
+    )
+    bad = score >= settings.threshold and (settings.min_area == 0 or len(regions) > 0)
+    return (Verdict.NG if bad else Verdict.OK), score, regions, ""
+
+
+def find_regions(
+    anomaly_map: AnomalyMap,
+    *,
+    threshold: float,
+    min_area: int,
+    ignore: IgnoreMask | None,
+    roi: Roi | None,
+    frame_shape: tuple[int, ...],
+) -> tuple[Region, ...]:
+    """Return the 8-connected areas where the map reaches the threshold, highest peak first.
+
+    Args:
+        anomaly_map: (h, w) float32, covering `roi`.
+        threshold: lowest value that belongs to a region.
+        min_area: smaller regions, in pixels of the frame, are left out.
+        ignore: (h, w) uint8 of any size; white areas belong to no region. None = none.
+        roi: (x, y, width, height) in pixels of the frame; None = the whole frame.
+        frame_shape: (H, W, ...) of the frame.
+    """
+    # Compared at the map's own precision: a float32 score equal to its threshold must not be
+    # lost to the threshold's further digits.
+    hot = anomaly_map >= np.float32(threshold)
+    if ignore is not None:
+        hot &= _counted(ignore, anomaly_map.shape)
+    if not hot.any():
+        return ()
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(hot.view(np.uint8), connectivity=8)
+    peaks = np.full(count, -np.inf, np.float32)
+    np.maximum.at(peaks, labels[hot].astype(np.intp), anomaly_map[hot])
+    place = roi if roi is not None else (0, 0, frame_shape[1], frame_shape[0])
+    found = [
+        _region(box, float(peak), map_shape=anomaly_map.shape, place=place)
+        for box, peak in zip(boxes[1:], peaks[1:], strict=True)
+    ]
+    kept = [region for region in found if region.area >= min_area]
+    return tuple(sorted(kept, key=lambda region: (-region.peak, region.y, region.x)))
+
+
+def _region(
+    box: npt.NDArray[np.int32], peak: float, *, map_shape: tuple[int, ...], place: Roi
+) -> Region:
+    """Return a component in pixels of the frame; its box covers every pixel that it touches."""
+    left, top, width, height, area = (int(value) for value in box)
+    across, down = place[2] / map_shape[1], place[3] / map_shape[0]
+    x, y = math.floor(left * across), math.floor(top * down)
+    right, bottom = math.ceil((left + width) * across), math.ceil((top + height) * down)
+    return Region(
+        x=place[0] + x,
+        y=place[1] + y,
+        width=max(1, min(right, place[2]) - x),
+        height=max(1, min(bottom, place[3]) - y),
+        area=max(1, round(area * across * down)),
+        peak=peak,
+    )
+
+
+def _counted(ignore: IgnoreMask, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Return where the map counts: the mask, resized without inventing grey, is black."""
+    if ignore.shape != shape:
+        resized = cv2.resize(ignore, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
+        return np.asarray(resized < 128)
+    return np.asarray(ignore < 128)
+
+
+def _error(reason: str) -> tuple[Verdict, None, tuple[Region, ...], str]:
+    return Verdict.ERROR, None, (), reason
