@@ -1,1 +1,1 @@
-"""ONNX graph in, scores out: one protocol over TensorRT, TensorRT-RTX, OpenVINO and ONNX Runtime."""
+"""ONNX graph in, scores out: one protocol over TensorRT, OpenVINO and ONNX Runtime."""

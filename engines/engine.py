@@ -20,7 +20,7 @@ class Engine(Protocol):
     Attributes:
         name: key in `engines.choose.ENGINES`, such as ``openvino``.
         device: what executes it, in words, such as ``AMD EPYC 9755``.
-        executes: the arithmetic that really runs, such as ``f32``, ``bf16``, ``fp16``, ``int8+bf16``.
+        executes: the arithmetic that really runs, such as ``f32``, ``bf16``, ``int8+bf16``.
         outputs: names of the graph's outputs, in the order in which `infer` returns them.
         size: (height, width) of the images that it takes.
     """

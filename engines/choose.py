@@ -1,0 +1,192 @@
+"""Which engine runs a graph here, and why not a better one."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from engines.engine import Engine, Precision
+from engines.errors import EngineError
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an engine is opened with.
+
+    Attributes:
+        precision: of the graph.
+        plans: folder that keeps compiled plans; None compiles anew each time.
+        threads: of a CPU engine; None lets it choose.
+        say: receives a line about what takes long, such as why a plan is compiled again.
+    """
+
+    precision: Precision
+    plans: Path | None = None
+    threads: int | None = None
+    say: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One kind of engine.
+
+    Attributes:
+        why_not: the reason why it can't work here, or None; quick, and never raises.
+        open: makes one from serialised ONNX; raises `EngineError`.
+        install: what to do to get it.
+    """
+
+    why_not: Callable[[], str | None]
+    open: Callable[[bytes, Wish], Engine]
+    install: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine that was chosen.
+
+    Attributes:
+        name: key in `ENGINES`.
+        reason: one sentence: why this one, and why none of those before it.
+    """
+
+    name: str
+    reason: str
+
+
+def choice(engine: str = AUTO) -> Choice:
+    """Choose an engine: the one that was asked for, or the first of `ENGINES` that works here.
+
+    Raises:
+        EngineError: unknown name, or the engine that was asked for can't work here.
+    """
+    if engine != AUTO:
+        return _asked(engine)
+    passed_over: list[str] = []
+    for name, backend in ENGINES.items():
+        problem = backend.why_not()
+        if problem is None:
+            because = "; ".join(passed_over) or "it is the fastest that this machine can have"
+            return Choice(name, f"{name}: {because}")
+        passed_over.append(problem)
+    raise EngineError(f"no engine works here: {'; '.join(passed_over)}; pip install onnxruntime")
+
+
+def open_engine(
+    model: bytes,
+    *,
+    engine: str = AUTO,
+    precision: Precision,
+    plans: Path | None = None,
+    threads: int | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Engine:
+    """Open an engine on a graph.
+
+    Args:
+        model: serialised ONNX; input `image` uint8 (N, H, W, 3), fixed sizes.
+        engine: key in `ENGINES`, or ``auto``.
+        precision: of the graph.
+        plans: folder that keeps compiled plans, such as a bundle's ``engines``.
+        threads: of a CPU engine.
+        say: receives lines about what takes long.
+
+    Raises:
+        EngineError: the engine can't work here, or doesn't take the graph. ``auto`` does not try
+            the next one then: what was chosen is what runs.
+    """
+    chosen = choice(engine)
+    wish = Wish(precision=precision, plans=plans, threads=threads, say=say)
+    return ENGINES[chosen.name].open(model, wish)
+
+
+def _asked(engine: str) -> Choice:
+    if engine not in ENGINES:
+        raise EngineError(f"{engine}: no such engine; choose {AUTO}, {', '.join(ENGINES)}")
+    backend = ENGINES[engine]
+    problem = backend.why_not()
+    if problem is not None:
+        raise EngineError(f"cannot use {engine}: {problem}; {backend.install}")
+    return Choice(engine, f"{engine}: it was asked for")
+
+
+def installed_version(distribution: str) -> str:
+    """Version of an installed distribution, empty if it has no metadata."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _why_not_module(module: str) -> str | None:
+    if importlib.util.find_spec(module) is None:
+        return f"{module} is not installed"
+    return None
+
+
+def _why_not_tensorrt(flavour: str) -> str | None:
+    """A TensorRT needs its module, a GPU that answers, and a GPU of the right architecture."""
+    module = flavour.replace("-", "_")
+    if importlib.util.find_spec(module) is None:
+        return f"{flavour} is not installed"
+    from engines import tensorrt
+    from engines.cuda import gpus
+
+    try:
+        found = gpus()[0]
+        tensorrt.import_flavour(flavour)
+    except EngineError as error:
+        version = installed_version(flavour)
+        return f"{flavour} {version}".rstrip() + f" is installed, but {error}"
+    return tensorrt.why_not_on(flavour, found.compute_capability)
+
+
+def _open_tensorrt(flavour: str) -> Callable[[bytes, Wish], Engine]:
+    def opener(model: bytes, wish: Wish) -> Engine:
+        from engines.tensorrt import TensorRtEngine
+
+        return TensorRtEngine(model, flavour=flavour, plans=wish.plans, say=wish.say)
+
+    return opener
+
+
+def _open_openvino(model: bytes, wish: Wish) -> Engine:
+    from engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine(model, precision=wish.precision, threads=wish.threads)
+
+
+def _open_onnxruntime(model: bytes, wish: Wish) -> Engine:
+    from engines.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model, precision=wish.precision, threads=wish.threads)
+
+
+ENGINES: dict[str, Backend] = {
+    "tensorrt": Backend(
+        why_not=lambda: _why_not_tensorrt("tensorrt"),
+        open=_open_tensorrt("tensorrt"),
+        install="it comes with JetPack on a Jetson, elsewhere pip install 'protoedge[tensorrt]'",
+    ),
+    "tensorrt-rtx": Backend(
+        why_not=lambda: _why_not_tensorrt("tensorrt-rtx"),
+        open=_open_tensorrt("tensorrt-rtx"),
+        install="it needs an NVIDIA RTX GPU, its driver, and pip install 'protoedge[rtx]'",
+    ),
+    "openvino": Backend(
+        why_not=lambda: _why_not_module("openvino"),
+        open=_open_openvino,
+        install="pip install 'protoedge[cpu]'",
+    ),
+    "onnxruntime": Backend(
+        why_not=lambda: _why_not_module("onnxruntime"),
+        open=_open_onnxruntime,
+        install="pip install onnxruntime",
+    ),
+}
+"""All engines, best first."""

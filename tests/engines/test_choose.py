@@ -1,0 +1,69 @@
+"""The choice of an engine, and the sentence that explains it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from engines import choose
+from engines.cuda import gpus
+from engines.errors import EngineError
+
+
+def _has_gpu() -> bool:
+    try:
+        return bool(gpus())
+    except EngineError:
+        return False
+
+
+without_gpu = pytest.mark.skipif(_has_gpu(), reason="this machine has an NVIDIA GPU")
+
+
+@without_gpu
+def test_auto_takes_openvino_and_says_why_not_tensorrt() -> None:
+    chosen = choose.choice()
+    assert chosen.name == "openvino"
+    assert chosen.reason.startswith("openvino: ")
+    assert "tensorrt is not installed" in chosen.reason
+    assert "tensorrt-rtx 1." in chosen.reason
+    assert "no NVIDIA GPU answered" in chosen.reason
+    assert "CUDA error" in chosen.reason
+
+
+def test_auto_goes_down_the_list_and_remembers_each_reason(monkeypatch) -> None:
+    for name in ("tensorrt", "tensorrt-rtx", "openvino"):
+        broken = dataclasses.replace(choose.ENGINES[name], why_not=lambda name=name: f"no {name}")
+        monkeypatch.setitem(choose.ENGINES, name, broken)
+    chosen = choose.choice()
+    assert chosen.name == "onnxruntime"
+    assert chosen.reason == "onnxruntime: no tensorrt; no tensorrt-rtx; no openvino"
+
+
+def test_no_engine_at_all_names_every_reason(monkeypatch) -> None:
+    for name, backend in choose.ENGINES.items():
+        broken = dataclasses.replace(backend, why_not=lambda name=name: f"no {name}")
+        monkeypatch.setitem(choose.ENGINES, name, broken)
+    with pytest.raises(EngineError, match="no openvino; no onnxruntime"):
+        choose.choice()
+
+
+@without_gpu
+def test_an_engine_that_was_asked_for_is_never_replaced(inspector_graph) -> None:
+    with pytest.raises(EngineError, match=r"cannot use tensorrt-rtx: .* no NVIDIA GPU"):
+        choose.open_engine(inspector_graph(), engine="tensorrt-rtx", precision="fp32")
+
+
+def test_an_unknown_engine_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(EngineError, match="auto, tensorrt, tensorrt-rtx, openvino, onnxruntime"):
+        choose.choice("onnx")
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_an_opened_engine_is_the_one_that_was_asked_for(name, inspector_graph, images) -> None:
+    opened = choose.open_engine(inspector_graph(), engine=name, precision="fp32", threads=1)
+    with opened as engine:
+        assert engine.name == name
+        assert np.isfinite(engine.infer(images)[1]).all()
