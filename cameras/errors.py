@@ -2,6 +2,7 @@
 
     CameraError         a camera that stopped, or never started, delivering
     └── SourceError     the source itself is wrong: no such file, unknown scheme, nothing to read
+    ImageError          one image file that cannot be read; a stream goes on without it
 
 Each message says what, where, and what to do next; credentials in addresses are redacted.
 """
@@ -13,3 +14,7 @@ class CameraError(RuntimeError):
 
 class SourceError(CameraError):
     """The source that the user named is wrong: correct it and start again."""
+
+
+class ImageError(ValueError):
+    """An image file is missing, damaged, too large, or of a kind that is not read."""
