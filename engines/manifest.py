@@ -1,0 +1,182 @@
+"""What a bundle says about itself: `manifest.json`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
+
+SCHEMA_VERSION = 1
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/]+$")]
+
+
+class _Record(BaseModel):
+    """Frozen, no unknown fields, no NaN or infinity (JSON has neither)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FileRecord(_Record):
+    """SHA-256 and size in bytes of a file in the bundle."""
+
+    sha256: Digest
+    size: NonNegativeInt
+
+
+class Roi(_Record):
+    """Part of the camera's picture that is inspected, in its pixels."""
+
+    x: NonNegativeInt
+    y: NonNegativeInt
+    width: PositiveInt
+    height: PositiveInt
+
+
+class BackboneRecord(_Record):
+    """The network whose features the prototypes were learnt from.
+
+    Attributes:
+        name: such as ``resnet18``.
+        sha256: of its ONNX file.
+        stages: names of the stages that are used.
+    """
+
+    name: Line
+    sha256: Digest
+    stages: tuple[str, ...]
+
+
+class ThresholdRecord(_Record):
+    """The threshold and how it was set.
+
+    Attributes:
+        value: a score above it is NG.
+        method: how it was found, such as ``cross-fitted``; ``manual`` when it was set by hand.
+        false_rejects_asked: rate of good parts that may be rejected, in [0, 1].
+        bound: how `false_reject_bound` was computed, such as ``clopper-pearson``.
+        confidence: of the bound, in (0, 1).
+        held_out_images: good images that were not used to learn the prototypes.
+        false_reject_bound: the rate of false rejects is at most this, with `confidence`.
+        warning: what the user must know, such as too few images for the rate asked; empty if none.
+    """
+
+    value: float
+    method: str
+    false_rejects_asked: float | None = Field(default=None, ge=0, le=1)
+    bound: str | None = None
+    confidence: float | None = Field(default=None, gt=0, lt=1)
+    held_out_images: NonNegativeInt | None = None
+    false_reject_bound: float | None = Field(default=None, ge=0, le=1)
+    warning: str = ""
+
+
+class GoldenImage(_Record):
+    """An image in the bundle whose score is known: the self-test before the first verdict.
+
+    Attributes:
+        file: path inside the bundle, such as ``golden/good.png``.
+        score: what the deployed engine gave.
+        kind: what it shows.
+    """
+
+    file: str
+    score: float
+    kind: Literal["good", "bad"]
+
+
+class ImageCounts(_Record):
+    """How many images the prototypes were learnt from, and how many were left out."""
+
+    used: NonNegativeInt
+    skipped: NonNegativeInt = 0
+
+
+class Manifest(_Record):
+    """Everything that is known about a bundle.
+
+    Attributes:
+        schema_version: of this record.
+        name: of the product or the bundle.
+        created: time of the build, UTC.
+        protoedge: version that built it.
+        model: such as ``protoad``.
+        precision: that was asked for, and that the graph has.
+        deployed_engine: engine whose scores set the threshold.
+        executes: arithmetic that it ran, such as ``bf16``.
+        size: (height, width) of the graph's images.
+        roi: part of the picture that is inspected; None is all of it.
+        backbone: whose features are compared.
+        prototypes: how many.
+        method: how they were chosen: ``coreset`` or ``finch``.
+        layers: stages whose features are joined.
+        seed: of every random draw.
+        score_kind: how the score comes from the map, such as ``max``.
+        threshold: and how it was set.
+        min_area: smallest region that counts, in pixels of the graph's images.
+        figures: measured on labelled images, such as ``image_auroc``.
+        golden: images with known scores.
+        files: every file but this one and those under ``engines``, by path inside the bundle.
+        images: that were learnt from.
+        notes: what a reader must know.
+    """
+
+    schema_version: Literal[1] = 1
+    name: Line
+    created: AwareDatetime
+    protoedge: str
+    model: str
+    precision: Literal["fp32", "fp16", "int8"]
+    deployed_engine: str
+    executes: str
+    size: tuple[PositiveInt, PositiveInt]
+    roi: Roi | None = None
+    backbone: BackboneRecord
+    prototypes: PositiveInt
+    method: str
+    layers: tuple[str, ...]
+    seed: int
+    score_kind: str
+    threshold: ThresholdRecord
+    min_area: NonNegativeInt = 0
+    figures: dict[str, float] = Field(default_factory=dict)
+    golden: tuple[GoldenImage, ...] = ()
+    files: dict[str, FileRecord] = Field(default_factory=dict)
+    images: ImageCounts
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _paths_stay_inside(self) -> Manifest:
+        for path in self.files:
+            problem = path_problem(path)
+            if problem:
+                raise ValueError(f"file {path!r} {problem}")
+        for image in self.golden:
+            if self.files and image.file not in self.files:
+                raise ValueError(f"golden image {image.file!r} is not among the files")
+        return self
+
+
+def path_problem(path: str) -> str:
+    """Why a path may not name a file of a bundle, or an empty string.
+
+    Only plain relative names with forward slashes pass: nothing absolute, hidden or going up.
+    """
+    parts = path.split("/")
+    if not all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", part) for part in parts):
+        return "is not a plain relative path"
+    if parts[0] == "engines":
+        return "lies under engines, which is a cache"
+    if path == "manifest.json":
+        return "is the manifest itself"
+    return ""
