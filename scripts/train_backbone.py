@@ -1,0 +1,233 @@
+"""Distil the bundled backbone from an ImageNet ResNet-18.
+
+    python scripts/train_backbone.py --images DATA/unlabelled --weights resnet18.safetensors \
+        --output runs/bundled --steps 5000
+
+Each step draws new views, runs the teacher and the student on them, and pulls the student's three
+stages towards the teacher's. Views depend on the seed and the step alone, so that a run that was
+stopped goes on from its checkpoint (OUTPUT/checkpoint.safetensors) as if it had not been.
+Run `scripts/pack_backbone.py` on OUTPUT/student.safetensors to get the ONNX file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+
+from calibrate.backbones.resnet import ResNet, resnet18
+from calibrate.backbones.slim import Ranks, SlimResNet, start_from
+from calibrate.backbones.views import Image, read_images, view
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+STAGE_WEIGHTS = {"layer1": 0.5, "layer2": 1.0, "layer3": 1.0}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a run's result."""
+
+    steps: int
+    batch: int
+    size: int
+    rate: float
+    seed: int
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=Path, required=True, help="folder of unlabelled images")
+    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18, .safetensors")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the run")
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--size", type=int, default=160, help="side of a view in px")
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, or go on with, one run."""
+    options = arguments()
+    settings = Settings(options.steps, options.batch, options.size, options.rate, options.seed)
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(1)
+    torch.manual_seed(settings.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options.output.mkdir(parents=True, exist_ok=True)
+    images = read_images(options.images)
+    print(f"{len(images)} images, {device}, {settings}", flush=True)
+    teacher = read_teacher(options.weights)
+    student = SlimResNet(Ranks(), shape_of=teacher)
+    start_from(teacher, student=student, batches=start_batches(images, settings))
+    train(student, teacher.to(device), images, settings=settings, folder=options.output)
+    weights = {name: value.cpu().contiguous() for name, value in student.state_dict().items()}
+    save_file(weights, options.output / "student.safetensors")
+
+
+def read_teacher(path: Path) -> ResNet:
+    """ResNet-18 with the given weights, frozen, in evaluation mode."""
+    teacher = resnet18()
+    known = teacher.state_dict()
+    loaded = {name: value for name, value in load_file(path).items() if name in known}
+    counters = {name for name in known if name.endswith("num_batches_tracked")}
+    missing = sorted(set(known) - set(loaded) - counters)
+    if missing:
+        raise SystemExit(f"{path}: {missing[0]} is missing; give ResNet-18 weights")
+    teacher.load_state_dict(loaded, strict=False)
+    return teacher.eval().requires_grad_(False)
+
+
+def batch_of(images: Sequence[Image], *, settings: Settings, step: int) -> Tensor:
+    """The normalised (N, 3, size, size) views of one step; step -1, -2, … are for the start."""
+    rng = np.random.default_rng([settings.seed, step % 2**32])
+    views = [view(images, size=settings.size, rng=rng) for _ in range(settings.batch)]
+    stacked = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return ((stacked - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def start_batches(images: Sequence[Image], settings: Settings) -> Iterator[Tensor]:
+    """Views for the low-rank start."""
+    for step in range(1, 21):
+        yield batch_of(images, settings=settings, step=-step)
+
+
+class Objective:
+    """How far the student's stages are from the teacher's.
+
+    The error of each channel is measured in that channel's deviation over training views; the
+    cosine term is what a prototype network compares, after the 3x3 average it applies.
+    """
+
+    def __init__(self, teacher: ResNet, batches: Iterator[Tensor]) -> None:
+        moments: dict[str, list[Tensor]] = {}
+        with torch.no_grad():
+            for batch in batches:
+                for name, stage in teacher(batch).items():
+                    moments.setdefault(name, []).append(stage.var(dim=(0, 2, 3)))
+        self.variance = {
+            name: torch.stack(values).mean(0).clamp_min(1e-4).view(1, -1, 1, 1)
+            for name, values in moments.items()
+        }
+
+    def __call__(self, student: dict[str, Tensor], teacher: dict[str, Tensor]) -> Tensor:
+        """One number; 0 where both agree."""
+        total = torch.zeros((), device=teacher["layer1"].device)
+        for name, weight in STAGE_WEIGHTS.items():
+            mine, theirs = student[name].float(), teacher[name].float()
+            variance = self.variance[name].to(mine.device)
+            scale = 0.5 / variance + 0.5 / variance.mean()
+            error = ((mine - theirs).square() * scale).mean()
+            smooth = [functional.avg_pool2d(x, 3, 1, 1) for x in (mine, theirs)]
+            cosine = functional.cosine_similarity(smooth[0], smooth[1], dim=1)
+            total = total + weight * (error + 2 * (1 - cosine).mean())
+        return total
+
+
+def train(
+    student: SlimResNet,
+    teacher: ResNet,
+    images: Sequence[Image],
+    *,
+    settings: Settings,
+    folder: Path,
+) -> None:
+    """Run the remaining steps; write a checkpoint every 200."""
+    device = next(teacher.parameters()).device
+    objective = Objective(teacher, (b.to(device) for b in start_batches(images, settings)))
+    teacher.to(memory_format=torch.channels_last)
+    student.to(device, memory_format=torch.channels_last).train()
+    optimiser = torch.optim.AdamW(student.parameters(), lr=settings.rate, weight_decay=1e-4)
+    first = resume(student, optimiser, settings=settings, folder=folder)
+    began, recent = time.monotonic(), 0.0
+    for step in range(first, settings.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate * rate_at(step / settings.steps)
+        batch = batch_of(images, settings=settings, step=step).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                wanted = teacher(batch)
+            loss = objective(student(batch), wanted)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimiser.step()
+        recent = loss.item() if step == first else 0.98 * recent + 0.02 * loss.item()
+        if step % 50 == 0:
+            pace = (time.monotonic() - began) / (step - first + 1)
+            left = pace * (settings.steps - step) / 60
+            print(
+                f"step {step} loss {recent:.4f} {pace:.3f} s/step {left:.1f} min left", flush=True
+            )
+        if (step + 1) % 200 == 0:
+            checkpoint(student, optimiser, settings=settings, step=step + 1, folder=folder)
+
+
+def rate_at(progress: float) -> float:
+    """Fraction of the full rate: a short rise, then half a cosine to zero."""
+    rise = min(1.0, (progress + 1e-3) / 0.03)
+    return rise * 0.5 * (1 + float(np.cos(np.pi * progress)))
+
+
+def checkpoint(
+    student: SlimResNet,
+    optimiser: torch.optim.AdamW,
+    *,
+    settings: Settings,
+    step: int,
+    folder: Path,
+) -> None:
+    """Write weights, moments and the step, whole or not at all."""
+    tensors = {f"model.{name}": value for name, value in student.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        for name in ("exp_avg", "exp_avg_sq", "step"):
+            tensors[f"optimiser.{index}.{name}"] = state[name]
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    path = folder / "checkpoint.safetensors"
+    note = {"step": str(step), "settings": json.dumps(asdict(settings))}
+    save_file(tensors, path.with_suffix(".part"), metadata=note)
+    path.with_suffix(".part").replace(path)
+    (folder / "run.json").write_text(json.dumps({"step": step, **asdict(settings)}, indent=2))
+
+
+def resume(
+    student: SlimResNet, optimiser: torch.optim.AdamW, *, settings: Settings, folder: Path
+) -> int:
+    """Load the checkpoint, when there is one; the step to go on with."""
+    path, note = folder / "checkpoint.safetensors", folder / "run.json"
+    if not path.is_file():
+        return 0
+    run = json.loads(note.read_text())
+    step = int(run.pop("step"))
+    if run != asdict(settings):
+        raise SystemExit(f"{folder}: holds a run with other settings; give another --output")
+    tensors = load_file(path)
+    weights = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
+    student.load_state_dict(weights)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, kind = name.split(".")
+            state.setdefault(int(index), {})[kind] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+    return step
+
+
+if __name__ == "__main__":
+    main()
