@@ -1,0 +1,340 @@
+"""Where results go: JSON lines, a video, pictures, a window.
+
+Each is a context manager with `write(result)`. A sink that cannot be opened raises `SinkError`
+before anything is inspected. One that can no longer write says so once, on one line of the log,
+counts what it could not write in `lost`, goes on trying, and never stops the inspection.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, TypeAlias
+
+import cv2
+import numpy as np
+
+from cameras.names import shown
+from edge.losses import Losses
+from edge.overlay import draw
+from edge.result import Image, Result, Verdict
+
+Paint: TypeAlias = Callable[[Result], Image]
+
+_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+_RATE_OVER_S = 2.0
+
+
+class SinkError(RuntimeError):
+    """A sink cannot be opened: nothing has been inspected yet, correct it and start again."""
+
+
+class Sink(Protocol):
+    """Takes results in order, always from the same thread.
+
+    Attributes:
+        lossless: whether it must get every result, and then without pictures; one that draws may
+            be left out when a live camera is faster than it.
+    """
+
+    lossless: bool
+
+    @property
+    def lost(self) -> int:
+        """Results that it was given and could not write."""
+        ...
+
+    def write(self, result: Result) -> None:
+        """Write one result; what goes wrong is counted in `lost` and not raised."""
+        ...
+
+
+class Painter:
+    """Draws results with the rate at which they come; sinks that share one draw each only once.
+
+    Args:
+        opacity: of the heat map, 0 to 1.
+    """
+
+    def __init__(self, *, opacity: float = 0.5) -> None:
+        self._opacity = opacity
+        self._times: deque[float] = deque()
+        self._last: tuple[Result, Image] | None = None
+
+    def __call__(self, result: Result) -> Image:
+        """Return the drawn picture; it is shared, so it must not be changed."""
+        if self._last is None or self._last[0] is not result:
+            picture = draw(result, opacity=self._opacity, rate_hz=self._rate_hz())
+            self._last = (result, picture)
+        return self._last[1]
+
+    def _rate_hz(self) -> float | None:
+        now = time.monotonic()
+        self._times.append(now)
+        while now - self._times[0] > _RATE_OVER_S:
+            self._times.popleft()
+        passed = now - self._times[0]
+        return (len(self._times) - 1) / passed if passed > 0.2 else None
+
+
+class ResultsSink:
+    """JSON lines: one object per result (`Result.to_json`), on disk as soon as it is written.
+
+    Args:
+        path: the file.
+        append: keep what is in it; otherwise it is replaced.
+
+    Raises:
+        SinkError: the file cannot be written.
+    """
+
+    lossless = True
+
+    def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
+        self._losses = Losses(shown(path), "result lines")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else os.O_TRUNC)
+        try:
+            self._file = open(os.open(path, flags, 0o644), "wb", buffering=0)  # noqa: PTH123, SIM115
+        except OSError as error:
+            raise SinkError(f"{shown(path)}: {error.strerror}; name a file to write") from error
+        self._torn = False
+
+    @property
+    def lost(self) -> int:
+        """Results that could not be written."""
+        return self._losses.count
+
+    def write(self, result: Result) -> None:
+        """Write one line; a full disk costs this line, and is reported once."""
+        line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False) + "\n"
+        data = line.encode("utf-8", "backslashreplace")
+        if self._torn:  # a line was cut off half-way: it must not swallow the next
+            data = b"\n" + data
+        try:
+            written = self._file.write(data)
+        except OSError as error:
+            self._losses.add(error.strerror or str(error))
+            return
+        if written != len(data):
+            self._torn = True
+            self._losses.add("no space left")
+            return
+        self._torn = False
+        self._losses.recovered()
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> ResultsSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class VideoSink:
+    """A video of the drawn results, renamed to its name when it is complete.
+
+    Until then it is beside it as ``NAME.part.SUFFIX``. A program that is killed leaves that file:
+    ``.avi`` and ``.mkv`` play up to there, ``.mp4`` does not. Pictures of another size than the
+    first are scaled to it; an ERROR without image before the first picture is left out.
+
+    Args:
+        path: ``.mp4``, ``.m4v``, ``.mov``, ``.mkv`` (MPEG-4) or ``.avi`` (Motion JPEG).
+        rate_hz: frames per second at which it plays.
+        paint: draws; share one between sinks so that each result is drawn once.
+
+    Raises:
+        SinkError: another suffix, a folder that cannot be written, or no such encoder here.
+    """
+
+    lossless = False
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, rate_hz: float = 25.0, paint: Paint | None = None
+    ) -> None:
+        self._path = Path(path)
+        self._part = self._path.with_name(f"{self._path.stem}.part{self._path.suffix}")
+        self._losses = Losses(shown(path), "video frames")
+        self._rate_hz = rate_hz
+        self._paint = paint or Painter()
+        codec = _CODECS.get(self._path.suffix.lower())
+        if codec is None:
+            raise SinkError(f"{shown(path)}: unknown kind of video; use {', '.join(_CODECS)}")
+        self._codec = codec
+        self._size = (64, 64)  # (width, height)
+        self._frames = 0
+        self._writer: cv2.VideoWriter | None = None
+        self._try_encoder()
+
+    @property
+    def lost(self) -> int:
+        """Results that could not be written."""
+        return self._losses.count
+
+    def write(self, result: Result) -> None:
+        """Draw and append one frame."""
+        if self._writer is None and result.image is None:
+            return
+        try:
+            picture = self._paint(result)
+            if self._writer is None:
+                height, width = picture.shape[:2]
+                self._size = (max(2, width & ~1), max(2, height & ~1))  # MPEG-4 wants even sides
+                self._writer = self._open()
+            if (picture.shape[1], picture.shape[0]) != self._size:
+                scaled = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
+                picture = np.asarray(scaled, np.uint8)
+            self._writer.write(picture)
+            self._frames += 1
+        except (cv2.error, OSError) as error:
+            self._losses.add(str(error).splitlines()[0])
+
+    def close(self) -> None:
+        """Complete the video and give it its name; a second call does nothing."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        # The encoder does not tell of a full disk: what it left is asked instead.
+        if self._frames_on_disk() < 0.9 * self._frames:
+            self._losses.add(f"incomplete, kept as {shown(self._part)}; is the disk full?")
+            return
+        self._part.replace(self._path)
+
+    def __enter__(self) -> VideoSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _try_encoder(self) -> None:
+        """Write nothing, so that a wrong path or a missing encoder is known before the start."""
+        try:
+            self._part.touch()
+            self._open().release()
+        except OSError as error:
+            raise SinkError(f"{shown(self._path)}: {error.strerror or error}") from error
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def _open(self) -> cv2.VideoWriter:
+        fourcc = cv2.VideoWriter.fourcc(*self._codec)
+        # As bytes: a name that is not UTF-8 crashes OpenCV when it is passed as text.
+        name: str = os.fsencode(self._part.absolute())  # type: ignore[assignment]
+        writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, fourcc, self._rate_hz, self._size)
+        if not writer.isOpened():
+            raise OSError(f"this OpenCV cannot encode {self._codec}; record another kind of video")
+        return writer
+
+    def _frames_on_disk(self) -> int:
+        capture = cv2.VideoCapture()
+        name: str = os.fsencode(self._part.absolute())  # type: ignore[assignment]
+        try:
+            opened = capture.open(name, cv2.CAP_FFMPEG)
+            return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if opened else 0
+        finally:
+            capture.release()
+
+
+class PicturesSink:
+    """A folder of drawn results, named by time of capture, frame and verdict.
+
+    Args:
+        folder: made when it does not exist.
+        only_ng: keep NG alone.
+        suffix: ``.jpg`` or ``.png``.
+        paint: draws; share one between sinks so that each result is drawn once.
+
+    Raises:
+        SinkError: the folder cannot be made or written.
+    """
+
+    lossless = False
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        only_ng: bool = False,
+        suffix: str = ".jpg",
+        paint: Paint | None = None,
+    ) -> None:
+        self._folder = Path(folder)
+        self._only_ng = only_ng
+        self._suffix = suffix
+        self._paint = paint or Painter()
+        self._losses = Losses(shown(folder), "pictures")
+        if suffix not in (".jpg", ".png"):
+            raise SinkError(f"pictures of kind {suffix!r} are not written; use .jpg or .png")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"{shown(folder)}: {error.strerror}; name another folder") from error
+        if not os.access(self._folder, os.W_OK):
+            raise SinkError(f"{shown(folder)}: not writable; name another folder")
+
+    @property
+    def lost(self) -> int:
+        """Results that could not be written."""
+        return self._losses.count
+
+    def write(self, result: Result) -> None:
+        """Draw and write one picture, or none if it is not to be kept."""
+        if self._only_ng and result.verdict is not Verdict.NG:
+            return
+        path = self._folder / f"{_name_from_result(result)}{self._suffix}"
+        part = path.with_suffix(".part")
+        try:
+            good, data = cv2.imencode(self._suffix, self._paint(result))
+            if not good:
+                raise OSError(f"OpenCV could not encode {self._suffix}")
+            part.write_bytes(data.tobytes())
+            part.replace(path)
+        except (cv2.error, OSError) as error:
+            part.unlink(missing_ok=True)
+            self._losses.add(getattr(error, "strerror", None) or str(error).splitlines()[0])
+        else:
+            self._losses.recovered()
+
+    def close(self) -> None:
+        """Do nothing: every picture is complete as soon as it is written."""
+
+    def __enter__(self) -> PicturesSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _name_from_result(result: Result) -> str:
+    """Return a file name without suffix, such as ``20260131T101500.123Z_000012_NG_part-7``."""
+    seconds, rest = divmod(result.captured_at_ns, 1_000_000_000)
+    when = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y%m%dT%H%M%S")
+    stem = "" if "://" in result.source else Path(result.source).stem
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", stem)[:60].strip("-.")
+    tail = f"_{readable}" if readable else ""
+    return f"{when}.{rest // 1_000_000:03d}Z_{result.frame:06d}_{result.verdict.value}{tail}"
