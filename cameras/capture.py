@@ -113,7 +113,11 @@ class LiveSource:
             self._fresh.notify_all()
         # Not longer: a read that its backend does not end stays behind alone and ends later.
         wait([self._reading], timeout=_JOIN_S)
-        self._pool.shutdown(wait=False)
+        self._pool.shutdown(wait=self._reading.done())
+        with self._fresh:
+            if self._slot is not None:
+                self.dropped += 1
+                self._slot = None
 
     def __enter__(self) -> LiveSource:
         return self
