@@ -72,7 +72,7 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
         picture = result.image.copy()
     height, width = picture.shape[:2]
     letter = max(7, round(min(height, width * 0.75) * 0.03))
-    style = _Style(letter=letter, stroke=max(1, round(letter / 8)), margin=max(2, letter // 3))
+    style = _Style(letter=letter, stroke=max(1, round(letter / 6)), margin=max(2, letter // 3))
     if result.anomaly_map is not None and result.threshold > 0:
         _draw_map(picture, result, opacity=opacity, style=style)
     elif result.regions:
@@ -94,7 +94,9 @@ def _draw_map(picture: Image, result: Result, *, opacity: float, style: _Style) 
     inside = picture[y : y + down, x : x + across]
     if inside.size == 0:
         return
-    relative = np.nan_to_num(result.anomaly_map / np.float32(result.threshold), posinf=_HIGH)
+    # A score that is not finite, or a threshold of next to nothing, is no reason not to draw.
+    with np.errstate(all="ignore"):
+        relative = np.nan_to_num(result.anomaly_map / np.float32(result.threshold), posinf=_HIGH)
     level = np.clip((relative - _LOW) / (_HIGH - _LOW), 0.0, 1.0) * 255
     heat = cv2.resize(
         np.rint(level).astype(np.uint8),
@@ -116,7 +118,8 @@ def _draw_map(picture: Image, result: Result, *, opacity: float, style: _Style) 
         offset=(left, top),
     )
     kept = [line for line in outlines if _is_in_region(line, result, (x, y))]
-    cv2.drawContours(inside, kept, -1, _DARK, style.stroke + 2, cv2.LINE_AA)
+    if style.stroke > 1:  # a dark rim, so that red is seen on red; it would drown a thin line
+        cv2.drawContours(inside, kept, -1, _DARK, style.stroke + 2, cv2.LINE_AA)
     cv2.drawContours(inside, kept, -1, _COLOURS[Verdict.NG], style.stroke, cv2.LINE_AA)
 
 
