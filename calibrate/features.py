@@ -1,0 +1,299 @@
+"""The first half of an inspector's graph: from a uint8 image to the backbone's pooled stages.
+
+image uint8 (N, H, W, 3) BGR ─ Cast ─ Transpose ─ Gather (RGB) ─ Sub ─ Mul ─ backbone ─ AveragePool
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper, shape_inference
+
+from calibrate.backbones.backbone import Backbone, BackboneError
+from calibrate.images import Roi, Size, fitted_batches
+from engines.engine import Engine
+
+IMAGE = "image"
+NORMALISED = "normalised"  # between the preprocessing and the backbone
+PREPROCESSING = "pre/"  # how the names of the preprocessing's nodes begin
+POOL = 3  # side of the local average, as in PatchCore (CVPR 2022, section 3.1)
+Features: TypeAlias = npt.NDArray[np.float32]  # (N, C, h, w)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One output of a features graph.
+
+    Attributes:
+        name: the backbone's output.
+        channels: how many.
+        height, width: of the stage at the model's size.
+        scale: how often a position repeats on the finest stage: 1, 2, 4 …
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    scale: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturesGraph:
+    """A graph whose outputs are pooled stages, finest first; at any precision.
+
+    Attributes:
+        model: serialised ONNX, input `image` uint8 (1, H, W, 3) BGR.
+        size: (height, width) of the input.
+        stages: its outputs.
+    """
+
+    model: bytes
+    size: Size
+    stages: tuple[Stage, ...]
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a merged patch vector."""
+        return sum(stage.channels for stage in self.stages)
+
+    @property
+    def positions(self) -> int:
+        """Patches per image."""
+        return self.stages[0].height * self.stages[0].width
+
+
+def default_layers(backbone: Backbone) -> tuple[str, ...]:
+    """The stages at strides 8 and 16, which measured best; all where there are none such."""
+    middle = tuple(name for name, stride in backbone.stages.items() if stride in (8, 16))
+    return middle or tuple(backbone.stages)
+
+
+def features_graph(
+    backbone: Backbone, *, size: Size, layers: Sequence[str], batch: int = 1
+) -> FeaturesGraph:
+    """Complete a backbone to a graph from uint8 images to pooled stages, fp32, static shapes.
+
+    Args:
+        backbone: the feature extractor.
+        size: (height, width); a multiple of the coarsest stride.
+        layers: which of its stages; the order does not matter.
+        batch: images per run.
+
+    Raises:
+        BackboneError: an unknown layer, or a size that the strides do not divide.
+    """
+    _check(backbone, size=size, layers=layers)
+    chosen = sorted(layers, key=lambda name: backbone.stages[name])
+    core = _simplified(_fixed(backbone, size=size, batch=batch), name=backbone.name)
+    model = compose.merge_models(
+        _preprocessing(backbone, size=size, batch=batch, like=core),
+        core,
+        io_map=[(NORMALISED, core.graph.input[0].name)],
+        outputs=list(chosen),
+    )
+    opset = core.opset_import[0].version
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", opset))
+    model = shape_inference.infer_shapes(_pooled(model, chosen), strict_mode=True, data_prop=True)
+    shapes = {
+        o.name: [d.dim_value for d in o.type.tensor_type.shape.dim] for o in model.graph.output
+    }
+    finest = shapes[chosen[0]][2]
+    stages = tuple(
+        Stage(name, c, h, w, finest // h)
+        for name, (_, c, h, w) in ((name, shapes[name]) for name in chosen)
+    )
+    return FeaturesGraph(model.SerializeToString(), size, stages)
+
+
+def _check(backbone: Backbone, *, size: Size, layers: Sequence[str]) -> None:
+    unknown = [name for name in layers if name not in backbone.stages]
+    if unknown or not layers:
+        raise BackboneError(
+            f"{backbone.name}: no layer {', '.join(unknown) or 'was named'}; "
+            f"it has {', '.join(backbone.stages)}"
+        )
+    coarsest = max(backbone.stages[name] for name in layers)
+    if size[0] % coarsest or size[1] % coarsest or min(size) < coarsest:
+        raise BackboneError(
+            f"size {size[1]}x{size[0]}: must be a multiple of {coarsest}, the stride of "
+            f"{backbone.name}'s coarsest layer in use"
+        )
+
+
+def _fixed(backbone: Backbone, *, size: Size, batch: int) -> onnx.ModelProto:
+    """The backbone with its input shape written in and no stale shapes elsewhere."""
+    model = onnx.load_model_from_string(backbone.model)
+    for dim, value in zip(
+        model.graph.input[0].type.tensor_type.shape.dim, (batch, 3, *size), strict=True
+    ):
+        dim.dim_value = value
+    for output in model.graph.output:
+        for dim in output.type.tensor_type.shape.dim:
+            dim.Clear()
+    del model.graph.value_info[:]
+    return model
+
+
+def _preprocessing(
+    backbone: Backbone, *, size: Size, batch: int, like: onnx.ModelProto
+) -> onnx.ModelProto:
+    """The graph from uint8 (N, H, W, 3) BGR to what the backbone takes."""
+    mean = 255 * np.array(backbone.mean, np.float32).reshape(1, 3, 1, 1)
+    scale = 1 / (255 * np.array(backbone.std, np.float32).reshape(1, 3, 1, 1))
+    nodes = [
+        helper.make_node("Cast", [IMAGE], ["pre/float"], name="pre/cast", to=TensorProto.FLOAT),
+        helper.make_node(
+            "Transpose", ["pre/float"], ["pre/bgr"], name="pre/planar", perm=[0, 3, 1, 2]
+        ),
+        helper.make_node("Gather", ["pre/bgr", "pre/order"], ["pre/rgb"], name="pre/rgb", axis=1),
+        helper.make_node("Sub", ["pre/rgb", "pre/mean"], ["pre/centred"], name="pre/centre"),
+        helper.make_node("Mul", ["pre/centred", "pre/scale"], [NORMALISED], name="pre/scale"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "preprocessing",
+        [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [batch, *size, 3])],
+        [helper.make_tensor_value_info(NORMALISED, TensorProto.FLOAT, [batch, 3, *size])],
+        [
+            numpy_helper.from_array(np.array([2, 1, 0], np.int64), "pre/order"),
+            numpy_helper.from_array(mean, "pre/mean"),
+            numpy_helper.from_array(scale, "pre/scale"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=like.opset_import)
+    model.ir_version = like.ir_version
+    return model
+
+
+def _pooled(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
+    """Average each stage over its 3x3 neighbourhood; borders average what there is."""
+    graph = model.graph
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in layers:
+                node.input[index] = f"{name}/raw"
+        for index, name in enumerate(node.output):
+            if name in layers:
+                node.output[index] = f"{name}/raw"
+    for name in layers:
+        graph.node.append(
+            helper.make_node(
+                "AveragePool",
+                [f"{name}/raw"],
+                [name],
+                name=f"{name}/pool",
+                kernel_shape=[POOL, POOL],
+                pads=[POOL // 2] * 4,
+                strides=[1, 1],
+                count_include_pad=0,
+            )
+        )
+    return model
+
+
+def _simplified(model: onnx.ModelProto, *, name: str) -> onnx.ModelProto:
+    """Fold constants and infer every shape (onnxsim)."""
+    import onnxsim
+
+    del model.metadata_props[:]
+    simple, same = onnxsim.simplify(model)
+    if not same:
+        raise BackboneError(f"{name}: onnxsim changed what the graph computes; export it again")
+    return simple
+
+
+def unit_patches(outputs: Sequence[Features]) -> Features:
+    """Merge stages and normalise: (N, C_i, h_i, w_i), finest first → (N, h·w, ΣC) unit vectors.
+
+    Coarser stages repeat their nearest position, as the graph's head does.
+    """
+    height, width = outputs[0].shape[2:]
+    merged = np.concatenate(
+        [
+            stage.repeat(height // stage.shape[2], axis=2).repeat(width // stage.shape[3], axis=3)
+            for stage in outputs
+        ],
+        axis=1,
+    )
+    flat = merged.reshape(*merged.shape[:2], -1).transpose(0, 2, 1)
+    norm = np.sqrt(np.einsum("npc,npc->np", flat, flat))[..., None]
+    unit: Features = flat / np.maximum(norm, np.float32(1e-6))
+    return unit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchBank:
+    """Unit patches of every image, image after image.
+
+    Attributes:
+        patches: (images · per_image, D) float16.
+        per_image: how many of each image's patches are in it.
+    """
+
+    patches: npt.NDArray[np.float16]
+    per_image: int
+
+    @property
+    def images(self) -> int:
+        """How many images it was drawn from."""
+        return len(self.patches) // self.per_image
+
+    def of_images(self, images: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        """The patches of some images."""
+        blocks = self.patches.reshape(self.images, self.per_image, -1)
+        return blocks[images].reshape(-1, self.patches.shape[1])
+
+
+def patch_bank(
+    engine: Engine,
+    graph: FeaturesGraph,
+    paths: Sequence[Path],
+    *,
+    roi: Roi | None,
+    memory_mib: int,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> PatchBank:
+    """Run all images and keep their patches: all of them, or evenly many of each.
+
+    Args:
+        engine: runs `graph`.
+        graph: the features graph, at the precision that is deployed.
+        paths: good images.
+        roi: the part that is inspected.
+        memory_mib: most memory for the patches, in MiB; beyond it each image gives as many
+            patches, drawn at random.
+        seed: of that draw.
+        progress: called with the share done.
+    """
+    most = memory_mib * 2**20 // (2 * graph.dimensions * len(paths))
+    per_image = max(1, min(graph.positions, most))
+    random = np.random.default_rng(seed)
+    bank = np.empty((len(paths), per_image, graph.dimensions), np.float16)
+    done = 0
+    for unit in _runs(engine, paths, size=graph.size, roi=roi):
+        for patches in unit:
+            if per_image < graph.positions:
+                rows = np.sort(random.choice(graph.positions, per_image, replace=False))
+                bank[done] = patches[rows]
+            else:
+                bank[done] = patches
+            done += 1
+        if progress:
+            progress(done / len(paths))
+    return PatchBank(bank.reshape(-1, graph.dimensions), per_image)
+
+
+def _runs(
+    engine: Engine, paths: Sequence[Path], *, size: Size, roi: Roi | None
+) -> Iterator[Features]:
+    for images in fitted_batches(paths, size=size, roi=roi):
+        yield unit_patches([np.asarray(o, np.float32) for o in engine.infer(images)])

@@ -1,0 +1,191 @@
+"""ProtoAD's head: prototypes as a 1x1 convolution, then map and score (arXiv 2310.02576).
+
+    stages ─ Resize (nearest) ─ Concat = f ┬─ Conv 1x1 (prototypes) ─ ReduceMax ─┐
+                                           └─ ‖f‖, at least EPSILON ────────────Div ─ 1 − x ─ map
+
+    map ─ MatMul (rows) ─ MatMul (columns) = anomaly_map ─ ReduceMax = pred_score
+
+The maximum is taken before the division by ‖f‖ > 0, which changes nothing and leaves one channel
+to divide. Up-sampling and Gaussian smoothing are linear and separable, so both together are one
+matrix per axis.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, checker, helper, numpy_helper
+from scipy.ndimage import gaussian_filter1d
+
+from calibrate.features import FeaturesGraph
+from calibrate.prototypes import Vectors
+from engines.engine import Precision
+
+ANOMALY_MAP = "anomaly_map"
+PRED_SCORE = "pred_score"
+SIGMA = 4.0  # px of the map, as in the authors' code
+EPSILON = 1e-6
+Score = Literal["smoothed", "raw"]
+
+
+def inspector_graph(
+    features: FeaturesGraph,
+    prototypes: Vectors,
+    *,
+    precision: Precision,
+    score: Score = "smoothed",
+    metadata: dict[str, str] | None = None,
+) -> bytes:
+    """Append ProtoAD's head to a features graph.
+
+    Args:
+        features: pooled stages, already at `precision`.
+        prototypes: (K, D) unit rows, learnt from what `features` computes.
+        precision: ``fp32``: the prototypes' convolution in float32; otherwise in float16. All
+            that follows it is float32.
+        score: maximum of the smoothed map, or of the map before smoothing.
+        metadata: kept in the model.
+
+    Returns:
+        Serialised ONNX: `image` uint8 (N, H, W, 3) BGR to `anomaly_map` float32 (N, H, W) and
+        `pred_score` float32 (N,).
+    """
+    model = onnx.load_model_from_string(features.model)
+    head = _Head(model, half=precision != "fp32")
+    merged = head.merged(features)
+    closest = head.closest(merged, prototypes)
+    distance = head.distance(merged, closest)
+    head.outputs(distance, features, score=score)
+    helper.set_model_props(model, metadata or {})
+    checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+class _Head:
+    """Writes the head's nodes; each method returns the name of its result."""
+
+    def __init__(self, model: onnx.ModelProto, *, half: bool) -> None:
+        self._graph = model.graph
+        self._half = half
+        self._batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+        self._opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+        self._types = {o.name: o.type.tensor_type.elem_type for o in model.graph.output}
+        del model.graph.output[:]
+
+    def merged(self, features: FeaturesGraph) -> str:
+        """All stages at the finest one's size: (N, D, h, w)."""
+        names = []
+        for stage in features.stages:
+            name = stage.name
+            if stage.scale > 1:
+                scales = self._constant(
+                    f"{name}_scales", np.array([1, 1, stage.scale, stage.scale], np.float32)
+                )
+                name = self._node(
+                    "Resize",
+                    [name, "", scales],
+                    f"{name}_up",
+                    mode="nearest",
+                    nearest_mode="floor",
+                    coordinate_transformation_mode="asymmetric",
+                )
+            names.append(name)
+        if len(names) == 1:
+            return names[0]
+        return self._node("Concat", names, "merged", axis=1)
+
+    def closest(self, merged: str, prototypes: Vectors) -> str:
+        """max_k p_k · f: (N, 1, h, w) float32."""
+        kind: type[np.floating[npt.NBitBase]] = np.float16 if self._half else np.float32
+        kernels = np.ascontiguousarray(prototypes, kind)[:, :, None, None]
+        source = self._as(merged, half=self._half)
+        weight = self._constant("prototypes", kernels)
+        found = self._node("Conv", [source, weight], "cosines", kernel_shape=[1, 1])
+        best = self._reduce("ReduceMax", found, "closest", axes=[1], keepdims=1)
+        return self._cast(best, TensorProto.FLOAT) if self._half else best
+
+    def distance(self, merged: str, closest: str) -> str:
+        """1 − closest / max(‖f‖, EPSILON): (N, 1, h, w) float32."""
+        # In float32: squares overflow float16 above 256, and EPSILON would round to nothing.
+        values = self._as(merged, half=False)
+        square = self._node("Mul", [values, values], "square")
+        axes = self._constant("channels", np.array([1], np.int64))
+        energy = self._node("ReduceSum", [square, axes], "energy", keepdims=1)
+        norm = self._node("Sqrt", [energy], "norm")
+        epsilon = self._constant("epsilon", np.array(EPSILON, np.float32))
+        bounded = self._node("Max", [norm, epsilon], "bounded")
+        cosine = self._node("Div", [closest, bounded], "cosine")
+        one = self._constant("one", np.array(1, np.float32))
+        return self._node("Sub", [one, cosine], "distance")
+
+    def outputs(self, distance: str, features: FeaturesGraph, *, score: Score) -> None:
+        """The smoothed map and the score."""
+        height, width = features.size
+        first = features.stages[0]
+        rows = self._constant("rows", smoothing_matrix(first.height, height))
+        columns = self._constant("columns", smoothing_matrix(first.width, width).T)
+        tall = self._node("MatMul", [rows, distance], "tall")
+        smooth = self._node("MatMul", [tall, columns], "smooth")
+        self._output(ANOMALY_MAP, smooth, [self._batch, height, width])
+        source = smooth if score == "smoothed" else distance
+        peak = self._reduce("ReduceMax", source, "peak", axes=[1, 2, 3], keepdims=0)
+        self._output(PRED_SCORE, peak, [self._batch])
+
+    def _output(self, name: str, source: str, shape: list[int]) -> None:
+        target = self._constant(f"{name}_shape", np.array(shape, np.int64))
+        self._graph.node.append(
+            helper.make_node("Reshape", [source, target], [name], name=f"head/{name}")
+        )
+        self._graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+    def _reduce(self, kind: str, source: str, name: str, *, axes: list[int], keepdims: int) -> str:
+        # From opset 18 on the axes are an input.
+        if self._opset < 18:
+            return self._node(kind, [source], name, axes=axes, keepdims=keepdims)
+        given = self._constant(f"{name}_axes", np.array(axes, np.int64))
+        return self._node(kind, [source, given], name, keepdims=keepdims)
+
+    def _as(self, name: str, *, half: bool) -> str:
+        wanted = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+        return name if self._types[name] == wanted else self._cast(name, wanted)
+
+    def _cast(self, name: str, kind: int) -> str:
+        suffix = "half" if kind == TensorProto.FLOAT16 else "float"
+        return self._node("Cast", [name], f"{name.removeprefix('head/')}_{suffix}", to=kind)
+
+    def _node(self, kind: str, inputs: list[str], name: str, **attributes: object) -> str:
+        output = f"head/{name}"
+        node = helper.make_node(kind, inputs, [output], name=output, **attributes)
+        self._graph.node.append(node)
+        source_type = self._types.get(inputs[0], int(TensorProto.FLOAT))
+        self._types[output] = node.attribute[0].i if kind == "Cast" else source_type
+        return output
+
+    def _constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
+        full = f"head/{name}"
+        self._graph.initializer.append(numpy_helper.from_array(value, full))
+        return full
+
+
+def smoothing_matrix(source: int, target: int, sigma: float = SIGMA) -> Vectors:
+    """Bilinear up-sampling, then a Gaussian with a reflected border, as one matrix.
+
+    Args:
+        source: length of the axis before.
+        target: and after.
+        sigma: of the Gaussian, in px of the target, cut at 4 sigma.
+
+    Returns:
+        (target, source) float32; its rows sum to 1.
+    """
+    at = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, source - 1)
+    share = at - low
+    up = np.zeros((target, source))
+    np.add.at(up, (np.arange(target), low), 1 - share)
+    np.add.at(up, (np.arange(target), high), share)
+    return np.asarray(gaussian_filter1d(up, sigma, axis=0, mode="reflect"), np.float32)

@@ -1,0 +1,213 @@
+"""Prototypes: the few unit vectors that stand for all patches of the good images.
+
+Two ways to choose them:
+
+    k_centres   greedy k-centre coreset (Gonzalez 1985; used for memory banks by PatchCore, CVPR 2022):
+                real patches, each the one farthest from all chosen before
+    finch       first-neighbour clustering (Sarfraz, Sharma, Stiefelhagen, CVPR 2019), the method of
+                the ProtoAD paper: the means of the clusters
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Patches: TypeAlias = npt.NDArray[np.float16] | npt.NDArray[np.float32]  # (N, D), unit rows
+Vectors: TypeAlias = npt.NDArray[np.float32]
+Indices: TypeAlias = npt.NDArray[np.int64]
+Method = Literal["coreset", "finch"]
+Progress: TypeAlias = Callable[[float], None]  # share done, 0..1
+
+BLOCK = 32_768  # rows turned to float32 at a time
+POOL = 4_096  # farthest patches among which the next centres are looked for
+SAME = 0.03  # chord below which two float16 patches are the same one but for rounding
+DIRECTIONS = 64  # principal directions in which k-centres are looked for
+SAMPLE = 50_000  # patches from which the directions are computed
+FINCH_BLOCK = 1_024
+FINCH_PATCHES = 32_768  # all pairs are compared: bounded by time, not memory
+
+
+def prototypes_from_patches(
+    patches: Patches,
+    count: int,
+    *,
+    method: Method = "coreset",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Vectors:
+    """Choose prototypes.
+
+    Args:
+        patches: (N, D) unit rows.
+        count: at most how many.
+        method: ``coreset``: k-centres, in the leading principal directions of the patches, where
+            they cost a sixth and are as good (measured); ``finch``: the finest partition of at
+            most `count` clusters, over at most 32 768 evenly drawn patches.
+        seed: of every draw.
+        progress: called with the share done.
+
+    Returns:
+        (K, D) unit rows, K <= `count`.
+    """
+    if method == "finch":
+        if len(patches) > FINCH_PATCHES:
+            draw = np.random.default_rng(seed).choice(len(patches), FINCH_PATCHES, replace=False)
+            patches = patches[np.sort(draw)]
+        return finch(patches, count)
+    chosen = k_centres(_leading(patches), count, seed=seed, progress=progress)
+    return unit_rows(patches[chosen].astype(np.float32))
+
+
+def unit_rows(vectors: Vectors) -> Vectors:
+    """Scale each row to length 1."""
+    norm = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    unit: Vectors = vectors / np.maximum(norm, np.float32(1e-12))
+    return unit
+
+
+def _leading(patches: Patches) -> Vectors:
+    """The patches along their leading principal directions (about the origin), as unit rows."""
+    if patches.shape[1] <= DIRECTIONS:
+        return unit_rows(patches.astype(np.float32))
+    sample = patches[:: max(1, len(patches) // SAMPLE)].astype(np.float32)
+    _, directions = np.linalg.eigh(sample.T @ sample)  # ascending
+    basis = np.ascontiguousarray(directions[:, -DIRECTIONS:])
+    short = np.empty((len(patches), DIRECTIONS), np.float32)
+    for start in range(0, len(patches), BLOCK):
+        short[start : start + BLOCK] = patches[start : start + BLOCK].astype(np.float32) @ basis
+    return unit_rows(short)
+
+
+def finch(patches: Patches, most: int) -> Vectors:
+    """Means of the finest FINCH partition that has at most `most` clusters, as unit rows.
+
+    One step links each vector to its nearest other one (cosine) and takes the connected
+    components; the next step does the same with their means. Exact; O(N² D).
+
+    Args:
+        patches: (N, D) unit rows.
+        most: largest number of clusters wanted; the coarsest partition may have more, then the
+            largest clusters are returned.
+    """
+    weights = np.ones(len(patches))
+    vectors = patches.astype(np.float32)
+    while len(vectors) > 2:
+        labels, count = _first_neighbour_components(vectors)
+        if count == len(vectors):
+            break
+        sums = np.zeros((count, vectors.shape[1]))
+        np.add.at(sums, labels, vectors * weights[:, None])
+        weights = np.bincount(labels, weights, count)
+        vectors = unit_rows((sums / weights[:, None]).astype(np.float32))
+        if count <= most:
+            return vectors
+    return vectors[np.argsort(-weights, kind="stable")[:most]]
+
+
+def _first_neighbour_components(vectors: Vectors) -> tuple[npt.NDArray[np.int32], int]:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(vectors)
+    nearest = np.empty(count, np.int64)
+    for start in range(0, count, FINCH_BLOCK):
+        cosine = vectors[start : start + FINCH_BLOCK] @ vectors.T
+        rows = np.arange(len(cosine))
+        cosine[rows, start + rows] = -np.inf
+        nearest[start : start + FINCH_BLOCK] = cosine.argmax(axis=1)
+    links = coo_array((np.ones(count, np.int8), (np.arange(count), nearest)), shape=(count, count))
+    components, labels = connected_components(links, directed=False)
+    return labels, int(components)
+
+
+def k_centres(
+    patches: Patches, count: int, *, seed: int = 0, progress: Progress | None = None
+) -> Indices:
+    """Choose `count` patches greedily, each the farthest from those chosen before.
+
+    The result is that of the plain greedy algorithm. Centres are found in batches: as long as
+    the farthest patch of a pool is no nearer than every patch outside the pool was when the pool
+    was drawn, it is the farthest of all, because distances only shrink. One matrix product then
+    updates all patches for the whole batch; the triangle inequality leaves out those that no new
+    centre can be nearer to.
+
+    Args:
+        patches: (N, D) unit rows, float16 or float32.
+        count: how many to choose; fewer come back when fewer distinct patches exist.
+        seed: decides the first centre.
+        progress: called with the share done.
+
+    Returns:
+        (K,) indices into `patches`, K <= count, in the order of choice.
+    """
+    first = int(np.random.default_rng(seed).integers(len(patches)))
+    chosen = [first]
+    centres = np.empty((count, patches.shape[1]), np.float32)
+    centres[0] = patches[first]
+    distance = np.full(len(patches), np.inf, np.float32)
+    nearest = np.zeros(len(patches), np.int32)
+    _update(patches, centres, range(1), distance, nearest)
+    while len(chosen) < count:
+        batch = _next_centres(patches, distance, count - len(chosen))
+        if not len(batch):
+            break
+        new = range(len(chosen), len(chosen) + len(batch))
+        centres[new.start : new.stop] = patches[batch]
+        chosen.extend(int(i) for i in batch)
+        _update(patches, centres, new, distance, nearest)
+        distance[batch] = 0.0
+        if progress:
+            progress(len(chosen) / count)
+    return np.array(chosen, np.int64)
+
+
+def _next_centres(patches: Patches, distance: Vectors, most: int) -> Indices:
+    """The next centres of the greedy order, as many as are certain without looking further."""
+    size = min(POOL, len(distance))
+    pool = np.argpartition(distance, len(distance) - size)[len(distance) - size :]
+    floor = distance[pool].min() if size < len(distance) else 0.0
+    rows, left = patches[pool].astype(np.float32), distance[pool].copy()
+    batch: list[int] = []
+    while len(batch) < most:
+        farthest = int(left.argmax())
+        if left[farthest] < max(floor, SAME):
+            break
+        batch.append(int(pool[farthest]))
+        np.minimum(left, _chord(rows @ rows[farthest]), out=left)
+        left[farthest] = 0.0
+    return np.array(batch, np.int64)
+
+
+def _update(
+    patches: Patches,
+    centres: Vectors,
+    new: range,
+    distance: Vectors,
+    nearest: npt.NDArray[np.int32],
+) -> None:
+    """Lower `distance` and `nearest` of every patch that one of the `new` centres is nearer to."""
+    added = centres[new.start : new.stop]
+    if new.start:
+        # ‖p - new‖ >= ‖old - new‖ - ‖p - old‖: no gain unless ‖old - new‖ / 2 < ‖p - old‖.
+        reach = _chord(centres[: new.start] @ added.T).min(axis=1) / 2
+        touched = np.flatnonzero(reach[nearest] < distance)
+    else:
+        touched = np.arange(len(patches))
+    for start in range(0, len(touched), BLOCK):
+        rows = touched[start : start + BLOCK]
+        cosine = patches[rows].astype(np.float32) @ added.T
+        best = cosine.argmax(axis=1)
+        found = _chord(np.take_along_axis(cosine, best[:, None], axis=1)[:, 0])
+        closer = found < distance[rows]
+        distance[rows[closer]] = found[closer]
+        nearest[rows[closer]] = new.start + best[closer]
+
+
+def _chord(cosine: Vectors) -> Vectors:
+    """Euclidean distance between unit vectors with this cosine."""
+    chord: Vectors = np.sqrt(np.maximum(2 - 2 * cosine, 0))
+    return chord

@@ -1,0 +1,126 @@
+"""The threshold, from good images alone, for the rate of false rejects that the user states."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+CONFIDENCE = 0.95
+TAIL_SHARE = 0.1  # of the scores, to which the tail is fitted
+TAIL_LEAST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A threshold and what can be said for it. A score of at least `value` is a reject.
+
+    Attributes:
+        value: the threshold.
+        method: ``order statistic`` where the images suffice for the rate asked, otherwise
+            ``tail``: extrapolated.
+        false_rejects: the rate that was asked for.
+        held_out: good images it was set from; none of them taught its own prototypes.
+        rejected: how many of those reach it.
+        bound: the true rate is at most this, with `confidence`.
+        confidence: of the bound.
+        warning: why the rate asked is not proven; empty when it is.
+    """
+
+    value: float
+    method: Literal["order statistic", "tail"]
+    false_rejects: float
+    held_out: int
+    rejected: int
+    bound: float
+    confidence: float
+    warning: str
+
+
+def threshold_from_scores(
+    scores: npt.NDArray[np.float32], *, false_rejects: float, confidence: float = CONFIDENCE
+) -> Threshold:
+    """Set the threshold from the scores of good images that did not teach the prototypes.
+
+    With n images and a rate r, n·r >= 1, it lies just above the order statistic that leaves
+    ⌊n·r⌋ images above it. With fewer images it is extrapolated: the excess over the 90th
+    percentile is taken as exponential (the generalised Pareto tail with shape 0), and never
+    lies below the highest score seen.
+
+    The bound is Clopper and Pearson's, one-sided. It holds for an order statistic of the very
+    scores too: the mass above the (n−k)-th of n is Beta(k+1, n−k) whatever the distribution.
+
+    Args:
+        scores: (n,) finite, n >= 2.
+        false_rejects: the rate, in (0, 1).
+        confidence: of the bound.
+
+    Raises:
+        ValueError: fewer than two scores, a non-finite one, or a rate outside (0, 1).
+    """
+    if len(scores) < 2 or not np.isfinite(scores).all():
+        raise ValueError(f"{len(scores)} scores; at least 2 are needed, and all of them finite")
+    if not 0 < false_rejects < 1:
+        raise ValueError(f"rate of false rejects {false_rejects}; must lie between 0 and 1")
+    ranked = np.sort(np.asarray(scores, np.float32))[::-1]
+    allowed = math.floor(len(ranked) * false_rejects + 1e-9)
+    enough = allowed >= 1
+    value = float(ranked[allowed]) if enough else _tail_quantile(ranked, false_rejects)
+    value = _just_above(value)
+    rejected = int((ranked >= np.float32(value)).sum())
+    bound = upper_bound(rejected, len(ranked), confidence)
+    return Threshold(
+        value=value,
+        method="order statistic" if enough else "tail",
+        false_rejects=false_rejects,
+        held_out=len(ranked),
+        rejected=rejected,
+        bound=bound,
+        confidence=confidence,
+        warning=_warning(len(ranked), false_rejects, bound, confidence),
+    )
+
+
+def upper_bound(events: int, trials: int, confidence: float) -> float:
+    """Clopper and Pearson's one-sided upper bound of a rate (Biometrika 26, 1934)."""
+    from scipy.stats import beta
+
+    if events >= trials:
+        return 1.0
+    return float(beta.ppf(confidence, events + 1, trials - events))
+
+
+def images_needed(false_rejects: float, confidence: float = CONFIDENCE) -> int:
+    """How many good images, none of them rejected, prove a rate."""
+    return math.ceil(math.log(1 - confidence) / math.log(1 - false_rejects))
+
+
+def _tail_quantile(ranked: npt.NDArray[np.float32], rate: float) -> float:
+    """The quantile at 1 − `rate`, from an exponential fitted to the highest scores."""
+    count = len(ranked)
+    most = min(count - 1, max(TAIL_LEAST, math.ceil(TAIL_SHARE * count)))
+    start = float(ranked[most])
+    excess = float(ranked[:most].astype(np.float64).mean()) - start
+    return max(float(ranked[0]), start + excess * math.log(most / (count * rate)))
+
+
+def _just_above(value: float) -> float:
+    return float(np.nextafter(np.float32(value), np.float32(np.inf)))
+
+
+def _warning(count: int, rate: float, bound: float, confidence: float) -> str:
+    if bound <= rate:
+        return ""
+    needed = images_needed(rate, confidence)
+    if count >= needed:
+        return (
+            f"{count} good images bound the rate of false rejects at {bound:.2%} with "
+            f"{confidence:.0%} confidence, above the {rate:.2%} asked for"
+        )
+    return (
+        f"{count} good images cannot prove a rate of {rate:.2%}: with {confidence:.0%} confidence "
+        f"it is at most {bound:.2%}; {needed} images would prove it"
+    )
