@@ -6,7 +6,8 @@
 Each step draws new views, runs the teacher and the student on them, and pulls the student's three
 stages towards the teacher's. Views depend on the seed and the step alone, so that a run that was
 stopped goes on from its checkpoint (OUTPUT/checkpoint.safetensors) as if it had not been.
-Run `scripts/pack_backbone.py` on OUTPUT/student.safetensors to get the ONNX file.
+The result is OUTPUT/student.safetensors and, with FP16 storage, OUTPUT/backbone.onnx; copy the
+latter over calibrate/backbones/bundled.onnx to ship it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+from calibrate.backbones.export import pack_slim
 from calibrate.backbones.resnet import ResNet, resnet18
 from calibrate.backbones.slim import Ranks, SlimResNet, start_from
 from calibrate.backbones.views import Image, read_images, view
+from calibrate.backbones.weights import file_sha256
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -57,6 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--origin", help="the ONNX file's note on teacher, images and licences")
     return parser.parse_args()
 
 
@@ -77,6 +81,16 @@ def main() -> None:
     train(student, teacher.to(device), images, settings=settings, folder=options.output)
     weights = {name: value.cpu().contiguous() for name, value in student.state_dict().items()}
     save_file(weights, options.output / "student.safetensors")
+    origin = options.origin or described_origin(options.images, weights=options.weights)
+    path = options.output / "student.safetensors"
+    print(pack_slim(path, origin=origin, output=options.output / "backbone.onnx"))
+
+
+def described_origin(images: Path, *, weights: Path) -> str:
+    """What went in: the teacher's file and the names of the image folders."""
+    folders = ", ".join(sorted(path.name for path in images.iterdir() if path.is_dir()))
+    digest = file_sha256(weights)
+    return f"distilled from {weights.name} (sha256 {digest}) on {folders or images.name}"
 
 
 def read_teacher(path: Path) -> ResNet:

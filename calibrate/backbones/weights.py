@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from pathlib import Path
 
@@ -113,9 +114,12 @@ def downloaded_weights(repository: str) -> Path:
     """
     try:
         from huggingface_hub import hf_hub_download
+        from huggingface_hub import logging as hub_logging
         from huggingface_hub.errors import HfHubHTTPError
     except ImportError as error:
         raise BackboneError(f"a download needs huggingface_hub; {INSTALL}") from error
+    verbosity = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(logging.ERROR)  # warnings of each retry would bury the one line
     try:
         return Path(hf_hub_download(repository, "model.safetensors"))
     except (OSError, HfHubHTTPError) as error:
@@ -123,6 +127,8 @@ def downloaded_weights(repository: str) -> Path:
             f"{repository}: cannot be downloaded ({type(error).__name__}); connect to the "
             "internet, or give a file with --weights"
         ) from error
+    finally:
+        hub_logging.set_verbosity(verbosity)
 
 
 def file_sha256(path: Path) -> str:
