@@ -131,26 +131,28 @@ def _why_not_module(module: str) -> str | None:
 
 def _why_not_tensorrt(flavour: str) -> str | None:
     """A TensorRT needs its module, a GPU that answers, and a GPU of the right architecture."""
-    module = flavour.replace("-", "_")
-    if importlib.util.find_spec(module) is None:
-        return f"{flavour} is not installed"
-    from engines import tensorrt
     from engines.cuda import gpus
+    from engines.tensorrt_module import MODULES, import_flavour, why_not_on
+
+    if importlib.util.find_spec(MODULES[flavour]) is None:
+        return f"{flavour} is not installed"
 
     try:
         found = gpus()[0]
-        tensorrt.import_flavour(flavour)
+        import_flavour(flavour)
     except EngineError as error:
         version = installed_version(flavour)
         return f"{flavour} {version}".rstrip() + f" is installed, but {error}"
-    return tensorrt.why_not_on(flavour, found.compute_capability)
+    return why_not_on(flavour, found.compute_capability)
 
 
 def _open_tensorrt(flavour: str) -> Callable[[bytes, Wish], Engine]:
     def opener(model: bytes, wish: Wish) -> Engine:
         from engines.tensorrt import TensorRtEngine
 
-        return TensorRtEngine(model, flavour=flavour, plans=wish.plans, say=wish.say)
+        return TensorRtEngine(
+            model, precision=wish.precision, flavour=flavour, plans=wish.plans, say=wish.say
+        )
 
     return opener
 

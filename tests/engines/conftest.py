@@ -20,35 +20,33 @@ class Writer:
     initializers: list[onnx.TensorProto] = field(default_factory=list)
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.initializers.append(numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
     def node(self, kind: str, inputs: list[str], name: str, **attributes: object) -> str:
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
 
-    def quantised(self, value: str, scale: float) -> str:
-        low = self.constant(f"{value}.scale", np.float32(scale))
-        zero = self.constant(f"{value}.zero", np.int8(0))
-        stored = self.node("QuantizeLinear", [value, low, zero], f"{value}.q")
-        return self.node("DequantizeLinear", [stored, low, zero], f"{value}.dq")
+    def quantised(self, value: str, range_of: float | np.ndarray) -> str:
+        """Q and DQ with one scale, or with one per output channel of a weight.
+
+        The one scale has no dimensions: from shape (1,) TensorRT-RTX makes FP32 kernels.
+        """
+        scale = np.float32(range_of)
+        if isinstance(range_of, np.ndarray):
+            scale = (np.abs(range_of).max(axis=(1, 2, 3)) / 127).astype(np.float32)
+        step = self.constant(f"{value}.scale", scale)
+        zero = self.constant(f"{value}.zero", np.zeros_like(scale, np.int8))
+        axis = {"axis": 0} if scale.ndim else {}
+        stored = self.node("QuantizeLinear", [value, step, zero], f"{value}.q", **axis)
+        return self.node("DequantizeLinear", [stored, step, zero], f"{value}.dq", **axis)
 
     def convolution(self, value: str, name: str, weight: np.ndarray, **shape: object) -> str:
         if self.precision == "fp16":
             kernel = self.constant(f"{name}.weight", weight.astype(np.float16))
         elif self.precision == "int8":
             value = self.quantised(value, 0.05)
-            scale = np.abs(weight).max(axis=(1, 2, 3)) / 127
-            stored = np.round(weight / scale[:, None, None, None]).astype(np.int8)
-            self.constant(f"{name}.stored", stored)
-            self.constant(f"{name}.weight.scale", scale.astype(np.float32))
-            self.constant(f"{name}.weight.zero", np.zeros(len(scale), np.int8))
-            kernel = self.node(
-                "DequantizeLinear",
-                [f"{name}.stored", f"{name}.weight.scale", f"{name}.weight.zero"],
-                f"{name}.weight",
-                axis=0,
-            )
+            kernel = self.quantised(self.constant(f"{name}.weight", weight), weight)
         else:
             kernel = self.constant(f"{name}.weight", weight)
         size = weight.shape[2:]

@@ -1,0 +1,182 @@
+"""Real TensorRT-RTX, no GPU: every kind of graph compiles, and runs the types that it says."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from engines.errors import EngineError
+from engines.layers import executes, layers_from_inspector, precision_problem
+from engines.plan import Plan, compile_plan
+from engines.tensorrt_module import import_flavour, why_not_on
+
+trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+
+
+@pytest.fixture(scope="module")
+def plans(inspector_graph) -> dict[str, Plan]:
+    return {
+        precision: compile_plan(inspector_graph(precision), gpu=("sm89",))
+        for precision in ("fp32", "fp16", "int8")
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_convolutions_compute_in_the_precision_of_the_graph(precision, plans) -> None:
+    plan = plans[precision]
+    convolutions = [layer for layer in plan.layers if layer.kind == "convolution"]
+    assert len(convolutions) == 3
+    assert {layer.precision for layer in convolutions} == {precision}
+    assert executes(plan.layers) == precision
+    assert precision_problem(plan.layers, precision) is None
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_the_head_stays_fp32(precision, plans) -> None:
+    tail = {"head/norm", "head/cosine", "head/distance", "head/rows", "pred_score"}
+    found = [layer for layer in plans[precision].layers if tail & set(layer.nodes)]
+    assert found
+    assert all(set(layer.outputs) == {"fp32"} for layer in found)
+
+
+def test_the_first_kernel_takes_the_bytes(plans) -> None:
+    layer = next(layer for layer in plans["fp16"].layers if "cast" in layer.nodes)
+    assert {"nchw", "centred", "normalised"} <= set(layer.nodes)
+    assert layer.precision == "uint8"
+
+
+def test_a_plan_knows_where_it_comes_from(plans, inspector_graph) -> None:
+    plan = plans["fp32"]
+    assert plan.version == trt.__version__
+    assert plan.gpu == ("sm89",)
+    assert plan.onnx_sha256 == hashlib.sha256(inspector_graph("fp32")).hexdigest()
+    assert len(plan.plan) > 10_000
+    assert "plan=" not in repr(plan)
+
+
+def test_a_plan_of_another_precision_than_asked_is_noticed(plans) -> None:
+    said = precision_problem(plans["fp32"].layers, "int8")
+    assert said == "int8 was asked for, but of 3 convolutions run 3 in fp32"
+    assert precision_problem((), "int8") is None
+
+
+@pytest.mark.parametrize("gpu", [(), ("sm86",), ("sm120",), ("sm86", "sm89")])
+def test_each_target_compiles(gpu, features_graph) -> None:
+    plan = compile_plan(features_graph("fp16"), gpu=gpu, workspace_mib=256)
+    assert plan.gpu == gpu
+    assert executes(plan.layers) == "fp16"
+
+
+def test_targets_that_cannot_be_are_refused(features_graph) -> None:
+    with pytest.raises(EngineError, match="sm87 is not one of sm75"):
+        compile_plan(features_graph(), gpu=("sm87",))
+    with pytest.raises(EngineError, match="plan of its own"):
+        compile_plan(features_graph(), gpu=("sm75", "sm89"))
+
+
+def test_what_turing_lacks_is_said(inspector_graph) -> None:
+    with pytest.raises(EngineError, match="Turing has no FP32 MatMul") as caught:
+        compile_plan(inspector_graph("fp32"), gpu=("sm75",))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_graph_that_the_parser_refuses_names_the_node() -> None:
+    from onnx import TensorProto, helper
+
+    taken = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 8, 8, 3])
+    given = helper.make_tensor_value_info("out", TensorProto.UINT8, [1, 3, 8, 8])
+    node = helper.make_node("Transpose", ["image"], ["out"], name="too/early", perm=[0, 3, 1, 2])
+    model = helper.make_model(
+        helper.make_graph([node], "g", [taken], [given]),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    with pytest.raises(EngineError, match="does not take this graph") as caught:
+        compile_plan(model.SerializeToString())
+    assert "too/early" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(EngineError, match="does not take this graph"):
+        compile_plan(b"rubbish")
+
+
+def test_progress_is_told(features_graph) -> None:
+    told: list[tuple[str, int, int]] = []
+    compile_plan(features_graph(), progress=lambda *step: told.append(step))
+    assert told
+    assert all(0 <= done <= steps for _, done, steps in told)
+
+
+def test_everything_that_runs_a_plan_exists_in_the_library() -> None:
+    """No GPU here: at least no name is invented."""
+    for name in ("get_tensor_name", "get_tensor_mode", "get_tensor_dtype", "get_tensor_shape"):
+        assert hasattr(trt.ICudaEngine, name)
+    for name in ("num_io_tensors", "create_execution_context", "create_engine_inspector"):
+        assert hasattr(trt.ICudaEngine, name)
+    assert hasattr(trt.IExecutionContext, "set_tensor_address")
+    assert hasattr(trt.IExecutionContext, "execute_async_v3")
+    assert hasattr(trt.Runtime, "deserialize_cuda_engine")
+    assert hasattr(trt.TensorIOMode, "INPUT")
+    assert trt.nptype(trt.uint8).__name__ == "uint8"
+    assert "uint8" in str(trt.uint8).lower()
+    assert hasattr(trt.LayerInformationFormat, "JSON")
+
+
+def test_everything_of_cuda_that_is_called_exists() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    for name in [
+        "cudaSetDevice",
+        "cudaStreamCreate",
+        "cudaStreamDestroy",
+        "cudaStreamSynchronize",
+        "cudaHostAlloc",
+        "cudaFreeHost",
+        "cudaMalloc",
+        "cudaFree",
+        "cudaMemcpyAsync",
+        "cudaHostAllocDefault",
+        "cudaGetDeviceCount",
+        "cudaGetDeviceProperties",
+        "cudaDriverGetVersion",
+        "cudaGetErrorString",
+    ]:
+        assert hasattr(runtime, name)
+    assert hasattr(runtime.cudaMemcpyKind, "cudaMemcpyHostToDevice")
+    for name in ("name", "major", "minor", "totalGlobalMem", "integrated"):
+        assert hasattr(runtime.cudaDeviceProp, name)
+
+
+def test_the_inspectors_json_is_read_in_each_of_its_dialects() -> None:
+    text = """{"Layers": [
+      {"Name": "conv1", "LayerType": "CaskConvolution", "ParameterType": "Convolution",
+       "Inputs": [{"Name": "a", "Format/Datatype": "Channel major FP16 format where channel % 8"}],
+       "Outputs": [{"Name": "b", "Format/Datatype": "Half"}],
+       "Metadata": "[ONNX Layer: conv1]\\u001e[ONNX Layer: relu1]"},
+      {"Name": "conv2", "LayerType": "correlation",
+       "Inputs": [{"Name": "a", "Datatype": "Int8"}], "Outputs": [{"Name": "b"}]},
+      {"Name": "mm", "LayerType": "gemm", "Inputs": [{"DataType": "BFloat16"}], "Outputs": []},
+      "a name alone"], "Bindings": ["image"]}"""
+    layers = layers_from_inspector(text)
+    assert [(layer.kind, layer.precision) for layer in layers] == [
+        ("convolution", "fp16"),
+        ("convolution", "int8"),
+        ("gemm", "bf16"),
+    ]
+    assert layers[0].nodes == ("conv1", "relu1")
+    assert executes(layers) == "int8+fp16"
+
+
+def test_a_broken_import_names_its_known_cause(monkeypatch, tmp_path) -> None:
+    (tmp_path / "tensorrt.py").write_text(
+        "raise ImportError('libnvdla_compiler.so: cannot open shared object file')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "tensorrt", raising=False)
+    with pytest.raises(EngineError, match="nvidia-l4t-dla-compiler"):
+        import_flavour("tensorrt")
+
+
+def test_rtx_does_not_serve_a_jetson() -> None:
+    assert why_not_on("tensorrt-rtx", "sm87") == ("tensorrt-rtx does not serve sm87; TensorRT does")
+    assert why_not_on("tensorrt-rtx", "sm89") is None
+    assert why_not_on("tensorrt", "sm87") is None
