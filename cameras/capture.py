@@ -25,6 +25,8 @@ BACKOFF_S = (0.5, 1.0, 2.0, 3.0)
 _JOIN_S = 3.0
 _NS = 1_000_000_000
 _CATCH_UP_NS = _NS
+# A frame that waited longer shows what is no longer there: the next one is waited for.
+_MAX_AGE_NS = _NS // 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +135,18 @@ class LiveSource:
     def _next(self) -> Frame | None:
         """Wait for a fresh frame or for the end of patience; None when closed."""
         with self._fresh:
-            while self._slot is None and not self._stop.is_set():
-                left = max(self._due_ns, self._last_ns + self._stall_ns) - time.monotonic_ns()
+            while not self._stop.is_set():
+                frame, self._slot = self._slot, None
+                now = time.monotonic_ns()
+                if frame is not None:
+                    if now - frame.monotonic_ns <= _MAX_AGE_NS:
+                        return frame
+                    self.dropped += 1
+                left = max(self._due_ns, self._last_ns + self._stall_ns) - now
                 if left <= 0:
-                    break
+                    return self._missing()
                 self._fresh.wait(left / _NS)
-            frame, self._slot = self._slot, None
-            if self._stop.is_set():
-                return None
-            if frame is not None:
-                if time.monotonic_ns() - frame.monotonic_ns < self._stall_ns:
-                    return frame
-                self.dropped += 1
-            return self._missing()
+        return None
 
     def _missing(self) -> Frame:
         now = time.monotonic_ns()

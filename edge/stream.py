@@ -199,5 +199,5 @@ class _Tally:
     def _quantiles(self) -> dict[str, float] | None:
         if not self._latencies:
             return None
-        p50, p95, p99 = np.percentile(np.array(self._latencies), [50, 95, 99])
-        return {"p50": round(p50, 3), "p95": round(p95, 3), "p99": round(p99, 3)}
+        found = np.percentile(np.array(self._latencies), [50, 95, 99]).tolist()
+        return {name: round(ms, 3) for name, ms in zip(("p50", "p95", "p99"), found, strict=True)}

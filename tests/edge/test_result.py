@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 
 from cameras.frame import Frame
 from edge.result import Region, Result, Verdict, error_from_frame
+from edge.stream import Summary
 
 FIELDS = [
     "source",
@@ -39,6 +42,14 @@ def test_a_result_line_has_exactly_the_documented_fields_and_is_json() -> None:
     assert line["verdict"] == "NG"
     assert line["regions"] == [{"x": 1, "y": 2, "width": 3, "height": 4, "area": 5, "peak": 0.7}]
     assert line["speed"] == {"engine": 1.235}
+
+
+def test_the_documented_examples_have_the_fields_of_the_code() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs/results.md").read_text("utf-8")
+    line, summary = (json.loads(part.split("```")[0]) for part in text.split("```json\n")[1:])
+    assert list(line) == FIELDS
+    assert list(line["regions"][0]) == [field.name for field in dataclasses.fields(Region)]
+    assert list(summary) == [field.name for field in dataclasses.fields(Summary)]
 
 
 def test_no_nan_reaches_json() -> None:
