@@ -20,11 +20,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cameras.decode import IMAGE_SUFFIXES
+from cameras.names import shown
+
 GOOD = "good"
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 _MASKS = "ground_truth"
-_LOSSY = (".jpeg", ".jpg", ".webp")
+_LOSSY = frozenset({".jpe", ".jpeg", ".jpg", ".webp"})
+_SUFFIXES = tuple(sorted(IMAGE_SUFFIXES))
 _NAMES_SHOWN = 4
 
 
@@ -124,14 +127,7 @@ def read_mask(
     Raises:
         DatasetError: the mask cannot be read, or is not as large as its image.
     """
-    try:
-        encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    except OSError as error:
-        raise DatasetError(f"{shown(path)}: {error.strerror}; check the mask") from error
-    # imdecode rather than imread: OpenCV cannot open names that are not valid UTF-8.
-    pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
-    if pixels is None:
-        raise DatasetError(f"{shown(path)}: cannot be decoded; save the mask again as PNG")
+    pixels = _decoded(path)
     if pixels.shape[:2] != image_size:
         (height, width), (rows, columns) = pixels.shape[:2], image_size
         raise DatasetError(
@@ -148,9 +144,18 @@ def read_mask(
     return np.asarray(nearest, dtype=np.bool_)
 
 
-def shown(path: Path) -> str:
-    """A path as text that any terminal, log and JSON can take, valid UTF-8 or not."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def _decoded(path: Path) -> npt.NDArray[np.generic]:
+    try:
+        encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        # imdecode rather than imread: OpenCV cannot open names that are not valid UTF-8.
+        pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
+    except OSError as error:
+        raise DatasetError(f"{shown(path)}: {error.strerror}; check the mask") from error
+    except cv2.error as error:
+        raise DatasetError(f"{shown(path)}: cannot be decoded: {error.err}") from error
+    if pixels is None:
+        raise DatasetError(f"{shown(path)}: cannot be decoded; save the mask again as PNG")
+    return pixels
 
 
 def _plain(folder: Path) -> Dataset:
@@ -210,7 +215,7 @@ def _samples(kinds: dict[str, list[Path]], *, masks: Path) -> tuple[Sample, ...]
 
 def _mask_of(image: Path, known: dict[str, Path]) -> Path | None:
     for stem in (f"{image.stem}_mask", image.stem):
-        for suffix in (".png", image.suffix, *IMAGE_SUFFIXES):
+        for suffix in (".png", image.suffix, *_SUFFIXES):
             if stem + suffix in known:
                 return known[stem + suffix]
     return None
@@ -223,7 +228,7 @@ def _images(folder: Path, *, deep: bool = False) -> list[Path]:
         found += [
             Path(home, name)
             for name in names
-            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+            if not name.startswith(".") and name.lower().endswith(_SUFFIXES)
         ]
     return sorted(found, key=_order)
 
@@ -244,7 +249,7 @@ def _nothing_in(folder: Path) -> str:
     subs = [sub.name for sub in _folders(folder)]
     found = [f"files of type {_named(suffixes)}"] if suffixes else []
     found += [f"the folders {_named(subs)}"] if subs else []
-    wanted = " ".join(IMAGE_SUFFIXES)
+    wanted = " ".join(_SUFFIXES)
     advice = (
         "give one of those folders, or put the good images into one named 'good'"
         if subs

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calibrate.dataset import GOOD, Sample, shown
+from calibrate.dataset import GOOD, Sample
 from calibrate.metrics import Figure, PixelTally, best_f1, image_auroc
+from cameras.names import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def scratch(surface: Surface, rng: np.random.Generator) -> Surface:
         x, y = _spot(rng, inner=0.30, outer=0.72)
         heading, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.20, 0.55)
         for line in range(int(rng.integers(1, 4))):
-            points = _stroke(x + 0.02 * line, y, heading=heading, length=length, rng=rng)
+            points = _stroke((x + 0.02 * line, y), heading=heading, length=length, rng=rng)
             np.maximum(drawn, _line(drawn, points, width=rng.uniform(1.0, 2.0)), out=drawn)
         if (drawn * surface.solid).sum() > 0.85 * drawn.sum():
             break
@@ -115,7 +115,7 @@ def crack(surface: Surface, rng: np.random.Generator) -> Surface:
     drawn = np.zeros_like(surface.solid)
     start, heading = _edge(rng)
     points = _stroke(
-        *start, heading=heading, length=rng.uniform(0.14, 0.34), rng=rng, jag=0.55, steps=22
+        start, heading=heading, length=rng.uniform(0.14, 0.34), rng=rng, jag=0.55, steps=22
     )
     thick = rng.uniform(1.3, 2.4)
     for index, (one, two) in enumerate(itertools.pairwise(points)):
@@ -124,7 +124,7 @@ def crack(surface: Surface, rng: np.random.Generator) -> Surface:
     if rng.random() < 0.5:
         fork = points[len(points) // 2]
         branch = _stroke(
-            *fork, heading=heading + rng.choice([-0.7, 0.7]), length=0.09, rng=rng, jag=0.5
+            fork, heading=heading + rng.choice([-0.7, 0.7]), length=0.09, rng=rng, jag=0.5
         )
         np.maximum(drawn, _line(drawn, branch, width=0.8), out=drawn)
     drawn *= surface.solid
@@ -189,8 +189,7 @@ def _edge(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
 
 
 def _stroke(
-    x: float,
-    y: float,
+    start: tuple[float, float],
     *,
     heading: float,
     length: float,
@@ -198,8 +197,9 @@ def _stroke(
     jag: float = 0.06,
     steps: int = 12,
 ) -> Points:
-    """A path that starts at (x, y) and keeps roughly to its heading."""
-    points = [(x, y)]
+    """A path that keeps roughly to its heading."""
+    x, y = start
+    points = [start]
     for turn in rng.normal(0, jag, steps):
         x += length / steps * float(np.cos(heading + turn))
         y += length / steps * float(np.sin(heading + turn))

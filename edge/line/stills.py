@@ -27,7 +27,7 @@ def draw_dataset(
     Every part is in place, as in the triggered frames of `draw_conveyor`.
 
     Args:
-        folder: made when it is not there; must be empty.
+        folder: made if need be; must be empty.
         good: pictures to learn from.
         test_good: further good pictures.
         defects_each: pictures of each of the defects, with masks.
@@ -49,15 +49,19 @@ def draw_dataset(
         for index in range(count):
             rng = np.random.default_rng([seed, stream, index])
             _write(home / f"{index:03}.png", draw_part(rng, size=size)[0])
+    _draw_defects(folder, each=defects_each, seed=seed, size=size)
+    return good + test_good + defects_each * len(DEFECTS)
+
+
+def _draw_defects(folder: Path, *, each: int, seed: int, size: int) -> None:
     for kind, defect in enumerate(DEFECTS):
         home = _made(folder / "test" / defect)
         truth = _made(folder / "ground_truth" / defect)
-        for index in range(defects_each):
+        for index in range(each):
             rng = np.random.default_rng([seed, _DEFECT + kind, index])
             picture, mask = draw_part(rng, size=size, defect=defect)
             _write(home / f"{index:03}.png", picture)
             _write(truth / f"{index:03}_mask.png", mask)
-    return good + test_good + defects_each * len(DEFECTS)
 
 
 def _made(folder: Path) -> Path:
