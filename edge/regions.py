@@ -120,11 +120,18 @@ def find_regions(
     hot = anomaly_map >= np.float32(threshold)
     if ignore is not None:
         hot &= _counted(ignore, anomaly_map.shape)
-    if not hot.any():
+    # Labelling costs by the pixel, and defects are small: only the part that is hot is labelled.
+    left, top, width, height = cv2.boundingRect(hot.view(np.uint8))
+    if width == 0 or height == 0:
         return ()
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(hot.view(np.uint8), connectivity=8)
+    part = (slice(top, top + height), slice(left, left + width))
+    hot, values = hot[part], anomaly_map[part]
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(
+        np.ascontiguousarray(hot).view(np.uint8), connectivity=8
+    )
+    boxes[:, :2] += (left, top)
     peaks = np.full(count, -np.inf, np.float32)
-    np.maximum.at(peaks, labels[hot].astype(np.intp), anomaly_map[hot])
+    np.maximum.at(peaks, labels[hot].astype(np.intp), values[hot])
     place = roi if roi is not None else (0, 0, frame_shape[1], frame_shape[0])
     found = [
         _region(box, float(peak), map_shape=anomaly_map.shape, place=place)
