@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +137,27 @@ def test_a_closed_port_and_a_missing_stream_are_errors(mjpeg, capfd) -> None:
             open_source(url)
         assert SECRET not in str(caught.value)
     assert SECRET not in "".join(capfd.readouterr())
+
+
+def test_opening_and_closing_leaves_nothing_behind(camera) -> None:
+    def held() -> tuple[int, int]:
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    def once() -> None:
+        with open_source(address(camera.scheme, camera.port)) as source:
+            assert next(iter(source)).image is not None
+
+    def settled() -> tuple[int, int]:
+        # The server's side of the last connection ends a moment later than ours.
+        for _ in range(100):
+            if (now := held())[1] <= threads:
+                return now
+            time.sleep(0.02)
+        return held()
+
+    threads = threading.active_count()
+    once()
+    before = settled()
+    for _ in range(3):
+        once()
+    assert settled() == before
