@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from types import ModuleType, TracebackType
@@ -81,16 +80,11 @@ class OnnxRuntimeEngine:
 
 
 def import_onnxruntime() -> ModuleType:
-    """Import ONNX Runtime without its usage reports.
-
-    From 1.32 on, its import alone starts an uploader and writes an identifier into the home
-    folder; only a variable that is set before the import prevents both (its own switch,
-    `disable_telemetry_events`, comes too late). Everything that imports ONNX Runtime does it here.
+    """Import ONNX Runtime; its usage reports are switched off in the package's ``__init__``.
 
     Raises:
         EngineError: it is not installed, or broken.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -182,26 +182,34 @@ def _plan(
     model: bytes, *, flavour: str, gpu: Gpu, plans: Path | None, say: Callable[[str], None]
 ) -> Plan:
     """The plan from the cache if it fits, or a new one; the reason is said either way."""
-    version = str(import_flavour(flavour).__version__)
-    target: tuple[str, ...] = (gpu.compute_capability,)
-    if flavour == RTX and gpu.compute_capability not in RTX_GPUS:
-        target = ()
+    here = (gpu.compute_capability,) if _has_target(flavour, gpu) else ()
     reason = "no folder was given to keep a plan in"
     if plans is not None:
+        version = str(import_flavour(flavour).__version__)
         digest = hashlib.sha256(model).hexdigest()
-        wanted = Wanted(flavour=flavour, version=version, gpu=target, onnx_sha256=digest)
+        wanted = Wanted(flavour=flavour, version=version, gpu=here, onnx_sha256=digest)
         try:
             return load_plan(plans, wanted)
         except UnusablePlanError as error:
             reason = str(error)
+        if flavour == RTX and gpu.compute_capability != "sm75":
+            try:
+                return load_plan(plans, replace(wanted, gpu=()))
+            except UnusablePlanError as error:
+                reason = f"{reason}; {error}"
     say(f"{flavour}: compiling the plan: {reason}")
-    plan = compile_plan(model, flavour=flavour, gpu=target)
+    plan = compile_plan(model, flavour=flavour, gpu=here)
     if plans is not None:
         try:
             store_plan(plans, plan)
         except OSError as error:
             say(f"{flavour}: the plan is not kept: {error.strerror}: {error.filename}")
     return plan
+
+
+def _has_target(flavour: str, gpu: Gpu) -> bool:
+    """Whether a plan is made for this GPU alone; newer ones than listed take a portable plan."""
+    return flavour != RTX or gpu.compute_capability in RTX_GPUS
 
 
 def _is_input(trt: Any, engine: Any, name: str) -> bool:

@@ -1,0 +1,248 @@
+"""What this machine has, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from engines.choose import ENGINES, choice, installed_version
+from engines.cpu import BF16_INSTRUCTIONS, INSTRUCTIONS, cpu_instructions, cpu_name
+from engines.cuda import gpus
+from engines.errors import EngineError
+from engines.tensorrt_module import MODULES, import_flavour
+
+Status = Literal["ok", "warn", "fail"]
+TEGRA_RELEASE = Path("/etc/nv_tegra_release")
+LITTLE_DISK = 1 << 30
+OLDEST_PYTHON = (3, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        status: ``fail``: protoedge can't work; ``warn``: something will be missing or slow.
+        detail: what was found, one line.
+        fix: what to do; empty if nothing.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    fix: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The check as JSON types."""
+        return asdict(self)
+
+
+def examine() -> list[Check]:
+    """Look at everything that decides what protoedge can do here; never raises."""
+    return [
+        _python(),
+        _protoedge(),
+        *_libraries(),
+        *_opencv(),
+        _display(),
+        _cpu(),
+        _gpu(),
+        *(_tensorrt(flavour) for flavour in MODULES),
+        *(_engine(name) for name in ENGINES),
+        _auto(),
+        _disk(),
+        *_jetson(),
+    ]
+
+
+def _python() -> Check:
+    version = platform.python_version()
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        return Check("python", "fail", version, "install Python 3.10 or newer")
+    return Check("python", "ok", f"{version} on {platform.system()} {platform.machine()}")
+
+
+def _protoedge() -> Check:
+    version = installed_version("protoedge")
+    if not version:
+        return Check("protoedge", "warn", "runs from source", "pip install -e . in its checkout")
+    return Check("protoedge", "ok", version)
+
+
+def _libraries() -> list[Check]:
+    checks = []
+    for name, fix in (
+        ("onnx", "pip install 'onnx>=1.21'"),
+        ("onnxruntime", "pip install onnxruntime"),
+        ("openvino", "pip install 'protoedge[cpu]'"),
+    ):
+        version = installed_version(name)
+        missing: Status = "warn" if name == "openvino" else "fail"
+        checks.append(
+            Check(name, "ok", version) if version else Check(name, missing, "not installed", fix)
+        )
+    return checks
+
+
+def _opencv() -> list[Check]:
+    try:
+        import cv2
+    except (ImportError, OSError) as error:
+        fix = "pip install opencv-python; a server without libGL needs opencv-python-headless"
+        return [Check("opencv", "fail", f"cannot be imported: {error}", fix)]
+    build = cv2.getBuildInformation()
+    has = {name: _build_has(build, name) for name in ("GStreamer", "v4l/v4l2", "FFMPEG")}
+    gui = _build_line(build, "GUI") or "NONE"
+    checks = [Check("opencv", "ok", f"{cv2.__version__} from {Path(cv2.__file__).parent}")]
+    for name, label, fix in (
+        ("v4l/v4l2", "webcams", "pip install opencv-python"),
+        ("FFMPEG", "videos and RTSP", "pip install opencv-python"),
+    ):
+        status: Status = "ok" if has[name] else "warn"
+        detail = f"{name} {'yes' if has[name] else 'no'}"
+        checks.append(Check(label, status, detail, "" if has[name] else fix))
+    checks.append(_gstreamer(has["GStreamer"]))
+    window = gui.upper() != "NONE"
+    checks.append(
+        Check(
+            "windows",
+            "ok" if window else "warn",
+            f"OpenCV's windows: {gui}",
+            "" if window else "pip install opencv-python in place of its headless sibling",
+        )
+    )
+    return checks
+
+
+def _gstreamer(found: bool) -> Check:
+    """Only CSI cameras need it; the pip OpenCV never has it."""
+    if found:
+        return Check("gstreamer", "ok", "OpenCV has GStreamer: csi:// works")
+    if TEGRA_RELEASE.exists():
+        fix = "use the system's OpenCV: pip uninstall opencv-python, --system-site-packages"
+        return Check("gstreamer", "warn", "this OpenCV has no GStreamer: no csi:// cameras", fix)
+    return Check("gstreamer", "ok", "OpenCV has no GStreamer; only csi:// cameras would need it")
+
+
+def _build_line(build: str, name: str) -> str:
+    found = re.search(rf"^\s*{re.escape(name)}:\s*(\S+)", build, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else ""
+
+
+def _build_has(build: str, name: str) -> bool:
+    return _build_line(build, name).upper().startswith("YES")
+
+
+def _display() -> Check:
+    found = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
+    if found:
+        return Check("display", "ok", found)
+    return Check("display", "ok", "none: `edge stream` runs with --no-show")
+
+
+def _cpu() -> Check:
+    flags = cpu_instructions()
+    found = [name for name in INSTRUCTIONS if name in flags]
+    detail = f"{cpu_name()}, {os.cpu_count()} cores: {' '.join(found) or 'none of note'}"
+    if platform.machine() == "x86_64" and "avx2" not in flags:
+        return Check("cpu", "warn", detail, "without AVX2 the CPU engines are slow")
+    if BF16_INSTRUCTIONS & flags:
+        detail += "; --precision fp16 runs as bf16"
+    return Check("cpu", "ok", detail)
+
+
+def _gpu() -> Check:
+    try:
+        found = gpus()
+    except EngineError as error:
+        if Path("/proc/driver/nvidia").exists() or TEGRA_RELEASE.exists():
+            fix = "update the NVIDIA driver, then pip install 'protoedge[rtx]'"
+            return Check("gpu", "warn", str(error), fix)
+        return Check("gpu", "ok", f"none: the CPU engines work without ({error})")
+    told = [
+        f"{gpu.name} ({gpu.compute_capability}, {gpu.memory_bytes / (1 << 30):.0f} GiB"
+        f"{' shared' if gpu.integrated else ''}), driver for CUDA {gpu.driver}"
+        for gpu in found
+    ]
+    return Check("gpu", "ok", "; ".join(told))
+
+
+def _tensorrt(flavour: str) -> Check:
+    from importlib.util import find_spec
+
+    if find_spec(MODULES[flavour]) is None:
+        return Check(flavour, "ok", "not installed; only NVIDIA GPUs need it")
+    try:
+        version = import_flavour(flavour).__version__
+    except EngineError as error:
+        return Check(flavour, "warn", str(error), ENGINES[flavour].install)
+    return Check(flavour, "ok", str(version))
+
+
+def _engine(name: str) -> Check:
+    problem = ENGINES[name].why_not()
+    if problem is None:
+        return Check(f"engine {name}", "ok", "works here")
+    status: Status = "ok" if name in MODULES else "warn"
+    return Check(f"engine {name}", status, f"not here: {problem}", ENGINES[name].install)
+
+
+def _auto() -> Check:
+    try:
+        return Check("engine auto", "ok", choice().reason)
+    except EngineError as error:
+        return Check("engine auto", "fail", str(error), "pip install 'protoedge[cpu]'")
+
+
+def _disk() -> Check:
+    here = Path.cwd()
+    free = shutil.disk_usage(here).free
+    detail = f"{free / (1 << 30):.1f} GiB free in {here}"
+    if free < LITTLE_DISK:
+        return Check("disk", "warn", detail, "free some space: recordings and plans need it")
+    return Check("disk", "ok", detail)
+
+
+def _jetson() -> list[Check]:
+    try:
+        release = TEGRA_RELEASE.read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError):
+        return []
+    jetpack = _first_version("nvidia-jetpack") or "unknown JetPack"
+    checks = [Check("jetson", "ok", f"{jetpack}: {release.lstrip('# ')}")]
+    shadows = [name for name in ("opencv-python", "opencv-contrib-python") if _is_pip(name)]
+    if shadows:
+        checks.append(
+            Check(
+                "jetson opencv",
+                "warn",
+                f"pip's {shadows[0]} hides the system's OpenCV, which has GStreamer",
+                f"pip uninstall {shadows[0]}; make the venv with --system-site-packages",
+            )
+        )
+    return checks
+
+
+def _first_version(package: str, status: Path = Path("/var/lib/dpkg/status")) -> str:
+    """Version of an installed Debian package, without starting dpkg."""
+    try:
+        text = status.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.search(rf"^Package: {re.escape(package)}$.*?^Version: (\S+)", text, re.M | re.S)
+    return f"JetPack {found[1]}" if found else ""
+
+
+def _is_pip(distribution: str) -> bool:
+    try:
+        return (metadata.distribution(distribution).read_text("INSTALLER") or "").strip() != ""
+    except metadata.PackageNotFoundError:
+        return False
