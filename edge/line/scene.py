@@ -196,7 +196,7 @@ def _belt(size: int) -> Field:
     y, x = np.mgrid[:size, :length].astype(np.float32) * np.float32(480 / size)
     weave = np.sin(x * np.float32(2 * np.pi / 8)) * np.sin(y * np.float32(2 * np.pi / 8))
     return np.asarray(
-        1 + 0.10 * weave + 0.09 * soft + 0.05 * lumps + 0.06 * streaks, dtype=np.float32
+        1 + 0.10 * weave + 0.09 * soft + 0.025 * lumps + 0.04 * streaks, dtype=np.float32
     )
 
 
