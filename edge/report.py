@@ -158,10 +158,10 @@ def _stages(stages_s: Mapping[str, float]) -> str:
     rows = "".join(
         f'<div class="stage"><span>{_text(name)}</span>'
         f'<i style="width:{_percent(seconds / longest)}"></i>'
-        f"<span>{_text(seconds)} s</span></div>"
+        f"<span>{seconds:.2f} s</span></div>"
         for name, seconds in stages_s.items()
     )
-    total = _text(sum(usable))
+    total = f"{sum(usable):.1f}"
     return f"<section><h2>Time per stage ({total} s together)</h2>{rows}</section>"
 
 
