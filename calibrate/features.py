@@ -5,10 +5,10 @@ image uint8 (N, H, W, 3) BGR ─ Cast ─ Transpose ─ Gather (RGB) ─ Sub ─
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ IMAGE = "image"
 NORMALISED = "normalised"  # between the preprocessing and the backbone
 PREPROCESSING = "pre/"  # how the names of the preprocessing's nodes begin
 POOL = 3  # side of the local average, as in PatchCore (CVPR 2022, section 3.1)
+BALANCE_IMAGES = 64
+GRID = 8  # px between patches: finer stages are averaged down to it, not the others copied up
 Features: TypeAlias = npt.NDArray[np.float32]  # (N, C, h, w)
 
 
@@ -35,6 +37,7 @@ class Stage:
         channels: how many.
         height, width: of the stage at the model's size.
         scale: how often a position repeats on the finest stage: 1, 2, 4 …
+        weight: factor of its features in the merged vector.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Stage:
     height: int
     width: int
     scale: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,14 @@ def features_graph(
         io_map=[(NORMALISED, core.graph.input[0].name)],
         outputs=list(chosen),
     )
+    _pool(model, {name: backbone.stages[name] for name in chosen})
     opset = core.opset_import[0].version
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", opset))
-    model = shape_inference.infer_shapes(_pooled(model, chosen), strict_mode=True, data_prop=True)
+    model = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     shapes = {
-        o.name: [d.dim_value for d in o.type.tensor_type.shape.dim] for o in model.graph.output
+        output.name: [dim.dim_value for dim in output.type.tensor_type.shape.dim]
+        for output in model.graph.output
     }
     finest = shapes[chosen[0]][2]
     stages = tuple(
@@ -173,30 +179,35 @@ def _preprocessing(
     return model
 
 
-def _pooled(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
-    """Average each stage over its 3x3 neighbourhood; borders average what there is."""
+def _pool(model: onnx.ModelProto, strides: Mapping[str, int]) -> None:
+    """Average each stage locally; one that is finer than the grid, down to the grid.
+
+    Args:
+        model: whose outputs are the stages; changed in place.
+        strides: by stage, in px.
+    """
     graph = model.graph
+    grid = max(GRID, min(strides.values()))
     for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name in layers:
-                node.input[index] = f"{name}/raw"
-        for index, name in enumerate(node.output):
-            if name in layers:
-                node.output[index] = f"{name}/raw"
-    for name in layers:
+        for names in (node.input, node.output):
+            names[:] = [f"{name}/raw" if name in strides else name for name in names]
+    for name, stride in strides.items():
+        down = max(1, grid // stride)
+        side = POOL if down == 1 else down
         graph.node.append(
             helper.make_node(
                 "AveragePool",
                 [f"{name}/raw"],
                 [name],
                 name=f"{name}/pool",
-                kernel_shape=[POOL, POOL],
-                pads=[POOL // 2] * 4,
-                strides=[1, 1],
+                kernel_shape=[side, side],
+                pads=[side // 2 if down == 1 else 0] * 4,
+                strides=[down, down],
                 count_include_pad=0,
             )
         )
-    return model
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
 
 
 def _simplified(model: onnx.ModelProto, *, name: str) -> onnx.ModelProto:
@@ -207,19 +218,46 @@ def _simplified(model: onnx.ModelProto, *, name: str) -> onnx.ModelProto:
     simple, same = onnxsim.simplify(model)
     if not same:
         raise BackboneError(f"{name}: onnxsim changed what the graph computes; export it again")
-    return simple
+    return cast(onnx.ModelProto, simple)
 
 
-def unit_patches(outputs: Sequence[Features]) -> Features:
+def balanced(
+    engine: Engine, graph: FeaturesGraph, paths: Sequence[Path], *, roi: Roi | None
+) -> FeaturesGraph:
+    """Weigh the stages so that each has the same mean length on good images.
+
+    Otherwise the stage with the largest activations decides what a patch is like.
+
+    Args:
+        engine: runs `graph`.
+        graph: whose stages are weighed, the finest with 1.
+        paths: good images; at most 64, evenly spread, are run.
+        roi: the part that is inspected.
+    """
+    some = paths[:: max(1, len(paths) // BALANCE_IMAGES)][:BALANCE_IMAGES]
+    lengths = np.zeros(len(graph.stages))
+    for images in fitted_batches(some, size=graph.size, roi=roi):
+        for index, output in enumerate(engine.infer(images)):
+            squares = np.square(output, dtype=np.float32).sum(axis=1)
+            lengths[index] += float(np.sqrt(squares).mean(axis=(1, 2)).sum())
+    # A stage that is silent on every good image has nothing to be weighed by.
+    weights = [lengths[0] / length if length > 0 else 1.0 for length in lengths]
+    stages = tuple(
+        replace(stage, weight=float(np.float32(weight)) if lengths[0] > 0 else 1.0)
+        for stage, weight in zip(graph.stages, weights, strict=True)
+    )
+    return replace(graph, stages=stages)
+
+
+def unit_patches(outputs: Sequence[Features], stages: Sequence[Stage]) -> Features:
     """Merge stages and normalise: (N, C_i, h_i, w_i), finest first → (N, h·w, ΣC) unit vectors.
 
-    Coarser stages repeat their nearest position, as the graph's head does.
+    Coarser stages repeat their nearest position and are weighed, as in the graph's head.
     """
-    height, width = outputs[0].shape[2:]
     merged = np.concatenate(
         [
-            stage.repeat(height // stage.shape[2], axis=2).repeat(width // stage.shape[3], axis=3)
-            for stage in outputs
+            (output * np.float32(stage.weight)).repeat(stage.scale, 2).repeat(stage.scale, 3)
+            for output, stage in zip(outputs, stages, strict=True)
         ],
         axis=1,
     )
@@ -279,7 +317,7 @@ def patch_bank(
     random = np.random.default_rng(seed)
     bank = np.empty((len(paths), per_image, graph.dimensions), np.float16)
     done = 0
-    for unit in _runs(engine, paths, size=graph.size, roi=roi):
+    for unit in _runs(engine, graph, paths, roi=roi):
         for patches in unit:
             if per_image < graph.positions:
                 rows = np.sort(random.choice(graph.positions, per_image, replace=False))
@@ -293,7 +331,8 @@ def patch_bank(
 
 
 def _runs(
-    engine: Engine, paths: Sequence[Path], *, size: Size, roi: Roi | None
+    engine: Engine, graph: FeaturesGraph, paths: Sequence[Path], *, roi: Roi | None
 ) -> Iterator[Features]:
-    for images in fitted_batches(paths, size=size, roi=roi):
-        yield unit_patches([np.asarray(o, np.float32) for o in engine.infer(images)])
+    for images in fitted_batches(paths, size=graph.size, roi=roi):
+        outputs = [np.asarray(output, np.float32) for output in engine.infer(images)]
+        yield unit_patches(outputs, graph.stages)

@@ -73,7 +73,9 @@ def _half(model: bytes) -> bytes:
         if w.name.startswith(PREPROCESSING)
     ]
     half = convert_float_to_float16(whole, disable_shape_infer=True)
-    _replace(half.graph.initializer, kept)
+    for weight in half.graph.initializer:
+        if weight.name in kept:
+            weight.ParseFromString(kept[weight.name])
     for node in half.graph.node:
         node.input[:] = [f"{NORMALISED}/half" if n == NORMALISED else n for n in node.input]
     cast = helper.make_node(
@@ -84,13 +86,6 @@ def _half(model: bytes) -> bytes:
     half.graph.node.extend([*first, cast, *rest])
     half.graph.input.append(image)
     return bytes(half.SerializeToString())
-
-
-def _replace(weights: Any, kept: list[onnx.TensorProto]) -> None:
-    known = {weight.name: weight for weight in kept}
-    for weight in weights:
-        if weight.name in known:
-            weight.CopyFrom(known[weight.name])
 
 
 def _quantised(model: bytes, calibration: Iterable[npt.NDArray[np.uint8]]) -> bytes:
@@ -200,7 +195,7 @@ def _quiet() -> Iterator[None]:
     root = logging.getLogger()
 
     def drop(record: Any) -> bool:
-        return not record.getMessage().startswith("Please consider to run pre-processing")
+        return not record.getMessage().startswith("Please consider")
 
     root.addFilter(drop)
     try:

@@ -1,7 +1,7 @@
 """ProtoAD's head: prototypes as a 1x1 convolution, then map and score (arXiv 2310.02576).
 
-    stages ─ Resize (nearest) ─ Concat = f ┬─ Conv 1x1 (prototypes) ─ ReduceMax ─┐
-                                           └─ ‖f‖, at least EPSILON ────────────Div ─ 1 − x ─ map
+    stages ─ weigh ─ Resize (nearest) ─ Concat = f ┬─ Conv 1x1 (prototypes) ─ ReduceMax ─┐
+                                                   └─ ‖f‖, at least EPSILON ────────────Div ─ 1 − x ─ map
 
     map ─ MatMul (rows) ─ MatMul (columns) = anomaly_map ─ ReduceMax = pred_score
 
@@ -12,7 +12,7 @@ matrix per axis.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -80,14 +80,18 @@ class _Head:
         names = []
         for stage in features.stages:
             name = stage.name
+            if stage.weight != 1:
+                kind = helper.tensor_dtype_to_np_dtype(self._types[name])
+                weight = self._constant(f"{name}_weight", np.array(stage.weight, kind))
+                name = self._node("Mul", [name, weight], f"{name}_weighed")
             if stage.scale > 1:
                 scales = self._constant(
-                    f"{name}_scales", np.array([1, 1, stage.scale, stage.scale], np.float32)
+                    f"{stage.name}_scales", np.array([1, 1, stage.scale, stage.scale], np.float32)
                 )
                 name = self._node(
                     "Resize",
                     [name, "", scales],
-                    f"{name}_up",
+                    f"{stage.name}_up",
                     mode="nearest",
                     nearest_mode="floor",
                     coordinate_transformation_mode="asymmetric",
@@ -99,7 +103,7 @@ class _Head:
 
     def closest(self, merged: str, prototypes: Vectors) -> str:
         """max_k p_k · f: (N, 1, h, w) float32."""
-        kind: type[np.floating[npt.NBitBase]] = np.float16 if self._half else np.float32
+        kind = np.dtype(np.float16 if self._half else np.float32)
         kernels = np.ascontiguousarray(prototypes, kind)[:, :, None, None]
         source = self._as(merged, half=self._half)
         weight = self._constant("prototypes", kernels)
@@ -156,7 +160,7 @@ class _Head:
         suffix = "half" if kind == TensorProto.FLOAT16 else "float"
         return self._node("Cast", [name], f"{name.removeprefix('head/')}_{suffix}", to=kind)
 
-    def _node(self, kind: str, inputs: list[str], name: str, **attributes: object) -> str:
+    def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
         output = f"head/{name}"
         node = helper.make_node(kind, inputs, [output], name=output, **attributes)
         self._graph.node.append(node)

@@ -2,7 +2,7 @@
 
 Two ways to choose them:
 
-    k_centres   greedy k-centre coreset (Gonzalez 1985; used for memory banks by PatchCore, CVPR 2022):
+    k_centres   greedy k-centre coreset (Gonzalez 1985; PatchCore, CVPR 2022, for its memory bank):
                 real patches, each the one farthest from all chosen before
     finch       first-neighbour clustering (Sarfraz, Sharma, Stiefelhagen, CVPR 2019), the method of
                 the ProtoAD paper: the means of the clusters
@@ -93,7 +93,7 @@ def finch(patches: Patches, most: int) -> Vectors:
         most: largest number of clusters wanted; the coarsest partition may have more, then the
             largest clusters are returned.
     """
-    weights = np.ones(len(patches))
+    weights: npt.NDArray[np.float64] = np.ones(len(patches))
     vectors = patches.astype(np.float32)
     while len(vectors) > 2:
         labels, count = _first_neighbour_components(vectors)
@@ -101,7 +101,7 @@ def finch(patches: Patches, most: int) -> Vectors:
             break
         sums = np.zeros((count, vectors.shape[1]))
         np.add.at(sums, labels, vectors * weights[:, None])
-        weights = np.bincount(labels, weights, count)
+        weights = np.bincount(labels, weights, count).astype(np.float64)
         vectors = unit_rows((sums / weights[:, None]).astype(np.float32))
         if count <= most:
             return vectors

@@ -1,0 +1,95 @@
+"""The build's one-page report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+
+from calibrate.learning import Learnt
+from calibrate.threshold import Threshold
+from edge.measure import Measured, picture_grid
+from edge.report import Decision, Picture, Report, Table, report_html
+from engines.manifest import Manifest
+
+JPEG_QUALITY = 88
+
+
+def build_report(
+    manifest: Manifest,
+    *,
+    threshold: Threshold,
+    learnt: Learnt,
+    measured: Measured | None,
+    seconds: Mapping[str, float],
+) -> str:
+    """The page as HTML: what was built, the threshold and its bound, figures, pictures, times."""
+    figures = manifest.figures
+    good = [*learnt.held_out.tolist(), *(measured.good if measured else ())]
+    grid = picture_grid(measured) if measured else None
+    pictures = []
+    if grid is not None:
+        _, data = cv2.imencode(".jpg", grid, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        pictures.append(Picture("Images nearest to the threshold, of each kind", data.tobytes()))
+    report = Report(
+        title=f"{manifest.name}: inspector",
+        facts=_facts(manifest),
+        figures={
+            "image AUROC": figures.get("image_auroc"),
+            "pixel AUROC": figures.get("pixel_auroc"),
+            "AUPRO": figures.get("aupro"),
+            "false rejects": _of(figures, "false_rejects", "good_images"),
+            "escapes": _of(figures, "escapes", "defect_images"),
+        }
+        if figures
+        else {},
+        decision=Decision(
+            threshold=threshold.value,
+            statement=statement(threshold),
+            warning=threshold.warning,
+            good=good,
+            defects=measured.defects if measured else (),
+        ),
+        stages_s=seconds,
+        tables=_tables(measured),
+        pictures=pictures,
+    )
+    return report_html(report)
+
+
+def statement(threshold: Threshold) -> str:
+    """What the threshold promises, in one sentence."""
+    return (
+        f"{threshold.rejected} of {threshold.held_out} good images that were not learnt from reach "
+        f"{threshold.value:.4f}: at most {threshold.bound:.2%} of good parts are rejected, with "
+        f"{threshold.confidence:.0%} confidence ({threshold.false_rejects:.2%} asked for)"
+    )
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    height, width = manifest.size
+    roi = manifest.roi
+    return {
+        "model": f"{manifest.model}, {manifest.prototypes} prototypes ({manifest.method})",
+        "backbone": f"{manifest.backbone.name}: {', '.join(manifest.layers)}",
+        "precision": f"{manifest.precision}; executed as {manifest.executes}",
+        "engine": "; ".join(manifest.notes),
+        "size": f"{width} x {height} px",
+        "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",
+        "good images": f"{manifest.images.used} used, {manifest.images.skipped} skipped",
+        "built": f"{manifest.created:%Y-%m-%d %H:%M} UTC by protoedge {manifest.protoedge}",
+    }
+
+
+def _of(figures: Mapping[str, float], part: str, whole: str) -> str:
+    return f"{figures[part]:.0f} of {figures[whole]:.0f}"
+
+
+def _tables(measured: Measured | None) -> list[Table]:
+    if measured is None or not measured.evaluation.per_defect:
+        return []
+    rows = [
+        (name, item.images, item.escapes, item.image_auroc)
+        for name, item in measured.evaluation.per_defect.items()
+    ]
+    return [Table("Defects", ("kind", "images", "escapes", "image AUROC"), rows)]

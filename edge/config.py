@@ -1,0 +1,158 @@
+"""`edge.toml`: what a production line's commands default to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIG = Path("edge.toml")
+BUILDS = Path("build")
+
+TEMPLATE = """\
+# edge.toml: what `edge build`, `edge stream` and the other commands default to.
+# Paths are relative to the folder in which the command runs. Options on the command line win.
+
+[build]
+images = "images"            # a folder of good images, or one in MVTec AD's layout
+output = "build/{name}.edge"  # the bundle
+precision = "fp16"           # fp32 | fp16 | int8
+# backbone = "bundled"       # or the path of an ONNX file: see `edge backbone export --help`
+# layers = ["layer2", "layer3"]
+# size = "256"               # or "WIDTHxHEIGHT", in px
+# roi = "100,50,800,600"     # x,y,width,height in px of the camera's picture
+# prototypes = 2048
+# method = "coreset"         # or "finch"
+# score = "smoothed"         # or "raw"
+# false_rejects = 0.001      # rate of good parts that may be rejected
+# min_area = 0               # smallest region that rejects, in px of the camera's picture
+# engine = "auto"            # tensorrt | tensorrt-rtx | openvino | onnxruntime
+# gpu = ["sm86", "sm89"]     # TensorRT-RTX plans to compile ahead of time; default: portable
+# memory = 1024              # most memory for patches, in MiB
+# seed = 0
+
+[stream]
+source = "/dev/video0"       # or rtsp://…, http://…, csi://0, a file, folder or glob
+bundle = "build/{name}.edge"
+# engine = "auto"
+# threshold = 0.25           # in place of the bundle's own
+# min_area = 0
+# ignore = "ignore.png"      # where it is white nothing counts
+# record = "overlay.mp4"
+# results = "results.jsonl"
+# stall_after = 1.0          # seconds without a frame after which the verdict is ERROR
+"""
+
+
+class ConfigError(ValueError):
+    """`edge.toml` cannot be read, or says something that makes no sense."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BuildSection(_Section):
+    """Defaults of `edge build`; None leaves the command's own."""
+
+    images: Path | None = None
+    output: Path | None = None
+    precision: Literal["fp32", "fp16", "int8"] | None = None
+    backbone: str | None = None
+    layers: tuple[str, ...] | None = None
+    size: str | None = None
+    roi: str | None = None
+    prototypes: Annotated[int, Field(gt=0)] | None = None
+    method: Literal["coreset", "finch"] | None = None
+    score: Literal["smoothed", "raw"] | None = None
+    false_rejects: float | None = None
+    min_area: int | None = None
+    engine: str | None = None
+    gpu: tuple[str, ...] | None = None
+    memory: int | None = None
+    seed: int | None = None
+
+
+class StreamSection(_Section):
+    """Defaults of `edge stream`; None leaves the command's own."""
+
+    source: str | None = None
+    bundle: Path | None = None
+    engine: str | None = None
+    threshold: float | None = None
+    min_area: int | None = None
+    ignore: Path | None = None
+    record: Path | None = None
+    results: Path | None = None
+    stall_after: float | None = None
+
+
+class Config(_Section):
+    """The whole file."""
+
+    build: BuildSection = BuildSection()
+    stream: StreamSection = StreamSection()
+
+
+def read_config(path: Path = CONFIG) -> Config:
+    """Read `edge.toml`; without one, the empty configuration.
+
+    Raises:
+        ConfigError: not TOML, an unknown key, or a value of a wrong type.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"{path}: {where}: {first['msg']}; `edge init` writes an example"
+        ) from error
+
+
+def write_config(path: Path, *, name: str) -> None:
+    """Write a commented example.
+
+    Raises:
+        ConfigError: the file is there already, or cannot be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE.format(name=name))
+    except FileExistsError:
+        raise ConfigError(f"{path}: is there already; remove it first to start anew") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def find_bundle(given: Path | None, config: Config) -> Path:
+    """The bundle that was named, that of `edge.toml`, or the only one under `build/`.
+
+    Raises:
+        ConfigError: none, or several to choose from.
+    """
+    named = given or config.stream.bundle or config.build.output
+    if named is not None:
+        return named
+    found = sorted(path for path in BUILDS.glob("*.edge") if path.is_dir())
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigError("no bundle: none under build/; run `edge build IMAGES` or give --bundle")
+    names = ", ".join(str(path) for path in found)
+    raise ConfigError(f"several bundles: {names}; give --bundle")

@@ -1,0 +1,207 @@
+"""An inspector: a bundle, an engine, and the rules that make a verdict."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from calibrate.images import fit_image
+from cameras.connect import open_source
+from cameras.errors import ImageError
+from cameras.frame import Frame
+from cameras.source import Source, frame_now
+from edge.regions import IgnoreMask, Settings, decide
+from edge.result import Result, error_from_frame
+from engines.bundle import Bundle
+from engines.choose import AUTO, choice, open_engine
+from engines.engine import Engine
+from engines.errors import EngineError
+
+GOLDEN_TOLERANCE = 0.05  # of the threshold: engines differ by far less, a wrong graph by more
+
+
+class Inspector:
+    """Judges frames; complete at birth, released by `close` or at the end of `with`.
+
+    Birth includes a self-test that warms the engine up: it must give the golden images the
+    scores that they had when the bundle was built.
+
+    Attributes:
+        bundle: what it was loaded from.
+        engine: runs the graph.
+        why_engine: which engine, and why not a better one.
+        settings: threshold, smallest area, ignore mask, region of interest.
+    """
+
+    def __init__(self, bundle: Bundle, *, engine: str = AUTO, settings: Settings) -> None:
+        """Open the engine and test it.
+
+        Raises:
+            EngineError: the engine can't work here, or fails the self-test.
+        """
+        self.bundle = bundle
+        self.settings = settings
+        chosen = choice(engine)
+        self.why_engine = chosen.reason
+        self.engine: Engine = open_engine(
+            bundle.model(),
+            engine=chosen.name,
+            precision=bundle.manifest.precision,
+            plans=bundle.plans,
+        )
+        try:
+            self._test_itself()
+        except BaseException:
+            self.engine.close()
+            raise
+
+    def inspect(self, image: npt.NDArray[np.uint8] | Frame) -> Result:
+        """Judge one image.
+
+        Args:
+            image: (H, W, 3) uint8 BGR of any size, or a frame from a camera.
+
+        Returns:
+            The result. A frame without an image, an image of a wrong shape or type, and an
+            engine's failure give ERROR: never OK, never an exception.
+        """
+        frame = image if isinstance(image, Frame) else frame_now("image", 0, image)
+        picture = frame.image
+        if picture is None:
+            return error_from_frame(frame, threshold=self.settings.threshold)
+        problem = _problem(picture)
+        if problem:
+            return error_from_frame(frame, threshold=self.settings.threshold, reason=problem)
+        try:
+            return self._judged(frame, picture)
+        except (EngineError, ImageError) as error:
+            return error_from_frame(frame, threshold=self.settings.threshold, reason=str(error))
+
+    def stream(
+        self, source: str | int | Path | Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]
+    ) -> Iterator[Result]:
+        """Judge frames as they come; lazy.
+
+        Args:
+            source: what `cameras.connect.open_source` takes, or any iterable of frames or
+                images. A source that is opened here is closed here.
+        """
+        if isinstance(source, str | int | Path):
+            with open_source(source) as opened:
+                yield from self._each(opened)
+        else:
+            yield from self._each(source)
+
+    def close(self) -> None:
+        """Release the engine; a second call does nothing."""
+        self.engine.close()
+
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _each(
+        self, frames: Source | Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]
+    ) -> Iterator[Result]:
+        for index, item in enumerate(frames):
+            yield self.inspect(item if isinstance(item, Frame) else frame_now("image", index, item))
+
+    def _judged(self, frame: Frame, picture: npt.NDArray[np.uint8]) -> Result:
+        begun = time.perf_counter()
+        fitted = fit_image(picture, self.bundle.manifest.size, self.settings.roi)
+        prepared = time.perf_counter()
+        maps, scores = self.engine.infer(fitted[None])
+        inferred = time.perf_counter()
+        verdict, score, regions, reason = decide(
+            maps[0], float(scores[0]), settings=self.settings, frame_shape=picture.shape
+        )
+        decided = time.perf_counter()
+        return Result(
+            source=frame.source,
+            frame=frame.index,
+            captured_at_ns=frame.captured_at_ns,
+            verdict=verdict,
+            score=score,
+            threshold=self.settings.threshold,
+            regions=regions,
+            reason=reason,
+            speed={
+                "prepare": (prepared - begun) * 1e3,
+                "engine": (inferred - prepared) * 1e3,
+                "decide": (decided - inferred) * 1e3,
+            },
+            anomaly_map=maps[0],
+            roi=self.settings.roi,
+            image=picture,
+        )
+
+    def _test_itself(self) -> None:
+        """Compare the golden images' scores with those of the build."""
+        allowed = GOLDEN_TOLERANCE * abs(self.bundle.manifest.threshold.value)
+        for golden in self.bundle.manifest.golden:
+            data = np.frombuffer(self.bundle.read(golden.file), np.uint8)
+            image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+            score = float(self.engine.infer(image[None])[1][0])
+            if not math.isfinite(score) or abs(score - golden.score) > allowed:
+                raise EngineError(
+                    f"{self.bundle.path}: {self.engine.name} gives {golden.file} the score "
+                    f"{score:.4f} instead of {golden.score:.4f}; try --engine onnxruntime, and "
+                    "build the bundle again on this machine"
+                )
+
+
+def load(
+    path: str | Path,
+    *,
+    engine: str = AUTO,
+    threshold: float | None = None,
+    min_area: int | None = None,
+    ignore: IgnoreMask | None = None,
+) -> Inspector:
+    """Load a bundle, ready to inspect.
+
+    Args:
+        path: the bundle's folder, ``NAME.edge``.
+        engine: ``auto`` or the name of one.
+        threshold: in place of the bundle's own.
+        min_area: smallest region in pixels of the frame, in place of the bundle's own.
+        ignore: (H, W) uint8; where it is white nothing counts.
+
+    Raises:
+        BundleError: the bundle is missing or damaged.
+        EngineError: the engine can't work here, or fails the self-test.
+        ValueError: a threshold, area or mask that makes no sense.
+    """
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
+    roi = manifest.roi
+    settings = Settings(
+        threshold=manifest.threshold.value if threshold is None else threshold,
+        min_area=manifest.min_area if min_area is None else min_area,
+        ignore=ignore,
+        roi=(roi.x, roi.y, roi.width, roi.height) if roi else None,
+    )
+    return Inspector(bundle, engine=engine, settings=settings)
+
+
+def _problem(picture: npt.NDArray[np.uint8]) -> str:
+    """Why an array is no picture, or an empty string."""
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
+        return f"a picture of type {getattr(picture, 'dtype', type(picture).__name__)}; give uint8"
+    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        return f"a picture of shape {picture.shape}; give (height, width, 3), BGR"
+    return ""
