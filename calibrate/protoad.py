@@ -1,7 +1,8 @@
 """ProtoAD's head: prototypes as a 1x1 convolution, then map and score (arXiv 2310.02576).
 
     stages ─ weigh ─ Resize (nearest) ─ Concat = f ┬─ Conv 1x1 (prototypes) ─ ReduceMax ─┐
-                                                   └─ ‖f‖, at least EPSILON ────────────Div ─ 1 − x ─ map
+                                                   └─ ‖f‖, at least EPSILON ─────────── Div
+    1 − Div = map
 
     map ─ MatMul (rows) ─ MatMul (columns) = anomaly_map ─ ReduceMax = pred_score
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -251,15 +251,13 @@ def _golden(
         (row for row in rows if row.title != "good"), key=lambda row: row.score or 0, default=None
     )
     bad = defective.image if defective else _spoilt(sound)
-    return [
-        (
-            records.GoldenImage(
-                file=f"golden/{kind}.png", score=float(engine.infer(image[None])[1][0]), kind=kind
-            ),
-            image,
-        )
-        for kind, image in (("good", sound), ("bad", bad))
-    ]
+    images: tuple[tuple[Literal["good", "bad"], Image], ...] = (("good", sound), ("bad", bad))
+    golden = []
+    for kind, image in images:
+        score = float(engine.infer(image[None])[1][0])
+        record = records.GoldenImage(file=f"golden/{kind}.png", score=score, kind=kind)
+        golden.append((record, image))
+    return golden
 
 
 def _spoilt(image: Image) -> Image:
@@ -276,7 +274,7 @@ def _plans(model: bytes, *, options: Options, stages: Stages) -> list[Plan]:
     """Compile for TensorRT-RTX ahead of time, GPU or not, where the package is installed."""
     if importlib.util.find_spec("tensorrt_rtx") is None:
         return []
-    targets = [(name,) for name in options.gpu] or [()]
+    targets: list[tuple[str, ...]] = [(name,) for name in options.gpu] or [()]
     with stages.stage(RTX) as advance:
         plans = []
         for target in targets:
@@ -301,7 +299,7 @@ def _threshold_record(threshold: Threshold) -> records.ThresholdRecord:
 def _figures(measured: Measured | None) -> dict[str, float]:
     if measured is None:
         return {}
-    names = ("image_auroc", "pixel_auroc", "aupro", "f1_max", "false_rejects", "escapes")
-    names += ("good_images", "defect_images")
+    quality = ("image_auroc", "pixel_auroc", "aupro", "f1_max")
+    names = (*quality, "false_rejects", "escapes", "good_images", "defect_images")
     values = {name: getattr(measured.evaluation, name) for name in names}
     return {name: float(value) for name, value in values.items() if value is not None}

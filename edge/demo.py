@@ -25,7 +25,7 @@ from edge.sinks import Painter, PicturesSink, ResultsSink, Sink, VideoSink
 from edge.stream import Summary, stream
 
 SECONDS = 10.0
-SEED = 7
+SEED = 0
 MARKER = ".edge-demo"  # a folder of ours, which may be drawn anew
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from calibrate.images import fit_image
 from cameras.connect import open_source
 from cameras.errors import ImageError
 from cameras.frame import Frame
-from cameras.source import Source, frame_now
+from cameras.source import frame_now
 from edge.regions import IgnoreMask, Settings, decide
 from edge.result import Result, error_from_frame
 from engines.bundle import Bundle
@@ -114,11 +115,10 @@ class Inspector:
     ) -> None:
         self.close()
 
-    def _each(
-        self, frames: Source | Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]
-    ) -> Iterator[Result]:
+    def _each(self, frames: Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]) -> Iterator[Result]:
         for index, item in enumerate(frames):
-            yield self.inspect(item if isinstance(item, Frame) else frame_now("image", index, item))
+            frame = item if isinstance(item, Frame) else frame_now("image", index, cast(Any, item))
+            yield self.inspect(frame)
 
     def _judged(self, frame: Frame, picture: npt.NDArray[np.uint8]) -> Result:
         begun = time.perf_counter()

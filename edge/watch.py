@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
+import numpy as np
 
 from cameras.connect import open_source
 from cameras.decode import image_from_file
@@ -21,6 +22,7 @@ from edge.stream import Summary, stop_on_signals, stream
 from edge.window import WindowSink
 
 Value = TypeVar("Value")
+STALL_AFTER = 1.0  # s
 RATE_HZ = 25.0  # of a recording whose source does not tell its own
 
 
@@ -57,7 +59,7 @@ def watch(options: Watch, *, say: Callable[[str], None]) -> Summary:
         stop = stack.enter_context(stop_on_signals())
         inspector = stack.enter_context(_inspector(options, config))
         say(inspector.why_engine)
-        stall_after = _first(options.stall_after, config.stream.stall_after, 1.0)
+        stall_after = _first(options.stall_after, config.stream.stall_after) or STALL_AFTER
         frames = stack.enter_context(open_source(source, stall_after=stall_after))
         wanted = _sinks(options, config, frames.rate_hz or RATE_HZ, say)
         sinks = [stack.enter_context(sink) for sink in wanted]
@@ -82,8 +84,7 @@ def _inspector(options: Watch, config: Config) -> Inspector:
 
 
 def _mask(path: Path) -> IgnoreMask:
-    mask: IgnoreMask = cv2.cvtColor(image_from_file(path), cv2.COLOR_BGR2GRAY)
-    return mask
+    return np.asarray(cv2.cvtColor(image_from_file(path), cv2.COLOR_BGR2GRAY), np.uint8)
 
 
 def _sinks(
