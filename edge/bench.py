@@ -81,8 +81,34 @@ def bench(
     """
     if not frames or iterations < 1:
         raise EngineError("bench: nothing to measure; give at least one image and one iteration")
+    alone, whole = _timed(
+        engine, frames=frames, prepare=prepare, inspect=inspect, iterations=iterations
+    )
+    return BenchReport(
+        engine=engine.name,
+        device=engine.device,
+        precision=precision,
+        executes=engine.executes,
+        iterations=iterations,
+        engine_ms=_latency(alone),
+        end_to_end_ms=_latency(whole),
+        rate_hz=1e3 / float(np.mean(whole)),
+        ratio_to_engine=float(np.median(whole) / np.median(alone)),
+    )
+
+
+def _timed(
+    engine: Engine,
+    *,
+    frames: Sequence[Image],
+    prepare: Callable[[Image], Images],
+    inspect: Callable[[Image], Result],
+    iterations: int,
+) -> tuple[list[float], list[float]]:
+    """Milliseconds of the engine alone and of the whole, per timed iteration."""
     prepared = [prepare(frame) for frame in frames]
-    alone, whole = [], []
+    alone: list[float] = []
+    whole: list[float] = []
     for turn in range(-WARMUP, iterations):
         index = turn % len(frames)
         begun = time.perf_counter()
@@ -95,17 +121,7 @@ def bench(
         if turn >= 0:
             alone.append(1e3 * (between - begun))
             whole.append(1e3 * (ended - between))
-    return BenchReport(
-        engine=engine.name,
-        device=engine.device,
-        precision=precision,
-        executes=engine.executes,
-        iterations=iterations,
-        engine_ms=_latency(alone),
-        end_to_end_ms=_latency(whole),
-        rate_hz=1e3 / float(np.mean(whole)),
-        ratio_to_engine=float(np.median(whole) / np.median(alone)),
-    )
+    return alone, whole
 
 
 def _latency(milliseconds: Sequence[float]) -> Latency:

@@ -13,6 +13,7 @@ from typing import Any
 from engines.errors import EngineError
 
 MIB = 1 << 20
+NO_DRIVER = 35
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def call(function: Callable[..., tuple[Any, ...]], *arguments: object) -> Any:
     """
     code, *values = function(*arguments)
     if int(code) != 0:
-        raise EngineError(f"{function.__name__}: {_described(code)}")
+        raise EngineError(_described(code, function.__name__))
     if not values:
         return None
     return values[0] if len(values) == 1 else tuple(values)
@@ -102,8 +103,11 @@ def _gpu(cudart: Any, index: int, driver: str) -> Gpu:
     )
 
 
-def _described(code: Any) -> str:
-    """``CUDA error 35: CUDA driver version is insufficient for CUDA runtime version``."""
+def _described(code: Any, function: str) -> str:
+    """``CUDA error 2 in cudaMalloc: out of memory``."""
+    if int(code) == NO_DRIVER:
+        # CUDA's own words blame the driver's version even where there is no driver at all.
+        return f"CUDA error {NO_DRIVER}: there is no NVIDIA driver, or it is too old"
     problem, text = runtime().cudaGetErrorString(code)
     known = text.decode(errors="replace") if int(problem) == 0 and text else str(code)
-    return f"CUDA error {int(code)}: {known}"
+    return f"CUDA error {int(code)} in {function}: {known}"

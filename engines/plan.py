@@ -67,14 +67,11 @@ def compile_plan(
     trt = import_flavour(flavour)
     targets = _targets(flavour, gpu)
     log = quiet_logger(trt)
-    try:
-        builder = trt.Builder(log)
-    except TypeError as error:  # pybind11's word for a null pointer from the C++ factory
-        raise EngineError(f"{flavour}: no builder: {log.told() or error}") from error
+    builder = _builder(trt, log, flavour)
     network = builder.create_network(_strongly_typed(trt))
     _parse(trt, network, model, log, flavour)
     config = _config(trt, builder, flavour=flavour, targets=targets, workspace_mib=workspace_mib)
-    monitor = _monitor(trt, progress)
+    monitor = _monitor(trt, progress)  # must outlive the build
     if monitor is not None:
         config.progress_monitor = monitor
     built = builder.build_serialized_network(network, config)
@@ -89,6 +86,13 @@ def compile_plan(
         onnx_sha256=hashlib.sha256(model).hexdigest(),
         layers=layers_from_log(log.layers) or _inspected(trt, plan, log, flavour),
     )
+
+
+def _builder(trt: Any, log: Any, flavour: str) -> Any:
+    try:
+        return trt.Builder(log)
+    except TypeError as error:  # pybind11's word for a null pointer from the C++ factory
+        raise EngineError(f"{flavour}: no builder: {log.told() or error}") from error
 
 
 def _targets(flavour: str, gpu: Sequence[str]) -> tuple[str, ...]:

@@ -196,7 +196,7 @@ def _plan(
             try:
                 return load_plan(plans, replace(wanted, gpu=()))
             except UnusablePlanError as error:
-                reason = f"{reason}; {error}"
+                reason = reason if here else str(error)  # the nearer plan's reason tells more
     say(f"{flavour}: compiling the plan: {reason}")
     plan = compile_plan(model, flavour=flavour, gpu=here)
     if plans is not None:
