@@ -206,6 +206,8 @@ def _pool(model: onnx.ModelProto, strides: Mapping[str, int]) -> None:
                 count_include_pad=0,
             )
         )
+    # What is known of shapes is of the stages before pooling: inferred again by the caller.
+    del graph.value_info[:]
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
 
