@@ -15,7 +15,7 @@ from typing import Any
 from engines.cuda import MIB, gpus
 from engines.errors import EngineError
 from engines.layers import Layer, layers_from_inspector, layers_from_log
-from engines.tensorrt_module import RTX, import_flavour
+from engines.tensorrt_module import RTX, TENSORRT, import_flavour
 
 RTX_GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 Progress = Callable[[str, int, int], None]
@@ -70,6 +70,7 @@ def compile_plan(
     builder = _builder(trt, log, flavour)
     network = builder.create_network(_strongly_typed(trt))
     _parse(trt, network, model, log, flavour)
+    _refuse_what_turing_lacks(trt, network, targets)
     config = _config(trt, builder, flavour=flavour, targets=targets, workspace_mib=workspace_mib)
     monitor = _monitor(trt, progress)  # must outlive the build
     if monitor is not None:
@@ -145,12 +146,27 @@ def _parse(trt: Any, network: Any, model: bytes, log: Any, flavour: str) -> None
     raise EngineError(f"{flavour}: it does not take this graph: {_line('; '.join(told))}")
 
 
+def _refuse_what_turing_lacks(trt: Any, network: Any, targets: Sequence[str]) -> None:
+    """Find FP32 matrix products before the builder does.
+
+    It would refuse them for sm75 as well, but TensorRT-RTX 1.7 remembers such a failure: the next
+    INT8 graph that the same process compiles, for any GPU, comes out emulated in FP32.
+    """
+    if "sm75" not in targets:
+        return
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        product = layer.type == trt.LayerType.MATRIX_MULTIPLY
+        if product and layer.get_output(0).dtype == trt.float32:
+            raise EngineError(
+                f"{RTX}: not compiled for sm75: {layer.name}: Turing has no FP32 MatMul in "
+                f"{RTX}; use openvino or {TENSORRT} there"
+            )
+
+
 def _build_failure(flavour: str, targets: Sequence[str], told: str) -> str:
     target = ", ".join(targets) or "Ampere and newer"
-    hint = ""
-    if "FP32 GEMM is not supported" in told:
-        hint = "; Turing has no FP32 MatMul in TensorRT-RTX: use openvino or TensorRT there"
-    return f"{flavour}: not compiled for {target}: {_line(told) or 'no reason given'}{hint}"
+    return f"{flavour}: not compiled for {target}: {_line(told) or 'no reason given'}"
 
 
 def _inspected(trt: Any, plan: bytes, log: Any, flavour: str) -> tuple[Layer, ...]:

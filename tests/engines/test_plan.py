@@ -79,6 +79,16 @@ def test_what_turing_lacks_is_said(inspector_graph) -> None:
     with pytest.raises(EngineError, match="Turing has no FP32 MatMul") as caught:
         compile_plan(inspector_graph("fp32"), gpu=("sm75",))
     assert "\n" not in str(caught.value)
+    assert "head/rows" in str(caught.value)
+    after = compile_plan(inspector_graph("int8"), gpu=("sm89",))
+    assert executes(after.layers) == "int8", "a failed build for sm75 spoils the next one"
+
+
+def test_turing_compiles_what_it_has(features_graph) -> None:
+    plan = compile_plan(features_graph("fp16"), gpu=("sm75",))
+    assert executes(plan.layers) == "fp16"
+    emulated = compile_plan(features_graph("int8"), gpu=("sm75",))
+    assert precision_problem(emulated.layers, "int8")
 
 
 def test_a_graph_that_the_parser_refuses_names_the_node() -> None:
