@@ -46,7 +46,7 @@ class Recipe:
     size: Size
     layers: tuple[str, ...]
     roi: Roi | None = None
-    prototypes: int = 1024
+    prototypes: int = 4096
     method: Method = "coreset"
     score: Score = "smoothed"
     seed: int = 0

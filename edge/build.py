@@ -61,7 +61,7 @@ class Options:
     layers: tuple[str, ...] = ()
     size: Size = (256, 256)
     roi: Roi | None = None
-    prototypes: int = 2048
+    prototypes: int = 4096
     method: Method = "coreset"
     score: Score = "smoothed"
     false_rejects: float = 0.001
