@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge import console
+from edge import console, failures, tables
 
 if TYPE_CHECKING:
-    from edge.build import Built, Options
+    from edge.build import Options
 
 app = typer.Typer(
     name="edge",
-    help="Pictures of good parts become an inspector for Jetson, NVIDIA desktops and plain CPUs.",
+    help="Pictures of good parts become an inspector.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -76,7 +76,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("build/demo"),
     json: Json = False,
 ) -> None:
-    """Draw a production line, learn it, inspect it: no data, download or GPU needed."""
+    """Draw a production line, learn and inspect it; needs no data."""
     from edge.demo import run_demo
 
     with console.stage_bars() as bars:
@@ -90,49 +90,60 @@ def demo(
 @app.command()
 def build(
     images: Images = None,
-    model: Annotated[ModelName, typer.Option()] = ModelName.protoad,
+    model: Annotated[ModelName, typer.Option(help="The method.")] = ModelName.protoad,
     precision: Annotated[PrecisionName | None, typer.Option(help="Default fp16.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="bundled, or FILE.onnx.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="bundled (default) or FILE.onnx.")] = None,
     layers: Annotated[str | None, typer.Option(help="Stages, such as layer2,layer3.")] = None,
-    size: Annotated[str | None, typer.Option(help="256 or WIDTHxHEIGHT, px.")] = None,
+    size: Annotated[str | None, typer.Option(help="256 (default) or WIDTHxHEIGHT, px.")] = None,
     roi: Annotated[str | None, typer.Option(help="x,y,width,height inspected, px.")] = None,
-    prototypes: Annotated[int | None, typer.Option(min=1, max=65536, help="At most.")] = None,
-    method: Annotated[MethodName | None, typer.Option()] = None,
+    prototypes: Annotated[
+        int | None, typer.Option(min=1, max=65536, help="Default 2048.")
+    ] = None,
+    method: Annotated[
+        MethodName | None, typer.Option(help="How they are chosen; default coreset.")
+    ] = None,
     score: Annotated[ScoreName | None, typer.Option(help="Map whose maximum counts.")] = None,
     false_rejects: Annotated[
         float | None,
         typer.Option(help="Rate of good parts that may be rejected; default 0.001."),
     ] = None,
-    min_area: Annotated[int | None, typer.Option(min=0, help="px of the picture.")] = None,
+    min_area: Annotated[
+        int | None, typer.Option(min=0, help="Smallest region that rejects, px of the picture.")
+    ] = None,
     engine: EngineOption = None,
     gpu: Annotated[
         list[str] | None,
         typer.Option(help="TensorRT-RTX plan for sm86, sm89 …; repeat; default portable."),
     ] = None,
-    memory: Annotated[int | None, typer.Option(min=16, help="MiB for patches.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    memory: Annotated[
+        int | None, typer.Option(min=16, help="MiB; default 1024.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of every draw.")] = None,
     output: Annotated[Path | None, typer.Option(help="The bundle, NAME.edge.")] = None,
     json: Json = False,
 ) -> None:
-    """Learn an inspector from good images and write its bundle."""
+    """Learn an inspector from good images; write its bundle."""
     from calibrate.stages import Stages
     from edge.build import build as run_build
-    from edge.config import ConfigError, read_config
+    from edge.config import ConfigError, check_output, read_config
+    from edge.parse import checked_rate, layers_from_text
 
     config = read_config().build
     folder = images or config.images
     if folder is None:
-        raise ConfigError("no images: name a folder, or set build.images in edge.toml (edge init)")
+        raise ConfigError(
+            "no images: name a folder, or set build.images in edge.toml (`edge init` writes one)"
+        )
     given: dict[str, Any] = {
         "precision": precision,
         "backbone": backbone,
-        "layers": tuple(layers.split(",")) if layers else None,
+        "layers": layers_from_text(layers) if layers is not None else None,
         "size": size,
         "roi": roi,
         "prototypes": prototypes,
         "method": method,
         "score": score,
-        "false_rejects": false_rejects,
+        "false_rejects": None if false_rejects is None else checked_rate(false_rejects),
         "min_area": min_area,
         "engine": engine,
         "gpu": tuple(gpu) if gpu else None,
@@ -141,6 +152,7 @@ def build(
     }
     options = _options(given, config.model_dump())
     target = output or config.output or Path("build") / f"{folder.resolve().name}.edge"
+    check_output(target)
     with console.stage_bars() as bars:
         built = run_build(
             folder, target, options=options, stages=Stages(bars.show), say=console.say
@@ -148,7 +160,7 @@ def build(
     if json:
         console.print_json(built.to_json())
     else:
-        _print_built(built)
+        tables.print_built(built)
 
 
 @app.command()
@@ -157,7 +169,9 @@ def stream(
         str | None,
         typer.Argument(help="/dev/video0, 0, csi://0, rtsp://…, http://…, file, folder, glob."),
     ] = None,
-    bundle: Annotated[Path | None, typer.Option()] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Default: of edge.toml, or the only one in build/.")
+    ] = None,
     engine: EngineOption = None,
     show: Annotated[
         bool | None,
@@ -167,13 +181,15 @@ def stream(
     results: Annotated[Path | None, typer.Option(help="JSON lines, one a frame.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="Folder for overlay pictures.")] = None,
     threshold: Annotated[float | None, typer.Option(help="In place of the bundle's.")] = None,
-    min_area: Annotated[int | None, typer.Option(min=0, help="px of the frame.")] = None,
+    min_area: Annotated[
+        int | None, typer.Option(min=0, help="Smallest region that rejects, px of the frame.")
+    ] = None,
     ignore: Annotated[Path | None, typer.Option(help="Mask: white is ignored.")] = None,
-    max_frames: Annotated[int | None, typer.Option(min=1)] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     stall_after: Annotated[float | None, typer.Option(help="s without a frame: ERROR.")] = None,
     json: Json = False,
 ) -> None:
-    """Inspect a camera, a stream, a video or images, frame by frame."""
+    """Inspect a camera, a stream, a video or images."""
     from edge.watch import Watch, watch
 
     options = Watch(
@@ -194,7 +210,7 @@ def stream(
     if json:
         console.print_json(summary.to_json())
     else:
-        console.say(_summary_line(summary.to_json()))
+        console.say(tables.summary_line(summary.to_json()))
 
 
 @app.command()
@@ -206,7 +222,7 @@ def evaluate(
     grid: Annotated[Path | None, typer.Option(help="Picture grid, .png.")] = None,
     json: Json = False,
 ) -> None:
-    """Measure a bundle on labelled images: AUROC, AUPRO, F1, false rejects and escapes."""
+    """Measure a bundle on labelled images."""
     from calibrate.stages import Stages
     from edge.evaluation import evaluate_bundle, print_evaluation
 
@@ -226,15 +242,58 @@ def evaluate(
 
 
 @app.command()
+def bench(
+    bundle: BundleArgument,
+    images: Annotated[
+        Path | None, typer.Argument(help="As the camera takes them; default: made from the bundle.")
+    ] = None,
+    engine: EngineOption = None,
+    frames: Annotated[int, typer.Option(min=1, help="Timed.")] = 200,
+    camera: Annotated[str, typer.Option(help="WIDTHxHEIGHT of made frames, px.")] = "1280x720",
+    json: Json = False,
+) -> None:
+    """Time the engine, and all from frame to verdict."""
+    from edge.parse import size_from_text
+    from edge.timing import bench_bundle
+
+    report = bench_bundle(
+        bundle,
+        images=images,
+        engine=engine.value if engine else "auto",
+        iterations=frames,
+        camera=size_from_text(camera),
+    )
+    if json:
+        console.print_json(report.to_json())
+    else:
+        tables.print_bench(str(bundle), report)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Show what this machine has and what is missing."""
+    from edge.doctor import examine
+
+    checks = examine()
+    healthy = all(check.status != "fail" for check in checks)
+    if json:
+        console.print_json({"ok": healthy, "checks": [check.to_json() for check in checks]})
+    else:
+        tables.print_checks(checks)
+    if not healthy:
+        raise typer.Exit(failures.FAILURE)
+
+
+@app.command()
 def info(bundle: BundleArgument, json: Json = False) -> None:
-    """Show what a bundle is, how its threshold was set, and which plans it has."""
+    """Show what a bundle is and how its threshold was set."""
     from edge.info import bundle_info
 
     found = bundle_info(bundle)
     if json:
         console.print_json(found)
     else:
-        console.print_table(str(bundle), found.items())
+        tables.print_info(str(bundle), found)
 
 
 @app.command()
@@ -258,7 +317,7 @@ def backbone_export(
         typer.Option(help=".safetensors or .pth, torchvision's names; default: download."),
     ] = None,
 ) -> None:
-    """Write a backbone's ONNX file from weights (needs protoedge[train])."""
+    """Write a backbone's ONNX file from weights."""
     from calibrate.backbones.export import export_backbone
 
     path = export_backbone(name, weights=weights, output=output)
@@ -284,65 +343,29 @@ def _options(given: dict[str, Any], config: dict[str, Any]) -> Options:
     return Options(**words)
 
 
-def _print_built(built: Built) -> None:
-    from edge.build_report import statement
-
-    manifest = built.bundle.manifest
-    rows: list[tuple[str, object]] = [
-        ("engine", built.why_engine),
-        ("executes", f"{manifest.precision} graph as {manifest.executes}"),
-        ("prototypes", f"{manifest.prototypes} from {manifest.images.used} images"),
-        ("threshold", statement(built.threshold)),
-        *((name, value) for name, value in manifest.figures.items()),
-        ("plans", ", ".join(built.plans) or None),
-        ("report", str(built.bundle.path / "report.html")),
-    ]
-    console.print_table(f"{built.bundle.path}: built in {built.seconds:.1f} s", rows)
-    if built.threshold.warning:
-        console.say(f"warning: {built.threshold.warning}")
-
-
-def _summary_line(summary: dict[str, Any]) -> str:
-    latency = summary["latency_ms"]
-    times = (
-        ", ".join(f"{name} {value:.1f} ms" for name, value in latency.items()) if latency else "-"
-    )
-    return (
-        f"{summary['frames']} frames: {summary['ok']} OK, {summary['ng']} NG, "
-        f"{summary['error']} ERROR; {summary['dropped']} dropped; {summary['rate_hz']:.1f} Hz; "
-        f"latency {times}"
-    )
-
-
 def main() -> None:
     """Run the command; errors end as one line on stderr and an exit code, never a traceback."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what matters is said by us, in one line
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted; what was there before is unchanged", 130)
+        code = failures.INTERRUPTED
+    except BrokenPipeError:  # whoever read has gone, such as `head`: the end, and nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(failures.FAILURE)
     except Exception as error:  # the border: every error becomes a line
         if os.environ.get("EDGE_DEBUG"):
             raise
-        _fail(*_told(error))
-
-
-def _told(error: Exception) -> tuple[str, int]:
-    """The line and the exit code of an error: 2 for bad use, 1 for a failure."""
-    import click
-
-    from cameras.errors import SourceError
-    from edge.sinks import SinkError
-
-    if isinstance(error, click.ClickException):
-        return f"{error.format_message()}; see edge --help", 2
-    if isinstance(error, ValueError | SourceError | SinkError):
-        return str(error), 2
-    if isinstance(error, OSError | RuntimeError):
-        return str(error), 1
-    what = f"{type(error).__name__}: {error}"
-    return f"internal error, {what}; EDGE_DEBUG=1 shows where; please report it", 1
+        if failures.is_help(error):
+            sys.stderr.write(f"{error}\n")
+            sys.exit(failures.USAGE)
+        _fail(*failures.told(error))
+    if code == failures.INTERRUPTED:
+        _fail("interrupted; what was there before is unchanged", code)
+    sys.exit(code)
 
 
 def _fail(line: str, code: int) -> None:
-    sys.stderr.write(f"edge: {' '.join(line.split())}\n")
+    sys.stderr.write(console.printable(f"edge: {failures.one_line(line)}\n"))
     sys.exit(code)

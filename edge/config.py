@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,6 +56,11 @@ class ConfigError(ValueError):
     """`edge.toml` cannot be read, or says something that makes no sense."""
 
 
+EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,15 +75,15 @@ class BuildSection(_Section):
     layers: tuple[str, ...] | None = None
     size: str | None = None
     roi: str | None = None
-    prototypes: Annotated[int, Field(gt=0)] | None = None
+    prototypes: Positive | None = None
     method: Literal["coreset", "finch"] | None = None
     score: Literal["smoothed", "raw"] | None = None
-    false_rejects: float | None = None
-    min_area: int | None = None
-    engine: str | None = None
+    false_rejects: Annotated[float, Field(gt=0, lt=1)] | None = None
+    min_area: Count | None = None
+    engine: EngineName | None = None
     gpu: tuple[str, ...] | None = None
-    memory: int | None = None
-    seed: int | None = None
+    memory: Annotated[int, Field(ge=16)] | None = None
+    seed: Count | None = None
 
 
 class StreamSection(_Section):
@@ -85,13 +91,13 @@ class StreamSection(_Section):
 
     source: str | None = None
     bundle: Path | None = None
-    engine: str | None = None
-    threshold: float | None = None
-    min_area: int | None = None
+    engine: EngineName | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    min_area: Count | None = None
     ignore: Path | None = None
     record: Path | None = None
     results: Path | None = None
-    stall_after: float | None = None
+    stall_after: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 class Config(_Section):
@@ -156,3 +162,27 @@ def find_bundle(given: Path | None, config: Config) -> Path:
         raise ConfigError("no bundle: none under build/; run `edge build IMAGES` or give --bundle")
     names = ", ".join(str(path) for path in found)
     raise ConfigError(f"several bundles: {names}; give --bundle")
+
+
+def check_output(target: Path) -> None:
+    """Find out before minutes of work whether a bundle can be written where it shall be.
+
+    Nothing stays behind.
+
+    Raises:
+        ConfigError: something else is there, or the folder cannot be written.
+    """
+    if target.exists() and not (target / "manifest.json").exists() and not _is_empty(target):
+        raise ConfigError(f"{target}: exists and is no bundle; choose another --output")
+    home = next(folder for folder in target.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{target}: cannot be written, {home}: {error.strerror}; choose another --output"
+        ) from error
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())

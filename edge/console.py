@@ -1,16 +1,21 @@
-"""What the commands print: progress and notes on stderr, figures or one JSON object on stdout."""
+"""What the commands print: progress and notes on stderr, figures or one JSON object on stdout.
+
+On a terminal tables are folded to its width; elsewhere a line stays a line, whatever its length.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -18,7 +23,7 @@ ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def say(line: str) -> None:
     """Print a line for a person on stderr, as it is."""
-    ERR.print(line, markup=False)
+    ERR.print(printable(line), markup=False, emoji=False)
 
 
 def print_json(content: Mapping[str, Any]) -> None:
@@ -28,36 +33,35 @@ def print_json(content: Mapping[str, Any]) -> None:
 
 
 def print_table(title: str, rows: Iterable[tuple[str, object]]) -> None:
-    """Print names and values; None shows as a dash."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(name, text_of(value))
-    OUT.print(table)
+    """Print a title, then names and values; None shows as a dash."""
+    _print(title, (), [(name, text_of(value)) for name, value in rows])
 
 
-def print_columns(title: str, head: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table with a head."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in head:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(text_of(value) for value in row))
-    OUT.print(table)
+def print_columns(title: str, head: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a title, then a table with a head."""
+    _print(title, head, [tuple(text_of(value) for value in row) for row in rows])
 
 
 def text_of(value: object) -> str:
-    """A value as text: floats with four digits."""
-    from rich.markup import escape
-
+    """A value as text: floats with four digits, several values with commas between them."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {text_of(item)}" for name, item in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(text_of(item) for item in value) or "-"
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Text that any stream takes: bytes of a name that are not UTF-8 are escaped."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class StageBars:
-    """A progress bar a stage, with its time; plain lines where stderr is no terminal."""
+    """A progress bar a stage, with its time."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -72,9 +76,54 @@ class StageBars:
             self._progress.stop_task(self._tasks[name])
 
 
+class StageLines:
+    """A plain line a stage, when it is done: for logs."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._begun: dict[str, float] = {}
+        self._done: set[str] = set()
+
+    def show(self, name: str, share: float) -> None:
+        """Write the line once the stage is done."""
+        begun = self._begun.setdefault(name, time.monotonic())
+        if share >= 1.0 and name not in self._done:
+            self._done.add(name)
+            self._write(f"{name}: {time.monotonic() - begun:.1f} s")
+
+
 @contextmanager
-def stage_bars() -> Iterator[StageBars]:
-    """Bars for the stages of long work."""
+def stage_bars() -> Iterator[StageBars | StageLines]:
+    """Bars for the stages of long work; lines where stderr is no terminal."""
+    if not ERR.is_terminal:
+        yield StageLines(say)
+        return
     columns = (TextColumn("{task.description:<18}"), BarColumn(28), TimeElapsedColumn())
     with Progress(*columns, console=ERR) as progress:
         yield StageBars(progress)
+
+
+def _print(title: str, head: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    if OUT.is_terminal:
+        _print_folded(title, head, rows)
+        return
+    lines = [tuple(head), *rows] if head else list(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)] if lines else []
+    sys.stdout.write(f"{printable(title)}\n")
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    sys.stdout.flush()
+
+
+def _print_folded(title: str, head: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    OUT.print(Text(printable(title), style="bold"))
+    table = Table(show_header=bool(head), box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in head or ("", ""):
+        table.add_column(name, overflow="fold")
+    if not head:
+        table.columns[0].style = "cyan"
+        table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(*map(Text, row))
+    OUT.print(table)

@@ -41,3 +41,26 @@ def roi_from_text(text: str) -> Roi:
         raise ParseError(f"region of interest {text!r}: give x,y,width,height in px, not empty")
     x, y, width, height = (int(part) for part in match.groups())
     return x, y, width, height
+
+
+def layers_from_text(text: str) -> tuple[str, ...]:
+    """``layer2,layer3`` to names.
+
+    Raises:
+        ParseError: no name in it, or a name twice.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) != len(names):
+        raise ParseError(f"layers {text!r}: give names with commas, such as layer2,layer3")
+    return names
+
+
+def checked_rate(rate: float) -> float:
+    """A rate of false rejects, in (0, 1).
+
+    Raises:
+        ParseError: outside; not a number.
+    """
+    if not 0 < rate < 1:
+        raise ParseError(f"false rejects {rate}: give a rate between 0 and 1, such as 0.001")
+    return rate

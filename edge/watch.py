@@ -54,7 +54,9 @@ def watch(options: Watch, *, say: Callable[[str], None]) -> Summary:
     config = read_config()
     source = _first(options.source, config.stream.source)
     if source is None:
-        raise ConfigError("no source: name one, such as /dev/video0, or set stream.source")
+        raise ConfigError(
+            "no source: name one, such as /dev/video0, or set stream.source in edge.toml"
+        )
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         inspector = stack.enter_context(_inspector(options, config))

@@ -1,0 +1,45 @@
+# `just` lists the recipes. They use .venv if it is there, else what is on the PATH.
+export PATH := justfile_directory() / ".venv/bin" + ":" + env("PATH")
+
+_default:
+    @just --list --unsorted
+
+# a virtual environment with everything for development
+install:
+    python3 -m venv .venv
+    .venv/bin/pip install -e '.[dev]'
+
+# the tests; arguments go to pytest
+test *args:
+    pytest {{ args }}
+
+# only what needs an NVIDIA GPU
+test-gpu *args:
+    pytest -m gpu {{ args }}
+
+# style, types, direction of imports
+lint:
+    ruff check .
+    ruff format --check .
+    mypy
+    lint-imports
+
+# the drawn production line: build/demo
+demo:
+    edge demo
+
+# reference pictures of the tests, drawn anew; look at the difference before committing it
+golden:
+    GOLDEN=write pytest tests/edge/test_overlay.py
+
+# the bundled backbone, trained anew (hours, needs images; see docs/backbone.md)
+backbone *args:
+    python scripts/train_backbone.py {{ args }}
+
+# how fast a bundle is here
+bench bundle="build/demo/flange.edge":
+    edge bench {{ bundle }}
+
+# everything that a change must pass, in a fresh environment
+ci *args:
+    .ci/run {{ args }}
