@@ -22,6 +22,7 @@ from calibrate.protoad import Score
 from calibrate.prototypes import Method
 from calibrate.stages import Stages
 from calibrate.threshold import Threshold, threshold_from_scores
+from cameras.names import shown
 from edge.build_report import build_report
 from edge.measure import Measured, measure, png_from_image
 from edge.result import Image
@@ -29,6 +30,8 @@ from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
 from engines.choose import AUTO, choice, open_engine
 from engines.engine import Engine, Precision
+from engines.errors import EngineError
+from engines.layers import precision_problem
 from engines.plan import Plan, compile_plan
 from engines.plan_cache import store_plan
 
@@ -162,7 +165,7 @@ def build(
         executes = engine.executes
     plans = _plans(learnt.model, options=options, stages=stages)
     manifest = records.Manifest(
-        name=output.name.removesuffix(".edge"),
+        name=shown(output.name.removesuffix(".edge")),
         created=datetime.now(timezone.utc),
         protoedge=importlib.metadata.version("protoedge"),
         model="protoad",
@@ -278,7 +281,11 @@ def _plans(model: bytes, *, options: Options, stages: Stages) -> list[Plan]:
     with stages.stage(RTX) as advance:
         plans = []
         for target in targets:
-            plans.append(compile_plan(model, flavour=RTX, gpu=target))
+            plan = compile_plan(model, flavour=RTX, gpu=target)
+            problem = precision_problem(plan.layers, options.precision)
+            if problem:
+                raise EngineError(f"{RTX}: {problem}; build with another --precision")
+            plans.append(plan)
             advance(len(plans) / len(targets))
         return plans
 

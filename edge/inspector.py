@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -41,7 +41,14 @@ class Inspector:
         settings: threshold, smallest area, ignore mask, region of interest.
     """
 
-    def __init__(self, bundle: Bundle, *, engine: str = AUTO, settings: Settings) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        settings: Settings,
+        engine: str = AUTO,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         """Open the engine and test it.
 
         Raises:
@@ -56,6 +63,7 @@ class Inspector:
             engine=chosen.name,
             precision=bundle.manifest.precision,
             plans=bundle.plans,
+            say=say,
         )
         try:
             self._test_itself()
@@ -171,6 +179,7 @@ def load(
     threshold: float | None = None,
     min_area: int | None = None,
     ignore: IgnoreMask | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Inspector:
     """Load a bundle, ready to inspect.
 
@@ -180,6 +189,7 @@ def load(
         threshold: in place of the bundle's own.
         min_area: smallest region in pixels of the frame, in place of the bundle's own.
         ignore: (H, W) uint8; where it is white nothing counts.
+        say: receives lines about what takes long, such as why a plan is compiled again.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -195,7 +205,7 @@ def load(
         ignore=ignore,
         roi=(roi.x, roi.y, roi.width, roi.height) if roi else None,
     )
-    return Inspector(bundle, engine=engine, settings=settings)
+    return Inspector(bundle, settings=settings, engine=engine, say=say)
 
 
 def _problem(picture: npt.NDArray[np.uint8]) -> str:
