@@ -170,14 +170,17 @@ def _halve_other_convolutions(graph: onnx.GraphProto) -> None:
     """Run the convolutions that are not quantised in fp16, cast in and out."""
     dequantised = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
     weights = {weight.name: weight for weight in graph.initializer}
+    halves: dict[str, onnx.TensorProto] = {}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type != "Conv" or node.input[1] in dequantised:
             nodes.append(node)
             continue
-        for name in node.input[1:]:
+        for position, name in enumerate(node.input[1:], start=1):
+            # A copy: equal weights are stored once, and another convolution may want them whole.
+            node.input[position] = f"{name}/half"
             half = numpy_helper.to_array(weights[name]).astype(np.float16)
-            weights[name].CopyFrom(numpy_helper.from_array(half, name))
+            halves[node.input[position]] = numpy_helper.from_array(half, node.input[position])
         source, output = node.input[0], node.output[0]
         node.input[0], node.output[0] = f"{source}/half/{node.name}", f"{output}/half"
         nodes += [
@@ -185,8 +188,11 @@ def _halve_other_convolutions(graph: onnx.GraphProto) -> None:
             node,
             helper.make_node("Cast", [node.output[0]], [output], to=TensorProto.FLOAT),
         ]
-    del graph.node[:], graph.value_info[:]
+    used = {name for node in nodes for name in node.input}
+    kept = [*(weight for weight in weights.values() if weight.name in used), *halves.values()]
+    del graph.node[:], graph.value_info[:], graph.initializer[:]
     graph.node.extend(nodes)
+    graph.initializer.extend(kept)
 
 
 @contextmanager

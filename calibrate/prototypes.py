@@ -11,7 +11,7 @@ Two ways to choose them:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ Progress: TypeAlias = Callable[[float], None]  # share done, 0..1
 
 BLOCK = 32_768  # rows turned to float32 at a time
 POOL = 4_096  # farthest patches among which the next centres are looked for
-SAME = 0.03  # chord below which two float16 patches are the same one but for rounding
+SAME = 0.03  # chord below which two patches that were float16 are one but for rounding
 DIRECTIONS = 64  # principal directions in which k-centres are looked for
 SAMPLE = 50_000  # patches from which the directions are computed
 FINCH_BLOCK = 1_024
@@ -93,19 +93,18 @@ def finch(patches: Patches, most: int) -> Vectors:
         most: largest number of clusters wanted; the coarsest partition may have more, then the
             largest clusters are returned.
     """
-    weights: npt.NDArray[np.float64] = np.ones(len(patches))
+    sizes: npt.NDArray[np.float64] = np.ones(len(patches))
     vectors = patches.astype(np.float32)
+    sums: npt.NDArray[np.floating[Any]] = vectors  # of the patches of each cluster
     while len(vectors) > 2:
         labels, count = _first_neighbour_components(vectors)
-        if count == len(vectors):
-            break
-        sums = np.zeros((count, vectors.shape[1]))
-        np.add.at(sums, labels, vectors * weights[:, None])
-        weights = np.bincount(labels, weights, count).astype(np.float64)
-        vectors = unit_rows((sums / weights[:, None]).astype(np.float32))
+        merged = np.zeros((count, vectors.shape[1]))
+        np.add.at(merged, labels, sums)
+        sums, sizes = merged, np.bincount(labels, sizes, count).astype(np.float64)
+        vectors = unit_rows(sums.astype(np.float32))
         if count <= most:
             return vectors
-    return vectors[np.argsort(-weights, kind="stable")[:most]]
+    return vectors[np.argsort(-sizes, kind="stable")[:most]]
 
 
 def _first_neighbour_components(vectors: Vectors) -> tuple[npt.NDArray[np.int32], int]:
@@ -125,7 +124,7 @@ def _first_neighbour_components(vectors: Vectors) -> tuple[npt.NDArray[np.int32]
 
 
 def k_centres(
-    patches: Patches, count: int, *, seed: int = 0, progress: Progress | None = None
+    patches: Vectors, count: int, *, seed: int = 0, progress: Progress | None = None
 ) -> Indices:
     """Choose `count` patches greedily, each the farthest from those chosen before.
 
@@ -136,7 +135,7 @@ def k_centres(
     centre can be nearer to.
 
     Args:
-        patches: (N, D) unit rows, float16 or float32.
+        patches: (N, D) unit rows.
         count: how many to choose; fewer come back when fewer distinct patches exist.
         seed: decides the first centre.
         progress: called with the share done.
@@ -151,6 +150,7 @@ def k_centres(
     distance = np.full(len(patches), np.inf, np.float32)
     nearest = np.zeros(len(patches), np.int32)
     _update(patches, centres, range(1), distance, nearest)
+    distance[first] = 0.0
     while len(chosen) < count:
         batch = _next_centres(patches, distance, count - len(chosen))
         if not len(batch):
@@ -165,12 +165,12 @@ def k_centres(
     return np.array(chosen, np.int64)
 
 
-def _next_centres(patches: Patches, distance: Vectors, most: int) -> Indices:
+def _next_centres(patches: Vectors, distance: Vectors, most: int) -> Indices:
     """The next centres of the greedy order, as many as are certain without looking further."""
     size = min(POOL, len(distance))
     pool = np.argpartition(distance, len(distance) - size)[len(distance) - size :]
     floor = distance[pool].min() if size < len(distance) else 0.0
-    rows, left = patches[pool].astype(np.float32), distance[pool].copy()
+    rows, left = patches[pool], distance[pool].copy()
     batch: list[int] = []
     while len(batch) < most:
         farthest = int(left.argmax())
@@ -183,7 +183,7 @@ def _next_centres(patches: Patches, distance: Vectors, most: int) -> Indices:
 
 
 def _update(
-    patches: Patches,
+    patches: Vectors,
     centres: Vectors,
     new: range,
     distance: Vectors,
@@ -199,7 +199,7 @@ def _update(
         touched = np.arange(len(patches))
     for start in range(0, len(touched), BLOCK):
         rows = touched[start : start + BLOCK]
-        cosine = patches[rows].astype(np.float32) @ added.T
+        cosine = patches[rows] @ added.T
         best = cosine.argmax(axis=1)
         found = _chord(np.take_along_axis(cosine, best[:, None], axis=1)[:, 0])
         closer = found < distance[rows]

@@ -45,10 +45,10 @@ def restated(stages, strides, weights, prototypes, size) -> tuple[np.ndarray, np
     for stage, stride, weight in zip(stages, strides, weights, strict=True):
         if stride < grid:
             side = grid // stride
-            stage = functional.avg_pool2d(stage, side, side)
+            local = functional.avg_pool2d(stage, side, side)
         else:
-            stage = functional.avg_pool2d(stage, 3, 1, 1, count_include_pad=False)
-        pooled.append(weight * stage)
+            local = functional.avg_pool2d(stage, 3, 1, 1, count_include_pad=False)
+        pooled.append(weight * local)
     finest = pooled[0].shape[2:]
     merged = torch.cat([functional.interpolate(p, finest, mode="nearest") for p in pooled], 1)
     unit = functional.normalize(merged.double(), dim=1, eps=1e-6)
@@ -66,8 +66,8 @@ def normalised(images: np.ndarray, backbone: Backbone) -> torch.Tensor:
 
 def small_stages(small, images: np.ndarray) -> dict[str, torch.Tensor]:
     value, found = normalised(images, small.backbone), []
-    for weight, bias in small.weights:
-        weight, bias = torch.from_numpy(weight), torch.from_numpy(bias)
+    for layer in small.weights:
+        weight, bias = (torch.from_numpy(part) for part in layer)
         value = torch.relu(functional.conv2d(value, weight, bias, stride=2, padding=1))
         found.append(value)
     return dict(zip(("layer1", "layer2", "layer3"), found[1:], strict=True))

@@ -1,0 +1,270 @@
+"""Precision is in the graph: what the ONNX says, and what TensorRT-RTX then really executes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper, shape_inference
+
+from calibrate.backbones.architectures import ARCHITECTURES
+from calibrate.backbones.backbone import Backbone, load_backbone
+from calibrate.backbones.contract import IMAGENET_MEAN, IMAGENET_STD
+from calibrate.backbones.graph import GraphWriter
+from calibrate.backbones.weights import Weights
+from calibrate.features import FeaturesGraph, features_graph
+from calibrate.precision import LEAST_CHANNELS, PrecisionError, graph_at_precision
+from calibrate.protoad import inspector_graph
+from engines.onnxruntime import OnnxRuntimeEngine
+
+PRECISIONS = ("fp32", "fp16", "int8")
+SIZE = (128, 128)
+
+
+class RandomWeights(Weights):
+    """Weights of any shape that is asked for; batch norms that change nothing."""
+
+    def __init__(self) -> None:
+        super().__init__({}, source="random")
+        self._random = np.random.default_rng(0)
+
+    def take(self, name: str, *shape: int) -> np.ndarray:
+        if len(shape) == 1:
+            gains = name.endswith(("running_var", "weight"))
+            return np.full(shape, 1.0 if gains else 0.0, np.float32)
+        spread = np.sqrt(2 / np.prod(shape[1:]))
+        return self._random.normal(0, spread, shape).astype(np.float32)
+
+
+def resnet18() -> Backbone:
+    writer = GraphWriter()
+    stages = ARCHITECTURES["resnet18"].walk(writer, RandomWeights())
+    model = writer.model(stages, name="resnet18", source="random").SerializeToString()
+    return Backbone(
+        name="resnet18",
+        model=model,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        stages={name: stage.stride for name, stage in stages.items()},
+        channels={name: stage.channels for name, stage in stages.items()},
+        sha256=hashlib.sha256(model).hexdigest(),
+    )
+
+
+@pytest.fixture(scope="module", params=["bundled", "resnet18"])
+def graph(request: pytest.FixtureRequest) -> FeaturesGraph:
+    """Features in fp32: the bundled backbone's stages 2 and 3, or all of a ResNet-18."""
+    if request.param == "bundled":
+        return features_graph(load_backbone("bundled"), size=SIZE, layers=("layer2", "layer3"))
+    return features_graph(resnet18(), size=SIZE, layers=("layer1", "layer2", "layer3"))
+
+
+@pytest.fixture(scope="module")
+def features(graph: FeaturesGraph, pictures) -> dict[str, FeaturesGraph]:
+    return {
+        name: graph_at_precision(graph, name, calibration=[pictures(4, SIZE)])
+        for name in PRECISIONS
+    }
+
+
+@pytest.fixture(scope="module")
+def inspectors(features, directions) -> dict[str, bytes]:
+    found = {}
+    for name, given in features.items():
+        stages = tuple(
+            replace(stage, weight=1.5 if index else 1.0) for index, stage in enumerate(given.stages)
+        )
+        prototypes = directions(48, given.dimensions)
+        weighed = replace(given, stages=stages)
+        found[name] = inspector_graph(weighed, prototypes, precision=name)
+    return found
+
+
+def parsed(model: bytes) -> onnx.ModelProto:
+    return onnx.load_model_from_string(model)
+
+
+def types(model: onnx.ModelProto) -> dict[str, int]:
+    """Element type of every tensor."""
+    inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    found = {tensor.name: tensor.data_type for tensor in inferred.initializer}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        found[value.name] = value.type.tensor_type.elem_type
+    return found
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_graph_is_valid_and_runs(precision, inspectors, pictures) -> None:
+    onnx.checker.check_model(parsed(inspectors[precision]), full_check=True)
+    with OnnxRuntimeEngine(inspectors[precision], precision=precision) as engine:
+        maps, scores = engine.infer(pictures(2, SIZE))
+    assert maps.dtype == scores.dtype == np.float32
+    assert np.isfinite(maps).all()
+    assert ((scores > 0) & (scores < 1)).all()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_comes_before_the_backbone_and_after_the_cosines_is_float32(
+    precision, inspectors
+) -> None:
+    model = parsed(inspectors[precision])
+    kinds = types(model)
+    preprocessing = [node for node in model.graph.node if node.name.startswith("pre/")]
+    outputs = {n.output[0] for n in preprocessing if n.name != "pre/half"}
+    assert len(outputs) == 5
+    assert {kinds[name] for name in outputs} <= {TensorProto.UINT8, TensorProto.FLOAT}
+    assert all(kinds[n.output[0]] == TensorProto.FLOAT for n in preprocessing[:5])
+    # Half precision ends with the maximum over the prototypes: all that reads it is float32.
+    allowed = {"head/cosines", "head/closest"}
+    merging = ("_up", "_weighed", "_half", "head/merged")
+    head = [node for node in model.graph.node if node.name.startswith("head/")]
+    for node in head:
+        if node.name not in allowed and not node.name.endswith(merging):
+            assert kinds[node.output[0]] == TensorProto.FLOAT, node.name
+    cosines = kinds["head/cosines"]
+    assert cosines == (TensorProto.FLOAT if precision == "fp32" else TensorProto.FLOAT16)
+    assert {kinds[output.name] for output in model.graph.output} == {TensorProto.FLOAT}
+
+
+def test_fp16_has_no_float32_convolution(inspectors) -> None:
+    model = parsed(inspectors["fp16"])
+    kinds = types(model)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) > 15
+    for node in convolutions:
+        assert {kinds[name] for name in (*node.input, *node.output)} == {TensorProto.FLOAT16}
+
+
+def scales_and_zeros(model: onnx.ModelProto):
+    """(node, scale, zero point) of every Q and DQ."""
+    stored = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            yield node, stored[node.input[1]], stored[node.input[2]]
+
+
+def test_int8_is_symmetric_per_channel_and_leaves_stem_and_biases_alone(features) -> None:
+    model = parsed(features["int8"].model)
+    graph = model.graph
+    kinds = types(model)
+    stored = {w.name: numpy_helper.to_array(w) for w in graph.initializer}
+    dequantised = {n.output[0]: n for n in graph.node if n.op_type == "DequantizeLinear"}
+    for node, scale, zero in scales_and_zeros(model):
+        assert scale.dtype == np.float32, node.name
+        assert (scale > 0).all() and np.isfinite(scale).all(), node.name
+        assert zero.dtype == np.int8 and not zero.any(), node.name
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    quantised = [node for node in convolutions if node.input[1] in dequantised]
+    wide = [n for n in convolutions[1:] if n in quantised or stored[n.input[1]].shape[1] >= 16]
+    assert LEAST_CHANNELS == 16
+    assert quantised == wide
+    assert len(quantised) >= len(convolutions) - 2
+    for node in quantised:
+        weight = dequantised[node.input[1]]
+        kernels = stored[weight.input[0]]
+        assert kernels.dtype == np.int8
+        assert stored[weight.input[1]].shape == (len(kernels),), "one scale per output channel"
+        assert {a.name: a.i for a in weight.attribute}["axis"] == 0
+        source = dequantised[node.input[0]]
+        assert stored[source.input[1]].ndim == 0, "one scale per tensor"
+        for bias in node.input[2:]:
+            assert kinds[bias] == TensorProto.FLOAT
+    # The image itself is not quantised: its convolution runs in half precision.
+    stem = convolutions[0]
+    assert stem.input[1] in stored
+    assert {kinds[name] for name in (*stem.input, *stem.output)} == {TensorProto.FLOAT16}
+
+
+def test_int8_without_an_image_is_refused(graph) -> None:
+    for none in ([], [np.empty((0, *SIZE, 3), np.uint8)]):
+        with pytest.raises(PrecisionError, match="int8 needs good images"):
+            graph_at_precision(graph, "int8", calibration=none)
+
+
+def test_int8_measures_every_image_it_is_given(graph, pictures) -> None:
+    """A brighter image in the last batch must widen the ranges."""
+    dim = pictures(2, SIZE) // 8
+    given = {"dim": [dim], "both": [dim, pictures(1, SIZE)]}
+    largest = {
+        name: max(
+            float(scale)
+            for _, scale, _ in scales_and_zeros(
+                parsed(graph_at_precision(graph, "int8", calibration=batches).model)
+            )
+            if scale.ndim == 0
+        )
+        for name, batches in given.items()
+    }
+    assert largest["both"] > 1.5 * largest["dim"]
+
+
+def test_half_precision_stays_near(features, pictures) -> None:
+    """Casts alone change features by rounding; 8 bits by a few per cent of their length."""
+    images = pictures(2, SIZE)
+    found = {}
+    for name, given in features.items():
+        with OnnxRuntimeEngine(given.model, precision=name) as engine:
+            found[name] = [np.asarray(output, np.float32) for output in engine.infer(images)]
+    for name, most in (("fp16", 0.005), ("int8", 0.15)):
+        for exact, near in zip(found["fp32"], found[name], strict=True):
+            assert np.linalg.norm(near - exact) < most * np.linalg.norm(exact)
+            assert not np.array_equal(near, exact)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_tensorrt_executes_the_precision_of_the_graph(precision, inspectors) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    from engines.plan import compile_plan
+
+    model = parsed(inspectors[precision])
+    names = [n.name for n in model.graph.node if n.op_type == "Conv"]
+    dequantised = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    eight = {n.name for n in model.graph.node if n.op_type == "Conv" and n.input[1] in dequantised}
+    layers = compile_plan(inspectors[precision]).layers
+    convolutions = [layer for layer in layers if layer.kind == "convolution"]
+    executed = {
+        node: layer.precision for layer in convolutions for node in layer.nodes if node in names
+    }
+    assert len(convolutions) == len(names)
+    rest = "fp32" if precision == "fp32" else "fp16"
+    wrong = {
+        name: executed.get(name)
+        for name in names
+        if executed.get(name) != ("int8" if name in eight else rest)
+    }
+    assert not wrong
+    assert len(eight) == (0 if precision != "int8" else len(names) - 2), "stem and prototypes stay"
+    head = {"head/distance", "head/tall", "head/smooth", "head/anomaly_map"}
+    tail = [layer for layer in layers if head & set(layer.nodes)]
+    assert tail
+    assert all(set(layer.outputs) == {"fp32"} for layer in tail)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_dead_channel_compiles(precision, small_backbone, pictures, directions) -> None:
+    """Channels whose weights are all 0 would be given the scale 0, which TensorRT refuses."""
+    given = small_backbone().backbone
+    model = parsed(given.model)
+    for weight in model.graph.initializer:
+        values = numpy_helper.to_array(weight).copy()
+        values[:2] = 0
+        if weight.name.startswith("bias"):
+            values[:2] = -1
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    dead = replace(given, model=model.SerializeToString())
+    size = (64, 64)
+    graph = features_graph(dead, size=size, layers=("layer2", "layer3"))
+    black = np.zeros((1, *size, 3), np.uint8)
+    graph = graph_at_precision(graph, precision, calibration=[black])
+    inspector = inspector_graph(graph, directions(8, graph.dimensions), precision=precision)
+    with OnnxRuntimeEngine(inspector, precision=precision) as engine:
+        assert all(np.isfinite(output).all() for output in engine.infer(pictures(1, size)))
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    from engines.layers import executes
+    from engines.plan import compile_plan
+
+    plan = compile_plan(inspector)
+    assert executes(plan.layers) == {"int8": "int8+fp16"}.get(precision, precision)

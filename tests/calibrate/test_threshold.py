@@ -1,0 +1,142 @@
+"""The threshold and its bound: against SciPy's exact test, and against the truth by simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from calibrate.threshold import images_needed, threshold_from_scores, upper_bound
+
+DISTRIBUTIONS = {
+    "normal": stats.norm(0.1, 0.01),
+    "exponential": stats.expon(0.08, 0.005),
+    "uniform": stats.uniform(0.05, 0.1),
+    "heavy tail": stats.t(4, 0.1, 0.01),
+}
+
+
+def drawn(name: str, count: int, *, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return DISTRIBUTIONS[name].rvs(count, random_state=random).astype(np.float32)
+
+
+@settings(deadline=None, max_examples=150)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 3000), rate=st.floats(1e-4, 0.5))
+def test_as_many_images_reach_it_as_the_rate_allows(seed, count, rate) -> None:
+    scores = np.unique(np.random.default_rng(seed).random(count).astype(np.float32))
+    if len(scores) < 2:
+        return
+    np.random.default_rng(seed).shuffle(scores)
+    found = threshold_from_scores(scores, false_rejects=rate)
+    allowed = math.floor(len(scores) * rate + 1e-9)
+    above = int((scores >= np.float32(found.value)).sum())
+    assert above == found.rejected
+    assert found.held_out == len(scores)
+    if allowed:
+        assert (found.method, above) == ("order statistic", allowed)
+    else:
+        assert (found.method, above) == ("tail", 0)
+        assert found.value > scores.max()
+    assert found.value == float(np.float32(found.value)), "the engine's scores are float32"
+    assert bool(found.warning) == (found.bound > rate)
+
+
+def test_equal_scores_never_reject_more_than_allowed() -> None:
+    scores = np.full(500, 0.25, np.float32)
+    found = threshold_from_scores(scores, false_rejects=0.05)
+    assert found.value == np.nextafter(np.float32(0.25), np.float32(1))
+    assert found.rejected == 0
+    found = threshold_from_scores(scores[:5], false_rejects=0.001)
+    assert found.method == "tail"
+    assert found.value > 0.25
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    trials=st.integers(1, 5000),
+    share=st.floats(0, 1),
+    confidence=st.sampled_from([0.9, 0.95, 0.99]),
+)
+def test_the_bound_is_scipys_exact_one(trials, share, confidence) -> None:
+    events = round(share * trials)
+    exact = stats.binomtest(events, trials, alternative="less").proportion_ci(
+        confidence_level=confidence, method="exact"
+    )
+    assert upper_bound(events, trials, confidence) == pytest.approx(exact.high, rel=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(rate=st.floats(1e-5, 0.9), confidence=st.floats(0.5, 0.999))
+def test_so_many_images_prove_a_rate_and_no_fewer(rate, confidence) -> None:
+    count = images_needed(rate, confidence)
+    assert upper_bound(0, count, confidence) <= rate * (1 + 1e-9)
+    if count > 1:
+        assert upper_bound(0, count - 1, confidence) > rate * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize(("count", "rate"), [(30, 0.001), (200, 0.001), (300, 0.02), (1000, 0.005)])
+def test_the_true_rate_keeps_the_bound_as_often_as_promised(name, count, rate) -> None:
+    """The promise itself: in 95 % of builds the true rate of false rejects is within the bound."""
+    trials = 400
+    kept = 0
+    for seed in range(trials):
+        found = threshold_from_scores(drawn(name, count, seed=seed), false_rejects=rate)
+        kept += DISTRIBUTIONS[name].sf(found.value) <= found.bound
+    error = math.sqrt(0.95 * 0.05 / trials)
+    assert kept / trials >= 0.95 - 3 * error
+    if count * rate >= 1:
+        assert kept / trials <= 0.95 + 4 * error, "for an order statistic the bound is tight"
+
+
+@pytest.mark.parametrize(("name", "factor"), [("exponential", 3), ("normal", 20)])
+def test_the_extrapolated_tail_aims_at_the_rate(name, factor) -> None:
+    """Exact for an exponential tail; a normal one is thinner, so that fewer are rejected."""
+    rates = [
+        DISTRIBUTIONS[name].sf(
+            threshold_from_scores(drawn(name, 200, seed=seed), false_rejects=0.001).value
+        )
+        for seed in range(200)
+    ]
+    middle = float(np.median(rates))
+    assert 0.001 / factor < middle < 0.001 * 3
+
+
+def test_too_few_images_are_said() -> None:
+    found = threshold_from_scores(drawn("normal", 200, seed=0), false_rejects=0.001)
+    assert found.bound == pytest.approx(1 - 0.05 ** (1 / 200))
+    assert "200 good images cannot prove a rate of 0.10%" in found.warning
+    assert "2995 images would prove it" in found.warning
+    enough = threshold_from_scores(drawn("normal", 4000, seed=0), false_rejects=0.001)
+    assert enough.warning.startswith("4000 good images bound the rate of false rejects at 0.23%")
+    proven = threshold_from_scores(drawn("normal", 90, seed=0), false_rejects=0.5)
+    assert proven.rejected == 45
+    assert "above the 50.00% asked for" in proven.warning
+
+
+def test_a_rate_that_is_proven_gets_no_warning() -> None:
+    found = threshold_from_scores(np.full(100, 0.1, np.float32), false_rejects=0.05)
+    assert (found.rejected, found.warning) == (0, "")
+    assert found.bound <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("scores", "rate", "message"),
+    [
+        ([], 0.1, "0 scores; at least 2"),
+        ([0.5], 0.1, "1 scores; at least 2"),
+        ([0.5, math.nan], 0.1, "finite"),
+        ([0.5, math.inf], 0.1, "finite"),
+        ([0.5, 0.6], 0.0, "between 0 and 1"),
+        ([0.5, 0.6], 1.0, "between 0 and 1"),
+        ([0.5, 0.6], math.nan, "between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(scores, rate, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        threshold_from_scores(np.array(scores, np.float32), false_rejects=rate)
