@@ -23,7 +23,6 @@ from calibrate.prototypes import Method
 from calibrate.stages import Stages
 from calibrate.threshold import Threshold, threshold_from_scores
 from cameras.names import shown
-from cameras.names import shown
 from edge.build_report import build_report
 from edge.measure import Measured, measure, png_from_image
 from edge.result import Image

@@ -96,9 +96,7 @@ def build(
     layers: Annotated[str | None, typer.Option(help="Stages, such as layer2,layer3.")] = None,
     size: Annotated[str | None, typer.Option(help="256 (default) or WIDTHxHEIGHT, px.")] = None,
     roi: Annotated[str | None, typer.Option(help="x,y,width,height inspected, px.")] = None,
-    prototypes: Annotated[
-        int | None, typer.Option(min=1, max=65536, help="Default 2048.")
-    ] = None,
+    prototypes: Annotated[int | None, typer.Option(min=1, max=65536, help="Default 4096.")] = None,
     method: Annotated[
         MethodName | None, typer.Option(help="How they are chosen; default coreset.")
     ] = None,
@@ -115,9 +113,7 @@ def build(
         list[str] | None,
         typer.Option(help="TensorRT-RTX plan for sm86, sm89 …; repeat; default portable."),
     ] = None,
-    memory: Annotated[
-        int | None, typer.Option(min=16, help="MiB; default 1024.")
-    ] = None,
+    memory: Annotated[int | None, typer.Option(min=16, help="MiB; default 1024.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of every draw.")] = None,
     output: Annotated[Path | None, typer.Option(help="The bundle, NAME.edge.")] = None,
     json: Json = False,

@@ -1,0 +1,148 @@
+"""The command as a user meets it, a drawn data set, and a bundle built from it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+NOBODY = 65534
+SMALL = ("--size", "128", "--prototypes", "64", "--engine", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    def line(self) -> str:
+        """The one line that says what went wrong."""
+        lines = [line for line in self.err.splitlines() if line.startswith("edge: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.splitlines()[-1] == lines[0], self.err
+        assert "Traceback" not in self.err and "internal error" not in self.err, self.err
+        assert self.out == ""
+        return lines[0]
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd) -> Run:
+    """Run `edge` in this process, in an empty folder of its own; capture what even C prints."""
+    from edge.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "EDGE_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+
+    def runner(*words: object) -> Outcome:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["edge", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return Outcome(int(ended.value.code or 0), out, err)
+
+    return runner
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    """A small drawn data set in MVTec's layout; do not change it, copy it."""
+    from edge.line import draw_dataset
+
+    folder = tmp_path_factory.mktemp("drawn") / "flange"
+    draw_dataset(folder, good=12, test_good=4, defects_each=1, size=128)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built(drawn, tmp_path_factory) -> Path:
+    """A bundle built from `drawn`; do not change it, copy it."""
+    from edge.build import Options, build
+
+    options = Options(precision="fp32", size=(128, 128), prototypes=64, engine="onnxruntime")
+    return build(
+        drawn, tmp_path_factory.mktemp("built") / "flange.edge", options=options
+    ).bundle.path
+
+
+@pytest.fixture
+def bundle(built, tmp_path) -> Path:
+    """A copy of `built` that may be changed."""
+    return Path(shutil.copytree(built, tmp_path / "copy.edge"))
+
+
+@pytest.fixture
+def good(drawn, tmp_path) -> Path:
+    """A copy of the twelve good images that may be changed."""
+    return Path(shutil.copytree(drawn / "train" / "good", tmp_path / "good"))
+
+
+@pytest.fixture
+def small() -> tuple[str, ...]:
+    """Options with which a build takes a second."""
+    return SMALL
+
+
+@pytest.fixture
+def snapshot() -> Callable[[Path], dict[str, str]]:
+    """Every file below a folder with the hash of its content."""
+
+    def take(folder: Path) -> dict[str, str]:
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        return {
+            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+        }
+
+    return take
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A folder into which this process cannot write, root or not."""
+    import edge.build
+    import edge.sinks  # noqa: F401  # while modules can still be read
+
+    folder = Path(tempfile.mkdtemp(prefix="edge-read-only-"))
+    folder.chmod(0o555)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield folder
+    finally:
+        os.seteuid(before)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def little_disk() -> Callable[[int], object]:
+    """A block in which no file can grow beyond so many bytes, as on a full disk."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

@@ -1,0 +1,67 @@
+"""Words become values, or an error that says what to give."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.parse import (
+    LARGEST_SIZE,
+    ParseError,
+    checked_rate,
+    layers_from_text,
+    roi_from_text,
+    size_from_text,
+)
+
+SIDES = st.integers(1, LARGEST_SIZE)
+
+
+@given(SIDES, SIDES)
+def test_a_size_is_width_by_height_and_becomes_height_and_width(width, height) -> None:
+    assert size_from_text(f"{width}x{height}") == (height, width)
+    assert size_from_text(str(width)) == (width, width)
+
+
+@given(st.tuples(st.integers(0, 9999), st.integers(0, 9999), SIDES, SIDES))
+def test_a_region_comes_back_as_it_was(roi) -> None:
+    assert roi_from_text(",".join(map(str, roi))) == roi
+    assert roi_from_text(" , ".join(map(str, roi))) == roi
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "12x", "x12", "-5", "1.5", "1x2x3", "4097", "1x0"])
+def test_wrong_sizes(text) -> None:
+    with pytest.raises(ParseError, match="size"):
+        size_from_text(text)
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "-1,2,3,4", "1,2,0,4", "a,b,c,d"])
+def test_wrong_regions(text) -> None:
+    with pytest.raises(ParseError, match="region of interest"):
+        roi_from_text(text)
+
+
+@given(st.text(max_size=12))
+def test_any_text_gives_a_value_or_a_parse_error(text) -> None:
+    for parse in (size_from_text, roi_from_text, layers_from_text):
+        try:
+            parse(text)
+        except ParseError as error:
+            assert repr(text) in str(error)
+
+
+def test_layers() -> None:
+    assert layers_from_text("layer2, layer3") == ("layer2", "layer3")
+    for text in ("", ",", "layer2,,layer3", "layer2,layer2"):
+        with pytest.raises(ParseError, match="layers"):
+            layers_from_text(text)
+
+
+@given(st.floats())
+def test_a_rate_lies_between_nought_and_one(rate) -> None:
+    if 0 < rate < 1:
+        assert checked_rate(rate) == rate
+    else:
+        with pytest.raises(ParseError):
+            checked_rate(rate)
