@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper, shape_inference
 
 from calibrate.backbones.backbone import Backbone, BackboneError
-from calibrate.images import Roi, Size, fitted_batches
+from calibrate.images import Roi, Size, evenly, fitted_batches
 from engines.engine import Engine
 
 IMAGE = "image"
@@ -236,7 +236,7 @@ def balanced(
         paths: good images; at most 64, evenly spread, are run.
         roi: the part that is inspected.
     """
-    some = paths[:: max(1, len(paths) // BALANCE_IMAGES)][:BALANCE_IMAGES]
+    some = evenly(paths, BALANCE_IMAGES)
     lengths = np.zeros(len(graph.stages))
     for images in fitted_batches(some, size=graph.size, roi=roi):
         for index, output in enumerate(engine.infer(images)):

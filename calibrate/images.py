@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from cameras.names import shown
 Image: TypeAlias = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 Size: TypeAlias = tuple[int, int]  # (height, width) in px
 Roi: TypeAlias = tuple[int, int, int, int]  # (x, y, width, height) in px
+Item = TypeVar("Item")
 
 BATCH = 16
 AHEAD = 4  # images decoded ahead of the one in use: decoding releases the GIL
@@ -43,7 +44,8 @@ def fit_image(image: Image, size: Size, roi: Roi | None = None) -> Image:
     """
     if roi is not None:
         x, y, width, height = roi
-        if x + width > image.shape[1] or y + height > image.shape[0]:
+        fits = x + width <= image.shape[1] and y + height <= image.shape[0]
+        if not fits or min(x, y) < 0 or min(width, height) < 1:
             raise ImageError(
                 f"region of interest {x},{y},{width},{height} reaches beyond the image of "
                 f"{image.shape[1]}x{image.shape[0]}; give one inside it"
@@ -54,6 +56,12 @@ def fit_image(image: Image, size: Size, roi: Roi | None = None) -> Image:
     shrinks = image.shape[0] * image.shape[1] > size[0] * size[1]
     way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size[::-1], interpolation=way), np.uint8)
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly spread over all of them."""
+    count = min(most, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from calibrate.backbones.backbone import Backbone
 from calibrate.features import FeaturesGraph, PatchBank, balanced, features_graph, patch_bank
-from calibrate.images import ImagesError, Roi, Size, fitted_batches
+from calibrate.images import ImagesError, Roi, Size, evenly, fitted_batches
 from calibrate.precision import CALIBRATION_IMAGES, graph_at_precision
 from calibrate.protoad import Score, inspector_graph
 from calibrate.prototypes import Method, Vectors, prototypes_from_patches
@@ -134,8 +134,7 @@ def learn(
 
 
 def _at_precision(graph: FeaturesGraph, images: Sequence[Path], *, recipe: Recipe) -> FeaturesGraph:
-    step = max(1, len(images) // CALIBRATION_IMAGES)
-    some = images[::step][:CALIBRATION_IMAGES]
+    some = evenly(images, CALIBRATION_IMAGES)
     batches = fitted_batches(some, size=recipe.size, roi=recipe.roi)
     return graph_at_precision(graph, recipe.precision, calibration=batches)
 
