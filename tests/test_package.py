@@ -1,0 +1,98 @@
+"""What is installed: its surface, its data, and what it must not need."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("edge", "calibrate", "engines", "cameras")
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+)
+OPTIONAL = ("torch", "openvino", "tensorrt", "tensorrt_rtx", "safetensors", "huggingface_hub")
+
+
+def python(code: str, *words: str) -> str:
+    """Run code in a Python of its own, in which no optional package can be imported."""
+    block = f"""
+import sys
+from importlib.machinery import PathFinder
+found = PathFinder.find_spec
+def find_spec(name, path=None, target=None):
+    return None if name.partition(".")[0] in {OPTIONAL!r} else found(name, path, target)
+PathFinder.find_spec = find_spec
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", block + code, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_public_surface() -> None:
+    import edge
+
+    names = {"BundleError", "CameraError", "EngineError", "Frame", "Inspector", "Region", "Result"}
+    assert set(edge.__all__) == names | {"Verdict", "draw", "load"}
+    assert dir(edge) == edge.__all__
+    for name in edge.__all__:
+        assert getattr(edge, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        _ = edge.lod
+
+
+def test_every_module_imports_without_the_extras() -> None:
+    # Networks that are trained or exported are torch's; everything else may not need it.
+    networks = {f"calibrate.backbones.{name}" for name in ("mobilenet", "resnet", "slim")}
+    assert networks < set(MODULES)
+    wanted = [name for name in MODULES if name not in networks]
+    told = python(f"import importlib\nfor name in {wanted!r}: importlib.import_module(name)")
+    assert told == ""
+
+
+def test_build_and_inspect_without_the_extras(tmp_path) -> None:
+    code = """
+from pathlib import Path
+from edge.build import Options, build
+from edge.line import draw_dataset
+import edge, cv2
+home = Path(sys.argv[1])
+draw_dataset(home / "data", good=8, test_good=1, defects_each=1, size=64)
+done = build(home / "data", home / "x.edge", options=Options(size=(64, 64), prototypes=16))
+with edge.load(done.bundle.path) as inspector:
+    result = inspector.inspect(cv2.imread(str(home / "data/test/good/000.png")))
+print(inspector.engine.name, result.verdict.value, "torch" in sys.modules)
+"""
+    engine, verdict, torch = python(code, str(tmp_path)).split()
+    assert engine == "onnxruntime"
+    assert verdict in ("OK", "NG")
+    assert torch == "False"
+
+
+def test_what_must_be_in_the_package_is_there() -> None:
+    for package in PACKAGES:
+        assert (ROOT / package / "py.typed").exists()
+    assert (ROOT / "edge/report.html").stat().st_size > 0
+    assert (ROOT / "calibrate/backbones/bundled.onnx").stat().st_size > 100_000
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+def test_the_version_is_the_one_of_the_changelog() -> None:
+    newest = re.search(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == importlib.metadata.version("protoedge")
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
