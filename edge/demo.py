@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 
 from calibrate.dataset import GOOD
-from calibrate.stages import Show, Stages
+from calibrate.stages import Advance, Show, Stages
 from cameras.connect import open_source
 from edge import console
 from edge.build import Built, Options, build
@@ -23,6 +23,7 @@ from edge.measure import picture_grid, png_from_image
 from edge.result import Result, Verdict
 from edge.sinks import Painter, PicturesSink, ResultsSink, Sink, VideoSink
 from edge.stream import Summary, stream
+from edge.tables import figure_rows
 
 SECONDS = 10.0
 SEED = 0
@@ -41,7 +42,7 @@ class Demo:
         folder: where everything lies.
         built: the bundle and its figures.
         summary: of the stream.
-        parts, right: frames of the video, and those whose verdict was the truth.
+        frames, right: frames of the video, and those whose verdict was the truth.
         seconds: in all.
     """
 
@@ -69,11 +70,7 @@ class Demo:
         rows: list[tuple[str, object]] = [
             ("engine", self.built.why_engine),
             ("learnt from", f"{self.built.bundle.manifest.images.used} drawn good parts"),
-            ("image AUROC", figures.get("image_auroc")),
-            ("pixel AUROC", figures.get("pixel_auroc")),
-            ("AUPRO", figures.get("aupro")),
-            ("false rejects", f"{figures['false_rejects']:.0f} of {figures['good_images']:.0f}"),
-            ("escapes", f"{figures['escapes']:.0f} of {figures['defect_images']:.0f}"),
+            *figure_rows(figures),
             ("conveyor video", f"{self.right} of {self.frames} verdicts right"),
             ("rate", f"{self.summary.rate_hz:.0f} frames/s, drawn and recorded"),
             ("latency", ", ".join(f"{name} {value:.1f} ms" for name, value in latency.items())),
@@ -120,6 +117,8 @@ def run_demo(folder: Path, *, show: Show | None = None) -> Demo:
 
 
 def _prepare(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise DemoError(f"{folder}: is a file; give another --output")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise DemoError(f"{folder}: holds something that is no demo; give another --output")
     if folder.exists():
@@ -129,7 +128,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _streamed(
-    folder: Path, built: Built, truths: Sequence[FrameTruth], *, advance: Any
+    folder: Path, built: Built, truths: Sequence[FrameTruth], *, advance: Advance
 ) -> tuple[Summary, int]:
     """Stream the conveyor's video; count the verdicts that are true."""
     right = 0
