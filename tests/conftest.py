@@ -1,14 +1,10 @@
-"""Shared by all tests: a small drawn data set, a bundle that was built from it, the real data."""
+"""Shared by all tests: a small drawn data set, and the real data."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from edge.build import Built
 
 SIZE = 128  # px: the smallest at which the coarsest stage still has a few dozen patches
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -25,21 +21,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     draw_dataset(folder, good=10, test_good=2, defects_each=1, size=SIZE)
     return folder
-
-
-@pytest.fixture(scope="session")
-def built(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """A finished build of `drawn`: fp32, ONNX Runtime, 128 px. Read-only."""
-    from edge.build import Options, build
-
-    options = Options(precision="fp32", engine="onnxruntime", size=(SIZE, SIZE), prototypes=128)
-    return build(drawn, tmp_path_factory.mktemp("built") / "flange.edge", options=options)
-
-
-@pytest.fixture(scope="session")
-def bundle_path(built: Built) -> Path:
-    """Folder of `built`. Read-only: copy what you change."""
-    return built.bundle.path
 
 
 @pytest.fixture(scope="session")
