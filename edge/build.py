@@ -25,6 +25,7 @@ from calibrate.threshold import Threshold, threshold_from_scores
 from cameras.names import shown
 from edge.build_report import build_report
 from edge.measure import Measured, measure, png_from_image
+from edge.parse import ParseError
 from edge.result import Image
 from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
@@ -32,7 +33,7 @@ from engines.choose import AUTO, choice, open_engine
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
 from engines.layers import precision_problem
-from engines.plan import Plan, compile_plan
+from engines.plan import RTX_GPUS, Plan, compile_plan
 from engines.plan_cache import store_plan
 
 RTX = "tensorrt-rtx"
@@ -139,10 +140,12 @@ def build(
 
     Raises:
         DatasetError, ImagesError, ImageError, BackboneError, PrecisionError: bad input.
+        ParseError: a GPU that TensorRT-RTX doesn't know.
         EngineError: the engine can't work here.
         BundleError: the bundle can't be written.
     """
     stages, say, begun = stages or Stages(), say or _silently, time.monotonic()
+    _check_gpu(options.gpu)
     backbone = load_backbone(options.backbone)
     chosen = choice(options.engine)
     dataset = dataset_from_folder(images)
@@ -208,6 +211,18 @@ def build(
         seconds=time.monotonic() - begun,
         stages=stages.seconds,
     )
+
+
+def _check_gpu(gpu: Sequence[str]) -> None:
+    """Find out before minutes of learning whether the plans that are wished for can be made."""
+    wrong = [name for name in gpu if name not in RTX_GPUS]
+    if wrong:
+        raise ParseError(f"gpu {wrong[0]!r}: give one of {', '.join(RTX_GPUS)}")
+    if gpu and importlib.util.find_spec("tensorrt_rtx") is None:
+        wanted = ", ".join(gpu)
+        raise EngineError(
+            f"no plan for {wanted}: tensorrt-rtx is not installed; pip install 'protoedge[rtx]'"
+        )
 
 
 def _silently(_: str) -> None:

@@ -220,7 +220,11 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled images."""
     from calibrate.stages import Stages
+    from edge.config import check_folder_of
     from edge.evaluation import evaluate_bundle, print_evaluation
+
+    if grid is not None:
+        check_folder_of(grid, option="--grid")
 
     with console.stage_bars() as bars:
         evaluation = evaluate_bundle(

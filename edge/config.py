@@ -184,5 +184,17 @@ def check_output(target: Path) -> None:
         ) from error
 
 
+def check_folder_of(file: Path, *, option: str) -> None:
+    """Find out before the work whether a file's folder is there.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not file.absolute().parent.is_dir():
+        raise ConfigError(
+            f"{file}: {file.parent} is no folder; make it, or choose another {option}"
+        )
+
+
 def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -98,7 +98,11 @@ def stage_bars() -> Iterator[StageBars | StageLines]:
     if not ERR.is_terminal:
         yield StageLines(say)
         return
-    columns = (TextColumn("{task.description:<18}"), BarColumn(28), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(28),
+        TextColumn("{task.elapsed:>6.1f} s"),
+    )
     with Progress(*columns, console=ERR) as progress:
         yield StageBars(progress)
 

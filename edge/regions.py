@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -126,19 +127,33 @@ def find_regions(
         return ()
     part = (slice(top, top + height), slice(left, left + width))
     hot, values = hot[part], anomaly_map[part]
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(
         np.ascontiguousarray(hot).view(np.uint8), connectivity=8
     )
+    peaks = [
+        _peak(values, labels, label=label, box=box) for label, box in enumerate(boxes[1:], start=1)
+    ]
     boxes[:, :2] += (left, top)
-    peaks = np.full(count, -np.inf, np.float32)
-    np.maximum.at(peaks, labels[hot].astype(np.intp), values[hot])
     place = roi if roi is not None else (0, 0, frame_shape[1], frame_shape[0])
     found = [
-        _region(box, float(peak), map_shape=anomaly_map.shape, place=place)
-        for box, peak in zip(boxes[1:], peaks[1:], strict=True)
+        _region(box, peak, map_shape=anomaly_map.shape, place=place)
+        for box, peak in zip(boxes[1:], peaks, strict=True)
     ]
     kept = [region for region in found if region.area >= min_area]
     return tuple(sorted(kept, key=lambda region: (-region.peak, region.y, region.x)))
+
+
+def _peak(
+    values: AnomalyMap,
+    labels: npt.NDArray[Any],
+    *,
+    label: int,
+    box: npt.NDArray[np.int32],
+) -> float:
+    """Return the highest value of a component, looking no further than its box."""
+    left, top, width, height = box[:4]
+    inside = slice(top, top + height), slice(left, left + width)
+    return float(values[inside].max(where=labels[inside] == label, initial=-np.inf))
 
 
 def _region(
