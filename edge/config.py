@@ -192,7 +192,7 @@ def check_folder_of(file: Path, *, option: str) -> None:
     """
     if not file.absolute().parent.is_dir():
         raise ConfigError(
-            f"{file}: {file.parent} is no folder; make it, or choose another {option}"
+            f"{file}: {file.parent} is no folder; give another {option}"
         )
 
 

@@ -276,6 +276,7 @@ def test_wrong_backbones(run, good, small, built, tmp_path) -> None:
         (("--precision", "fp8"), "--precision"),
         (("--model", "prn"), "'--model': 'prn' is not one of 'protoad'"),
         (("--engine", "coral"), "--engine"),
+        (("--gpu", "sm999"), "gpu 'sm999'"),
     ],
 )
 def test_wrong_options(run, good, tmp_path, option, word) -> None:
@@ -304,6 +305,24 @@ def test_sources_that_are_not_there(run, built, source) -> None:
     assert outcome.code == USAGE
     assert "Traceback" not in outcome.err
     assert outcome.err.splitlines()[-1].startswith("edge: ")
+
+
+def test_a_grid_where_there_is_no_folder(run, built, drawn) -> None:
+    outcome = run("evaluate", built, drawn, "--grid", "nowhere/grid.png")
+    assert outcome.code == USAGE
+    assert "nowhere/grid.png: nowhere is no folder" in outcome.line()
+
+
+def test_wrong_settings_of_a_stream(run, built, drawn) -> None:
+    for option, says in {
+        "--threshold=nan": "threshold nan",
+        "--stall-after=-1": "stall_after -1.0",
+        "--ignore=nowhere.png": "nowhere.png",
+        "--max-frames=0": "--max-frames",
+    }.items():
+        outcome = run("stream", drawn / "test/good", "--bundle", built, option)
+        assert outcome.code == USAGE
+        assert says in outcome.err.splitlines()[-1]
 
 
 def test_evaluate_without_labels(run, built, good) -> None:
