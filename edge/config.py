@@ -191,9 +191,7 @@ def check_folder_of(file: Path, *, option: str) -> None:
         ConfigError: it is not.
     """
     if not file.absolute().parent.is_dir():
-        raise ConfigError(
-            f"{file}: {file.parent} is no folder; give another {option}"
-        )
+        raise ConfigError(f"{file}: {file.parent} is no folder; give another {option}")
 
 
 def _is_empty(folder: Path) -> bool:
