@@ -49,7 +49,7 @@ class BackboneRecord(_Record):
     Attributes:
         name: such as ``resnet18``.
         sha256: of its ONNX file.
-        stages: names of the stages that are used.
+        stages: names of all its stages; those in use are the manifest's `layers`.
     """
 
     name: Line
