@@ -40,6 +40,10 @@ backbone *args:
 bench bundle="build/demo/flange.edge":
     edge bench {{ bundle }}
 
+# ratios of rates, on a machine that does nothing else
+benchmark *args:
+    pytest -m benchmark tests/benchmarks {{ args }}
+
 # everything that a change must pass, in a fresh environment
 ci *args:
     .ci/run {{ args }}

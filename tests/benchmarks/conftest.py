@@ -1,0 +1,20 @@
+"""A bundle and a video that all benchmarks use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge.build import Options, build
+from edge.line import draw_conveyor, draw_dataset
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `part.edge`, fp16 at 256 px, and `conveyor.avi`, 160 frames."""
+    folder = tmp_path_factory.mktemp("line")
+    draw_dataset(folder / "images", good=20, test_good=2, defects_each=1)
+    draw_conveyor(folder / "conveyor.avi", seconds=10.0)
+    build(folder / "images", folder / "part.edge", options=Options(engine="auto"))
+    return folder
