@@ -251,6 +251,7 @@ def test_a_dead_channel_compiles(precision, small_backbone, pictures, directions
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight).copy()
         values[:2] = 0
+        values[2:4] *= 1e-30  # as good as dead: its scale must not vanish either
         if weight.name.startswith("bias"):
             values[:2] = -1
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
@@ -259,6 +260,8 @@ def test_a_dead_channel_compiles(precision, small_backbone, pictures, directions
     graph = features_graph(dead, size=size, layers=("layer2", "layer3"))
     black = np.zeros((1, *size, 3), np.uint8)
     graph = graph_at_precision(graph, precision, calibration=[black])
+    for node, scale, _ in scales_and_zeros(parsed(graph.model)):
+        assert (scale >= 1e-8).all(), node.name
     inspector = inspector_graph(graph, directions(8, graph.dimensions), precision=precision)
     with OnnxRuntimeEngine(inspector, precision=precision) as engine:
         assert all(np.isfinite(output).all() for output in engine.infer(pictures(1, size)))

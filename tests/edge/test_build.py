@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -257,7 +258,13 @@ def test_a_build_that_is_killed_leaves_the_old_bundle_or_the_new(good, bundle, t
     moments += ["tensorrt-rtx 1.00" if _has_rtx() else "held-out scores 1.00"] * 3
     for seed, moment in enumerate(moments, start=10):
         command = [sys.executable, "-c", CHILD, str(good), str(bundle), str(seed)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        ) as child:
             assert any(line == moment for line in told_by(child)), "it ended before"
             try:
                 child.wait(dice.uniform(0, 0.05))
