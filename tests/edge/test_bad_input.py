@@ -187,7 +187,9 @@ def test_a_full_disk_leaves_the_old_bundle(
 
 def test_an_interrupted_build_leaves_the_old_bundle(good, bundle, tmp_path, snapshot) -> None:
     before = snapshot(tmp_path)
-    command = [sys.executable, "-c", "from edge.cli import main; main()", "build", str(good)]
+    # Whoever starts the tests in the background has SIGINT ignored, and children inherit that.
+    code = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); import edge.cli as c"
+    command = [sys.executable, "-c", f"{code}; c.main()", "build", str(good)]
     options = ["--output", str(bundle), "--prototypes", "64", "--engine", "onnxruntime"]
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
