@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from calibrate.images import ImagesError, fit_image, fitted_batches, usable_images
 from cameras.errors import ImageError
@@ -144,3 +146,25 @@ def test_any_name_is_read(name, tmp_path: Path) -> None:
         usable_images([path], size=SIZE, roi=None)
     assert "\n" not in str(caught.value)
     str(caught.value).encode()  # printable, whatever the bytes of the name
+
+
+@settings(deadline=None, max_examples=100)
+@given(height=st.integers(1, 200), width=st.integers(1, 200), seed=st.integers(0, 1000))
+def test_any_size_is_fitted_without_shift_or_change_of_brightness(height, width, seed) -> None:
+    """A smooth picture keeps its values where they are: sampled at the same relative place."""
+    random = np.random.default_rng(seed)
+    fall, run, base = (*random.uniform(-60, 60, 2).tolist(), 128.0)
+
+    def slope(rows: int, columns: int) -> np.ndarray:
+        down = (np.arange(rows) + 0.5) / rows - 0.5
+        across = (np.arange(columns) + 0.5) / columns - 0.5
+        return base + fall * down[:, None] + run * across[None]
+
+    image = np.repeat(slope(height, width).round()[..., None], 3, axis=2).astype(np.uint8)
+    fitted = fit_image(image, SIZE)
+    assert fitted.shape == (*SIZE, 3)
+    # Half a pixel of the coarser picture at most, and rounding twice.
+    most = abs(fall) / min(height, SIZE[0]) + abs(run) / min(width, SIZE[1]) + 1.5
+    assert np.abs(fitted[..., 0] - slope(*SIZE)).max() <= most
+    flat = np.full((height, width, 3), 77, np.uint8)
+    assert (fit_image(flat, SIZE) == 77).all()
