@@ -1,18 +1,20 @@
-"""ProtoAD's head: prototypes as a 1x1 convolution, then map and score (arXiv 2310.02576).
+"""ProtoAD's head: prototypes as 1x1 convolutions, then map and score (arXiv 2310.02576).
 
-    stages ─ weigh ─ Resize (nearest) ─ Concat = f ┬─ Conv 1x1 (prototypes) ─ ReduceMax ─┐
-                                                   └─ ‖f‖, at least EPSILON ─────────── Div
-    1 − Div = map
+    stage i ┬─ Conv 1x1 (w_i p_i) ─ Resize (nearest) ─┐
+            └─ w_i² ‖f_i‖² ──────── Resize (nearest) ─┤
+                                                      sums over i: p·f for each prototype, ‖f‖²
 
-    map ─ MatMul (rows) ─ MatMul (columns) = anomaly_map ─ ReduceMax = pred_score
+    1 − max_k p_k·f / ‖f‖ = map ─ MatMul (rows) ─ MatMul (columns) = anomaly_map ─ ReduceMax = score
 
-The maximum is taken before the division by ‖f‖ > 0, which changes nothing and leaves one channel
-to divide. Up-sampling and Gaussian smoothing are linear and separable, so both together are one
-matrix per axis.
+This is the cosine of the merged feature f = [w_1 f_1 | up(w_2 f_2) | …] to its nearest prototype,
+exactly: copying a position up and a product with a prototype change places. Merging first would
+cost twice the multiplications and a normalisation of every channel. Up-sampling and Gaussian
+smoothing are linear and separable, so both together are one matrix per axis.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +23,7 @@ import onnx
 from onnx import TensorProto, checker, helper, numpy_helper
 from scipy.ndimage import gaussian_filter1d
 
-from calibrate.features import FeaturesGraph
+from calibrate.features import FeaturesGraph, Stage
 from calibrate.prototypes import Vectors
 from engines.engine import Precision
 
@@ -45,8 +47,8 @@ def inspector_graph(
     Args:
         features: pooled stages, already at `precision`.
         prototypes: (K, D) unit rows, learnt from what `features` computes.
-        precision: ``fp32``: the prototypes' convolution in float32; otherwise in float16. All
-            that follows it is float32.
+        precision: ``fp32``: the prototypes' convolutions in float32; otherwise they, their sum and
+            its maximum in float16. All that follows is float32.
         score: maximum of the smoothed map, or of the map before smoothing.
         metadata: kept in the model.
 
@@ -56,9 +58,7 @@ def inspector_graph(
     """
     model = onnx.load_model_from_string(features.model)
     head = _Head(model, half=precision != "fp32")
-    merged = head.merged(features)
-    closest = head.closest(merged, prototypes)
-    distance = head.distance(merged, closest)
+    distance = head.distance(features.stages, prototypes)
     head.outputs(distance, features, score=score)
     helper.set_model_props(model, metadata or {})
     checker.check_model(model, full_check=True)
@@ -76,55 +76,66 @@ class _Head:
         self._types = {o.name: o.type.tensor_type.elem_type for o in model.graph.output}
         del model.graph.output[:]
 
-    def merged(self, features: FeaturesGraph) -> str:
-        """All stages at the finest one's size: (N, D, h, w)."""
-        names = []
-        for stage in features.stages:
-            name = stage.name
-            if stage.weight != 1:
-                kind = helper.tensor_dtype_to_np_dtype(self._types[name])
-                weight = self._constant(f"{name}_weight", np.array(stage.weight, kind))
-                name = self._node("Mul", [name, weight], f"{name}_weighed")
-            if stage.scale > 1:
-                scales = self._constant(
-                    f"{stage.name}_scales", np.array([1, 1, stage.scale, stage.scale], np.float32)
-                )
-                name = self._node(
-                    "Resize",
-                    [name, "", scales],
-                    f"{stage.name}_up",
-                    mode="nearest",
-                    nearest_mode="floor",
-                    coordinate_transformation_mode="asymmetric",
-                )
-            names.append(name)
-        if len(names) == 1:
-            return names[0]
-        return self._node("Concat", names, "merged", axis=1)
-
-    def closest(self, merged: str, prototypes: Vectors) -> str:
-        """max_k p_k · f: (N, 1, h, w) float32."""
-        kind = np.dtype(np.float16 if self._half else np.float32)
-        kernels = np.ascontiguousarray(prototypes, kind)[:, :, None, None]
-        source = self._as(merged, half=self._half)
-        weight = self._constant("prototypes", kernels)
-        found = self._node("Conv", [source, weight], "cosines", kernel_shape=[1, 1])
-        best = self._reduce("ReduceMax", found, "closest", axes=[1], keepdims=1)
-        return self._cast(best, TensorProto.FLOAT) if self._half else best
-
-    def distance(self, merged: str, closest: str) -> str:
-        """1 − closest / max(‖f‖, EPSILON): (N, 1, h, w) float32."""
-        # In float32: squares overflow float16 above 256, and EPSILON would round to nothing.
-        values = self._as(merged, half=False)
-        square = self._node("Mul", [values, values], "square")
-        axes = self._constant("channels", np.array([1], np.int64))
-        energy = self._node("ReduceSum", [square, axes], "energy", keepdims=1)
+    def distance(self, stages: Sequence[Stage], prototypes: Vectors) -> str:
+        """1 − max_k p_k·f / max(‖f‖, EPSILON): (N, 1, h, w) float32."""
+        ends = np.cumsum([stage.channels for stage in stages])[:-1]
+        parts = np.split(prototypes, ends, axis=1)
+        products = self._sum(
+            [self._product(stage, part) for stage, part in zip(stages, parts, strict=True)],
+            "products",
+        )
+        closest = self._reduce("ReduceMax", products, "closest", axes=[1], keepdims=1)
+        closest = self._as(closest, half=False)
+        energy = self._sum([self._energy(stage) for stage in stages], "energy")
         norm = self._node("Sqrt", [energy], "norm")
         epsilon = self._constant("epsilon", np.array(EPSILON, np.float32))
         bounded = self._node("Max", [norm, epsilon], "bounded")
         cosine = self._node("Div", [closest, bounded], "cosine")
         one = self._constant("one", np.array(1, np.float32))
         return self._node("Sub", [one, cosine], "distance")
+
+    def _product(self, stage: Stage, part: Vectors) -> str:
+        """The stage's share of p_k·f: (N, K, h, w) in the convolution's precision."""
+        kernels = (part * np.float32(stage.weight))[:, :, None, None]
+        kind = np.float16 if self._half else np.float32
+        weight = self._constant(f"{stage.name}/prototypes", kernels.astype(kind))
+        source = self._as(stage.name, half=self._half)
+        product = self._node("Conv", [source, weight], f"{stage.name}/product", kernel_shape=[1, 1])
+        return self._up(product, stage, f"{stage.name}/product_up")
+
+    def _energy(self, stage: Stage) -> str:
+        """The stage's share of ‖f‖²: (N, 1, h, w) float32."""
+        # In float32: squares overflow float16 above 256, and EPSILON would round to nothing.
+        values = self._as(stage.name, half=False)
+        square = self._node("Mul", [values, values], f"{stage.name}/square")
+        axes = self._constant(f"{stage.name}/channels", np.array([1], np.int64))
+        energy = self._node("ReduceSum", [square, axes], f"{stage.name}/energy", keepdims=1)
+        if stage.weight != 1:
+            weight = np.array(np.float32(stage.weight) ** 2, np.float32)
+            factor = self._constant(f"{stage.name}/weight", weight)
+            energy = self._node("Mul", [energy, factor], f"{stage.name}/energy_weighed")
+        return self._up(energy, stage, f"{stage.name}/energy_up")
+
+    def _up(self, source: str, stage: Stage, name: str) -> str:
+        """Repeat positions up to the finest stage's size."""
+        if stage.scale == 1:
+            return source
+        factors = np.array([1, 1, stage.scale, stage.scale], np.float32)
+        scales = self._constant(f"{name}_scales", factors)
+        return self._node(
+            "Resize",
+            [source, "", scales],
+            name,
+            mode="nearest",
+            nearest_mode="floor",
+            coordinate_transformation_mode="asymmetric",
+        )
+
+    def _sum(self, parts: Sequence[str], name: str) -> str:
+        total = parts[0]
+        for index, part in enumerate(parts[1:], start=1):
+            total = self._node("Add", [total, part], f"{name}_{index}")
+        return total
 
     def outputs(self, distance: str, features: FeaturesGraph, *, score: Score) -> None:
         """The smoothed map and the score."""

@@ -118,14 +118,20 @@ def test_what_comes_before_the_backbone_and_after_the_cosines_is_float32(
     assert {kinds[name] for name in outputs} <= {TensorProto.UINT8, TensorProto.FLOAT}
     assert all(kinds[n.output[0]] == TensorProto.FLOAT for n in preprocessing[:5])
     # Half precision ends with the maximum over the prototypes: all that reads it is float32.
-    allowed = {"head/cosines", "head/closest"}
-    merging = ("_up", "_weighed", "_half", "head/merged")
+    allowed = (
+        "/product",
+        "/product_up",
+        "_half",
+        "head/products_1",
+        "head/products_2",
+        "head/closest",
+    )
     head = [node for node in model.graph.node if node.name.startswith("head/")]
     for node in head:
-        if node.name not in allowed and not node.name.endswith(merging):
+        if not node.name.endswith(allowed):
             assert kinds[node.output[0]] == TensorProto.FLOAT, node.name
-    cosines = kinds["head/cosines"]
-    assert cosines == (TensorProto.FLOAT if precision == "fp32" else TensorProto.FLOAT16)
+    closest = kinds["head/closest"]
+    assert closest == (TensorProto.FLOAT if precision == "fp32" else TensorProto.FLOAT16)
     assert {kinds[output.name] for output in model.graph.output} == {TensorProto.FLOAT}
 
 
@@ -236,7 +242,10 @@ def test_tensorrt_executes_the_precision_of_the_graph(precision, inspectors) -> 
         if executed.get(name) != ("int8" if name in eight else rest)
     }
     assert not wrong
-    assert len(eight) == (0 if precision != "int8" else len(names) - 2), "stem and prototypes stay"
+    head = [name for name in names if name.startswith("head/")]
+    assert len(head) in (2, 3), "one convolution a stage"
+    assert len(eight) == (0 if precision != "int8" else len(names) - 1 - len(head)), "stem stays"
+    assert not eight & set(head)
     head = {"head/distance", "head/tall", "head/smooth", "head/anomaly_map"}
     tail = [layer for layer in layers if head & set(layer.nodes)]
     assert tail
