@@ -11,6 +11,7 @@ from types import TracebackType
 from cameras.frame import Frame
 
 _AHEAD = 8
+_LOW = 1  # only then is reading taken up again: a thread that wakes for each frame slows the engine
 _POLL_S = 0.1
 _JOIN_S = 3.0
 
@@ -41,6 +42,8 @@ class Prefetched:
         self.length = length
         self._frames: Generator[Frame, None, None] | None = frames
         self._queue: queue.Queue[Frame | None] = queue.Queue(_AHEAD)
+        self._room = threading.Event()
+        self._room.set()
         self._stop = threading.Event()
         self._reading: Future[None] | None = None
 
@@ -79,9 +82,12 @@ class Prefetched:
     def _next(self) -> Frame | None:
         while not self._stop.is_set():
             try:
-                return self._queue.get(timeout=_POLL_S)
+                item = self._queue.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
+            if self._queue.qsize() <= _LOW:
+                self._room.set()
+            return item
         return None
 
     def _read(self, frames: Generator[Frame, None, None]) -> None:
@@ -95,9 +101,14 @@ class Prefetched:
 
     def _put(self, item: Frame | None) -> bool:
         while not self._stop.is_set():
+            if not self._room.wait(_POLL_S):
+                continue
             try:
-                self._queue.put(item, timeout=_POLL_S)
+                self._queue.put_nowait(item)
             except queue.Full:
+                self._room.clear()
+                if self._queue.qsize() <= _LOW:  # emptied between the two lines above
+                    self._room.set()
                 continue
             return True
         return False

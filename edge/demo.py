@@ -151,7 +151,5 @@ def _streamed(
             stack.enter_context(VideoSink(folder / "overlay.mp4", rate_hz=rate_hz, paint=paint)),
             stack.enter_context(PicturesSink(folder / "pictures", only_ng=True, paint=paint)),
         ]
-        summary = stream(
-            inspector.judge, source, prepare=inspector.prepare, sinks=sinks, on_result=check
-        )
+        summary = stream(inspector.inspect, source, sinks=sinks, on_result=check)
     return summary, right

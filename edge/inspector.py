@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -32,23 +31,6 @@ GOLDEN_TOLERANCE = {"fp32": 0.01, "fp16": 0.05, "int8": 0.2}
 Between engines 1e-5 were measured in fp32, 2 % where one runs fp16 as bf16, and in int8, where each
 rounds in its own way, 11 %.
 """
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A frame, ready for the engine.
-
-    Attributes:
-        frame: as it came.
-        fitted: (height, width, 3) uint8 BGR at the model's size; None when there is none.
-        reason: why there is none; may be empty where the frame has its own reason.
-        took_ms: the preparation.
-    """
-
-    frame: Frame
-    fitted: npt.NDArray[np.uint8] | None
-    reason: str
-    took_ms: float
 
 
 class Inspector:
@@ -105,57 +87,16 @@ class Inspector:
             engine's failure give ERROR: never OK, never an exception.
         """
         frame = image if isinstance(image, Frame) else frame_now("image", 0, image)
-        return self.judge(self.prepare(frame))
-
-    def prepare(self, frame: Frame) -> Prepared:
-        """The host's step: crop and resize. Any thread may do it for the frame after the next."""
-        begun = time.perf_counter()
-        if frame.image is None:
-            return Prepared(frame, None, frame.reason, 0.0)
-        problem = _problem(frame.image)
+        picture = frame.image
+        if picture is None:
+            return error_from_frame(frame, threshold=self.settings.threshold)
+        problem = _problem(picture)
         if problem:
-            return Prepared(frame, None, problem, 0.0)
+            return error_from_frame(frame, threshold=self.settings.threshold, reason=problem)
         try:
-            fitted = fit_image(frame.image, self.bundle.manifest.size, self.settings.roi)
-        except ImageError as error:
-            return Prepared(frame, None, str(error), 0.0)
-        return Prepared(frame, fitted, "", (time.perf_counter() - begun) * 1e3)
-
-    def judge(self, prepared: Prepared) -> Result:
-        """Run the engine on a prepared frame and decide; as `inspect` in all else."""
-        frame, fitted = prepared.frame, prepared.fitted
-        if fitted is None or frame.image is None:
-            return error_from_frame(
-                frame, threshold=self.settings.threshold, reason=prepared.reason
-            )
-        begun = time.perf_counter()
-        try:
-            maps, scores = self.engine.infer(fitted[None])
-        except EngineError as error:
+            return self._judged(frame, picture)
+        except (EngineError, ImageError) as error:
             return error_from_frame(frame, threshold=self.settings.threshold, reason=str(error))
-        inferred = time.perf_counter()
-        verdict, score, regions, reason = decide(
-            maps[0], float(scores[0]), settings=self.settings, frame_shape=frame.image.shape
-        )
-        decided = time.perf_counter()
-        return Result(
-            source=frame.source,
-            frame=frame.index,
-            captured_at_ns=frame.captured_at_ns,
-            verdict=verdict,
-            score=score,
-            threshold=self.settings.threshold,
-            regions=regions,
-            reason=reason,
-            speed={
-                "prepare": prepared.took_ms,
-                "engine": (inferred - begun) * 1e3,
-                "decide": (decided - inferred) * 1e3,
-            },
-            anomaly_map=maps[0],
-            roi=self.settings.roi,
-            image=frame.image,
-        )
 
     def stream(
         self, source: str | int | Path | Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]
@@ -191,6 +132,35 @@ class Inspector:
         for index, item in enumerate(frames):
             frame = item if isinstance(item, Frame) else frame_now("image", index, cast(Any, item))
             yield self.inspect(frame)
+
+    def _judged(self, frame: Frame, picture: npt.NDArray[np.uint8]) -> Result:
+        begun = time.perf_counter()
+        fitted = fit_image(picture, self.bundle.manifest.size, self.settings.roi)
+        prepared = time.perf_counter()
+        maps, scores = self.engine.infer(fitted[None])
+        inferred = time.perf_counter()
+        verdict, score, regions, reason = decide(
+            maps[0], float(scores[0]), settings=self.settings, frame_shape=picture.shape
+        )
+        decided = time.perf_counter()
+        return Result(
+            source=frame.source,
+            frame=frame.index,
+            captured_at_ns=frame.captured_at_ns,
+            verdict=verdict,
+            score=score,
+            threshold=self.settings.threshold,
+            regions=regions,
+            reason=reason,
+            speed={
+                "prepare": (prepared - begun) * 1e3,
+                "engine": (inferred - prepared) * 1e3,
+                "decide": (decided - inferred) * 1e3,
+            },
+            anomaly_map=maps[0],
+            roi=self.settings.roi,
+            image=picture,
+        )
 
     def _test_itself(self) -> None:
         """Compare the golden images' scores with those of the build."""

@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -66,10 +65,9 @@ class Summary:
 
 
 def stream(
-    inspect: Callable[[Any], Result],
+    inspect: Callable[[Frame], Result],
     source: Iterable[Frame],
     *,
-    prepare: Callable[[Frame], Any] | None = None,
     sinks: Sequence[Sink] = (),
     max_frames: int | None = None,
     on_result: Callable[[Result], None] | None = None,
@@ -77,19 +75,15 @@ def stream(
 ) -> Summary:
     """Inspect frames until the source ends, or is told to.
 
-    The source reads ahead in its own thread; for files, `prepare` of the next frame runs in
-    another (a live camera's next frame is not there yet, and no verdict may wait for it);
-    `inspect` runs in the caller's, and sinks write in
+    The source reads ahead in its own thread, `inspect` runs in the caller's, and sinks write in
     two more: one for those that must get every result, which get it without its pictures, and one
     for those that draw. When a sink is too slow, files wait for it; a live camera does not, and
     what could not be drawn is counted.
 
     Args:
-        inspect: the result of a frame, or of what `prepare` made of it; what it raises ends the
-            stream.
+        inspect: one frame's result; what it raises ends the stream.
         source: frames, with `live` and `dropped` if it is a `cameras.source.Source`; the caller
             closes it.
-        prepare: what can be done to a frame before it is its turn; None = nothing.
         sinks: where results go; the caller closes them.
         max_frames: end after so many; None = no limit.
         on_result: called with each result, in the caller's thread.
@@ -106,18 +100,15 @@ def stream(
         )
         stack.enter_context(records)
         stack.enter_context(pictures)
-        frames = _until(source, max_frames=max_frames, stop=stop)
-        # Only of files is the next frame known to be there already.
-        ahead = getattr(source, "live", None) is False
-        for frame, prepared in _prepared(frames, prepare or _as_it_is, ahead=ahead):
-            result = inspect(prepared)
+        for frame in _until(source, max_frames=max_frames, stop=stop):
+            result = inspect(frame)
             tally.add(frame, result)
             if records.sinks:
                 records.put(dataclasses.replace(result, image=None, anomaly_map=None))
             pictures.put(result)
             if on_result is not None:
                 on_result(result)
-            if stop.is_set() or not all(window.poll() for window in windows):
+            if not all(window.poll() for window in windows):
                 break
     return tally.summary(
         dropped=int(getattr(source, "dropped", 0)),
@@ -150,30 +141,6 @@ def stop_on_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         restore()
-
-
-def _as_it_is(frame: Frame) -> Frame:
-    return frame
-
-
-def _prepared(
-    frames: Generator[Frame, None, None], prepare: Callable[[Frame], Any], *, ahead: bool
-) -> Generator[tuple[Frame, Any], None, None]:
-    """Yield each frame with what `prepare` made of it, the next one under way where `ahead`."""
-    with contextlib.closing(frames):
-        if not ahead:
-            for frame in frames:
-                yield frame, prepare(frame)
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as pool:
-            waiting: deque[tuple[Frame, Future[Any]]] = deque()
-            for frame in frames:
-                waiting.append((frame, pool.submit(prepare, frame)))
-                if len(waiting) > 1:
-                    first, done = waiting.popleft()
-                    yield first, done.result()
-            for frame, done in waiting:
-                yield frame, done.result()
 
 
 def _until(

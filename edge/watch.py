@@ -66,9 +66,8 @@ def watch(options: Watch, *, say: Callable[[str], None]) -> Summary:
         wanted = _sinks(options, config, frames.rate_hz or RATE_HZ, say)
         sinks = [stack.enter_context(sink) for sink in wanted]
         return stream(
-            inspector.judge,
+            inspector.inspect,
             frames,
-            prepare=inspector.prepare,
             sinks=sinks,
             max_frames=options.max_frames,
             stop=stop,

@@ -61,7 +61,7 @@ def stream_ratio(inspector: Inspector, video: Path, folder: Path) -> float:
     fitted = fit_image(first, inspector.bundle.manifest.size)[None]
     before = rate_hz(inspector.engine, fitted, count=100)
     with open_source(video) as source, ResultsSink(folder / "results.jsonl") as sink:
-        summary = stream(inspector.judge, source, prepare=inspector.prepare, sinks=[sink])
+        summary = stream(inspector.inspect, source, sinks=[sink])
     after = rate_hz(inspector.engine, fitted, count=100)
     return summary.rate_hz / ((before + after) / 2)
 
