@@ -16,7 +16,7 @@ from calibrate.images import ImagesError, Roi, Size, evenly, fitted_batches
 from calibrate.precision import CALIBRATION_IMAGES, graph_at_precision
 from calibrate.protoad import Score, inspector_graph
 from calibrate.prototypes import Method, Vectors, prototypes_from_patches
-from calibrate.stages import Stages
+from calibrate.stages import Advance, Stages
 from engines.engine import Engine, Precision
 
 LEAST_IMAGES = 5
@@ -121,16 +121,10 @@ def learn(
             seed=recipe.seed,
             progress=advance,
         )
-    model = _completed(graph, prototypes, recipe=recipe)
+    crossed = _CrossFit(graph, bank, images, recipe, open_engine)
     with stages.stage("held-out scores") as advance:
-        fold_scores = []
-        folds = list(_folds(len(images), seed=recipe.seed))
-        for done, fold in enumerate(folds):
-            fold_scores.append(
-                _held_out(graph, bank, images, fold=fold, recipe=recipe, open_engine=open_engine)
-            )
-            advance((done + 1) / len(folds))
-    return Learnt(model, prototypes, np.concatenate(fold_scores))
+        held_out = crossed.scores(advance)
+    return Learnt(_completed(graph, prototypes, recipe=recipe), prototypes, held_out)
 
 
 def _at_precision(graph: FeaturesGraph, images: Sequence[Path], *, recipe: Recipe) -> FeaturesGraph:
@@ -158,26 +152,37 @@ def _folds(count: int, *, seed: int) -> Iterator[npt.NDArray[np.int64]]:
         yield np.sort(fold)
 
 
-def _held_out(
-    graph: FeaturesGraph,
-    bank: PatchBank,
-    images: Sequence[Path],
-    *,
-    fold: npt.NDArray[np.int64],
-    recipe: Recipe,
-    open_engine: OpenEngine,
-) -> npt.NDArray[np.float32]:
-    """Scores of a fold's images by prototypes learnt from all other images."""
-    others = np.setdiff1d(np.arange(len(images)), fold)
-    prototypes = prototypes_from_patches(
-        bank.of_images(others), recipe.prototypes, method=recipe.method, seed=recipe.seed
-    )
-    model = _completed(graph, prototypes, recipe=recipe)
-    paths = [images[index] for index in fold]
-    with open_engine(model) as engine:
-        return np.concatenate(
-            [
-                np.asarray(engine.infer(batch)[1], np.float32)
-                for batch in fitted_batches(paths, size=recipe.size, roi=recipe.roi)
-            ]
+@dataclass(frozen=True, slots=True, eq=False)
+class _CrossFit:
+    """Scores images by prototypes that were learnt from the others."""
+
+    graph: FeaturesGraph
+    bank: PatchBank
+    images: Sequence[Path]
+    recipe: Recipe
+    open_engine: OpenEngine
+
+    def scores(self, advance: Advance) -> npt.NDArray[np.float32]:
+        """(n,) of all images, or of one fold where there are plenty."""
+        folds = list(_folds(len(self.images), seed=self.recipe.seed))
+        found = []
+        for done, fold in enumerate(folds, start=1):
+            found.append(self._scores(fold))
+            advance(done / len(folds))
+        return np.concatenate(found)
+
+    def _scores(self, fold: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        recipe = self.recipe
+        others = np.setdiff1d(np.arange(len(self.images)), fold)
+        prototypes = prototypes_from_patches(
+            self.bank.of_images(others), recipe.prototypes, method=recipe.method, seed=recipe.seed
         )
+        model = _completed(self.graph, prototypes, recipe=recipe)
+        paths = [self.images[index] for index in fold]
+        with self.open_engine(model) as engine:
+            return np.concatenate(
+                [
+                    np.asarray(engine.infer(batch)[1], np.float32)
+                    for batch in fitted_batches(paths, size=recipe.size, roi=recipe.roi)
+                ]
+            )

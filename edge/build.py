@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +17,7 @@ from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset, dataset_from_folder
 from calibrate.features import default_layers
 from calibrate.images import Roi, Size, Skipped, fitted_batches, usable_images
-from calibrate.learning import Recipe, learn
+from calibrate.learning import Learnt, Recipe, learn
 from calibrate.protoad import Score
 from calibrate.prototypes import Method
 from calibrate.stages import Stages
@@ -29,7 +29,7 @@ from edge.parse import ParseError
 from edge.result import Image
 from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
-from engines.choose import AUTO, choice, open_engine
+from engines.choose import AUTO, Choice, choice, open_engine
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
 from engines.layers import precision_problem
@@ -145,9 +145,64 @@ def build(
         BundleError: the bundle can't be written.
     """
     stages, say, begun = stages or Stages(), say or _silently, time.monotonic()
+    job = _job(images, output, options=options, stages=stages, say=say)
+    outcome = _outcome(job, stages=stages)
+    plans = _plans(outcome.learnt.model, options=options, stages=stages)
+    manifest = _manifest(job, outcome)
+    files = _files(manifest, outcome, seconds=stages.seconds)
+    bundle = write_bundle(output, manifest=manifest, files=files)
+    return Built(
+        bundle=bundle,
+        threshold=outcome.threshold,
+        measured=outcome.measured,
+        skipped=job.skipped,
+        why_engine=job.engine.reason,
+        plans=tuple(store_plan(bundle.plans, plan).name for plan in plans),
+        seconds=time.monotonic() - begun,
+        stages=stages.seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be built, all of it checked."""
+
+    name: str
+    options: Options
+    recipe: Recipe
+    backbone: Backbone
+    engine: Choice
+    dataset: Dataset
+    usable: tuple[Path, ...]
+    skipped: tuple[Skipped, ...]
+
+    def open(self, model: bytes) -> Engine:
+        """Open the deployed engine on a graph."""
+        return open_engine(model, engine=self.engine.name, precision=self.recipe.precision)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outcome:
+    """What was learnt, and how the deployed engine does with it."""
+
+    learnt: Learnt
+    threshold: Threshold
+    measured: Measured | None
+    golden: list[tuple[records.GoldenImage, Image]]
+    executes: str
+
+
+def _job(
+    images: Path,
+    output: Path,
+    *,
+    options: Options,
+    stages: Stages,
+    say: Callable[[str], None],
+) -> _Job:
     _check_gpu(options.gpu)
     backbone = load_backbone(options.backbone)
-    chosen = choice(options.engine)
+    engine = choice(options.engine)
     dataset = dataset_from_folder(images)
     for note in dataset.notes:
         say(note)
@@ -156,61 +211,63 @@ def build(
         usable, skipped = usable_images(dataset.train, size=recipe.size, roi=recipe.roi)
     for item in skipped:
         say(f"skipped: {item.reason}")
+    name = shown(output.name.removesuffix(".edge"))
+    return _Job(name, options, recipe, backbone, engine, dataset, usable, skipped)
 
-    def opened(model: bytes) -> Engine:
-        return open_engine(model, engine=chosen.name, precision=recipe.precision)
 
-    learnt = learn(backbone, usable, recipe=recipe, open_engine=opened, stages=stages)
-    threshold = threshold_from_scores(learnt.held_out, false_rejects=options.false_rejects)
-    with opened(learnt.model) as engine:
-        measured = _measured(engine, dataset, recipe=recipe, threshold=threshold, stages=stages)
-        golden = _golden(engine, usable, measured, recipe=recipe)
-        executes = engine.executes
-    plans = _plans(learnt.model, options=options, stages=stages)
-    manifest = records.Manifest(
-        name=shown(output.name.removesuffix(".edge")),
+def _outcome(job: _Job, *, stages: Stages) -> _Outcome:
+    recipe = job.recipe
+    learnt = learn(job.backbone, job.usable, recipe=recipe, open_engine=job.open, stages=stages)
+    threshold = threshold_from_scores(learnt.held_out, false_rejects=job.options.false_rejects)
+    with job.open(learnt.model) as engine:
+        measured = _measured(engine, job.dataset, recipe=recipe, threshold=threshold, stages=stages)
+        golden = _golden(engine, job.usable, measured, recipe=recipe)
+        return _Outcome(learnt, threshold, measured, golden, engine.executes)
+
+
+def _manifest(job: _Job, outcome: _Outcome) -> records.Manifest:
+    recipe, backbone = job.recipe, job.backbone
+    return records.Manifest(
+        name=job.name,
         created=datetime.now(timezone.utc),
         protoedge=importlib.metadata.version("protoedge"),
         model="protoad",
         precision=recipe.precision,
-        deployed_engine=chosen.name,
-        executes=executes,
+        deployed_engine=job.engine.name,
+        executes=outcome.executes,
         size=recipe.size,
-        roi=records.Roi(**dict(zip(("x", "y", "width", "height"), recipe.roi, strict=True)))
-        if recipe.roi
-        else None,
+        roi=_roi_record(recipe.roi),
         backbone=records.BackboneRecord(
             name=backbone.name, sha256=backbone.sha256, stages=tuple(backbone.stages)
         ),
-        prototypes=len(learnt.prototypes),
+        prototypes=len(outcome.learnt.prototypes),
         method=recipe.method,
         layers=recipe.layers,
         seed=recipe.seed,
         score_kind=recipe.score,
-        threshold=_threshold_record(threshold),
-        min_area=options.min_area,
-        figures=_figures(measured),
-        golden=tuple(record for record, _ in golden),
-        images=records.ImageCounts(used=len(usable), skipped=len(skipped)),
-        notes=(chosen.reason,),
+        threshold=_threshold_record(outcome.threshold),
+        min_area=job.options.min_area,
+        figures=_figures(outcome.measured),
+        golden=tuple(record for record, _ in outcome.golden),
+        images=records.ImageCounts(used=len(job.usable), skipped=len(job.skipped)),
+        notes=(job.engine.reason,),
     )
-    files: dict[str, bytes | Path] = {"model.onnx": learnt.model}
-    files |= {record.file: png_from_image(image) for record, image in golden}
-    files["report.html"] = build_report(
-        manifest, threshold=threshold, learnt=learnt, measured=measured, seconds=stages.seconds
-    ).encode()
-    bundle = write_bundle(output, manifest=manifest, files=files)
-    stored = tuple(store_plan(bundle.plans, plan).name for plan in plans)
-    return Built(
-        bundle=bundle,
-        threshold=threshold,
-        measured=measured,
-        skipped=skipped,
-        why_engine=chosen.reason,
-        plans=stored,
-        seconds=time.monotonic() - begun,
-        stages=stages.seconds,
+
+
+def _files(
+    manifest: records.Manifest, outcome: _Outcome, *, seconds: Mapping[str, float]
+) -> dict[str, bytes | Path]:
+    files: dict[str, bytes | Path] = {"model.onnx": outcome.learnt.model}
+    files |= {record.file: png_from_image(image) for record, image in outcome.golden}
+    report = build_report(
+        manifest,
+        threshold=outcome.threshold,
+        learnt=outcome.learnt,
+        measured=outcome.measured,
+        seconds=seconds,
     )
+    files["report.html"] = report.encode()
+    return files
 
 
 def _check_gpu(gpu: Sequence[str]) -> None:
@@ -303,6 +360,13 @@ def _plans(model: bytes, *, options: Options, stages: Stages) -> list[Plan]:
             plans.append(plan)
             advance(len(plans) / len(targets))
         return plans
+
+
+def _roi_record(roi: Roi | None) -> records.Roi | None:
+    if roi is None:
+        return None
+    x, y, width, height = roi
+    return records.Roi(x=x, y=y, width=width, height=height)
 
 
 def _threshold_record(threshold: Threshold) -> records.ThresholdRecord:

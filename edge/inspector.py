@@ -63,6 +63,11 @@ class Inspector:
         self.settings = settings
         chosen = choice(engine)
         self.why_engine = chosen.reason
+        if chosen.name != bundle.manifest.deployed_engine:
+            self.why_engine += (
+                f"; the threshold was set by {bundle.manifest.deployed_engine}, whose scores "
+                "differ a little: build again here to be exact"
+            )
         self.engine: Engine = open_engine(
             bundle.model(),
             engine=chosen.name,

@@ -383,15 +383,17 @@ def noise(share: float) -> Callable[[np.ndarray], np.ndarray]:
 
 MUTATIONS = {
     "prototypes shuffled": weights(
-        "head/prototypes", how=lambda old: np.random.default_rng(0).permuted(old, axis=1)
+        "head/layer2/prototypes", how=lambda old: np.random.default_rng(0).permuted(old, axis=1)
     ),
-    "prototypes mirrored": weights("head/prototypes", how=lambda old: old[:, ::-1]),
-    "prototypes negated": weights("head/prototypes", how=lambda old: -old),
-    "prototypes too long": weights("head/prototypes", how=lambda old: old * 1.02),
-    "prototypes too short": weights("head/prototypes", how=lambda old: old * 0.98),
-    "prototypes lost": weights("head/prototypes", how=lambda old: old[:1].repeat(len(old), 0)),
-    "prototypes noisy": weights("head/prototypes", how=noise(0.3)),
-    "prototypes NaN": weights("head/prototypes", how=lambda old: old * np.nan),
+    "prototypes mirrored": weights("head/layer2/prototypes", how=lambda old: old[:, ::-1]),
+    "prototypes negated": weights("head/layer2/prototypes", how=lambda old: -old),
+    "prototypes too long": weights("head/layer2/prototypes", how=lambda old: old * 1.02),
+    "prototypes too short": weights("head/layer2/prototypes", how=lambda old: old * 0.98),
+    "prototypes lost": weights(
+        "head/layer2/prototypes", how=lambda old: old[:1].repeat(len(old), 0)
+    ),
+    "prototypes noisy": weights("head/layer2/prototypes", how=noise(0.3)),
+    "prototypes NaN": weights("head/layer2/prototypes", how=lambda old: old * np.nan),
     "first kernels shuffled": weights("0", how=lambda old: old[::-1]),
     "first kernels noisy": weights("0", how=noise(0.3)),
     "middle kernels noisy": weights("9", how=noise(0.5)),
