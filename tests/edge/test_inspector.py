@@ -410,7 +410,7 @@ MUTATIONS = {
         "head/rows", "head/columns", how=lambda old: (old >= old.max()) * 1.0
     ),
     "smoothing doubled": weights("head/rows", how=lambda old: old * 1.1),
-    "stage unweighed": weights("head/layer3_weight", how=lambda old: old * 3),
+    "stage unweighed": weights("head/layer3/weight", how=lambda old: old * 3),
     "epsilon too large": weights("head/epsilon", how=lambda old: old + 1e3),
     "no ReLU": without("Relu"),
 }
