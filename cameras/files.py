@@ -75,11 +75,6 @@ def images_of_glob(pattern: Path) -> list[Path]:
     return sorted(found, key=sort_key)
 
 
-def open_images(paths: Sequence[Path], *, name: str) -> Source:
-    """Open image files in the order given; each frame is called by its own path."""
-    return _images(name, paths)
-
-
 def open_video(path: Path) -> Source:
     """Open a video file.
 

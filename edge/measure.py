@@ -119,7 +119,7 @@ def _scored(
     maps, scores = engine.infer(fitted[None])
     score, anomaly_map = float(scores[0]), maps[0]
     if np.isfinite(score):
-        verdict = Verdict.NG if score >= np.float32(threshold) else Verdict.OK
+        verdict = Verdict.NG if score >= threshold else Verdict.OK
         row = Row(fitted, anomaly_map, mask, sample.defect, score, verdict)
         seen.add(row, score=score, threshold=threshold)
     return Scored(sample, score, anomaly_map, mask)
