@@ -1,0 +1,1 @@
+"""PRN: prototypical residual network. All modules but `shape` need torch (extra `train`)."""
