@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class FeaturesGraph:
-    """A graph whose outputs are pooled stages, finest first; at any precision.
+    """A graph whose outputs are stages, finest first, pooled or not; at any precision.
 
     Attributes:
         model: serialised ONNX, input `image` uint8 (1, H, W, 3) BGR.
@@ -80,15 +80,21 @@ def default_layers(backbone: Backbone) -> tuple[str, ...]:
 
 
 def features_graph(
-    backbone: Backbone, *, size: Size, layers: Sequence[str], batch: int = 1
+    backbone: Backbone,
+    *,
+    size: Size,
+    layers: Sequence[str],
+    batch: int = 1,
+    pooled: bool = True,
 ) -> FeaturesGraph:
-    """Complete a backbone to a graph from uint8 images to pooled stages, fp32, static shapes.
+    """Complete a backbone to a graph from uint8 images to its stages, fp32, static shapes.
 
     Args:
         backbone: the feature extractor.
         size: (height, width); a multiple of the coarsest stride.
         layers: which of its stages; the order does not matter.
         batch: images per run.
+        pooled: average each stage locally; otherwise the stages are the backbone's own.
 
     Raises:
         BackboneError: an unknown layer, or a size that the strides do not divide.
@@ -102,7 +108,8 @@ def features_graph(
         io_map=[(NORMALISED, core.graph.input[0].name)],
         outputs=list(chosen),
     )
-    _pool(model, {name: backbone.stages[name] for name in chosen})
+    if pooled:
+        _pool(model, {name: backbone.stages[name] for name in chosen})
     opset = core.opset_import[0].version
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", opset))
