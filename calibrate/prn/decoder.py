@@ -64,7 +64,8 @@ class Logit(nn.Module):
         places = self.conv(image).reshape(batch, 3, 3, height, width)
         beside = places.permute(0, 1, 3, 2, 4).reshape(batch, 3, height, 3 * width)
         wide = (beside @ self.columns).reshape(batch, 3 * height, -1)
-        return (self.rows @ wide + self.bias).unsqueeze(1)
+        logits: Tensor = self.rows @ wide + self.bias
+        return logits.unsqueeze(1)
 
 
 def _shifted(source: int, target: int) -> Tensor:
