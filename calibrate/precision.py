@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from calibrate.features import IMAGE, NORMALISED, PREPROCESSING, FeaturesGraph
+from calibrate.features import IMAGE, PREPROCESSING, FeaturesGraph
 from engines.engine import Precision
+from engines.exact import EXACT
 
 CALIBRATION_IMAGES = 128
 LEAST_CHANNELS = 16  # narrower convolutions gain nothing in INT8
 SMALLEST_SCALE = 1e-8  # TensorRT refuses 0, which a dead channel would give
+LARGEST_HALF = 65504.0
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 class PrecisionError(ValueError):
@@ -49,43 +52,98 @@ def graph_at_precision(
     Raises:
         PrecisionError: int8 without a calibration image.
     """
+    model = model_at_precision(features.model, precision, calibration=calibration)
+    return replace(features, model=model)
+
+
+def model_at_precision(
+    model: bytes,
+    precision: Precision,
+    *,
+    calibration: Iterable[npt.NDArray[np.uint8]] = (),
+) -> bytes:
+    """Convert any graph that begins with our preprocessing.
+
+    Nodes whose names begin with `engines.exact.EXACT` stay float32, and so do their constants.
+
+    Args:
+        model: serialised ONNX in fp32, static shapes.
+        precision: as for `graph_at_precision`.
+        calibration: images on which value ranges are measured, (n, H, W, 3) uint8 BGR; for int8
+            alone.
+
+    Raises:
+        PrecisionError: int8 without a calibration image.
+    """
     if precision == "fp32":
-        return features
-    if precision == "fp16":
-        return replace(features, model=_half(features.model))
-    return replace(features, model=_quantised(features.model, calibration))
+        return model
+    return _half(model) if precision == "fp16" else _quantised(model, calibration)
 
 
 def _half(model: bytes) -> bytes:
-    """Convert all behind the preprocessing, whose 0..255 values stay in float32."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    whole = onnx.load_model_from_string(model)
-    nodes, image = list(whole.graph.node), whole.graph.input[0]
-    first = [node for node in nodes if node.name.startswith(PREPROCESSING)]
-    shape = [image.type.tensor_type.shape.dim[i].dim_value for i in (0, 3, 1, 2)]
-    del whole.graph.node[:], whole.graph.input[:]
-    whole.graph.node.extend(node for node in nodes if node not in first)
-    whole.graph.input.append(helper.make_tensor_value_info(NORMALISED, TensorProto.FLOAT, shape))
-    kept = [
-        onnx.TensorProto.FromString(w.SerializeToString())
-        for w in whole.graph.initializer
-        if w.name.startswith(PREPROCESSING)
-    ]
-    half = convert_float_to_float16(whole, disable_shape_infer=True)
-    for weight in half.graph.initializer:
-        if weight.name in kept:
-            weight.ParseFromString(kept[weight.name])
-    for node in half.graph.node:
-        node.input[:] = [f"{NORMALISED}/half" if n == NORMALISED else n for n in node.input]
-    cast = helper.make_node(
-        "Cast", [NORMALISED], [f"{NORMALISED}/half"], name="pre/half", to=TensorProto.FLOAT16
+    """Convert all but the preprocessing, whose 0..255 values need float32, and exact nodes."""
+    whole = shape_inference.infer_shapes(
+        onnx.load_model_from_string(model), strict_mode=True, data_prop=True
     )
-    rest = list(half.graph.node)
-    del half.graph.node[:], half.graph.input[:], half.graph.value_info[:]
-    half.graph.node.extend([*first, cast, *rest])
-    half.graph.input.append(image)
-    return bytes(half.SerializeToString())
+    _Half(whole.graph).convert()
+    return bytes(whole.SerializeToString())
+
+
+class _Half:
+    """Gives each node the type it computes in, with a Cast wherever two of them differ."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._graph = graph
+        self._constants = {weight.name: weight for weight in graph.initializer}
+        self._types = {name: weight.data_type for name, weight in self._constants.items()}
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            self._types[value.name] = value.type.tensor_type.elem_type
+        self._nodes: list[onnx.NodeProto] = []
+        self._made: dict[str, onnx.TensorProto] = {}
+        self._cast: set[str] = set()
+
+    def convert(self) -> None:
+        """Rewrite the graph in place."""
+        for node in self._graph.node:
+            self._place(node)
+        used = {name for node in self._nodes for name in node.input}
+        kept = [weight for name, weight in self._constants.items() if name in used]
+        for output in self._graph.output:
+            output.type.tensor_type.elem_type = self._types[output.name]
+        for part in (self._graph.node, self._graph.initializer, self._graph.value_info):
+            del part[:]
+        self._graph.node.extend(self._nodes)
+        self._graph.initializer.extend([*kept, *self._made.values()])
+
+    def _place(self, node: onnx.NodeProto) -> None:
+        exact = node.name.startswith((PREPROCESSING, EXACT))
+        wanted = TensorProto.FLOAT if exact else TensorProto.FLOAT16
+        for position, name in enumerate(node.input):
+            factors = node.op_type == "Resize" and position > 0  # always float32
+            if self._types.get(name) in _FLOATS and not factors:
+                node.input[position] = self._as(name, wanted)
+        self._nodes.append(node)
+        for name in node.output:
+            if self._types.get(name) in _FLOATS:
+                self._types[name] = wanted
+
+    def _as(self, name: str, wanted: int) -> str:
+        """The name under which a value is to be had in a type; a Cast is made once."""
+        if self._types[name] == wanted:
+            return name
+        other = f"{name}/{'half' if wanted == TensorProto.FLOAT16 else 'float'}"
+        if name in self._constants:
+            self._made[other] = _half_constant(self._constants[name], other)
+        elif other not in self._cast:
+            self._cast.add(other)
+            self._nodes.append(helper.make_node("Cast", [name], [other], name=other, to=wanted))
+        return other
+
+
+def _half_constant(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    """A float32 constant in float16: what is beyond its range becomes its largest value."""
+    values = np.clip(numpy_helper.to_array(weight), -LARGEST_HALF, LARGEST_HALF)
+    return numpy_helper.from_array(values.astype(np.float16), name)
 
 
 def _quantised(model: bytes, calibration: Iterable[npt.NDArray[np.uint8]]) -> bytes:
@@ -121,6 +179,7 @@ def _quantised(model: bytes, calibration: Iterable[npt.NDArray[np.uint8]]) -> by
             },
         )
         quantised = onnx.load_model_from_string(target.read_bytes())
+    _spare_exact_nodes(quantised.graph)
     _floor_scales(quantised.graph)
     _halve_other_convolutions(quantised.graph)
     return bytes(quantised.SerializeToString())
@@ -154,6 +213,23 @@ def _wide_convolutions(graph: onnx.GraphProto) -> list[str]:
     return [node.name for node in convolutions[1:] if shapes[node.input[1]][1] >= LEAST_CHANNELS]
 
 
+def _spare_exact_nodes(graph: onnx.GraphProto) -> None:
+    """Let exact nodes read what is not quantised, and nothing else be called exact.
+
+    ONNX Runtime hands a tensor that a quantised convolution reads to all its readers quantised.
+    """
+    pairs = ("QuantizeLinear", "DequantizeLinear")
+    quantise, dequantise = ({n.output[0]: n for n in graph.node if n.op_type == k} for k in pairs)
+    for node in graph.node:
+        if node.op_type in pairs:
+            node.name = node.name.removeprefix(EXACT)
+        elif node.name.startswith(EXACT):
+            for position, name in enumerate(node.input):
+                source = dequantise.get(name)
+                if source is not None and source.input[0] in quantise:
+                    node.input[position] = quantise[source.input[0]].input[0]
+
+
 def _floor_scales(graph: onnx.GraphProto) -> None:
     names = {
         node.input[1]
@@ -179,8 +255,7 @@ def _halve_other_convolutions(graph: onnx.GraphProto) -> None:
         for position, name in enumerate(node.input[1:], start=1):
             # A copy: equal weights are stored once, and another convolution may want them whole.
             node.input[position] = f"{name}/half"
-            half = numpy_helper.to_array(weights[name]).astype(np.float16)
-            halves[node.input[position]] = numpy_helper.from_array(half, node.input[position])
+            halves[node.input[position]] = _half_constant(weights[name], node.input[position])
         source, output = node.input[0], node.output[0]
         node.input[0], node.output[0] = f"{source}/half/{node.name}", f"{output}/half"
         nodes += [

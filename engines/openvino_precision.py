@@ -20,6 +20,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from engines.errors import EngineError
+from engines.exact import EXACT
 
 CONVOLUTIONS = frozenset(
     {
@@ -32,6 +33,7 @@ CONVOLUTIONS = frozenset(
 NOT_COMPUTED = frozenset({"Constant", "Const", "Parameter", "Result"})
 EXECUTED_CONVOLUTIONS = frozenset({"Convolution", "Deconvolution"})
 EXECUTED_PRODUCTS = frozenset({"FullyConnected", "MatMul"})
+EXECUTED_COPIES = frozenset({"Reorder", "Reshape", "Const"})  # these compute nothing
 
 
 def compile_mixed(core: Any, graph: Any, config: Mapping[str, object]) -> Any:
@@ -56,9 +58,10 @@ def compile_mixed(core: Any, graph: Any, config: Mapping[str, object]) -> Any:
 def names_kept_f32(graph: Any) -> frozenset[str]:
     """Names of the nodes that must not run in bf16.
 
-    These are the nodes from which no convolution is reached any more (the head after its
-    prototypes, and the smoothing), and, in a graph with fp16 parts and no quantised ones, every
-    node behind a convolution that the graph itself keeps in fp32 by its casts.
+    These are the nodes whose names begin with `engines.exact.EXACT`; those from which no
+    convolution is reached any more (the head after its prototypes, and the smoothing); and, in a
+    graph with fp16 parts and no quantised ones, every node behind a convolution that the graph
+    itself keeps in fp32 by its casts.
     """
     nodes = [node for node in graph.get_ordered_ops() if node.get_type_name() not in NOT_COMPUTED]
     types = {node.get_type_name() for node in nodes}
@@ -78,7 +81,11 @@ def names_kept_f32(graph: Any) -> frozenset[str]:
         ):
             behind_convolution.add(name)
         explicit = casts_decide and name in behind_convolution and _is_f32(node)
-        if explicit or (not is_convolution and name not in leads_to_convolution):
+        if (
+            name.startswith(EXACT)
+            or explicit
+            or (not is_convolution and name not in leads_to_convolution)
+        ):
             kept.add(name)
     return frozenset(kept)
 
@@ -110,7 +117,7 @@ def low_precision_among(compiled: Any, names: Iterable[str]) -> list[str]:
     for node in compiled.get_runtime_model().get_ordered_ops():
         info = node.get_rt_info()
         stems_from = set(_text(info, "originalLayersNames").split(","))
-        computes = _text(info, "layerType") not in EXECUTED_CONVOLUTIONS | {"Reorder", "Const"}
+        computes = _text(info, "layerType") not in EXECUTED_CONVOLUTIONS | EXECUTED_COPIES
         if computes and stems_from & wanted and _text(info, "runtimePrecision") in ("bf16", "f16"):
             found.append(node.get_friendly_name())
     return found

@@ -3,11 +3,10 @@
     stages of a features graph ─ match ─ residual ─ MF ─ MSA ─ MF ─ decoder ─ Sigmoid = anomaly_map
                                                                mean of the 100 highest = pred_score
 
-The nearest prototype is argmax_k(f·p_k − ‖p_k‖²/2), which is argmin_k ‖f − p_k‖²: Gemm, ArgMax and
-Gather. Matching, residuals and all behind the logit are computed in float32 at every precision:
+The nearest prototype is argmax_k(f·p_k − ‖p_k‖²/2), which is argmin_k ‖f − p_k‖²: Gemm, Add, ArgMax
+and Gather. Matching, residuals and all behind the logit are computed in float32 at every precision:
 their names begin with `EXACT`, by which the precision stage and the engines know them. A match is a
-sum of up to 262 144 terms, and one that flips changes the whole residual. So are the attention's
-weights: their queries, divided by as many terms, would be subnormal in float16.
+sum of up to 262 144 terms, and one that flips changes the whole residual.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from calibrate.prn.fusion import MultiScaleFusion, Up
 from calibrate.prn.matching import Matching
 from calibrate.prn.network import PRN
 from calibrate.prn.nodes import Nodes, array
+from calibrate.prn.validation import HIGHEST
 from engines.exact import EXACT
 
 ANOMALY_MAP = "anomaly_map"
 PRED_SCORE = "pred_score"
-HIGHEST = 100  # pixels whose mean is the score, as in the public re-implementation
 
 
 def inspector_graph(
@@ -99,21 +98,32 @@ class _Walk:
         return self._decoded(deepest, fused)
 
     def _compared(self, index: int) -> tuple[str, str]:
-        """A stage's features and its residuals to the nearest prototype (`PRN.compared`)."""
+        """A stage's features and its residuals to the nearest prototype (`PRN.compared`).
+
+        The stage is compared as it is, to prototypes as they were before scaling: nothing that an
+        engine may round comes before the match. The square of the scale follows the residual.
+        """
         nodes, stage = self._nodes, self._shape.stages[index]
-        name = f"{EXACT}match/{stage}"
-        matching = cast(Matching, self._network.matching[index])
-        prototypes = nodes.constant(f"{name}/prototypes", array(matching.prototypes.flatten(1)))
-        half_energy = nodes.constant(f"{name}/half_energy", array(-matching.energy / 2))
-        feature = nodes.scaled(stage, self._network.scale[index], None, name=f"{name}/feature")
-        flat = nodes.reshape(feature, [self._batch, matching.prototypes[0].numel()], f"{name}/flat")
-        near = nodes.node("Gemm", [flat, prototypes, half_energy], f"{name}/nearness", transB=1)
+        name, scale = f"{EXACT}match/{stage}", self._network.scale[index]
+        maps = cast(Matching, self._network.matching[index]).prototypes.flatten(1) / scale
+        count, elements = maps.shape
+        prototypes = nodes.constant(f"{name}/prototypes", array(maps))
+        half_energy = -maps.double().square().sum(dim=1, keepdim=True) / 2
+        flat = nodes.reshape(stage, [self._batch, elements], f"{name}/flat")
+        product = nodes.node("Gemm", [flat, prototypes], f"{name}/product", transB=1)
+        # As a column: OpenVINO would fuse the sum into the product, and forget that it is exact.
+        column = nodes.reshape(product, [self._batch, count, 1], f"{name}/column")
+        energy = nodes.constant(f"{name}/half_energy", array(half_energy))
+        near = nodes.node("Add", [column, energy], f"{name}/nearness")
         chosen = nodes.node("ArgMax", [near], matched_index(stage), axis=1, keepdims=0)
-        prototype = nodes.node("Gather", [prototypes, chosen], f"{name}/prototype", axis=0)
+        gathered = nodes.node("Gather", [prototypes, chosen], f"{name}/gathered", axis=0)
+        prototype = nodes.reshape(gathered, [self._batch, elements], f"{name}/prototype")
         difference = nodes.node("Sub", [flat, prototype], f"{name}/difference")
         square = nodes.node("Mul", [difference, difference], f"{name}/square")
+        scaled = nodes.scaled(square, scale.square(), None, name=f"{name}/scaled")
         sizes = [self._batch, self._shape.channels[index], *self._shape.sizes[index]]
-        return feature, nodes.reshape(square, sizes, f"{name}/residual")
+        residual = nodes.reshape(scaled, sizes, f"{name}/residual")
+        return nodes.scaled(stage, scale, None, name=f"features/{stage}"), residual
 
     def _fused(self, scales: Sequence[str], fusion: MultiScaleFusion, *, name: str) -> list[str]:
         fused = []
@@ -181,11 +191,16 @@ class _Walk:
         return nodes.reshape(parts, whole, f"{name}/joined")
 
     def _weights(self, patches: str, branch: PatchAttention, name: str) -> str:
-        """How much each patch looks at each other one: (N, T, T), rows that sum to 1."""
-        nodes, name = self._nodes, f"{EXACT}{name}"
-        scale, bias = branch.query_scale / branch.elements, branch.query_bias / branch.elements
+        """How much each patch looks at each other one: (N, T, T), rows that sum to 1.
+
+        The network divides the query by the number of terms of its product; in float16 that would
+        be subnormal, and without it the product would overflow. So each factor gets the root.
+        """
+        nodes, root = self._nodes, branch.elements**-0.5
+        scale, bias = branch.query_scale * root, branch.query_bias * root
         query = nodes.scaled(patches, scale, bias, name=f"{name}/query")
-        key = nodes.node("Transpose", [patches], f"{name}/key", perm=[0, 2, 1])
+        small = nodes.scaled(patches, scale.new_tensor(root), None, name=f"{name}/small")
+        key = nodes.node("Transpose", [small], f"{name}/key", perm=[0, 2, 1])
         likeness = nodes.node("MatMul", [query, key], f"{name}/likeness")
         return nodes.node("Softmax", [likeness], f"{name}/weights", axis=-1)
 

@@ -15,6 +15,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from engines.exact import EXACT
+
 LEAST_HALF = 6e-8  # smaller weights are nothing in float16, and a warning in its conversion
 Array = npt.NDArray[Any]
 
@@ -43,9 +45,11 @@ class Nodes:
         return name
 
     def output(self, name: str, source: str, *, shape: Sequence[int]) -> None:
-        """Make a result an output of the graph, float32."""
+        """Make a result an output of the graph, float32 at every precision."""
         target = self.constant(f"{name}/shape", np.array(shape, np.int64))
-        self.node("Reshape", [source, target], name)
+        self._graph.node.append(
+            helper.make_node("Reshape", [source, target], [name], name=f"{EXACT}{name}")
+        )
         self._graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def reshape(self, source: str, shape: Sequence[int], name: str) -> str:
