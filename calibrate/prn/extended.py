@@ -39,8 +39,8 @@ def extended_anomaly(
         rng: decides the changes and the place.
 
     Returns:
-        The image with the defect, and where it is: within the foreground; where it does not fit
-        there in several tries, unchanged at the place where it was seen.
+        The image with the defect, and where it is: within the foreground; if it does not fit
+        there in several tries, in the place and the shape in which it was seen.
     """
     chosen = rng.choice(len(_GEOMETRY) + len(_TONES) + 1, _CHANGES, replace=False)
     matrix, pixels = np.eye(2), defect.image
