@@ -12,6 +12,7 @@ from calibrate.prn.shape import PrnSize
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 DEFAULT_STEPS = 3000
 DEFAULT_BATCH = 8
+DIVERGED = "the network gives no finite numbers any more; give a lower rate or fp32"
 
 
 class TrainingError(ValueError):

@@ -27,6 +27,7 @@ from calibrate.prn.losses import prn_loss
 from calibrate.prn.network import PRN
 from calibrate.prn.prototypes import default_count, feature_prototypes
 from calibrate.prn.settings import (
+    DIVERGED,
     Progress,
     Run,
     Settings,
@@ -176,9 +177,7 @@ class _Trainer:
 
     def _note(self, loss: float) -> None:
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"step {len(self.losses)}: the loss is {loss}; give a lower rate or fp32"
-            )
+            raise TrainingError(f"step {len(self.losses)}: {DIVERGED}")
         self.recent = loss if self.recent is None else RECENT * self.recent + (1 - RECENT) * loss
         self.losses.append(loss)
 

@@ -11,7 +11,7 @@ from calibrate.metrics import PixelTally, image_auroc
 from calibrate.prn.batches import Batch
 from calibrate.prn.frozen import FrozenBackbone
 from calibrate.prn.network import PRN
-from calibrate.prn.settings import Validation
+from calibrate.prn.settings import DIVERGED, TrainingError, Validation
 
 HIGHEST = 100  # pixels whose mean is an image's score
 
@@ -44,11 +44,17 @@ def anomaly_maps(backbone: FrozenBackbone, network: PRN, images: Tensor) -> Tens
 def validated(
     backbone: FrozenBackbone, network: PRN, batches: Iterable[Batch], *, step: int
 ) -> Validation:
-    """Figures over all batches."""
+    """Figures over all batches.
+
+    Raises:
+        TrainingError: a map is not finite: the training has diverged.
+    """
     pixels, scores, defects = PixelTally(), list[float](), list[bool]()
     for batch in batches:
         images = torch.from_numpy(batch.images).to(backbone.mean.device)
         maps = anomaly_maps(backbone, network, images).cpu()
+        if not bool(torch.isfinite(maps).all()):
+            raise TrainingError(f"step {step}: {DIVERGED}")
         scores += image_scores(maps).tolist()
         defects += [bool(mask.any()) for mask in batch.masks]
         for anomaly_map, mask in zip(maps.numpy(), batch.masks, strict=True):
