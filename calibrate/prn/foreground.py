@@ -71,7 +71,8 @@ def scene_from_images(images: Sequence[Image]) -> Scene:
 def _distance_from_background(image: Image) -> npt.NDArray[np.float32]:
     """(_SIDE, _SIDE) distance of each colour from the background fitted to the border."""
     small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    colours = cv2.cvtColor(small, cv2.COLOR_BGR2LAB).reshape(-1, 3).astype(np.float32)
+    # In float64, rounded in the end: the order of sums, which depends on threads, cancels out.
+    colours = cv2.cvtColor(small, cv2.COLOR_BGR2LAB).reshape(-1, 3).astype(np.float64)
     border = np.flatnonzero(_band())
     # The median withstands a part on the border; a fit to all of the border would not.
     distance = np.linalg.norm(colours - np.median(colours[border], axis=0), axis=1)
@@ -92,9 +93,9 @@ def _band() -> Mask:
 
 
 @cache
-def _terms() -> npt.NDArray[np.float32]:
+def _terms() -> npt.NDArray[np.float64]:
     """(_SIDE², 6): what a background may be made of: a level, two slopes and three bends."""
-    y, x = np.mgrid[-1 : 1 : _SIDE * 1j, -1 : 1 : _SIDE * 1j].astype(np.float32).reshape(2, -1)
+    y, x = np.mgrid[-1 : 1 : _SIDE * 1j, -1 : 1 : _SIDE * 1j].reshape(2, -1)
     return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1)
 
 

@@ -1,11 +1,12 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calibrate.images import fit_image
@@ -58,7 +59,7 @@ def check(image, before, changed, mask):
 
 
 @given(images(), SEEDS, st.sampled_from(["object", "texture", "auto"]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_simulated_anomalies_are_where_the_mask_says_and_can_be_seen(image, seed, scene):
     synthesis = Synthesis(scene=scene)
     before = image.copy()
@@ -193,6 +194,17 @@ def test_settings_that_are_refused():
         ValueError, match=r"seen\.png: read at \(64, 64\) and the image is \(48, 64\)"
     ):
         Synthesis(defects=(defect_of(64, 64),)).extended(part(48, 64), np.random.default_rng(0))
+
+
+def test_threads_change_nothing():
+    image, synthesis = part(64, 80), Synthesis(defects=(defect_of(64, 80),))
+
+    def made(seed):
+        changed, mask = synthesis(image, np.random.default_rng(seed))
+        return changed.tobytes() + mask.tobytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(made, range(40))) == [made(seed) for seed in range(40)]
 
 
 def test_it_needs_no_torch():
