@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 Show: TypeAlias = Callable[[str, float], None]
 Advance: TypeAlias = Callable[[float], None]
+Tell: TypeAlias = Callable[[str, str], None]
 
 
 class Stages:
@@ -16,11 +17,18 @@ class Stages:
 
     Args:
         show: called with a stage's name and the share of it that is done, from 0 to 1.
+        tell: called with a stage's name and a line on how it goes.
     """
 
-    def __init__(self, show: Show | None = None) -> None:
+    def __init__(self, show: Show | None = None, tell: Tell | None = None) -> None:
         self._show = show
+        self._tell = tell
         self.seconds: dict[str, float] = {}
+
+    def note(self, name: str, line: str) -> None:
+        """Say how a stage goes, such as its loss and the time that is left."""
+        if self._tell:
+            self._tell(name, line)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Advance]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 CONFIDENCE = 0.95
 TAIL_SHARE = 0.1  # of the scores, to which the tail is fitted
 TAIL_LEAST = 5
+CLOSEST = 1e-7  # to 0 and 1 that a probability is told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,11 @@ class Threshold:
 
 
 def threshold_from_scores(
-    scores: npt.NDArray[np.float32], *, false_rejects: float, confidence: float = CONFIDENCE
+    scores: npt.NDArray[np.float32],
+    *,
+    false_rejects: float,
+    confidence: float = CONFIDENCE,
+    probabilities: bool = False,
 ) -> Threshold:
     """Set the threshold from the scores of good images that did not teach the prototypes.
 
@@ -57,6 +62,8 @@ def threshold_from_scores(
         scores: (n,) finite, n >= 2.
         false_rejects: the rate, in (0, 1).
         confidence: of the bound.
+        probabilities: the scores end at 1, as a sigmoid's do: the tail is that of their logits,
+            so that no threshold lies beyond what a score can reach.
 
     Raises:
         ValueError: fewer than two scores, a non-finite one, or a rate outside (0, 1).
@@ -68,8 +75,13 @@ def threshold_from_scores(
     ranked = np.sort(np.asarray(scores, np.float32))[::-1]
     allowed = math.floor(len(ranked) * false_rejects + 1e-9)
     enough = allowed >= 1
-    value = float(ranked[allowed]) if enough else _tail_quantile(ranked, false_rejects)
-    value = _just_above(value)
+    if enough:
+        value = float(ranked[allowed])
+    elif probabilities:
+        value = _probability(_tail_quantile(_logits(ranked), false_rejects))
+    else:
+        value = _tail_quantile(ranked, false_rejects)
+    value = _just_above(max(value, float(ranked[allowed])))
     rejected = int((ranked >= np.float32(value)).sum())
     bound = upper_bound(rejected, len(ranked), confidence)
     return Threshold(
@@ -105,6 +117,15 @@ def _tail_quantile(ranked: npt.NDArray[np.float32], rate: float) -> float:
     start = float(ranked[most])
     excess = float(ranked[:most].astype(np.float64).mean()) - start
     return max(float(ranked[0]), start + excess * math.log(most / (count * rate)))
+
+
+def _logits(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    inside = np.clip(scores.astype(np.float64), CLOSEST, 1 - CLOSEST)
+    return np.asarray(np.log(inside / (1 - inside)), np.float32)
+
+
+def _probability(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
 
 
 def _just_above(value: float) -> float:

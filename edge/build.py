@@ -4,76 +4,39 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset, dataset_from_folder
-from calibrate.features import default_layers
-from calibrate.images import Roi, Size, Skipped, fitted_batches, usable_images
-from calibrate.learning import Learnt, Recipe, learn
-from calibrate.protoad import Score
-from calibrate.prototypes import Method
+from calibrate.images import Roi, Skipped, usable_images
 from calibrate.stages import Stages
 from calibrate.threshold import Threshold, threshold_from_scores
 from cameras.names import shown
 from edge.build_report import build_report
+from edge.golden import golden_images
 from edge.measure import Measured, measure, png_from_image
+from edge.methods import Options, Taught, Teach, method_of
 from edge.parse import ParseError
 from edge.result import Image
 from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
-from engines.choose import AUTO, Choice, choice, open_engine
-from engines.engine import Engine, Precision
+from engines.choose import Choice, choice, open_engine
+from engines.engine import Engine
 from engines.errors import EngineError
 from engines.layers import precision_problem
 from engines.plan import RTX_GPUS, Plan, compile_plan
 from engines.plan_cache import store_plan
 
+__all__ = ["Built", "Options", "build"]
+
 RTX = "tensorrt-rtx"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user may decide; the defaults are those of the command.
-
-    Attributes:
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        backbone: ``bundled`` or the path of an ONNX file.
-        layers: stages of the backbone; empty = those that measured best.
-        size: (height, width) in px of the model's images.
-        roi: (x, y, width, height) in px of the camera's picture; None = all of it.
-        prototypes: at most how many.
-        method: ``coreset`` or ``finch``.
-        score: ``smoothed`` or ``raw``: which map's maximum is the score.
-        false_rejects: rate of good parts that may be rejected.
-        min_area: smallest region that rejects, in px of the camera's picture.
-        engine: ``auto`` or the name of one.
-        gpu: architectures to compile TensorRT-RTX plans for, one plan each; empty = one portable.
-        memory_mib: most memory for patches.
-        seed: of every draw.
-    """
-
-    precision: Precision = "fp16"
-    backbone: str = "bundled"
-    layers: tuple[str, ...] = ()
-    size: Size = (256, 256)
-    roi: Roi | None = None
-    prototypes: int = 4096
-    method: Method = "coreset"
-    score: Score = "smoothed"
-    false_rejects: float = 0.001
-    min_area: int = 0
-    engine: str = AUTO
-    gpu: tuple[str, ...] = ()
-    memory_mib: int = 1024
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +102,8 @@ def build(
         say: receives lines that a user should see.
 
     Raises:
-        DatasetError, ImagesError, ImageError, BackboneError, PrecisionError: bad input.
+        DatasetError, ImagesError, ImageError, BackboneError, PrecisionError, ValueError: bad input.
+        TrainingError: PRN cannot be trained here, or not as asked.
         ParseError: a GPU that TensorRT-RTX doesn't know.
         EngineError: the engine can't work here.
         BundleError: the bundle can't be written.
@@ -147,10 +111,11 @@ def build(
     stages, say, begun = stages or Stages(), say or _silently, time.monotonic()
     job = _job(images, output, options=options, stages=stages, say=say)
     outcome = _outcome(job, stages=stages)
-    plans = _plans(outcome.learnt.model, options=options, stages=stages)
-    manifest = _manifest(job, outcome)
+    plans = _plans(outcome.taught.model, options=options, stages=stages)
+    manifest = _manifest(job, outcome, seconds=time.monotonic() - begun)
     files = _files(manifest, outcome, seconds=stages.seconds)
     bundle = write_bundle(output, manifest=manifest, files=files)
+    shutil.rmtree(job.checkpoints, ignore_errors=True)
     return Built(
         bundle=bundle,
         threshold=outcome.threshold,
@@ -169,23 +134,24 @@ class _Job:
 
     name: str
     options: Options
-    recipe: Recipe
     backbone: Backbone
     engine: Choice
     dataset: Dataset
     usable: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
+    teach: Teach
+    checkpoints: Path
 
     def open(self, model: bytes) -> Engine:
         """Open the deployed engine on a graph."""
-        return open_engine(model, engine=self.engine.name, precision=self.recipe.precision)
+        return _open(self.engine, self.options, model)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Outcome:
     """What was learnt, and how the deployed engine does with it."""
 
-    learnt: Learnt
+    taught: Taught
     threshold: Threshold
     measured: Measured | None
     golden: list[tuple[records.GoldenImage, Image]]
@@ -203,53 +169,66 @@ def _job(
     _check_gpu(options.gpu)
     backbone = load_backbone(options.backbone)
     engine = choice(options.engine)
+    checkpoints = output.with_name(f"{output.name}.training")
+    teach = method_of(
+        options, backbone, folder=checkpoints, open_engine=partial(_open, engine, options)
+    )
     dataset = dataset_from_folder(images)
     for note in dataset.notes:
         say(note)
-    recipe = _recipe(options, backbone)
     with stages.stage("images"):
-        usable, skipped = usable_images(dataset.train, size=recipe.size, roi=recipe.roi)
+        usable, skipped = usable_images(dataset.train, size=options.size, roi=options.roi)
     for item in skipped:
         say(f"skipped: {item.reason}")
     name = shown(output.name.removesuffix(".edge"))
-    return _Job(name, options, recipe, backbone, engine, dataset, usable, skipped)
+    return _Job(name, options, backbone, engine, dataset, usable, skipped, teach, checkpoints)
+
+
+def _open(engine: Choice, options: Options, model: bytes) -> Engine:
+    return open_engine(model, engine=engine.name, precision=options.precision)
 
 
 def _outcome(job: _Job, *, stages: Stages) -> _Outcome:
-    recipe = job.recipe
-    learnt = learn(job.backbone, job.usable, recipe=recipe, open_engine=job.open, stages=stages)
-    threshold = threshold_from_scores(learnt.held_out, false_rejects=job.options.false_rejects)
-    with job.open(learnt.model) as engine:
-        measured = _measured(engine, job.dataset, recipe=recipe, threshold=threshold, stages=stages)
-        golden = _golden(engine, job.usable, measured, recipe=recipe)
-        return _Outcome(learnt, threshold, measured, golden, engine.executes)
+    taught = job.teach(job.usable, stages)
+    threshold = threshold_from_scores(
+        taught.held_out,
+        false_rejects=job.options.false_rejects,
+        probabilities=taught.probabilities,
+    )
+    with job.open(taught.model) as engine:
+        measured = _measured(job, taught, engine, threshold=threshold, stages=stages)
+        size, roi = job.options.size, job.options.roi
+        golden = golden_images(engine, job.usable, measured, size=size, roi=roi)
+        return _Outcome(taught, threshold, measured, golden, engine.executes)
 
 
-def _manifest(job: _Job, outcome: _Outcome) -> records.Manifest:
-    recipe, backbone = job.recipe, job.backbone
+def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manifest:
+    options, backbone, taught = job.options, job.backbone, outcome.taught
     return records.Manifest(
         name=job.name,
         created=datetime.now(timezone.utc),
         protoedge=importlib.metadata.version("protoedge"),
-        model="protoad",
-        precision=recipe.precision,
+        model=options.model,
+        precision=options.precision,
         deployed_engine=job.engine.name,
         executes=outcome.executes,
-        size=recipe.size,
-        roi=_roi_record(recipe.roi),
+        size=options.size,
+        roi=_roi_record(options.roi),
         backbone=records.BackboneRecord(
             name=backbone.name, sha256=backbone.sha256, stages=tuple(backbone.stages)
         ),
-        prototypes=len(outcome.learnt.prototypes),
-        method=recipe.method,
-        layers=recipe.layers,
-        seed=recipe.seed,
-        score_kind=recipe.score,
-        threshold=_threshold_record(outcome.threshold),
-        min_area=job.options.min_area,
+        prototypes=taught.prototypes,
+        method=taught.method,
+        layers=taught.layers,
+        seed=options.seed,
+        score_kind=taught.score_kind,
+        threshold=_threshold_record(outcome.threshold, how=taught.how_held_out),
+        min_area=options.min_area,
         figures=_figures(outcome.measured),
         golden=tuple(record for record, _ in outcome.golden),
-        images=records.ImageCounts(used=len(job.usable), skipped=len(job.skipped)),
+        images=records.ImageCounts(used=taught.images, skipped=len(job.skipped)),
+        training=taught.training,
+        seconds=round(seconds, 3),
         notes=(job.engine.reason,),
     )
 
@@ -257,12 +236,12 @@ def _manifest(job: _Job, outcome: _Outcome) -> records.Manifest:
 def _files(
     manifest: records.Manifest, outcome: _Outcome, *, seconds: Mapping[str, float]
 ) -> dict[str, bytes | Path]:
-    files: dict[str, bytes | Path] = {"model.onnx": outcome.learnt.model}
+    files: dict[str, bytes | Path] = {"model.onnx": outcome.taught.model}
     files |= {record.file: png_from_image(image) for record, image in outcome.golden}
     report = build_report(
         manifest,
         threshold=outcome.threshold,
-        learnt=outcome.learnt,
+        taught=outcome.taught,
         measured=outcome.measured,
         seconds=seconds,
     )
@@ -286,63 +265,21 @@ def _silently(_: str) -> None:
     """Say nothing."""
 
 
-def _recipe(options: Options, backbone: Backbone) -> Recipe:
-    return Recipe(
-        precision=options.precision,
-        size=options.size,
-        layers=options.layers or default_layers(backbone),
-        roi=options.roi,
-        prototypes=options.prototypes,
-        method=options.method,
-        score=options.score,
-        seed=options.seed,
-        memory_mib=options.memory_mib,
-    )
-
-
 def _measured(
-    engine: Engine, dataset: Dataset, *, recipe: Recipe, threshold: Threshold, stages: Stages
+    job: _Job, taught: Taught, engine: Engine, *, threshold: Threshold, stages: Stages
 ) -> Measured | None:
-    if not dataset.test:
+    if not job.dataset.test:
         return None
     with stages.stage("labelled images") as advance:
         return measure(
             engine,
-            dataset.test,
-            size=recipe.size,
-            roi=recipe.roi,
+            job.dataset.test,
+            size=job.options.size,
+            roi=job.options.roi,
             threshold=threshold.value,
+            learnt=frozenset(taught.training.defects if taught.training else ()),
             progress=advance,
         )
-
-
-def _golden(
-    engine: Engine, good: Sequence[Path], measured: Measured | None, *, recipe: Recipe
-) -> list[tuple[records.GoldenImage, Image]]:
-    """A good image and a bad one with the scores that the deployed engine gives them."""
-    sound = next(fitted_batches(good[:1], size=recipe.size, roi=recipe.roi))[0]
-    rows = measured.rows if measured else ()
-    defective = max(
-        (row for row in rows if row.title != "good"), key=lambda row: row.score or 0, default=None
-    )
-    bad = defective.image if defective else _spoilt(sound)
-    images: tuple[tuple[Literal["good", "bad"], Image], ...] = (("good", sound), ("bad", bad))
-    golden = []
-    for kind, image in images:
-        score = float(engine.infer(image[None])[1][0])
-        record = records.GoldenImage(file=f"golden/{kind}.png", score=score, kind=kind)
-        golden.append((record, image))
-    return golden
-
-
-def _spoilt(image: Image) -> Image:
-    """A good image with a chequered square painted in: no defect is known, one must be seen."""
-    spoilt = image.copy()
-    height, width = image.shape[0] // 4, image.shape[1] // 4
-    rows, columns = np.indices((height, width)) // 8
-    chequers = np.where((rows + columns) % 2, 255, 0).astype(np.uint8)
-    spoilt[height : 2 * height, width : 2 * width] = chequers[..., None]
-    return spoilt
 
 
 def _plans(model: bytes, *, options: Options, stages: Stages) -> list[Plan]:
@@ -369,10 +306,10 @@ def _roi_record(roi: Roi | None) -> records.Roi | None:
     return records.Roi(x=x, y=y, width=width, height=height)
 
 
-def _threshold_record(threshold: Threshold) -> records.ThresholdRecord:
+def _threshold_record(threshold: Threshold, *, how: str) -> records.ThresholdRecord:
     return records.ThresholdRecord(
         value=threshold.value,
-        method=f"cross-fitted, {threshold.method}",
+        method=f"{how}, {threshold.method}",
         false_rejects_asked=threshold.false_rejects,
         bound="clopper-pearson",
         confidence=threshold.confidence,
@@ -385,7 +322,7 @@ def _threshold_record(threshold: Threshold) -> records.ThresholdRecord:
 def _figures(measured: Measured | None) -> dict[str, float]:
     if measured is None:
         return {}
-    quality = ("image_auroc", "pixel_auroc", "aupro", "f1_max")
+    quality = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
     names = (*quality, "false_rejects", "escapes", "good_images", "defect_images")
     values = {name: getattr(measured.evaluation, name) for name in names}
     return {name: float(value) for name, value in values.items() if value is not None}

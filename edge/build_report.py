@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import cv2
 
-from calibrate.learning import Learnt
 from calibrate.threshold import Threshold
 from edge.measure import Measured, picture_grid
-from edge.report import Decision, Picture, Report, Table, report_html
+from edge.methods import Taught
+from edge.report import Curve, Decision, Picture, Report, Table, report_html
 from engines.manifest import Manifest
 
 JPEG_QUALITY = 88
@@ -19,13 +19,13 @@ def build_report(
     manifest: Manifest,
     *,
     threshold: Threshold,
-    learnt: Learnt,
+    taught: Taught,
     measured: Measured | None,
     seconds: Mapping[str, float],
 ) -> str:
     """The page as HTML: what was built, the threshold and its bound, figures, pictures, times."""
     figures = manifest.figures
-    good = [*learnt.held_out.tolist(), *(measured.good if measured else ())]
+    good = [*taught.held_out.tolist(), *(measured.good if measured else ())]
     grid = picture_grid(measured) if measured else None
     pictures = []
     if grid is not None:
@@ -50,11 +50,22 @@ def build_report(
             good=good,
             defects=measured.defects if measured else (),
         ),
+        curve=_curve(taught),
         stages_s=seconds,
         tables=_tables(measured),
         pictures=pictures,
     )
     return report_html(report)
+
+
+def _curve(taught: Taught) -> Curve | None:
+    if taught.course is None:
+        return None
+    return Curve(
+        title=f"Training: {len(taught.course.losses)} steps",
+        losses=taught.course.losses,
+        validations=taught.course.validations,
+    )
 
 
 def statement(threshold: Threshold) -> str:
@@ -71,6 +82,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     roi = manifest.roi
     return {
         "model": f"{manifest.model}, {manifest.prototypes} prototypes ({manifest.method})",
+        **_training(manifest),
         "backbone": f"{manifest.backbone.name}: {', '.join(manifest.layers)}",
         "precision": f"{manifest.precision}; executed as {manifest.executes}",
         "engine": "; ".join(manifest.notes),
@@ -78,6 +90,19 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",
         "good images": f"{manifest.images.used} used, {manifest.images.skipped} skipped",
         "built": f"{manifest.created:%Y-%m-%d %H:%M} UTC by protoedge {manifest.protoedge}",
+    }
+
+
+def _training(manifest: Manifest) -> dict[str, str]:
+    training = manifest.training
+    if training is None:
+        return {}
+    defects = len(training.defects)
+    return {
+        "network": f"{training.size}, trained in {training.arithmetic}",
+        "training": f"{training.steps} steps of {training.batch} images, loss {training.loss:.4f}",
+        "defects": f"simulated ({training.textures} textures)"
+        + (f"; {defects} real ones, not counted in any figure" if defects else ""),
     }
 
 

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge import console, failures, tables
+from edge.choices import (
+    EngineName,
+    MethodName,
+    ModelName,
+    PrecisionName,
+    PrnSizeName,
+    ScoreName,
+)
 
 if TYPE_CHECKING:
     from edge.build import Options
@@ -25,44 +33,6 @@ app = typer.Typer(
 )
 backbone_app = typer.Typer(help="Backbones as ONNX files.", no_args_is_help=True)
 app.add_typer(backbone_app, name="backbone")
-
-
-class PrecisionName(str, Enum):
-    """What the graph computes in."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
-
-class ModelName(str, Enum):
-    """Which method."""
-
-    protoad = "protoad"
-
-
-class MethodName(str, Enum):
-    """How prototypes are chosen."""
-
-    coreset = "coreset"
-    finch = "finch"
-
-
-class ScoreName(str, Enum):
-    """Which map's maximum is the score."""
-
-    smoothed = "smoothed"
-    raw = "raw"
-
-
-class EngineName(str, Enum):
-    """What runs the graph."""
-
-    auto = "auto"
-    tensorrt = "tensorrt"
-    tensorrt_rtx = "tensorrt-rtx"
-    openvino = "openvino"
-    onnxruntime = "onnxruntime"
 
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -90,13 +60,18 @@ def demo(
 @app.command()
 def build(
     images: Images = None,
-    model: Annotated[ModelName, typer.Option(help="The method.")] = ModelName.protoad,
+    model: Annotated[
+        ModelName | None, typer.Option(help="Default protoad; prn is trained, needs torch.")
+    ] = None,
     precision: Annotated[PrecisionName | None, typer.Option(help="Default fp16.")] = None,
     backbone: Annotated[str | None, typer.Option(help="bundled (default) or FILE.onnx.")] = None,
     layers: Annotated[str | None, typer.Option(help="Stages, such as layer2,layer3.")] = None,
     size: Annotated[str | None, typer.Option(help="256 (default) or WIDTHxHEIGHT, px.")] = None,
     roi: Annotated[str | None, typer.Option(help="x,y,width,height inspected, px.")] = None,
-    prototypes: Annotated[int | None, typer.Option(min=1, max=65536, help="Default 4096.")] = None,
+    prototypes: Annotated[
+        int | None,
+        typer.Option(min=1, max=65536, help="Default 4096; prn: a tenth of the images."),
+    ] = None,
     method: Annotated[
         MethodName | None, typer.Option(help="How they are chosen; default coreset.")
     ] = None,
@@ -115,6 +90,21 @@ def build(
     ] = None,
     memory: Annotated[int | None, typer.Option(min=16, help="MiB; default 1024.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of every draw.")] = None,
+    prn_size: Annotated[
+        PrnSizeName | None, typer.Option(help="prn: default compact; paper wants a GPU.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="prn: default 3000.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="prn: in place of steps.")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="prn: images a step; default 8.")] = None,
+    defects: Annotated[
+        Path | None, typer.Option(help="prn: folder of real defects with masks to learn from.")
+    ] = None,
+    most_defects: Annotated[
+        int | None, typer.Option(min=1, help="prn: so many of them, evenly; default all.")
+    ] = None,
+    textures: Annotated[
+        Path | None, typer.Option(help="prn: folder of textures; default: drawn ones.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="The bundle, NAME.edge.")] = None,
     json: Json = False,
 ) -> None:
@@ -131,6 +121,7 @@ def build(
             "no images: name a folder, or set build.images in edge.toml (`edge init` writes one)"
         )
     given: dict[str, Any] = {
+        "model": model,
         "precision": precision,
         "backbone": backbone,
         "layers": layers_from_text(layers) if layers is not None else None,
@@ -145,13 +136,20 @@ def build(
         "gpu": tuple(gpu) if gpu else None,
         "memory": memory,
         "seed": seed,
+        "prn_size": prn_size,
+        "steps": steps,
+        "epochs": epochs,
+        "batch": batch,
+        "defects": defects,
+        "most_defects": most_defects,
+        "textures": textures,
     }
     options = _options(given, config.model_dump())
     target = output or config.output or Path("build") / f"{folder.resolve().name}.edge"
     check_output(target)
     with console.stage_bars() as bars:
         built = run_build(
-            folder, target, options=options, stages=Stages(bars.show), say=console.say
+            folder, target, options=options, stages=Stages(bars.show, bars.tell), say=console.say
         )
     if json:
         console.print_json(built.to_json())
@@ -239,6 +237,39 @@ def evaluate(
         console.print_json(evaluation.to_json())
     else:
         print_evaluation(evaluation)
+
+
+@app.command()
+def compare(
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Two or more.")],
+    images: Annotated[Path, typer.Argument(help="Labelled images, MVTec's layout.")],
+    engine: EngineOption = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="The same images through each of them, .png.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Timed, of each.")] = 100,
+    json: Json = False,
+) -> None:
+    """Measure and time several bundles on the same images, side by side."""
+    from calibrate.stages import Stages
+    from edge.compare import compare_bundles, print_comparison
+    from edge.config import check_folder_of
+
+    if picture is not None:
+        check_folder_of(picture, option="--picture")
+    with console.stage_bars() as bars:
+        comparison = compare_bundles(
+            bundles,
+            images,
+            engine=engine.value if engine else "auto",
+            picture=picture,
+            frames=frames,
+            stages=Stages(bars.show),
+        )
+    if json:
+        console.print_json(comparison.to_json())
+    else:
+        print_comparison(comparison)
 
 
 @app.command()

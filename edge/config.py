@@ -25,11 +25,12 @@ TEMPLATE = """\
 images = "images"            # a folder of good images, or one in MVTec AD's layout
 output = "build/{name}.edge"  # the bundle
 precision = "fp16"           # fp32 | fp16 | int8
+# model = "protoad"          # or "prn", which is trained: see docs/prn.md
 # backbone = "bundled"       # or the path of an ONNX file: see `edge backbone export --help`
 # layers = ["layer2", "layer3"]
 # size = "256"               # or "WIDTHxHEIGHT", in px
 # roi = "100,50,800,600"     # x,y,width,height in px of the camera's picture
-# prototypes = 4096
+# prototypes = 4096          # prn: default a tenth of the images
 # method = "coreset"         # or "finch"
 # score = "smoothed"         # or "raw"
 # false_rejects = 0.001      # rate of good parts that may be rejected
@@ -38,6 +39,13 @@ precision = "fp16"           # fp32 | fp16 | int8
 # gpu = ["sm86", "sm89"]     # TensorRT-RTX plans to compile ahead of time; default: portable
 # memory = 1024              # most memory for patches, in MiB
 # seed = 0
+# prn_size = "compact"       # or "paper"; this and the rest are prn's
+# steps = 3000
+# epochs = 100               # in place of steps
+# batch = 8
+# defects = "defects"        # folder of real defects with masks to learn from
+# most_defects = 10
+# textures = "textures"      # folder of textures for simulated defects; default: drawn ones
 
 [stream]
 source = "/dev/video0"       # or rtsp://…, http://…, csi://0, a file, folder or glob
@@ -84,6 +92,14 @@ class BuildSection(_Section):
     gpu: tuple[str, ...] | None = None
     memory: Annotated[int, Field(ge=16)] | None = None
     seed: Count | None = None
+    model: Literal["protoad", "prn"] | None = None
+    prn_size: Literal["compact", "paper"] | None = None
+    steps: Positive | None = None
+    epochs: Positive | None = None
+    batch: Annotated[int, Field(ge=2)] | None = None
+    defects: Path | None = None
+    most_defects: Positive | None = None
+    textures: Path | None = None
 
 
 class StreamSection(_Section):

@@ -19,6 +19,7 @@ from rich.text import Text
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+TOLD_EVERY_S = 30.0  # in a log
 
 
 def say(line: str) -> None:
@@ -69,11 +70,18 @@ class StageBars:
 
     def show(self, name: str, share: float) -> None:
         """Move a stage's bar; makes it at the first call."""
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=1.0)
-        self._progress.update(self._tasks[name], completed=share)
+        self._progress.update(self._task(name), completed=share)
         if share >= 1.0:
             self._progress.stop_task(self._tasks[name])
+
+    def tell(self, name: str, line: str) -> None:
+        """Write how a stage goes behind its bar."""
+        self._progress.update(self._task(name), line=line)
+
+    def _task(self, name: str) -> TaskID:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=1.0, line="")
+        return self._tasks[name]
 
 
 class StageLines:
@@ -82,6 +90,7 @@ class StageLines:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._begun: dict[str, float] = {}
+        self._told: dict[str, float] = {}
         self._done: set[str] = set()
 
     def show(self, name: str, share: float) -> None:
@@ -90,6 +99,13 @@ class StageLines:
         if share >= 1.0 and name not in self._done:
             self._done.add(name)
             self._write(f"{name}: {time.monotonic() - begun:.1f} s")
+
+    def tell(self, name: str, line: str) -> None:
+        """Write how a stage goes, now and then."""
+        now = time.monotonic()
+        if now - self._told.setdefault(name, now) >= TOLD_EVERY_S:
+            self._told[name] = now
+            self._write(f"{name}: {line}")
 
 
 @contextmanager
@@ -102,6 +118,7 @@ def stage_bars() -> Iterator[StageBars | StageLines]:
         TextColumn("{task.description:<18}"),
         BarColumn(28),
         TextColumn("{task.elapsed:>6.1f} s"),
+        TextColumn("{task.fields[line]}"),
     )
     with Progress(*columns, console=ERR) as progress:
         yield StageBars(progress)

@@ -11,6 +11,7 @@ from edge import console
 from edge.inspector import load
 from edge.measure import measure, picture_grid, png_from_image
 from engines.choose import AUTO
+from engines.manifest import Manifest
 from engines.swap import replace_file
 
 
@@ -54,12 +55,18 @@ def evaluate_bundle(
             size=inspector.bundle.manifest.size,
             roi=inspector.settings.roi,
             threshold=inspector.settings.threshold,
+            learnt=learnt_files(inspector.bundle.manifest),
             progress=advance,
         )
     pictures = picture_grid(measured)
     if grid is not None and pictures is not None:
         replace_file(grid, png_from_image(pictures))
     return measured.evaluation
+
+
+def learnt_files(manifest: Manifest) -> frozenset[str]:
+    """SHA-256 of the labelled files that an inspector learnt from."""
+    return frozenset(manifest.training.defects if manifest.training else ())
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

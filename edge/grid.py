@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.result import AnomalyMap, Image, Verdict
+from edge.result import AnomalyMap, Image, Result, Verdict
 
 _Pixel = TypeVar("_Pixel", np.uint8, np.float32)
 
@@ -88,6 +88,73 @@ def grid(rows: Sequence[Row], *, threshold: float) -> Image:
     return canvas
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """One image that several inspectors have judged.
+
+    Attributes:
+        image: (H, W, 3) uint8 BGR; None where it could not be read.
+        mask: (h, w) bool, True where truly defective; None where it is not known.
+        title: short caption, such as the name of the defect.
+    """
+
+    image: Image | None
+    mask: npt.NDArray[np.bool_] | None
+    title: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """What one inspector made of the images.
+
+    Attributes:
+        name: of the inspector.
+        threshold: its own, above 0.
+        results: one an image; None where it could not be read.
+    """
+
+    name: str
+    threshold: float
+    results: Sequence[Result | None]
+
+
+def compared_grid(rows: Sequence[Compared], columns: Sequence[Column]) -> Image:
+    """Draw the images, each inspector's heat map of them, and the truth.
+
+    Heat runs from half of each inspector's own threshold to one and a half times it.
+
+    Args:
+        rows: at least one.
+        columns: with a result for each row.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        ValueError: nothing to draw.
+    """
+    if not rows or not columns:
+        raise ValueError("a comparison of nothing; give at least one image and one inspector")
+    heads = ["Image", *(column.name for column in columns), "Truth"]
+    width = 2 * _MARGIN + len(heads) * _CELL + (len(heads) - 1) * _GAP
+    step = _CELL + _CAPTION + _GAP
+    canvas = np.full((_HEAD + len(rows) * step + _MARGIN, width, 3), _PAPER, dtype=np.uint8)
+    for place, head in enumerate(heads):
+        _write(canvas, head, at=(_left(place), 0), box=(_CELL, _HEAD), colour=_QUIET)
+    for index, row in enumerate(rows):
+        top = _HEAD + index * step
+        blank = np.full((_CELL, _CELL, 3), 244, np.uint8)
+        image = blank if row.image is None else _fitted(row.image)
+        _place_cell(canvas, image, column=0, top=top)
+        below = (_left(0), top + _CELL)
+        _write(canvas, row.title, at=below, box=(_CELL, _CAPTION), colour=_INK)
+        for place, column in enumerate(columns, start=1):
+            _judged(canvas, image, column, index, at=(place, top))
+        truth = blank if row.mask is None else _truth(image, row.mask)
+        _place_cell(canvas, truth, column=len(columns) + 1, top=top)
+    return canvas
+
+
 def heat(image: Image, *, anomaly_map: AnomalyMap, threshold: float) -> Image:
     """Lay an anomaly map over an image: clear below half the threshold, red at 1.5 times it.
 
@@ -116,15 +183,53 @@ def _cells(row: Row, *, threshold: float) -> list[Image]:
         spread = _fitted(row.anomaly_map)
         hot = heat(image, anomaly_map=spread, threshold=threshold)
         found = _marked(image, spread >= threshold, colour=_FOUND)
-    truth = np.full_like(image, 244)
-    if row.mask is not None:
-        marks = cv2.resize(
-            row.mask.astype(np.uint8),
-            _inner(row.mask.shape),
-            interpolation=cv2.INTER_NEAREST_EXACT,
-        )
-        truth = _marked(image, _centred(np.asarray(marks, np.uint8)) > 0, colour=_TRUTH)
+    truth = np.full_like(image, 244) if row.mask is None else _truth(image, row.mask)
     return [image, hot, found, truth]
+
+
+def _truth(image: Image, mask: npt.NDArray[np.bool_]) -> Image:
+    marks = cv2.resize(
+        mask.astype(np.uint8), _inner(mask.shape), interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    return _marked(image, _centred(np.asarray(marks, np.uint8)) > 0, colour=_TRUTH)
+
+
+def _judged(
+    canvas: Image, image: Image, column: Column, index: int, *, at: tuple[int, int]
+) -> None:
+    """An inspector's heat map of an image with its verdict and score below."""
+    place, top = at
+    result = column.results[index]
+    cell = image
+    if result is not None and result.anomaly_map is not None:
+        spread = _fitted(result.anomaly_map)
+        cell = heat(image, anomaly_map=spread, threshold=column.threshold)
+    _place_cell(canvas, cell, column=place, top=top)
+    if result is None:
+        return
+    badge = _badge(canvas, result.verdict, at=(_left(place), top + _CELL))
+    told = "no score" if result.score is None else f"{result.score:.4g}"
+    where = (_left(place) + badge + 10, top + _CELL)
+    _write(canvas, told, at=where, box=(_CELL - badge - 10, _CAPTION), colour=_INK)
+
+
+def _left(column: int) -> int:
+    return _MARGIN + column * (_CELL + _GAP)
+
+
+def _place_cell(canvas: Image, cell: Image, *, column: int, top: int) -> None:
+    x = _left(column)
+    canvas[top : top + _CELL, x : x + _CELL] = cell
+    cv2.rectangle(canvas, (x - 1, top - 1), (x + _CELL, top + _CELL), _LINE, 1)
+
+
+def _badge(canvas: Image, verdict: Verdict, *, at: tuple[int, int]) -> int:
+    """The verdict on its colour; returns its width."""
+    x, y = at
+    width = 64 if verdict is Verdict.ERROR else 38
+    cv2.rectangle(canvas, (x, y + 7), (x + width, y + 27), _VERDICTS[verdict], -1)
+    _write(canvas, verdict.value, at=(x + 7, y), box=(width, _CAPTION), colour=_PAPER)
+    return width
 
 
 def _inner(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -160,14 +265,9 @@ def _marked(image: Image, area: npt.NDArray[np.bool_], *, colour: tuple[int, int
 
 def _place(canvas: Image, row: Row, cells: Sequence[Image], *, top: int) -> None:
     for column, cell in enumerate(cells):
-        x = _MARGIN + column * (_CELL + _GAP)
-        canvas[top : top + _CELL, x : x + _CELL] = cell
-        cv2.rectangle(canvas, (x - 1, top - 1), (x + _CELL, top + _CELL), _LINE, 1)
+        _place_cell(canvas, cell, column=column, top=top)
     below = top + _CELL
-    colour = _VERDICTS[row.verdict]
-    badge = 64 if row.verdict is Verdict.ERROR else 38
-    cv2.rectangle(canvas, (_MARGIN, below + 7), (_MARGIN + badge, below + 27), colour, -1)
-    _write(canvas, row.verdict.value, at=(_MARGIN + 7, below), box=(badge, _CAPTION), colour=_PAPER)
+    badge = _badge(canvas, row.verdict, at=(_MARGIN, below))
     start = _MARGIN + badge + 10
     room = _CELL - badge - 10
     _write(canvas, row.title, at=(start, below), box=(room, _CAPTION), colour=_INK)

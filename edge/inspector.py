@@ -215,6 +215,7 @@ def load(
         min_area=manifest.min_area if min_area is None else min_area,
         ignore=ignore,
         roi=(roi.x, roi.y, roi.width, roi.height) if roi else None,
+        score_pixels=manifest.score_pixels,
     )
     return Inspector(bundle, settings=settings, engine=engine, say=say)
 

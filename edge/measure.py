@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from calibrate.dataset import GOOD, DatasetError, Sample, read_mask
 from calibrate.evaluate import Evaluation, Scored, evaluate
@@ -18,6 +21,7 @@ from edge.result import Image, Verdict
 from engines.engine import Engine
 
 ROWS_OF_A_KIND = 2
+LEARNT = "the inspector learnt from it: it proves nothing, and is not counted"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +63,7 @@ def measure(
     size: Size,
     roi: Roi | None,
     threshold: float,
+    learnt: frozenset[str] = frozenset(),
     progress: Callable[[float], None] | None = None,
 ) -> Measured:
     """Score labelled images and compute the figures.
@@ -69,6 +74,7 @@ def measure(
         size: (height, width) of the graph.
         roi: the part that is inspected.
         threshold: scores from it upwards are rejects.
+        learnt: SHA-256 of files that the inspector learnt from; they are refused, not counted.
         progress: called with the share done.
 
     Raises:
@@ -79,7 +85,10 @@ def measure(
 
     def scored() -> Iterator[Scored]:
         for done, sample in enumerate(samples):
-            yield _scored(engine, sample, size=size, roi=roi, seen=seen, threshold=threshold)
+            if learnt and file_sha256(sample.path) in learnt:
+                yield Scored(sample, None, reason=LEARNT)
+            else:
+                yield _scored(engine, sample, size=size, roi=roi, seen=seen, threshold=threshold)
             if progress:
                 progress((done + 1) / len(samples))
 
@@ -87,6 +96,31 @@ def measure(
     order = sorted(wanted, key=lambda kind: (kind == GOOD, kind))
     rows = tuple(row for kind in order for _, row in seen.rows.get(kind, []))
     return Measured(evaluation, tuple(seen.good), tuple(seen.defects), rows)
+
+
+def file_sha256(path: Path) -> str:
+    """Of a file's content; empty if it cannot be read, which scoring it will tell."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def truth_of(
+    sample: Sample, *, image_shape: tuple[int, ...], size: Size, roi: Roi | None
+) -> npt.NDArray[np.bool_] | None:
+    """A sample's mask at the model's size; None without one.
+
+    Raises:
+        DatasetError: it cannot be read, or does not fit its image.
+    """
+    if sample.mask is None:
+        return None
+    try:
+        shape = (image_shape[0], image_shape[1])
+        return read_mask(sample.mask, image_size=shape, size=size, roi=roi)
+    except ImageError as error:
+        raise DatasetError(str(error)) from error
 
 
 def picture_grid(measured: Measured) -> Image | None:
@@ -110,12 +144,7 @@ def _scored(
         fitted = fit_image(image, size, roi)
     except ImageError as error:
         return Scored(sample, None, reason=str(error))
-    mask = None
-    if sample.mask is not None:
-        try:
-            mask = read_mask(sample.mask, image_size=image.shape[:2], size=size, roi=roi)
-        except ImageError as error:
-            raise DatasetError(str(error)) from error
+    mask = truth_of(sample, image_shape=image.shape, size=size, roi=roi)
     maps, scores = engine.infer(fitted[None])
     score, anomaly_map = float(scores[0]), maps[0]
     if np.isfinite(score):

@@ -26,12 +26,15 @@ class Settings:
         ignore: (h, w) uint8 of any size, covering `roi`; where it is white (>= 128) nothing
             counts. None = everything counts.
         roi: the part of the frame that the map covers, (x, y, width, height); None = all of it.
+        score_pixels: of how many of the map's highest values the score is the mean; with an
+            ignore mask it is computed here.
     """
 
     threshold: float
     min_area: int = 0
     ignore: IgnoreMask | None = None
     roi: Roi | None = None
+    score_pixels: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values with which no verdict means anything.
@@ -64,8 +67,8 @@ def decide(
 
     NG when the score reaches the threshold and, if `settings.min_area` is set, a region of that
     area remains; ERROR when the engine returned anything that is not finite; OK otherwise. The
-    score is the engine's own, except with an ignore mask: then it is the highest value of the map
-    outside the mask.
+    score is the engine's own, except with an ignore mask: then it is computed in the same way from
+    what lies outside the mask.
 
     Args:
         anomaly_map: (h, w) float32, covering `settings.roi`.
@@ -84,7 +87,7 @@ def decide(
         counted = _counted(settings.ignore, anomaly_map.shape)
         if not counted.any():
             return _error("the ignore mask leaves nothing to inspect")
-        score = float(anomaly_map[counted].max())
+        score = _score(anomaly_map[counted], settings.score_pixels)
     regions = find_regions(
         anomaly_map,
         threshold=settings.threshold,
@@ -95,6 +98,13 @@ def decide(
     )
     bad = score >= settings.threshold and (settings.min_area == 0 or len(regions) > 0)
     return (Verdict.NG if bad else Verdict.OK), score, regions, ""
+
+
+def _score(values: npt.NDArray[np.float32], count: int) -> float:
+    """The mean of the highest values; of all where there are fewer."""
+    if count >= len(values):
+        return float(values.mean())
+    return float(np.partition(values, -count)[-count:].mean())
 
 
 def find_regions(

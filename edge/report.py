@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import TypeAlias
 
+from edge.loss_chart import loss_chart
 from edge.score_chart import score_chart
 
 Value: TypeAlias = str | int | float | None
@@ -56,6 +57,21 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """How a training went.
+
+    Attributes:
+        title: heading.
+        losses: of every step.
+        validations: (step, figure from 0 to 1; None where it is undefined).
+    """
+
+    title: str
+    losses: Sequence[float]
+    validations: Sequence[tuple[int, float | None]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All that the page shows; every text is escaped, so anything may be passed.
 
@@ -64,6 +80,7 @@ class Report:
         facts: what was built, by name: model, precision, engine and why, prototypes, sizes.
         figures: the few numbers that matter most; None shows as a dash.
         decision: the threshold; None leaves it out.
+        curve: of a training; None leaves it out.
         stages_s: seconds by stage.
         tables: further tables.
         pictures: pictures with captions.
@@ -73,6 +90,7 @@ class Report:
     facts: Mapping[str, Value]
     figures: Mapping[str, Value] = field(default_factory=dict)
     decision: Decision | None = None
+    curve: Curve | None = None
     stages_s: Mapping[str, float] = field(default_factory=dict)
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
@@ -87,6 +105,8 @@ def report_html(report: Report) -> str:
     parts = [_tiles(report.figures), '<div class="columns">', _facts(report.facts)]
     if report.decision is not None:
         parts.append(_decision(report.decision))
+    if report.curve is not None:
+        parts.append(_curve(report.curve))
     parts += [_table(table) for table in report.tables]
     parts += [_stages(report.stages_s), "</div>", _pictures(report.pictures)]
     body = "\n".join(part for part in parts if part)
@@ -117,6 +137,11 @@ def _decision(decision: Decision) -> str:
         f"<section><h2>Threshold {_text(decision.threshold)}</h2>"
         f"<p>{_text(decision.statement)}</p>{warning}{chart}</section>"
     )
+
+
+def _curve(curve: Curve) -> str:
+    chart = loss_chart(curve.losses, curve.validations)
+    return f"<section><h2>{_text(curve.title)}</h2>{chart}</section>" if chart else ""
 
 
 def _table(table: Table) -> str:

@@ -102,6 +102,28 @@ class ImageCounts(_Record):
     skipped: NonNegativeInt = 0
 
 
+class TrainingRecord(_Record):
+    """How a network was trained.
+
+    Attributes:
+        size: its proportions: ``paper`` or ``compact``.
+        steps, batch: how many, and images in each.
+        arithmetic: it was trained in, such as ``bf16``.
+        loss: mean of the last steps.
+        textures: of the simulated defects: ``drawn``, or the folder's name.
+        defects: SHA-256 of the files of real defects that it learnt from: no evaluation may count
+            them.
+    """
+
+    size: str
+    steps: PositiveInt
+    batch: PositiveInt
+    arithmetic: str
+    loss: float
+    textures: str
+    defects: tuple[Digest, ...] = ()
+
+
 class Manifest(_Record):
     """Everything that is known about a bundle.
 
@@ -110,7 +132,7 @@ class Manifest(_Record):
         name: of the product or the bundle.
         created: time of the build, UTC.
         protoedge: version that built it.
-        model: such as ``protoad``.
+        model: ``protoad`` or ``prn``.
         precision: that was asked for, and that the graph has.
         deployed_engine: engine whose scores set the threshold.
         executes: arithmetic that it ran, such as ``bf16``.
@@ -118,16 +140,19 @@ class Manifest(_Record):
         roi: part of the picture that is inspected; None is all of it.
         backbone: whose features are compared.
         prototypes: how many.
-        method: how they were chosen: ``coreset`` or ``finch``.
+        method: how they were chosen: ``coreset``, ``finch`` or ``k-means``.
         layers: stages whose features are joined.
         seed: of every random draw.
-        score_kind: how the score comes from the map, such as ``max``.
+        score_kind: how the score comes from the map: its maximum, ``smoothed`` or ``raw``; or
+            ``top100``, the mean of so many of its highest values.
         threshold: and how it was set.
         min_area: smallest region that counts, in pixels of the graph's images.
         figures: measured on labelled images, such as ``image_auroc``.
         golden: images with known scores.
         files: every file but this one and those under ``engines``, by path inside the bundle.
         images: that were learnt from.
+        training: of a network; None where nothing is trained.
+        seconds: that the build took, without writing the bundle; None = not known.
         notes: what a reader must know.
     """
 
@@ -153,7 +178,15 @@ class Manifest(_Record):
     golden: tuple[GoldenImage, ...] = ()
     files: dict[str, FileRecord] = Field(default_factory=dict)
     images: ImageCounts
+    training: TrainingRecord | None = None
+    seconds: float | None = Field(default=None, ge=0)
     notes: tuple[str, ...] = ()
+
+    @property
+    def score_pixels(self) -> int:
+        """How many of the map's highest values the score is the mean of."""
+        found = re.fullmatch(r"top([1-9][0-9]{0,5})", self.score_kind)
+        return int(found[1]) if found else 1
 
     @model_validator(mode="after")
     def _paths_stay_inside(self) -> Manifest:

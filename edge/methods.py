@@ -1,0 +1,248 @@
+"""The two methods: what each needs to learn an inspector, and what it leaves to be recorded."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from calibrate.backbones.backbone import Backbone
+from calibrate.features import default_layers
+from calibrate.images import Roi, Size
+from calibrate.learning import Recipe, learn
+from calibrate.prn.settings import DEFAULT_BATCH, DEFAULT_STEPS, Settings, TrainingError
+from calibrate.prn.shape import PrnSize, shape_of
+from calibrate.protoad import Score
+from calibrate.prototypes import Method
+from calibrate.stages import Stages
+from engines.choose import AUTO
+from engines.engine import Engine, Precision
+from engines.manifest import TrainingRecord
+
+ModelName = Literal["protoad", "prn"]
+PROTOTYPES = 4096
+RECENT = 50  # last steps whose mean loss is recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user may decide; the defaults are those of the command.
+
+    Attributes:
+        model: ``protoad`` or ``prn``.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        backbone: ``bundled`` or the path of an ONNX file.
+        layers: stages of the backbone; empty = those that measured best. ProtoAD only.
+        size: (height, width) in px of the model's images.
+        roi: (x, y, width, height) in px of the camera's picture; None = all of it.
+        prototypes: at most how many; None = 4 096 patches (ProtoAD), or whole feature maps, a
+            tenth of the images on each scale (PRN).
+        method: ``coreset`` or ``finch``. ProtoAD only.
+        score: ``smoothed`` or ``raw``: which map's maximum is the score. ProtoAD only.
+        false_rejects: rate of good parts that may be rejected.
+        min_area: smallest region that rejects, in px of the camera's picture.
+        engine: ``auto`` or the name of one.
+        gpu: architectures to compile TensorRT-RTX plans for, one plan each; empty = one portable.
+        memory_mib: most memory for patches. ProtoAD only.
+        seed: of every draw.
+        prn_size: PRN's proportions: ``paper``, or ``compact``, which a CPU can train.
+        steps: how many PRN is trained for.
+        epochs: in place of steps; None = the steps.
+        batch: images a step of the training, half of them with a defect; even.
+        defects: folder of real defects with masks, for PRN to learn from; None = none.
+        most_defects: at most how many of them; None = all.
+        textures: folder of textures for PRN's simulated defects; None = drawn ones.
+    """
+
+    model: ModelName = "protoad"
+    precision: Precision = "fp16"
+    backbone: str = "bundled"
+    layers: tuple[str, ...] = ()
+    size: Size = (256, 256)
+    roi: Roi | None = None
+    prototypes: int | None = None
+    method: Method = "coreset"
+    score: Score = "smoothed"
+    false_rejects: float = 0.001
+    min_area: int = 0
+    engine: str = AUTO
+    gpu: tuple[str, ...] = ()
+    memory_mib: int = 1024
+    seed: int = 0
+    prn_size: PrnSize = "compact"
+    steps: int = DEFAULT_STEPS
+    epochs: int | None = None
+    batch: int = DEFAULT_BATCH
+    defects: Path | None = None
+    most_defects: int | None = None
+    textures: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a training went, for the report.
+
+    Attributes:
+        losses: of every step.
+        validations: (step, pixel AP on synthesised defects or None).
+    """
+
+    losses: tuple[float, ...]
+    validations: tuple[tuple[int, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taught:
+    """What a method has learnt.
+
+    Attributes:
+        model: serialised ONNX of the whole inspector.
+        prototypes: how many.
+        held_out: (n,) float32 scores of good images that it did not learn from.
+        images: how many good images it learnt from.
+        layers: stages of the backbone that are compared.
+        method: how the prototypes were chosen.
+        score_kind: how the map becomes a score.
+        how_held_out: in a word or two, for the record.
+        probabilities: whether scores end at 1.
+        training: of a network.
+        course: of its training.
+    """
+
+    model: bytes
+    prototypes: int
+    held_out: npt.NDArray[np.float32]
+    images: int
+    layers: tuple[str, ...]
+    method: str
+    score_kind: str
+    how_held_out: str
+    probabilities: bool = False
+    training: TrainingRecord | None = None
+    course: Course | None = None
+
+
+Teach = Callable[[Sequence[Path], Stages], Taught]
+Open = Callable[[bytes], Engine]
+
+
+def method_of(options: Options, backbone: Backbone, *, folder: Path, open_engine: Open) -> Teach:
+    """The method that was asked for; what cannot be is refused now, before minutes of work.
+
+    Args:
+        options: what the user decided.
+        backbone: the feature extractor.
+        folder: where a training keeps its checkpoints.
+        open_engine: opens the deployed engine on a graph.
+
+    Raises:
+        TrainingError: PRN without torch, or with options that are ProtoAD's.
+        BackboneError, ValueError: a backbone, size or number that PRN cannot work with.
+    """
+    if options.model == "protoad":
+        return _protoad(options, backbone, open_engine)
+    _check_prn(options, backbone)
+    return _prn(options, backbone, folder=folder, open_engine=open_engine)
+
+
+def _protoad(options: Options, backbone: Backbone, open_engine: Open) -> Teach:
+    recipe = Recipe(
+        precision=options.precision,
+        size=options.size,
+        layers=options.layers or default_layers(backbone),
+        roi=options.roi,
+        prototypes=options.prototypes or PROTOTYPES,
+        method=options.method,
+        score=options.score,
+        seed=options.seed,
+        memory_mib=options.memory_mib,
+    )
+
+    def teach(images: Sequence[Path], stages: Stages) -> Taught:
+        learnt = learn(backbone, images, recipe=recipe, open_engine=open_engine, stages=stages)
+        return Taught(
+            model=learnt.model,
+            prototypes=len(learnt.prototypes),
+            held_out=learnt.held_out,
+            images=len(images),
+            layers=recipe.layers,
+            method=recipe.method,
+            score_kind=recipe.score,
+            how_held_out="cross-fitted",
+        )
+
+    return teach
+
+
+def _check_prn(options: Options, backbone: Backbone) -> None:
+    missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TrainingError(
+            f"PRN is trained with torch: {', '.join(missing)} not installed; "
+            "pip install 'protoedge[train]', or build with --model protoad"
+        )
+    if options.layers:
+        raise TrainingError("--layers is ProtoAD's: PRN compares the stages at strides 4, 8 and 16")
+    shape_of(backbone, image_size=options.size, prototypes=(1, 1, 1), size=options.prn_size)
+    _settings(options)
+
+
+def _settings(options: Options) -> Settings:
+    return Settings(
+        size=options.prn_size,
+        steps=options.steps,
+        batch=options.batch,
+        prototypes=options.prototypes,
+        seed=options.seed,
+    )
+
+
+def _prn(options: Options, backbone: Backbone, *, folder: Path, open_engine: Open) -> Teach:
+    def teach(images: Sequence[Path], stages: Stages) -> Taught:
+        # torch is loaded here, and nowhere else.
+        from calibrate.prn.learning import SCORE, PrnRecipe, learn_prn
+        from calibrate.prn.shape import prn_stages
+
+        recipe = PrnRecipe(
+            precision=options.precision,
+            size=options.size,
+            settings=_settings(options),
+            roi=options.roi,
+            epochs=options.epochs,
+            defects=options.defects,
+            most_defects=options.most_defects,
+            textures=options.textures,
+            folder=folder,
+        )
+        learnt = learn_prn(backbone, images, recipe=recipe, open_engine=open_engine, stages=stages)
+        losses = learnt.history.losses
+        record = TrainingRecord(
+            size=learnt.settings.size,
+            steps=learnt.settings.steps,
+            batch=learnt.settings.batch,
+            arithmetic=learnt.settings.precision,
+            loss=float(np.mean(losses[-RECENT:])),
+            textures=options.textures.name if options.textures else "drawn",
+            defects=learnt.defects,
+        )
+        validations = tuple((v.step, v.average_precision) for v in learnt.history.validations)
+        return Taught(
+            model=learnt.model,
+            prototypes=learnt.prototypes,
+            held_out=learnt.held_out,
+            images=learnt.images,
+            layers=prn_stages(backbone),
+            method="k-means",
+            score_kind=SCORE,
+            how_held_out="held out",
+            probabilities=True,
+            training=record,
+            course=Course(losses, validations),
+        )
+
+    return teach
