@@ -136,7 +136,8 @@ class _Half:
             self._made[other] = _half_constant(self._constants[name], other)
         elif other not in self._cast:
             self._cast.add(other)
-            self._nodes.append(helper.make_node("Cast", [name], [other], name=other, to=wanted))
+            title = other.removeprefix(EXACT)  # what it gives is not exact
+            self._nodes.append(helper.make_node("Cast", [name], [other], name=title, to=wanted))
         return other
 
 

@@ -44,12 +44,18 @@ class Nodes:
         self._graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def output(self, name: str, source: str, *, shape: Sequence[int]) -> None:
-        """Make a result an output of the graph, float32 at every precision."""
-        target = self.constant(f"{name}/shape", np.array(shape, np.int64))
-        self._graph.node.append(
-            helper.make_node("Reshape", [source, target], [name], name=f"{EXACT}{name}")
-        )
+    def output(
+        self,
+        name: str,
+        kind: str,
+        inputs: Sequence[str],
+        *,
+        shape: Sequence[int],
+        **attributes: Any,
+    ) -> None:
+        """Append a node whose result is an output of the graph, float32 at every precision."""
+        node = helper.make_node(kind, inputs, [name], name=f"{EXACT}{name}", **attributes)
+        self._graph.node.append(node)
         self._graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def reshape(self, source: str, shape: Sequence[int], name: str) -> str:
@@ -117,17 +123,18 @@ class Nodes:
             coordinate_transformation_mode="half_pixel",
         )
 
-    def mean_of_highest(self, source: str, count: int, *, name: str) -> str:
-        """The mean of the highest values of each row: (N, M) to (N,)."""
-        highest, places = f"{name}/highest", f"{name}/places"
+    def output_mean_of_highest(self, name: str, source: str, count: int, *, batch: int) -> None:
+        """Make the mean of the highest values of each row an output: (N, M) to (N,)."""
+        highest, places = f"{EXACT}{name}/highest", f"{EXACT}{name}/places"
         many = self.constant(f"{name}/count", np.array([count], np.int64))
         self._graph.node.append(
             helper.make_node("TopK", [source, many], [highest, places], name=highest, axis=1)
         )
         if self._opset < 18:  # from opset 18 on the axes are an input
-            return self.node("ReduceMean", [highest], name, axes=[1], keepdims=0)
+            self.output(name, "ReduceMean", [highest], shape=[batch], axes=[1], keepdims=0)
+            return
         axes = self.constant(f"{name}/axes", np.array([1], np.int64))
-        return self.node("ReduceMean", [highest, axes], name, keepdims=0)
+        self.output(name, "ReduceMean", [highest, axes], shape=[batch], keepdims=0)
 
 
 def array(tensor: Tensor) -> Array:
