@@ -16,6 +16,14 @@ OF_TORCH = {  # networks as torch modules: for training and for checking exporte
     "calibrate.backbones.resnet",
     "calibrate.backbones.slim",
     "calibrate.backbones.views",
+    *(
+        f"calibrate.prn.{name}"
+        for name in (
+            *("attention", "checkpoint", "decoder", "export", "frozen", "fusion", "learning"),
+            *("losses", "matching", "network", "nodes", "prototypes", "training", "validation"),
+            "weights",
+        )
+    ),
 }
 
 

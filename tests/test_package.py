@@ -51,7 +51,13 @@ def test_the_public_surface() -> None:
 
 def test_every_module_imports_without_the_extras() -> None:
     # Networks that are trained or exported are torch's; everything else may not need it.
+    prn = (
+        *("attention", "checkpoint", "decoder", "export", "frozen", "fusion", "learning"),
+        *("losses", "matching", "network", "nodes", "prototypes", "training", "validation"),
+        "weights",
+    )
     networks = {f"calibrate.backbones.{name}" for name in ("mobilenet", "resnet", "slim")}
+    networks |= {f"calibrate.prn.{name}" for name in prn}
     assert networks < set(MODULES)
     wanted = [name for name in MODULES if name not in networks]
     told = python(f"import importlib\nfor name in {wanted!r}: importlib.import_module(name)")
@@ -75,6 +81,20 @@ print(inspector.engine.name, result.verdict.value, "torch" in sys.modules)
     assert engine == "onnxruntime"
     assert verdict in ("OK", "NG")
     assert torch == "False"
+
+
+def test_prn_without_torch_says_what_to_install(tmp_path) -> None:
+    code = """
+from pathlib import Path
+from calibrate.prn.settings import TrainingError
+from edge.build import Options, build
+try:
+    build(Path(sys.argv[1]), Path(sys.argv[1]) / "x.edge", options=Options(model="prn"))
+except TrainingError as error:
+    print(error)
+"""
+    told = python(code, str(tmp_path))
+    assert "torch, safetensors not installed; pip install 'protoedge[train]'" in told
 
 
 def test_what_must_be_in_the_package_is_there() -> None:

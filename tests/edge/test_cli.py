@@ -47,11 +47,15 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_states_the_defaults_that_hold(run) -> None:
     from edge.build import Options
+    from edge.methods import PROTOTYPES
 
     told = " ".join(run("build", "--help").out.split())
     options = Options()
     assert f"Default {options.precision}" in told
-    assert f"Default {options.prototypes}" in told
+    assert f"Default {PROTOTYPES}" in told
+    assert f"default {options.prn_size}" in told
+    assert f"default {options.steps}" in told
+    assert f"default {options.batch}" in told
     assert f"default {options.false_rejects}" in told
     assert f"default {options.memory_mib}" in told
     assert f"default {options.method}" in told

@@ -33,13 +33,16 @@ def test_the_example_is_valid_with_every_line_in_force(tmp_path) -> None:
 
 def test_the_example_states_the_defaults_that_hold(tmp_path) -> None:
     from edge.build import Options
+    from edge.methods import PROTOTYPES
 
     path = tmp_path / "edge.toml"
     write_config(path, name="x")
     text = re.sub(r"^# (?=\w+ = )", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     path.write_text(text, encoding="utf-8")
     build = read_config(path).build
-    for name in ("precision", "backbone", "prototypes", "method", "score", "false_rejects"):
+    assert build.prototypes == PROTOTYPES
+    same = ("precision", "backbone", "method", "score", "false_rejects", "model", "prn_size")
+    for name in (*same, "steps", "batch"):
         assert getattr(build, name) == getattr(Options(), name)
     assert build.memory == Options().memory_mib
     assert build.seed == Options().seed

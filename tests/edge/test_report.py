@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.report import Decision, Picture, Report, Table, report_html
+from edge.loss_chart import loss_chart
+from edge.report import Curve, Decision, Picture, Report, Table, report_html
 from edge.score_chart import score_chart
 
 VOID = {"meta", "img", "line", "rect"}
@@ -53,6 +54,7 @@ def full(text="x"):
         figures={"Image AUROC": 0.98765, text: None},
         decision=Decision(0.5, text, text, good=[0.1, 0.2, 0.2], defects=[0.7, float("nan")]),
         stages_s={text: 1.25, "engine": 0.0},
+        curve=Curve(text, [0.3, 0.1, float("nan"), 0.02], [(2, 0.5), (4, None)]),
         tables=[Table(text, ["Defect", "Images"], [[text, 8], ["crack"]])],
         pictures=[Picture(text, encoded(".png")), Picture(text, encoded(".jpg"))],
     )
@@ -149,3 +151,30 @@ def test_bars_lie_on_their_side_of_the_threshold():
 
 def test_no_score_no_chart():
     assert score_chart([], [float("nan")], threshold=0.5) == ""
+
+
+def way(svg, kind):
+    found = re.search(rf'class="{kind}" points="([^"]+)"', svg)
+    return [tuple(map(float, point.split(","))) for point in found[1].split()]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=500),
+    st.lists(st.tuples(st.integers(1, 500), st.none() | st.floats(0, 1)), max_size=5),
+)
+def test_every_loss_is_inside_the_chart(losses, validations):
+    svg = loss_chart(losses, [(min(step, len(losses)), value) for step, value in validations])
+    Page(svg)
+    assert "nan" not in svg and "inf" not in svg
+    if svg:
+        assert all(52 <= x <= 426.1 and 25.9 <= y <= 166.1 for x, y in way(svg, "loss"))
+    if svg and any(value is not None for _, value in validations):
+        assert all(52 <= x <= 426.1 and 25.9 <= y <= 166.1 for x, y in way(svg, "figure"))
+
+
+def test_a_loss_that_falls_is_drawn_falling():
+    points = way(loss_chart([0.5, 0.3, 0.1, 0.02], []), "loss")
+    heights = [y for _, y in points]
+    assert heights == sorted(heights)  # downwards is larger in SVG
+    assert loss_chart([], []) == "" == loss_chart([float("nan")], [])
