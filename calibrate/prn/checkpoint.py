@@ -114,6 +114,8 @@ def load_checkpoint(folder: Path, *, identity: str) -> Checkpoint | None:
     if not path.exists():
         return None
     tensors, metadata = read_tensors(path)
+    if "identity" not in metadata:
+        raise TrainingError(f"{path}: is no checkpoint of a PRN training; delete it")
     _check_identity(path, found=json.loads(metadata["identity"]), wanted=json.loads(identity))
     validations = [Validation(**item) for item in json.loads(metadata["validations"])]
     return Checkpoint(

@@ -1,4 +1,9 @@
-"""Training of PRN on good images and synthesised defects."""
+"""Training of PRN on good images and synthesised defects.
+
+Measured at 256 px, batch 8, bf16, on ResNet-18's channels: `compact` takes 1.3 GiB in all, `paper`
+3.2 GiB for the network and its optimiser alone; fp32 a third more. An image costs 0.2 MiB while
+it is held in a list, and 0.9 MiB while k-means runs, up to the latter's bound.
+"""
 
 from __future__ import annotations
 

@@ -58,14 +58,14 @@ def same(first: PRN, second: PRN) -> bool:
 
 
 def test_the_loss_falls() -> None:
-    settings = replace(SHORT, steps=40, rate=3e-3)
+    settings = replace(SHORT, steps=30, rate=3e-3)
     result = trained(settings)
     losses = result.history.losses
-    assert len(losses) == 40
+    assert len(losses) == 30
     assert np.mean(losses[-8:]) < 0.5 * np.mean(losses[:8])
     assert not result.network.training
     last = result.history.validations[-1]
-    assert last.step == 40
+    assert last.step == 30
     assert last.pixel_auroc is not None
     assert last.pixel_auroc > 0.7
 
@@ -176,6 +176,12 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path) -> Non
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"\xff" * 100)
     with pytest.raises(TrainingError, match=rf"{FILE}: cannot be read"):
+        trained(run=Run(folder=tmp_path, device="cpu"))
+
+
+def test_another_file_in_the_checkpoint_s_place_is_named(tmp_path: Path) -> None:
+    save_network(trained(replace(SHORT, steps=1)).network, tmp_path / FILE)
+    with pytest.raises(TrainingError, match="is no checkpoint"):
         trained(run=Run(folder=tmp_path, device="cpu"))
 
 
