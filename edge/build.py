@@ -176,6 +176,8 @@ def _job(
     dataset = dataset_from_folder(images)
     for note in dataset.notes:
         say(note)
+    if options.model == "prn" and checkpoints.exists():
+        say(f"{checkpoints}: goes on from a training that was stopped; delete it to start anew")
     with stages.stage("images"):
         usable, skipped = usable_images(dataset.train, size=options.size, roi=options.roi)
     for item in skipped:

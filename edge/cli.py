@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge import console, failures, tables
-from edge.choices import (
-    EngineName,
-    MethodName,
-    ModelName,
-    PrecisionName,
-    PrnSizeName,
-    ScoreName,
-)
+from edge.choices import EngineName, MethodName, ModelName, PrecisionName, PrnSizeName, ScoreName
 
 if TYPE_CHECKING:
     from edge.build import Options
@@ -250,7 +243,7 @@ def compare(
     frames: Annotated[int, typer.Option(min=1, help="Timed, of each.")] = 100,
     json: Json = False,
 ) -> None:
-    """Measure and time several bundles on the same images, side by side."""
+    """Measure and time several bundles, side by side."""
     from calibrate.stages import Stages
     from edge.compare import compare_bundles, print_comparison
     from edge.config import check_folder_of

@@ -38,3 +38,10 @@ def test_a_stage_that_fails_is_not_said_to_be_done() -> None:
         raise RuntimeError("broken")
     assert told == [0.0]
     assert stages.seconds == {}
+
+
+def test_a_note_goes_to_whoever_is_told() -> None:
+    told: list[tuple[str, str]] = []
+    Stages(tell=lambda name, line: told.append((name, line))).note("training", "loss 0.1")
+    Stages().note("training", "to nobody")
+    assert told == [("training", "loss 0.1")]

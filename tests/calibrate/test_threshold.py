@@ -140,3 +140,26 @@ def test_a_rate_that_is_proven_gets_no_warning() -> None:
 def test_what_cannot_be_is_refused(scores, rate, message) -> None:
     with pytest.raises(ValueError, match=message):
         threshold_from_scores(np.array(scores, np.float32), false_rejects=rate)
+
+
+def test_probabilities_get_a_threshold_that_a_score_can_reach() -> None:
+    """Extrapolated as they are, few high scores would lead beyond 1, and nothing be a reject."""
+    scores = np.array([0.2, 0.3, 0.5, 0.6, 0.8, 0.9, 0.95, 0.97], np.float32)
+    plain = threshold_from_scores(scores, false_rejects=0.001)
+    found = threshold_from_scores(scores, false_rejects=0.001, probabilities=True)
+    assert plain.value > 1
+    assert scores.max() < found.value < 1
+    assert found.rejected == 0
+
+
+def test_probabilities_at_their_ends_do_not_upset_the_logits() -> None:
+    scores = np.array([0.0, 0.0, 1e-9, 0.5, 1.0], np.float32)
+    found = threshold_from_scores(scores, false_rejects=0.01, probabilities=True)
+    assert np.isfinite(found.value)
+    assert found.rejected == 0
+
+
+def test_an_order_statistic_is_the_same_on_either_scale() -> None:
+    scores = np.random.default_rng(0).uniform(0, 1, 2000).astype(np.float32)
+    plain = threshold_from_scores(scores, false_rejects=0.01)
+    assert threshold_from_scores(scores, false_rejects=0.01, probabilities=True) == plain

@@ -21,7 +21,8 @@ LATENCIES = {"p50", "p95", "p99"}
 def test_help_names_every_command(run) -> None:
     outcome = run("--help")
     assert outcome.code == 0
-    for name in ("demo", "build", "stream", "evaluate", "bench", "info", "doctor", "backbone"):
+    commands = ("demo", "build", "stream", "evaluate", "compare", "bench", "info", "doctor")
+    for name in (*commands, "backbone"):
         assert re.search(rf"^  {name} ", outcome.out, re.MULTILINE)
     assert "..." not in outcome.out.partition("Commands:")[2]  # every summary fits on its line
 

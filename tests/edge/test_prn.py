@@ -135,6 +135,24 @@ def test_the_same_seed_builds_the_same_graph(good, tmp_path) -> None:
     assert first == again != other
 
 
+def test_a_build_that_was_stopped_goes_on(good, tmp_path) -> None:
+    def stopped(_: str, line: str) -> None:
+        if line.startswith("step 2"):
+            raise KeyboardInterrupt
+
+    whole = build(good, tmp_path / "whole.edge", options=options(steps=3))
+    with pytest.raises(KeyboardInterrupt):
+        build(good, tmp_path / "x.edge", options=options(steps=3), stages=Stages(tell=stopped))
+    assert (tmp_path / "x.edge.training").is_dir()
+    with pytest.raises(TrainingError, match="other seed"):
+        build(good, tmp_path / "x.edge", options=options(steps=3, seed=9))
+    said: list[str] = []
+    again = build(good, tmp_path / "x.edge", options=options(steps=3), say=said.append)
+    assert any("goes on" in line for line in said)
+    assert again.bundle.manifest.files["model.onnx"] == whole.bundle.manifest.files["model.onnx"]
+    assert not (tmp_path / "x.edge.training").exists()
+
+
 def test_commands_work_as_with_protoad(run, made, built, drawn) -> None:
     bundle = made.bundle.path
     done = run("info", bundle, "--json")

@@ -168,3 +168,15 @@ def test_nothing_that_is_not_finite_is_ever_ok_or_ng(value, place, in_map, min_a
 def test_settings_without_meaning_are_refused(bad) -> None:
     with pytest.raises(ValueError, match="must be"):
         Settings(**bad)
+
+
+def test_the_score_outside_a_mask_is_the_mean_of_the_highest_where_that_is_the_score() -> None:
+    anomaly_map = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
+    ignore = np.zeros((10, 10), np.uint8)
+    ignore[9] = 255
+    settings = Settings(0.5, ignore=ignore, score_pixels=4)
+    _, score, _, _ = decide(anomaly_map, 0.9, settings=settings, frame_shape=(10, 10, 3))
+    assert score == pytest.approx(float(anomaly_map[8, 6:].mean()))
+    few = Settings(0.5, ignore=ignore, score_pixels=1000)
+    _, score, _, _ = decide(anomaly_map, 0.9, settings=few, frame_shape=(10, 10, 3))
+    assert score == pytest.approx(float(anomaly_map[:9].mean()))
