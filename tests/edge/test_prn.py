@@ -144,7 +144,7 @@ def test_a_build_that_was_stopped_goes_on(good, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         build(good, tmp_path / "x.edge", options=options(steps=3), stages=Stages(tell=stopped))
     assert (tmp_path / "x.edge.training").is_dir()
-    with pytest.raises(TrainingError, match="other seed"):
+    with pytest.raises(TrainingError, match="other images, seed"):
         build(good, tmp_path / "x.edge", options=options(steps=3, seed=9))
     said: list[str] = []
     again = build(good, tmp_path / "x.edge", options=options(steps=3), say=said.append)
