@@ -26,6 +26,9 @@ CALIBRATION_IMAGES = 128
 LEAST_CHANNELS = 16  # narrower convolutions gain nothing in INT8
 SMALLEST_SCALE = 1e-8  # TensorRT refuses 0, which a dead channel would give
 LARGEST_HALF = 65504.0
+HEAVY_TAILED = "tail/"
+"""How the names of convolutions begin that stay fp16 in int8 too: a few large values in what they
+read would cost all others their digits."""
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
@@ -206,12 +209,16 @@ class _Images:
 
 
 def _wide_convolutions(graph: onnx.GraphProto) -> list[str]:
-    """Name every convolution; return those that become INT8: wide ones, and not the first."""
+    """Name every convolution; return those that become INT8: wide ones, but not the first."""
     shapes = {weight.name: list(weight.dims) for weight in graph.initializer}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     for index, node in enumerate(convolutions):
         node.name = node.name or f"conv_{index}"
-    return [node.name for node in convolutions[1:] if shapes[node.input[1]][1] >= LEAST_CHANNELS]
+    return [
+        node.name
+        for node in convolutions[1:]
+        if shapes[node.input[1]][1] >= LEAST_CHANNELS and not node.name.startswith(HEAVY_TAILED)
+    ]
 
 
 def _spare_exact_nodes(graph: onnx.GraphProto) -> None:

@@ -6,7 +6,8 @@
 The nearest prototype is argmax_k(f·p_k − ‖p_k‖²/2), which is argmin_k ‖f − p_k‖²: Gemm, Add, ArgMax
 and Gather. Matching, residuals and all behind the logit are computed in float32 at every precision:
 their names begin with `EXACT`, by which the precision stage and the engines know them. A match is a
-sum of up to 262 144 terms, and one that flips changes the whole residual.
+sum of up to 262 144 terms, and one that flips changes the whole residual. Convolutions that read
+residuals are never int8: squares have a heavy tail.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import nn
 
 from calibrate.features import FeaturesGraph
 from calibrate.images import Size
+from calibrate.precision import HEAVY_TAILED
 from calibrate.prn.attention import MultiSizeSelfAttention, PatchAttention
 from calibrate.prn.decoder import Decoder, Level, Logit
 from calibrate.prn.fusion import MultiScaleFusion, Up
@@ -86,7 +88,7 @@ class _Walk:
         features = [feature for feature, _ in compared]
         residuals = [residual for _, residual in compared]
         first = self._fused(features, network.fuse_features, name="features")
-        second = self._fused(residuals, network.fuse_residuals, name="residuals")
+        second = self._fused(residuals, network.fuse_residuals, name=f"{HEAVY_TAILED}residuals")
         scales = [
             self._attended(self._joined(pair, index), index)
             for index, pair in enumerate(zip(first, second, strict=True))
@@ -145,7 +147,7 @@ class _Walk:
         return self._nodes.resized(narrow, factors=_factors(before, after), name=f"{name}/up")
 
     def _joined(self, pair: tuple[str, str], index: int) -> str:
-        name = f"entry/{index}"
+        name = f"{HEAVY_TAILED}entry/{index}"
         joined = self._nodes.node("Concat", list(pair), f"{name}/joined", axis=1)
         return self._nodes.sequence(joined, self._network.entry[index], name=name)
 

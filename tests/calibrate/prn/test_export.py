@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, shape_inference
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from calibrate.features import FeaturesGraph, features_graph  # noqa: E402
-from calibrate.precision import model_at_precision  # noqa: E402
+from calibrate.precision import HEAVY_TAILED, model_at_precision  # noqa: E402
 from calibrate.prn.export import inspector_graph, matched_index  # noqa: E402
 from calibrate.prn.network import PRN  # noqa: E402
 from calibrate.prn.shape import shape_of  # noqa: E402
@@ -171,6 +171,9 @@ def test_int8_quantises_the_wide_convolutions_and_no_product(graphs) -> None:
     every = [n for n in graph.node if n.op_type == "Conv"]
     assert len(eight) > 0.5 * len(every)
     assert any(node.name.startswith("attend/") for node in eight)
+    tailed = [node for node in every if node.name.startswith(HEAVY_TAILED)]
+    assert len(tailed) >= 6, "the residuals' fusion"
+    assert not any(node in eight for node in tailed)
     products = [n for n in graph.node if n.op_type in ("MatMul", "Gemm")]
     assert products
     assert not any(dequantised & set(node.input) for node in products)
