@@ -160,7 +160,7 @@ class Manifest(_Record):
     name: Line
     created: AwareDatetime
     protoedge: str
-    model: str
+    model: Literal["protoad", "prn"]
     precision: Literal["fp32", "fp16", "int8"]
     deployed_engine: str
     executes: str
