@@ -176,9 +176,9 @@ class _Job:
     usable: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
 
-    def open(self, model: bytes) -> Engine:
+    def open(self, model: bytes, precision: Precision) -> Engine:
         """Open the deployed engine on a graph."""
-        return open_engine(model, engine=self.engine.name, precision=self.recipe.precision)
+        return open_engine(model, engine=self.engine.name, precision=precision)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,7 +219,7 @@ def _outcome(job: _Job, *, stages: Stages) -> _Outcome:
     recipe = job.recipe
     learnt = learn(job.backbone, job.usable, recipe=recipe, open_engine=job.open, stages=stages)
     threshold = threshold_from_scores(learnt.held_out, false_rejects=job.options.false_rejects)
-    with job.open(learnt.model) as engine:
+    with job.open(learnt.model, recipe.precision) as engine:
         measured = _measured(engine, job.dataset, recipe=recipe, threshold=threshold, stages=stages)
         golden = _golden(engine, job.usable, measured, recipe=recipe)
         return _Outcome(learnt, threshold, measured, golden, engine.executes)
