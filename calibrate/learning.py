@@ -29,6 +29,7 @@ from engines.engine import Engine, Precision
 
 LEAST_IMAGES = 5
 FOLDS = 5
+PART = 8_192  # patches that are added to the means at once
 HOLD_OUT_FROM = 2_000  # so many images: one fold is enough to hold out
 
 OpenEngine: TypeAlias = Callable[[bytes, Precision], Engine]
@@ -193,7 +194,8 @@ class _Learning:
     ) -> Iterator[npt.NDArray[np.float16] | npt.NDArray[np.float32]]:
         """All patches at the deployed precision, image after image, a part at a time."""
         if self.recipe.precision == "fp32":
-            yield from np.array_split(bank.patches, len(self.images))
+            for start in range(0, len(bank.patches), PART):
+                yield bank.patches[start : start + PART]
             return
         with self.open_engine(graph.model, self.recipe.precision) as engine:
             yield from patch_runs(engine, graph, self.images, roi=self.recipe.roi, rows=bank.rows)

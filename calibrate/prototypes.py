@@ -106,8 +106,9 @@ def _add_by_label(sums: npt.NDArray[np.float64], vectors: Vectors, labels: Label
     from scipy.sparse import csr_array
 
     rows = np.flatnonzero(labels >= 0)
-    which = (np.ones(len(rows), np.float32), (labels[rows], rows))
-    sums += csr_array(which, shape=(len(sums), len(vectors))) @ vectors
+    present, place = np.unique(labels[rows], return_inverse=True)
+    which = (np.ones(len(rows), np.float32), (place, rows))
+    sums[present] += csr_array(which, shape=(len(present), len(vectors))) @ vectors
 
 
 def unit_rows(vectors: Vectors) -> Vectors:
