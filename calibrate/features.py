@@ -282,20 +282,15 @@ class PatchBank:
 
     Attributes:
         patches: (images · per_image, D) float16.
-        per_image: how many of each image's patches are in it.
+        rows: (images, per_image) which of each image's patches are in it.
     """
 
     patches: npt.NDArray[np.float16]
-    per_image: int
-
-    @property
-    def images(self) -> int:
-        """How many images it was drawn from."""
-        return len(self.patches) // self.per_image
+    rows: npt.NDArray[np.int32]
 
     def of_images(self, images: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         """The patches of some images."""
-        blocks = self.patches.reshape(self.images, self.per_image, -1)
+        blocks = self.patches.reshape(*self.rows.shape, -1)
         return blocks[images].reshape(-1, self.patches.shape[1])
 
 
@@ -305,43 +300,65 @@ def patch_bank(
     paths: Sequence[Path],
     *,
     roi: Roi | None,
-    memory_mib: int,
-    seed: int = 0,
+    rows: npt.NDArray[np.int32],
     progress: Callable[[float], None] | None = None,
 ) -> PatchBank:
-    """Run all images and keep their patches: all of them, or evenly many of each.
+    """Run all images and keep their patches.
 
     Args:
         engine: runs `graph`.
-        graph: the features graph, at the precision that is deployed.
+        graph: the features graph.
         paths: good images.
         roi: the part that is inspected.
-        memory_mib: most memory for the patches, in MiB; beyond it each image gives as many
-            patches, drawn at random.
-        seed: of that draw.
+        rows: which patches of each image, as `drawn_rows` gives them.
         progress: called with the share done.
     """
-    most = memory_mib * 2**20 // (2 * graph.dimensions * len(paths))
-    per_image = max(1, min(graph.positions, most))
-    random = np.random.default_rng(seed)
-    bank = np.empty((len(paths), per_image, graph.dimensions), np.float16)
+    bank = np.empty((rows.size, graph.dimensions), np.float16)
     done = 0
-    for unit in _runs(engine, graph, paths, roi=roi):
-        for patches in unit:
-            if per_image < graph.positions:
-                rows = np.sort(random.choice(graph.positions, per_image, replace=False))
-                bank[done] = patches[rows]
-            else:
-                bank[done] = patches
-            done += 1
+    for patches in patch_runs(engine, graph, paths, roi=roi, rows=rows):
+        bank[done : done + len(patches)] = patches
+        done += len(patches)
         if progress:
-            progress(done / len(paths))
-    return PatchBank(bank.reshape(-1, graph.dimensions), per_image)
+            progress(done / len(bank))
+    return PatchBank(bank, rows)
 
 
-def _runs(
-    engine: Engine, graph: FeaturesGraph, paths: Sequence[Path], *, roi: Roi | None
+def drawn_rows(
+    graph: FeaturesGraph, images: int, *, memory_mib: int, seed: int = 0
+) -> npt.NDArray[np.int32]:
+    """Which patches of each image a bank can hold: all, or evenly many of each, drawn at random.
+
+    Args:
+        graph: the features graph.
+        images: how many images there are.
+        memory_mib: most memory for the bank, in MiB.
+        seed: of the draw.
+
+    Returns:
+        (images, per_image), ascending in each row.
+    """
+    most = memory_mib * 2**20 // (2 * graph.dimensions * images)
+    per_image = max(1, min(graph.positions, most))
+    if per_image == graph.positions:
+        return np.tile(np.arange(graph.positions, dtype=np.int32), (images, 1))
+    random = np.random.default_rng(seed)
+    drawn = [random.choice(graph.positions, per_image, replace=False) for _ in range(images)]
+    return np.sort(np.array(drawn, np.int32), axis=1)
+
+
+def patch_runs(
+    engine: Engine,
+    graph: FeaturesGraph,
+    paths: Sequence[Path],
+    *,
+    roi: Roi | None,
+    rows: npt.NDArray[np.int32],
 ) -> Iterator[Features]:
+    """Yield the unit patches `rows` of n images at a time, in order: (n · per_image, D)."""
+    done = 0
     for images in fitted_batches(paths, size=graph.size, roi=roi):
         outputs = [np.asarray(output, np.float32) for output in engine.infer(images)]
-        yield unit_patches(outputs, graph.stages)
+        unit = unit_patches(outputs, graph.stages)
+        some = rows[done : done + len(unit), :, None]
+        done += len(unit)
+        yield np.take_along_axis(unit, some, axis=1).reshape(-1, graph.dimensions)

@@ -8,7 +8,8 @@
 
 This is the cosine of the merged feature f = [w_1 f_1 | up(w_2 f_2) | …] to its nearest prototype,
 exactly: copying a position up and a product with a prototype change places. Merging first would
-cost twice the multiplications and a normalisation of every channel. Up-sampling and Gaussian
+cost twice the multiplications and a normalisation of every channel. Prototypes are compared in
+blocks, and the largest of the blocks' maxima is taken. Up-sampling and Gaussian
 smoothing are linear and separable, so both together are one matrix per axis.
 """
 
@@ -31,6 +32,7 @@ ANOMALY_MAP = "anomaly_map"
 PRED_SCORE = "pred_score"
 SIGMA = 4.0  # px of the map, as in the authors' code
 EPSILON = 1e-6
+BLOCK = 1_024  # prototypes compared at once: their products stay in a CPU's cache (docs/protoad.md)
 Score = Literal["smoothed", "raw"]
 
 
@@ -79,29 +81,36 @@ class _Head:
     def distance(self, stages: Sequence[Stage], prototypes: Vectors) -> str:
         """1 − max_k p_k·f / max(‖f‖, EPSILON): (N, 1, h, w) float32."""
         ends = np.cumsum([stage.channels for stage in stages])[:-1]
-        parts = np.split(prototypes, ends, axis=1)
-        products = self._sum(
-            [self._product(stage, part) for stage, part in zip(stages, parts, strict=True)],
-            "products",
-        )
-        closest = self._reduce("ReduceMax", products, "closest", axes=[1], keepdims=1)
-        closest = self._as(closest, half=False)
+        sources = [self._as(stage.name, half=self._half) for stage in stages]
+        closest = []
+        for start in range(0, len(prototypes), BLOCK):
+            parts = np.split(prototypes[start : start + BLOCK], ends, axis=1)
+            products = [
+                self._product(stage, part, source, name=f"{stage.name}/product_{start}")
+                for stage, part, source in zip(stages, parts, sources, strict=True)
+            ]
+            total = self._sum(products, f"products_{start}")
+            closest.append(self._reduce("ReduceMax", total, f"max_{start}", axes=[1], keepdims=1))
+        nearest = self._as(self._most(closest), half=False)
         energy = self._sum([self._energy(stage) for stage in stages], "energy")
         norm = self._node("Sqrt", [energy], "norm")
         epsilon = self._constant("epsilon", np.array(EPSILON, np.float32))
         bounded = self._node("Max", [norm, epsilon], "bounded")
-        cosine = self._node("Div", [closest, bounded], "cosine")
+        cosine = self._node("Div", [nearest, bounded], "cosine")
         one = self._constant("one", np.array(1, np.float32))
         return self._node("Sub", [one, cosine], "distance")
 
-    def _product(self, stage: Stage, part: Vectors) -> str:
+    def _most(self, parts: list[str]) -> str:
+        """The largest of tensors of one shape."""
+        return parts[0] if len(parts) == 1 else self._node("Max", parts, "closest")
+
+    def _product(self, stage: Stage, part: Vectors, source: str, *, name: str) -> str:
         """The stage's share of p_k·f: (N, K, h, w) in the convolution's precision."""
         kernels = (part * np.float32(stage.weight))[:, :, None, None]
         kind = np.float16 if self._half else np.float32
-        weight = self._constant(f"{stage.name}/prototypes", kernels.astype(kind))
-        source = self._as(stage.name, half=self._half)
-        product = self._node("Conv", [source, weight], f"{stage.name}/product", kernel_shape=[1, 1])
-        return self._up(product, stage, f"{stage.name}/product_up")
+        weight = self._constant(f"{name}/prototypes", kernels.astype(kind))
+        product = self._node("Conv", [source, weight], name, kernel_shape=[1, 1])
+        return self._up(product, stage, f"{name}_up")
 
     def _energy(self, stage: Stage) -> str:
         """The stage's share of ‖f‖²: (N, 1, h, w) float32."""

@@ -28,7 +28,7 @@ from edge.result import Image
 from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
 from engines.choose import Choice, choice, open_engine
-from engines.engine import Engine
+from engines.engine import Engine, Precision
 from engines.errors import EngineError
 from engines.layers import precision_problem
 from engines.plan import RTX_GPUS, Plan, compile_plan
@@ -142,9 +142,9 @@ class _Job:
     teach: Teach
     checkpoints: Path
 
-    def open(self, model: bytes) -> Engine:
+    def open(self, model: bytes, precision: Precision) -> Engine:
         """Open the deployed engine on a graph."""
-        return _open(self.engine, self.options, model)
+        return _open(self.engine, model, precision)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,9 +170,7 @@ def _job(
     backbone = load_backbone(options.backbone)
     engine = choice(options.engine)
     checkpoints = output.with_name(f"{output.name}.training")
-    teach = method_of(
-        options, backbone, folder=checkpoints, open_engine=partial(_open, engine, options)
-    )
+    teach = method_of(options, backbone, folder=checkpoints, open_engine=partial(_open, engine))
     dataset = dataset_from_folder(images)
     for note in dataset.notes:
         say(note)
@@ -186,8 +184,8 @@ def _job(
     return _Job(name, options, backbone, engine, dataset, usable, skipped, teach, checkpoints)
 
 
-def _open(engine: Choice, options: Options, model: bytes) -> Engine:
-    return open_engine(model, engine=engine.name, precision=options.precision)
+def _open(engine: Choice, model: bytes, precision: Precision) -> Engine:
+    return open_engine(model, engine=engine.name, precision=precision)
 
 
 def _outcome(job: _Job, *, stages: Stages) -> _Outcome:
@@ -197,7 +195,7 @@ def _outcome(job: _Job, *, stages: Stages) -> _Outcome:
         false_rejects=job.options.false_rejects,
         probabilities=taught.probabilities,
     )
-    with job.open(taught.model) as engine:
+    with job.open(taught.model, job.options.precision) as engine:
         measured = _measured(job, taught, engine, threshold=threshold, stages=stages)
         size, roi = job.options.size, job.options.roi
         golden = golden_images(engine, job.usable, measured, size=size, roi=roi)

@@ -14,14 +14,14 @@ import numpy.typing as npt
 from calibrate.backbones.backbone import Backbone
 from calibrate.features import default_layers
 from calibrate.images import Roi, Size
-from calibrate.learning import Recipe, learn
+from calibrate.learning import OpenEngine, Recipe, learn
 from calibrate.prn.settings import DEFAULT_BATCH, DEFAULT_STEPS, Settings, TrainingError
 from calibrate.prn.shape import PrnSize, shape_of
 from calibrate.protoad import Score
 from calibrate.prototypes import Method
 from calibrate.stages import Stages
 from engines.choose import AUTO
-from engines.engine import Engine, Precision
+from engines.engine import Precision
 from engines.manifest import TrainingRecord
 
 ModelName = Literal["protoad", "prn"]
@@ -128,17 +128,18 @@ class Taught:
 
 
 Teach = Callable[[Sequence[Path], Stages], Taught]
-Open = Callable[[bytes], Engine]
 
 
-def method_of(options: Options, backbone: Backbone, *, folder: Path, open_engine: Open) -> Teach:
+def method_of(
+    options: Options, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
+) -> Teach:
     """The method that was asked for; what cannot be is refused now, before minutes of work.
 
     Args:
         options: what the user decided.
         backbone: the feature extractor.
         folder: where a training keeps its checkpoints.
-        open_engine: opens the deployed engine on a graph.
+        open_engine: opens the deployed engine on a graph of a precision.
 
     Raises:
         TrainingError: PRN without torch, or with options that are ProtoAD's.
@@ -150,7 +151,7 @@ def method_of(options: Options, backbone: Backbone, *, folder: Path, open_engine
     return _prn(options, backbone, folder=folder, open_engine=open_engine)
 
 
-def _protoad(options: Options, backbone: Backbone, open_engine: Open) -> Teach:
+def _protoad(options: Options, backbone: Backbone, open_engine: OpenEngine) -> Teach:
     recipe = Recipe(
         precision=options.precision,
         size=options.size,
@@ -202,7 +203,7 @@ def _settings(options: Options) -> Settings:
     )
 
 
-def _prn(options: Options, backbone: Backbone, *, folder: Path, open_engine: Open) -> Teach:
+def _prn(options: Options, backbone: Backbone, *, folder: Path, open_engine: OpenEngine) -> Teach:
     def teach(images: Sequence[Path], stages: Stages) -> Taught:
         # torch is loaded here, and nowhere else.
         from calibrate.prn.learning import SCORE, PrnRecipe, learn_prn

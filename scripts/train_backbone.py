@@ -1,11 +1,13 @@
 """Distil the bundled backbone from an ImageNet ResNet-18.
 
     python scripts/train_backbone.py --images DATA/unlabelled --weights resnet18.safetensors \
-        --output runs/bundled --steps 5000
+        --output runs/bundled --steps 9000
 
 Each step draws new views, runs the teacher and the student on them, and pulls the student's three
-stages towards the teacher's. Views depend on the seed and the step alone, so that a run that was
-stopped goes on from its checkpoint (OUTPUT/checkpoint.safetensors) as if it had not been.
+outputs towards the leading directions of the teacher's stages. In the second half every other step
+rounds the student as an INT8 graph would. Views depend on the seed and the step alone, so that a
+run that was stopped goes on from its checkpoint (OUTPUT/checkpoint.safetensors) as if it had not
+been. OUTPUT/loss.csv holds the loss of every step.
 The result is OUTPUT/student.safetensors and, with FP16 storage, OUTPUT/backbone.onnx; copy the
 latter over calibrate/backbones/bundled.onnx to ship it.
 """
@@ -13,21 +15,25 @@ latter over calibrate/backbones/bundled.onnx to ship it.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
 from calibrate.backbones.export import pack_slim
 from calibrate.backbones.resnet import ResNet, resnet18
+from calibrate.backbones.rounding import set_rounding
 from calibrate.backbones.slim import Ranks, SlimResNet, start_from
 from calibrate.backbones.views import Image, read_images, view
 from calibrate.backbones.weights import file_sha256
@@ -54,12 +60,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, required=True, help="folder of unlabelled images")
     parser.add_argument("--weights", type=Path, required=True, help="ResNet-18, .safetensors")
     parser.add_argument("--output", type=Path, required=True, help="folder for the run")
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--size", type=int, default=160, help="side of a view in px")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--keep-every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--origin", help="the ONNX file's note on teacher, images and licences")
     return parser.parse_args()
 
@@ -78,7 +85,9 @@ def main() -> None:
     teacher = read_teacher(options.weights)
     student = SlimResNet(Ranks(), shape_of=teacher)
     start_from(teacher, student=student, batches=start_batches(images, settings))
-    train(student, teacher.to(device), images, settings=settings, folder=options.output)
+    objective = Objective(student, teacher, start_batches(images, settings)).to(device)
+    run = Run(images, settings, options.output, device, options.keep_every)
+    train(student.to(device), teacher.to(device), objective, run=run)
     weights = {name: value.cpu().contiguous() for name, value in student.state_dict().items()}
     save_file(weights, options.output / "student.safetensors")
     origin = options.origin or described_origin(options.images, weights=options.weights)
@@ -121,59 +130,71 @@ def start_batches(images: Sequence[Image], settings: Settings) -> Iterator[Tenso
         yield batch_of(images, settings=settings, step=-step)
 
 
-class Objective:
-    """How far the student's stages are from the teacher's.
+class Objective(torch.nn.Module):
+    """How far the student's outputs are from the leading directions of the teacher's stages.
 
-    The error of each channel is measured in that channel's deviation over training views; the
-    cosine term is what a prototype network compares, after the 3x3 average it applies.
+    The error of each output channel is measured in that channel's deviation over training views;
+    the cosine term is what a prototype network compares, after the 3x3 average it applies.
     """
 
-    def __init__(self, teacher: ResNet, batches: Iterator[Tensor]) -> None:
+    def __init__(self, student: SlimResNet, teacher: ResNet, batches: Iterator[Tensor]) -> None:
+        """Take the directions from a student that has just been started."""
+        super().__init__()
+        self.heads = copy.deepcopy(student.heads).requires_grad_(False)
         moments: dict[str, list[Tensor]] = {}
         with torch.no_grad():
             for batch in batches:
                 for name, stage in teacher(batch).items():
-                    moments.setdefault(name, []).append(stage.var(dim=(0, 2, 3)))
-        self.variance = {
-            name: torch.stack(values).mean(0).clamp_min(1e-4).view(1, -1, 1, 1)
-            for name, values in moments.items()
-        }
+                    moments.setdefault(name, []).append(self.heads[name](stage).var(dim=(0, 2, 3)))
+        for name, values in moments.items():
+            variance = torch.stack(values).mean(0).clamp_min(1e-4).view(1, -1, 1, 1)
+            self.register_buffer(f"{name}_scale", 0.5 / variance + 0.5 / variance.mean())
 
-    def __call__(self, student: dict[str, Tensor], teacher: dict[str, Tensor]) -> Tensor:
+    def forward(self, student: dict[str, Tensor], teacher: dict[str, Tensor]) -> Tensor:
         """One number; 0 where both agree."""
         total = torch.zeros((), device=teacher["layer1"].device)
         for name, weight in STAGE_WEIGHTS.items():
-            mine, theirs = student[name].float(), teacher[name].float()
-            variance = self.variance[name].to(mine.device)
-            scale = 0.5 / variance + 0.5 / variance.mean()
-            error = ((mine - theirs).square() * scale).mean()
+            mine, theirs = student[name].float(), self.heads[name](teacher[name]).float()
+            error = ((mine - theirs).square() * self.get_buffer(f"{name}_scale")).mean()
             smooth = [functional.avg_pool2d(x, 3, 1, 1) for x in (mine, theirs)]
             cosine = functional.cosine_similarity(smooth[0], smooth[1], dim=1)
             total = total + weight * (error + 2 * (1 - cosine).mean())
         return total
 
 
-def train(
-    student: SlimResNet,
-    teacher: ResNet,
-    images: Sequence[Image],
-    *,
-    settings: Settings,
-    folder: Path,
-) -> None:
-    """Run the remaining steps; write a checkpoint every 200."""
-    device = next(teacher.parameters()).device
-    objective = Objective(teacher, (b.to(device) for b in start_batches(images, settings)))
+@dataclass(frozen=True)
+class Run:
+    """What a run works on and where it keeps its state."""
+
+    images: Sequence[Image]
+    settings: Settings
+    folder: Path
+    device: torch.device
+    keep_every: int
+
+    def batches(self, first: int) -> Iterator[tuple[int, Tensor]]:
+        """(step, views) from a step to the last; the next views are drawn meanwhile."""
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(batch_of, self.images, settings=self.settings, step=first)
+            for step in range(first, self.settings.steps):
+                batch = coming.result()
+                coming = ahead.submit(batch_of, self.images, settings=self.settings, step=step + 1)
+                yield step, batch.to(self.device)
+
+
+def train(student: SlimResNet, teacher: ResNet, objective: Objective, *, run: Run) -> None:
+    """Run the remaining steps; write a checkpoint every few."""
+    settings = run.settings
     teacher.to(memory_format=torch.channels_last)
-    student.to(device, memory_format=torch.channels_last).train()
+    student.to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(student.parameters(), lr=settings.rate, weight_decay=1e-4)
-    first = resume(student, optimiser, settings=settings, folder=folder)
-    began, recent = time.monotonic(), 0.0
-    for step in range(first, settings.steps):
+    first, losses = resume(student, optimiser, run=run)
+    began = time.monotonic()
+    for step, batch in run.batches(first):
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * rate_at(step / settings.steps)
-        batch = batch_of(images, settings=settings, step=step).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        set_rounding(student, step >= settings.steps // 2 and step % 2 == 1)
+        with torch.autocast(run.device.type, torch.bfloat16):
             with torch.no_grad():
                 wanted = teacher(batch)
             loss = objective(student(batch), wanted)
@@ -181,15 +202,16 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimiser.step()
-        recent = loss.item() if step == first else 0.98 * recent + 0.02 * loss.item()
+        losses.append(loss.item())
         if step % 50 == 0:
             pace = (time.monotonic() - began) / (step - first + 1)
             left = pace * (settings.steps - step) / 60
+            recent = float(np.mean(losses[-50:]))
             print(
                 f"step {step} loss {recent:.4f} {pace:.3f} s/step {left:.1f} min left", flush=True
             )
-        if (step + 1) % 200 == 0:
-            checkpoint(student, optimiser, settings=settings, step=step + 1, folder=folder)
+        if (step + 1) % run.keep_every == 0 or step + 1 == settings.steps:
+            checkpoint(student, optimiser, losses, run=run)
 
 
 def rate_at(progress: float) -> float:
@@ -199,37 +221,39 @@ def rate_at(progress: float) -> float:
 
 
 def checkpoint(
-    student: SlimResNet,
-    optimiser: torch.optim.AdamW,
-    *,
-    settings: Settings,
-    step: int,
-    folder: Path,
+    student: SlimResNet, optimiser: torch.optim.AdamW, losses: Sequence[float], *, run: Run
 ) -> None:
-    """Write weights, moments and the step, whole or not at all."""
+    """Write weights, moments, the step and the losses so far, whole or not at all."""
     tensors = {f"model.{name}": value for name, value in student.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         for name in ("exp_avg", "exp_avg_sq", "step"):
             tensors[f"optimiser.{index}.{name}"] = state[name]
+    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    path = folder / "checkpoint.safetensors"
-    note = {"step": str(step), "settings": json.dumps(asdict(settings))}
-    save_file(tensors, path.with_suffix(".part"), metadata=note)
+    path = run.folder / "checkpoint.safetensors"
+    save_file(tensors, path.with_suffix(".part"), metadata=note(run.settings))
     path.with_suffix(".part").replace(path)
-    (folder / "run.json").write_text(json.dumps({"step": step, **asdict(settings)}, indent=2))
+    rows = "".join(f"{step},{loss:.6f}\n" for step, loss in enumerate(losses))
+    (run.folder / "loss.csv").write_text(f"step,loss\n{rows}")
+
+
+def note(settings: Settings) -> dict[str, str]:
+    """What a checkpoint says of its run."""
+    return {"settings": json.dumps(asdict(settings))}
 
 
 def resume(
-    student: SlimResNet, optimiser: torch.optim.AdamW, *, settings: Settings, folder: Path
-) -> int:
-    """Load the checkpoint, when there is one; the step to go on with."""
-    path, note = folder / "checkpoint.safetensors", folder / "run.json"
+    student: SlimResNet, optimiser: torch.optim.AdamW, *, run: Run
+) -> tuple[int, list[float]]:
+    """Load the checkpoint, when there is one; the step to go on with, and the losses before it."""
+    path = run.folder / "checkpoint.safetensors"
     if not path.is_file():
-        return 0
-    run = json.loads(note.read_text())
-    step = int(run.pop("step"))
-    if run != asdict(settings):
-        raise SystemExit(f"{folder}: holds a run with other settings; give another --output")
+        return 0, []
+    with safe_open(path, "pt") as file:
+        if file.metadata() != note(run.settings):
+            raise SystemExit(
+                f"{run.folder}: holds a run with other settings; give another --output"
+            )
     tensors = load_file(path)
     weights = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
     student.load_state_dict(weights)
@@ -240,7 +264,8 @@ def resume(
             state.setdefault(int(index), {})[kind] = value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
-    return step
+    losses = tensors["losses"].tolist()
+    return len(losses), losses
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ PACKAGES = ("edge", "calibrate", "engines", "cameras")
 OF_TORCH = {  # networks as torch modules: for training and for checking exported ones
     "calibrate.backbones.mobilenet",
     "calibrate.backbones.resnet",
+    "calibrate.backbones.rounding",
     "calibrate.backbones.slim",
     "calibrate.backbones.views",
     *(

@@ -56,7 +56,9 @@ def test_every_module_imports_without_the_extras() -> None:
         *("losses", "matching", "network", "nodes", "prototypes", "training", "validation"),
         "weights",
     )
-    networks = {f"calibrate.backbones.{name}" for name in ("mobilenet", "resnet", "slim")}
+    networks = {
+        f"calibrate.backbones.{name}" for name in ("mobilenet", "resnet", "rounding", "slim")
+    }
     networks |= {f"calibrate.prn.{name}" for name in prn}
     assert networks < set(MODULES)
     wanted = [name for name in MODULES if name not in networks]

@@ -98,10 +98,17 @@ class _Network:
 
 
 def slim_resnet(graph: GraphWriter, weights: Weights) -> dict[str, Stage]:
-    """The bundled network; its ranks are read from the weights' shapes."""
+    """The bundled network; its ranks and outputs are read from the weights' shapes."""
     network = _Network(graph, weights)
     stem = graph.relu(network.low_rank("input", "conv1", shape=(64, 3, 7), stride=2))
-    return _residual_stages(network, graph.maxpool(stem), block=_slim, depths=(2, 2, 2))
+    wide = _residual_stages(network, graph.maxpool(stem), block=_slim, depths=(2, 2, 2))
+    stages = {}
+    for name, stage in wide.items():
+        channels = weights.shape(f"heads.{name}.weight")[0]
+        weight = weights.take(f"heads.{name}.weight", channels, stage.channels, 1, 1)
+        bias = weights.take(f"heads.{name}.bias", channels)
+        stages[name] = Stage(graph.conv(stage.tensor, weight, bias), channels, stage.stride)
+    return stages
 
 
 def _resnet18(graph: GraphWriter, weights: Weights) -> dict[str, Stage]:

@@ -4,19 +4,26 @@ Each KxK convolution of ResNet-18 becomes a KxK convolution to few channels, fol
 convolution back to the original width. Depth, strides, padding and channel counts stay, and with
 them the receptive field: what the student learns from small crops also holds for large images.
 
+What is compared with prototypes is narrower than a stage: a last 1x1 convolution keeps the leading
+directions of the teacher's stage, about the origin, so that scalar products and with them cosines
+stay what they are in the whole stage. A third of the channels makes a third of the head's work.
+
 The start comes from the principal components of the teacher's own responses, after Zhang et al.,
 "Accelerating Very Deep Convolutional Networks for Classification and Detection", TPAMI 2016.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from calibrate.backbones.resnet import BasicBlock, ResNet
+from calibrate.backbones.rounding import Convolution
+
+OUTPUTS = {"layer1": 32, "layer2": 64, "layer3": 64}  # channels of the stages that come out
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Ranks:
     """Channels between the two halves of each convolution, multiples of 16."""
 
     stem: int = 16
-    layer1: int = 16
+    layer1: int = 32
     layer2: int = 48
     layer3: int = 64
 
@@ -35,8 +42,10 @@ class LowRank(nn.Module):
     def __init__(self, source: nn.Conv2d, *, rank: int) -> None:
         super().__init__()
         kernel, stride, padding = source.kernel_size[0], source.stride[0], int(source.padding[0])
-        self.spatial = nn.Conv2d(source.in_channels, rank, kernel, stride, padding, bias=False)
-        self.mix = nn.Conv2d(rank, source.out_channels, 1)
+        # The INT8 graph leaves the convolution of the image alone (`calibrate.precision`).
+        kind = nn.Conv2d if source.in_channels == 3 else Convolution
+        self.spatial = kind(source.in_channels, rank, kernel, stride, padding, bias=False)
+        self.mix = Convolution(rank, source.out_channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, channels, H / stride, W / stride)."""
@@ -69,13 +78,32 @@ class SlimResNet(nn.Module):
         self.layer1 = _layer(shape_of.layer1, rank=ranks.layer1)
         self.layer2 = _layer(shape_of.layer2, rank=ranks.layer2)
         self.layer3 = _layer(shape_of.layer3, rank=ranks.layer3)
+        widths = (shape_of.layer1, shape_of.layer2, shape_of.layer3)
+        self.heads = nn.ModuleDict(
+            {
+                name: Convolution(_width(layer), channels, 1)
+                for (name, channels), layer in zip(OUTPUTS.items(), widths, strict=True)
+            }
+        )
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Stage outputs of a normalised RGB image, (N, 3, H, W) float32, as `ResNet.forward`."""
+        """Stage outputs of a normalised RGB image, (N, 3, H, W) float32.
+
+        Returns:
+            ``layer1`` (32 channels, stride 4), ``layer2`` (64, 8) and ``layer3`` (64, 16).
+        """
         inner = self.maxpool(torch.relu(self.conv1(image)))
         first = self.layer1(inner)
         second = self.layer2(first)
-        return {"layer1": first, "layer2": second, "layer3": self.layer3(second)}
+        stages = {"layer1": first, "layer2": second, "layer3": self.layer3(second)}
+        return {name: self.heads[name](stage) for name, stage in stages.items()}
+
+    def head(self, name: str) -> Convolution:
+        """The last convolution of one output."""
+        head = self.heads[name]
+        if not isinstance(head, Convolution):
+            raise TypeError(f"heads.{name} is a {type(head).__name__}")
+        return head
 
 
 def _layer(source: nn.Sequential, *, rank: int) -> nn.Sequential:
@@ -86,10 +114,17 @@ def _layer(source: nn.Sequential, *, rank: int) -> nn.Sequential:
         downsample = nn.Sequential()
         if len(block.downsample):
             channels = (block.conv1.in_channels, block.conv1.out_channels)
-            downsample.append(nn.Conv2d(*channels, 1, block.conv1.stride[0]))
+            downsample.append(Convolution(*channels, 1, block.conv1.stride[0]))
         conv1, conv2 = LowRank(block.conv1, rank=rank), LowRank(block.conv2, rank=rank)
         blocks.append(SlimBlock(conv1, conv2, downsample=downsample))
     return nn.Sequential(*blocks)
+
+
+def _width(layer: nn.Sequential) -> int:
+    last = layer[-1]
+    if not isinstance(last, BasicBlock):
+        raise TypeError(f"{type(last).__name__}: only basic blocks can be made low-rank")
+    return last.conv2.out_channels
 
 
 def start_from(teacher: ResNet, *, student: SlimResNet, batches: Iterable[Tensor]) -> None:
@@ -101,9 +136,17 @@ def start_from(teacher: ResNet, *, student: SlimResNet, batches: Iterable[Tensor
         batches: normalised RGB images, (N, 3, H, W) each.
     """
     pairs = _pairs(teacher, student)
-    moments = _response_moments([norm for _, norm, _ in pairs], teacher, batches)
+    layers = [getattr(teacher, name) for name in OUTPUTS]
+    norms = [norm for _, norm, _ in pairs]
+    moments = _response_moments([*norms, *layers], teacher, batches)
     with torch.no_grad():
-        for (convolution, norm, target), (mean, covariance) in zip(pairs, moments, strict=True):
+        for name, (mean, covariance) in zip(OUTPUTS, moments[len(norms) :], strict=True):
+            about_origin = covariance + torch.outer(mean.double(), mean.double())
+            leading = torch.linalg.eigh(about_origin).eigenvectors[:, -OUTPUTS[name] :]
+            _set(student.head(name), leading.T.float()[:, :, None, None], torch.zeros(1))
+        for (convolution, norm, target), (mean, covariance) in zip(
+            pairs, moments[: len(norms)], strict=True
+        ):
             weight, bias = folded(convolution, norm)
             if isinstance(target, nn.Conv2d):
                 _set(target, weight, bias)
@@ -140,18 +183,20 @@ def _pairs(
 
 
 def _response_moments(
-    norms: list[nn.BatchNorm2d], teacher: ResNet, batches: Iterable[Tensor]
+    modules: Sequence[nn.Module], teacher: ResNet, batches: Iterable[Tensor]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Mean (C,) float32 and covariance (C, C) float64 of each batch norm's output."""
+    """Mean (C,) float32 and covariance (C, C) float64 of each module's output."""
     sums: dict[int, list[Tensor]] = {}
 
-    def collect(norm: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def collect(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         rows = output.permute(0, 2, 3, 1).reshape(-1, output.shape[1]).double()
         parts = [torch.tensor(float(len(rows))), rows.sum(0), rows.T @ rows]
-        old = sums.get(id(norm))
-        sums[id(norm)] = parts if old is None else [a + b for a, b in zip(old, parts, strict=True)]
+        old = sums.get(id(module))
+        sums[id(module)] = (
+            parts if old is None else [a + b for a, b in zip(old, parts, strict=True)]
+        )
 
-    handles = [norm.register_forward_hook(collect) for norm in norms]
+    handles = [module.register_forward_hook(collect) for module in modules]
     try:
         with torch.no_grad():
             for batch in batches:
@@ -160,8 +205,8 @@ def _response_moments(
         for handle in handles:
             handle.remove()
     moments = []
-    for norm in norms:
-        count, total, square = sums[id(norm)]
+    for module in modules:
+        count, total, square = sums[id(module)]
         mean = total / count
         moments.append((mean.float(), square / count - torch.outer(mean, mean)))
     return moments

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from calibrate.backbones.parts import drawn_part
+
 Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
@@ -39,11 +41,16 @@ def _read(path: Path, *, longest_px: int) -> Image:
 
 
 def view(images: Sequence[Image], *, size: int, rng: np.random.Generator) -> Image:
-    """One random (size, size, 3) RGB view: 85 % from a photograph, 15 % from a drawn texture."""
+    """One random (size, size, 3) RGB view: 85 % from a photograph, 15 % from a drawn texture.
+
+    A fifth of them become the surface of a drawn part.
+    """
     if rng.random() < 0.15:
         picture = drawn_texture(size, rng=rng)
     else:
         picture = _crop(images[int(rng.integers(len(images)))], size=size, rng=rng)
+    if rng.random() < 0.2:
+        picture = drawn_part(picture, rng=rng)
     if rng.random() < 0.35:
         other = images[int(rng.integers(len(images)))]
         picture = _with_defect(picture, other=_crop(other, size=size, rng=rng), rng=rng)

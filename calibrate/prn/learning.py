@@ -101,7 +101,7 @@ def learn_prn(
         backbone: the feature extractor.
         images: usable good images.
         recipe: everything else that decides the outcome.
-        open_engine: opens the deployed engine on a graph.
+        open_engine: opens the deployed engine on a graph of a precision.
         stages: told about progress.
 
     Raises:
@@ -125,7 +125,7 @@ def learn_prn(
     trained = _trained(backbone, material, recipe=recipe, stages=stages)
     with stages.stage("precision"):
         model = _deployed(features, trained, material, recipe=recipe)
-    with stages.stage("held-out scores"), open_engine(model) as engine:
+    with stages.stage("held-out scores"), open_engine(model, recipe.precision) as engine:
         batches = fitted_batches(held_out, size=recipe.size, roi=recipe.roi)
         scores = [np.asarray(engine.infer(batch)[1], np.float32) for batch in batches]
     return LearntPrn(

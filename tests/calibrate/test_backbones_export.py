@@ -241,7 +241,24 @@ def test_student_of_full_rank_equals_its_teacher() -> None:
     with torch.no_grad():
         found, wanted = student(image), teacher(image)
     for name, stage in wanted.items():
-        assert torch.allclose(found[name], stage, atol=1e-4 * float(stage.abs().max()))
+        kept = student.head(name)(stage)
+        assert torch.allclose(found[name], kept, atol=1e-4 * float(stage.abs().max()))
+
+
+def test_outputs_keep_the_scalar_products_of_the_teachers_stages() -> None:
+    """As far as the leading directions reach: all of what few patches span."""
+    teacher = random_network("resnet18")
+    student = SlimResNet(Ranks(64, 64, 128, 256), shape_of=teacher).eval()
+    image = torch.from_numpy(random_image(64, 64))
+    start_from(teacher, student=student, batches=[image])
+    with torch.no_grad():
+        wide, narrow = (
+            network(image)["layer3"].flatten(2)[0].T.double() for network in (teacher, student)
+        )
+    assert wide.shape == (16, 256)
+    assert narrow.shape == (16, 64)
+    products = wide @ wide.T
+    torch.testing.assert_close(narrow @ narrow.T, products, rtol=0, atol=1e-4 * products.max())
 
 
 def test_packed_student_is_half_precision_on_disk_only(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def outputs(request: pytest.FixtureRequest, drawn: Path):
         load_backbone("bundled"),
         sorted((drawn / "train" / "good").iterdir()),
         recipe=Recipe(precision=precision, size=SIZE, layers=("layer2", "layer3"), prototypes=256),
-        open_engine=lambda model: OnnxRuntimeEngine(model, precision=precision),
+        open_engine=lambda model, precision: OnnxRuntimeEngine(model, precision=precision),
         stages=Stages(),
     )
     images = np.stack([cv2.imread(str(path)) for path in sorted((drawn / "test").rglob("*.png"))])

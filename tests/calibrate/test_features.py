@@ -11,9 +11,9 @@ import pytest
 
 from calibrate.backbones.backbone import BackboneError, load_backbone
 from calibrate.features import (
-    PatchBank,
     balanced,
     default_layers,
+    drawn_rows,
     features_graph,
     patch_bank,
     unit_patches,
@@ -123,9 +123,10 @@ def test_the_bank_holds_the_vectors_that_the_graph_compares(
 ) -> None:
     """Every patch of an image is a prototype of its own graph: then it is at distance 0."""
     lower = graph_at_precision(graph, precision, calibration=[pictures(4, SIZE)])
+    rows = drawn_rows(lower, 2, memory_mib=64)
+    assert rows.shape == (2, 96)
     with OnnxRuntimeEngine(lower.model, precision=precision) as opened:
-        bank = patch_bank(opened, lower, paths[:2], roi=None, memory_mib=64)
-    assert (bank.images, bank.per_image) == (2, 96)
+        bank = patch_bank(opened, lower, paths[:2], roi=None, rows=rows)
     assert bank.patches.dtype == np.float16
     first = bank.of_images(np.array([0])).astype(np.float32)
     model = inspector_graph(lower, first, precision=precision)
@@ -197,30 +198,25 @@ def test_memory_is_bounded_and_every_image_gives_as_many_patches(
 ) -> None:
     wide = [*paths, *paths] * 10  # 420 images of 96 patches of 72 float16: 5.5 MiB
     told: list[float] = []
-    bank = patch_bank(
-        engine, graph, wide, roi=None, memory_mib=memory_mib, seed=1, progress=told.append
-    )
+    rows = drawn_rows(graph, len(wide), memory_mib=memory_mib, seed=1)
+    bank = patch_bank(engine, graph, wide, roi=None, rows=rows, progress=told.append)
     assert 0.95 * memory_mib * 2**20 < bank.patches.nbytes <= memory_mib * 2**20
-    assert bank.images == len(wide)
+    assert len(rows) == len(wide)
     assert told == sorted(told)
     assert told[-1] == 1.0
     # Each image's rows are its own patches, in no image twice.
     for index in (0, 10, 419):
         whole = unit_patches(features_of(engine, wide[index]), graph.stages)[0]
         given = bank.of_images(np.array([index])).astype(np.float32)
-        at = (given @ whole.T).argmax(axis=1)
-        assert len(set(at)) == bank.per_image
-        np.testing.assert_allclose(given, whole[at], atol=1e-3)
+        assert len(set(rows[index])) == rows.shape[1]
+        np.testing.assert_allclose(given, whole[rows[index]], atol=1e-3)
 
 
-def test_the_draw_is_decided_by_the_seed(graph, engine, paths) -> None:
-    def drawn(seed: int) -> PatchBank:
-        return patch_bank(engine, graph, paths[:8] * 30, roi=None, memory_mib=1, seed=seed)
-
-    np.testing.assert_array_equal(drawn(1).patches, drawn(1).patches)
-    assert not np.array_equal(drawn(1).patches, drawn(2).patches)
+def test_the_draw_is_decided_by_the_seed(graph) -> None:
+    first, again, other = (drawn_rows(graph, 240, memory_mib=1, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
-def test_so_little_memory_still_leaves_one_patch_of_each_image(graph, engine, paths) -> None:
-    bank = patch_bank(engine, graph, paths, roi=None, memory_mib=0)
-    assert (bank.images, bank.per_image) == (len(paths), 1)
+def test_so_little_memory_still_leaves_one_patch_of_each_image(graph) -> None:
+    assert drawn_rows(graph, 7, memory_mib=0).shape == (7, 1)

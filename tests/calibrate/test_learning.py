@@ -15,6 +15,7 @@ from calibrate import learning
 from calibrate.images import ImagesError, fit_image
 from calibrate.learning import Learnt, Recipe, learn
 from calibrate.stages import Stages
+from engines.engine import Precision
 from engines.onnxruntime import OnnxRuntimeEngine
 
 SIZE = (64, 64)
@@ -42,7 +43,7 @@ def learnt(backbone, images, stages: Stages | None = None, **changes) -> Learnt:
         backbone,
         images,
         recipe=given,
-        open_engine=lambda model: OnnxRuntimeEngine(model, precision=given.precision),
+        open_engine=lambda model, precision: OnnxRuntimeEngine(model, precision=precision),
         stages=stages or Stages(),
     )
 
@@ -124,7 +125,8 @@ def test_every_stage_is_told_from_start_to_end(small_backbone, images) -> None:
     told: dict[str, list[float]] = {}
     stages = Stages(lambda name, share: told.setdefault(name, []).append(share))
     learnt(small_backbone().backbone, images, stages, precision="int8")
-    assert list(told) == ["graph", "precision", "features", "prototypes", "held-out scores"]
+    expected = ["graph", "features", "precision", "prototypes", "means", "held-out scores"]
+    assert list(told) == expected
     assert all(shares[0] == 0.0 and shares[-1] == 1.0 for shares in told.values())
     assert list(stages.seconds) == list(told)
 
@@ -133,9 +135,9 @@ def test_every_engine_is_closed(small_backbone, images) -> None:
     opened: list[bool] = []
 
     @contextmanager
-    def watched(model: bytes) -> Iterator[OnnxRuntimeEngine]:
+    def watched(model: bytes, precision: Precision) -> Iterator[OnnxRuntimeEngine]:
         opened.append(True)
-        with OnnxRuntimeEngine(model, precision="fp32") as engine:
+        with OnnxRuntimeEngine(model, precision=precision) as engine:
             yield engine
         opened.remove(True)
 
@@ -155,9 +157,32 @@ def test_int8_calibrates_on_an_even_choice_of_the_images(
     original = learning.fitted_batches
     monkeypatch.setattr(learning, "CALIBRATION_IMAGES", 8)
     monkeypatch.setattr(learning, "fitted_batches", noted)
-    graph = learning.features_graph(
-        small_backbone().backbone, size=SIZE, layers=("layer2", "layer3")
-    )
-    learning._at_precision(graph, images, recipe=recipe(precision="int8"))
-    assert len(asked) == 8
-    assert asked[-1] in images[-2:]
+    learnt(small_backbone().backbone, images, precision="int8")
+    assert len(asked) >= 8
+    assert asked[:8] != images[:8]
+    assert asked[7] in images[-2:]
+
+
+def test_every_precision_has_the_same_cells(
+    small_backbone, images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else builds would differ by which patches they chose and not by their arithmetic."""
+    seen: list[np.ndarray] = []
+
+    def noted(*args, **given):
+        cells = original(*args, **given)
+        seen.append(cells.labels)
+        return cells
+
+    original = learning.cells_of_patches
+    monkeypatch.setattr(learning, "cells_of_patches", noted)
+    backbone = small_backbone().backbone
+    found = [learnt(backbone, images, precision=p).prototypes for p in ("fp32", "fp16", "int8")]
+    for labels in (seen[:6], seen[6:12], seen[12:]):
+        for first, other in zip(seen[:6], labels, strict=True):
+            np.testing.assert_array_equal(first, other)
+    # The means are of each precision's own features: close, and not the same.
+    for other in found[1:]:
+        cosine = (found[0] * other).sum(axis=1)
+        assert cosine.min() > 0.98
+        assert not np.array_equal(found[0], other)

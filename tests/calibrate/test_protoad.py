@@ -9,6 +9,7 @@ import onnx
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from calibrate import protoad
 from calibrate.backbones.architectures import ARCHITECTURES
 from calibrate.backbones.backbone import Backbone
 from calibrate.backbones.graph import GraphWriter
@@ -118,6 +119,19 @@ def test_the_graph_is_the_network(
         assert (maps.shape, maps.dtype, scores.dtype) == ((3, *size), np.float32, np.float32)
         np.testing.assert_allclose(maps, expected, rtol=0, atol=CLOSE)
         np.testing.assert_allclose(scores, peak.max((1, 2)), rtol=0, atol=CLOSE)
+
+
+@pytest.mark.parametrize("block", [1, 7, 25, 49])
+def test_blocks_of_prototypes_give_the_answer_of_all_at_once(
+    block, small_backbone, pictures, directions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = small_backbone()
+    graph = weighed(features_graph(given.backbone, size=(64, 64), layers=("layer2", "layer3")))
+    prototypes, images = directions(50, graph.dimensions), pictures(2, (64, 64))
+    expected, _ = run(inspector_graph(graph, prototypes, precision="fp32"), images)
+    monkeypatch.setattr(protoad, "BLOCK", block)
+    found, _ = run(inspector_graph(graph, prototypes, precision="fp32"), images)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 def test_resnet18_is_the_network(pictures, directions) -> None:

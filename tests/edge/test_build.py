@@ -221,7 +221,7 @@ def test_every_stage_is_told_from_start_to_end(good, tmp_path) -> None:
     told: dict[str, list[float]] = {}
     stages = Stages(lambda name, share: told.setdefault(name, []).append(share))
     result = build(good, tmp_path / "told.edge", options=quick(precision="int8"), stages=stages)
-    wanted = ["images", "graph", "precision", "features", "prototypes", "held-out scores"]
+    wanted = ["images", "graph", "features", "precision", "prototypes", "means", "held-out scores"]
     assert list(told)[: len(wanted)] == wanted
     assert all(shares[0] == 0.0 and shares[-1] == 1.0 for shares in told.values())
     assert list(result.stages) == list(told)

@@ -381,19 +381,19 @@ def noise(share: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda old: old + share * old.std() * random.normal(size=old.shape)
 
 
+PROTOTYPES = "head/layer2/product_0/prototypes"
 MUTATIONS = {
     "prototypes shuffled": weights(
-        "head/layer2/prototypes", how=lambda old: np.random.default_rng(0).permuted(old, axis=1)
+        PROTOTYPES,
+        how=lambda old: np.random.default_rng(0).permuted(old, axis=1),
     ),
-    "prototypes mirrored": weights("head/layer2/prototypes", how=lambda old: old[:, ::-1]),
-    "prototypes negated": weights("head/layer2/prototypes", how=lambda old: -old),
-    "prototypes too long": weights("head/layer2/prototypes", how=lambda old: old * 1.02),
-    "prototypes too short": weights("head/layer2/prototypes", how=lambda old: old * 0.98),
-    "prototypes lost": weights(
-        "head/layer2/prototypes", how=lambda old: old[:1].repeat(len(old), 0)
-    ),
-    "prototypes noisy": weights("head/layer2/prototypes", how=noise(0.3)),
-    "prototypes NaN": weights("head/layer2/prototypes", how=lambda old: old * np.nan),
+    "prototypes mirrored": weights(PROTOTYPES, how=lambda old: old[:, ::-1]),
+    "prototypes negated": weights(PROTOTYPES, how=lambda old: -old),
+    "prototypes too long": weights(PROTOTYPES, how=lambda old: old * 1.02),
+    "prototypes too short": weights(PROTOTYPES, how=lambda old: old * 0.98),
+    "prototypes lost": weights(PROTOTYPES, how=lambda old: old[:1].repeat(len(old), 0)),
+    "prototypes noisy": weights(PROTOTYPES, how=noise(0.3)),
+    "prototypes NaN": weights(PROTOTYPES, how=lambda old: old * np.nan),
     "first kernels shuffled": weights("0", how=lambda old: old[::-1]),
     "first kernels noisy": weights("0", how=noise(0.3)),
     "middle kernels noisy": weights("9", how=noise(0.5)),
