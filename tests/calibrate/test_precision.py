@@ -119,18 +119,18 @@ def test_what_comes_before_the_backbone_and_after_the_cosines_is_float32(
     assert all(kinds[n.output[0]] == TensorProto.FLOAT for n in preprocessing[:5])
     # Half precision ends with the maximum over the prototypes: all that reads it is float32.
     allowed = (
-        "/product",
-        "/product_up",
+        "/product_0",
+        "/product_0_up",
         "_half",
-        "head/products_1",
-        "head/products_2",
-        "head/closest",
+        "head/products_0_1",
+        "head/products_0_2",
+        "head/max_0",
     )
     head = [node for node in model.graph.node if node.name.startswith("head/")]
     for node in head:
         if not node.name.endswith(allowed):
             assert kinds[node.output[0]] == TensorProto.FLOAT, node.name
-    closest = kinds["head/closest"]
+    closest = kinds["head/max_0"]
     assert closest == (TensorProto.FLOAT if precision == "fp32" else TensorProto.FLOAT16)
     assert {kinds[output.name] for output in model.graph.output} == {TensorProto.FLOAT}
 
