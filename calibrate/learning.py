@@ -153,27 +153,25 @@ class _Learning:
 
     def cells(self, bank: PatchBank, folds: Sequence[npt.NDArray[np.int64]]) -> list[Cells]:
         """The cells of all images' patches, and of those outside each fold."""
-        nothing: npt.NDArray[np.int64] = np.array([], np.int64)
-        found = []
+        parts = len(folds) + 1
         with self.stages.stage("prototypes") as advance:
-            for fold in (nothing, *folds):
-                found.append(self._cells(bank, without=fold))
-                advance(len(found) / (len(folds) + 1))
+            found = [self._cells(bank.patches, lambda share: advance(share / parts))]
+            for fold in folds:
+                others = np.setdiff1d(np.arange(len(self.images)), fold)
+                some = self._cells(bank.of_images(others))
+                labels = np.full(bank.rows.shape, -1, np.int32)
+                labels[others] = some.labels.reshape(len(others), -1)
+                found.append(replace(some, labels=labels.ravel()))
+                advance(len(found) / parts)
         return found
 
-    def _cells(self, bank: PatchBank, *, without: npt.NDArray[np.int64]) -> Cells:
+    def _cells(
+        self, patches: npt.NDArray[np.float16], progress: Callable[[float], None] | None = None
+    ) -> Cells:
         recipe = self.recipe
-        if not len(without):
-            return cells_of_patches(
-                bank.patches, recipe.prototypes, method=recipe.method, seed=recipe.seed
-            )
-        others = np.setdiff1d(np.arange(len(self.images)), without)
-        some = cells_of_patches(
-            bank.of_images(others), recipe.prototypes, method=recipe.method, seed=recipe.seed
+        return cells_of_patches(
+            patches, recipe.prototypes, method=recipe.method, seed=recipe.seed, progress=progress
         )
-        labels = np.full(bank.rows.shape, -1, np.int32)
-        labels[others] = some.labels.reshape(len(others), -1)
-        return replace(some, labels=labels.ravel())
 
     def means(
         self, divided: Sequence[Cells], bank: PatchBank, *, graph: FeaturesGraph

@@ -32,10 +32,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from calibrate.backbones.export import pack_slim
+from calibrate.backbones.parts import Image
 from calibrate.backbones.resnet import ResNet, resnet18
 from calibrate.backbones.rounding import set_rounding
 from calibrate.backbones.slim import Ranks, SlimResNet, start_from
-from calibrate.backbones.views import Image, read_images, view
+from calibrate.backbones.views import read_images, view
 from calibrate.backbones.weights import file_sha256
 
 MEAN = (0.485, 0.456, 0.406)
@@ -84,8 +85,9 @@ def main() -> None:
     print(f"{len(images)} images, {device}, {settings}", flush=True)
     teacher = read_teacher(options.weights)
     student = SlimResNet(Ranks(), shape_of=teacher)
-    start_from(teacher, student=student, batches=start_batches(images, settings))
-    objective = Objective(student, teacher, start_batches(images, settings)).to(device)
+    start = list(start_batches(images, settings))
+    start_from(teacher, student=student, batches=start)
+    objective = Objective(student, teacher, start).to(device)
     run = Run(images, settings, options.output, device, options.keep_every)
     train(student.to(device), teacher.to(device), objective, run=run)
     weights = {name: value.cpu().contiguous() for name, value in student.state_dict().items()}
@@ -137,7 +139,7 @@ class Objective(torch.nn.Module):
     the cosine term is what a prototype network compares, after the 3x3 average it applies.
     """
 
-    def __init__(self, student: SlimResNet, teacher: ResNet, batches: Iterator[Tensor]) -> None:
+    def __init__(self, student: SlimResNet, teacher: ResNet, batches: Sequence[Tensor]) -> None:
         """Take the directions from a student that has just been started."""
         super().__init__()
         self.heads = copy.deepcopy(student.heads).requires_grad_(False)

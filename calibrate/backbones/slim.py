@@ -14,7 +14,7 @@ The start comes from the principal components of the teacher's own responses, af
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,11 +78,12 @@ class SlimResNet(nn.Module):
         self.layer1 = _layer(shape_of.layer1, rank=ranks.layer1)
         self.layer2 = _layer(shape_of.layer2, rank=ranks.layer2)
         self.layer3 = _layer(shape_of.layer3, rank=ranks.layer3)
-        widths = (shape_of.layer1, shape_of.layer2, shape_of.layer3)
+        layers = (shape_of.layer1, shape_of.layer2, shape_of.layer3)
+        widths = [[block.conv2.out_channels for block in _basic_blocks(x)][-1] for x in layers]
         self.heads = nn.ModuleDict(
             {
-                name: Convolution(_width(layer), channels, 1)
-                for (name, channels), layer in zip(OUTPUTS.items(), widths, strict=True)
+                name: Convolution(width, channels, 1)
+                for (name, channels), width in zip(OUTPUTS.items(), widths, strict=True)
             }
         )
 
@@ -108,9 +109,7 @@ class SlimResNet(nn.Module):
 
 def _layer(source: nn.Sequential, *, rank: int) -> nn.Sequential:
     blocks = []
-    for block in source:
-        if not isinstance(block, BasicBlock):
-            raise TypeError(f"{type(block).__name__}: only basic blocks can be made low-rank")
+    for block in _basic_blocks(source):
         downsample = nn.Sequential()
         if len(block.downsample):
             channels = (block.conv1.in_channels, block.conv1.out_channels)
@@ -120,11 +119,11 @@ def _layer(source: nn.Sequential, *, rank: int) -> nn.Sequential:
     return nn.Sequential(*blocks)
 
 
-def _width(layer: nn.Sequential) -> int:
-    last = layer[-1]
-    if not isinstance(last, BasicBlock):
-        raise TypeError(f"{type(last).__name__}: only basic blocks can be made low-rank")
-    return last.conv2.out_channels
+def _basic_blocks(layer: nn.Sequential) -> Iterator[BasicBlock]:
+    for block in layer:
+        if not isinstance(block, BasicBlock):
+            raise TypeError(f"{type(block).__name__}: only basic blocks can be made low-rank")
+        yield block
 
 
 def start_from(teacher: ResNet, *, student: SlimResNet, batches: Iterable[Tensor]) -> None:

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from calibrate.backbones.parts import drawn_part
+from calibrate.backbones.parts import Image, drawn_part
 
-Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 

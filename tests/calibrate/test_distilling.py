@@ -91,7 +91,7 @@ def test_rounding_bears_silence() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(16, 96))
-def test_a_drawn_part_is_decided_by_its_seed_and_shows_ground_and_part(seed, size) -> None:
+def test_a_drawn_part_is_decided_by_its_seed(seed, size) -> None:
     fill = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
     part, again = (drawn_part(fill, rng=np.random.default_rng(seed)) for _ in range(2))
     assert (part.shape, part.dtype) == ((size, size, 3), np.uint8)
