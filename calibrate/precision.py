@@ -25,6 +25,7 @@ from engines.exact import EXACT
 
 CALIBRATION_IMAGES = 128
 LEAST_CHANNELS = 32  # narrower convolutions gain nothing in INT8
+AT_ONCE = 8  # calibration images
 SMALLEST_SCALE = 1e-8  # TensorRT refuses 0, which a dead channel would give
 LARGEST_HALF = 65504.0
 HEAVY_TAILED = "tail/"
@@ -188,7 +189,7 @@ def _quantised(model: bytes, calibration: Iterable[npt.NDArray[np.uint8]]) -> by
                 "QuantizeBias": False,
                 "AddQDQPairToWeight": False,
                 "OpTypesToExcludeOutputQuantization": ["Conv"],
-                "CalibStridedMinMax": 1,  # images held in memory with all their tensors
+                "CalibStridedMinMax": images.at_once,
             },
         )
         quantised = onnx.load_model_from_string(target.read_bytes())
@@ -200,10 +201,18 @@ def _quantised(model: bytes, calibration: Iterable[npt.NDArray[np.uint8]]) -> by
 
 
 class _Images:
-    """Feeds calibration images one at a time, as ONNX Runtime's calibrator asks for them."""
+    """Feeds calibration images one at a time, as ONNX Runtime's calibrator asks for them.
+
+    Attributes:
+        at_once: images held in memory with all their tensors. The histograms' bins are as wide as
+            the first of these make them: one image could be all but 0 somewhere, and leave a
+            later one with more bins than there is memory for.
+    """
 
     def __init__(self, batches: Iterable[npt.NDArray[np.uint8]]) -> None:
-        self._images = [image[None] for batch in batches for image in batch]
+        images = [image[None] for batch in batches for image in batch]
+        self.at_once = min(AT_ONCE, max(1, len(images)))
+        self._images = images[: len(images) - len(images) % self.at_once]
         self._coming = iter(self._images)
 
     def __len__(self) -> int:

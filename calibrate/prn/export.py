@@ -24,6 +24,7 @@ from calibrate.images import Size
 from calibrate.precision import HEAVY_TAILED
 from calibrate.prn.attention import MultiSizeSelfAttention, PatchAttention
 from calibrate.prn.decoder import Decoder, Level, Logit
+from calibrate.prn.folding import Kernel, dense, folded_front
 from calibrate.prn.fusion import MultiScaleFusion, Up
 from calibrate.prn.matching import Matching
 from calibrate.prn.network import PRN
@@ -85,20 +86,16 @@ class _Walk:
     def logits(self) -> str:
         """All of it: (N, H, W)."""
         network, compared = self._network, [self._compared(i) for i in range(3)]
-        features = [feature for feature, _ in compared]
-        residuals = [residual for _, residual in compared]
-        first = self._fused(features, network.fuse_features, name="features")
-        second = self._fused(residuals, network.fuse_residuals, name=f"{HEAVY_TAILED}residuals")
-        scales = [
-            self._attended(self._joined(pair, index), index)
-            for index, pair in enumerate(zip(first, second, strict=True))
-        ]
+        entered = (
+            self._narrowed(compared) if self._shape.size == "compact" else self._joined(compared)
+        )
+        scales = [self._attended(scale, index) for index, scale in enumerate(entered)]
         fused = self._fused(scales, network.fuse, name="fuse")
-        deepest = self._nodes.sequence(features[-1], network.deepen, name="deepen")
+        deepest = self._nodes.sequence(self._features(-1), network.deepen, name="deepen")
         return self._decoded(deepest, fused)
 
-    def _compared(self, index: int) -> tuple[str, str]:
-        """A stage's features and its residuals to the nearest prototype (`PRN.compared`).
+    def _compared(self, index: int) -> str:
+        """A stage's residuals to the nearest prototype (`PRN.compared`).
 
         The stage is compared as it is, to prototypes as they were before scaling: nothing that an
         engine may round comes before the match. The square of the scale follows the residual.
@@ -122,8 +119,49 @@ class _Walk:
         square = nodes.node("Mul", [difference, difference], f"{name}/square")
         scaled = nodes.scaled(square, scale.square(), None, name=f"{name}/scaled")
         sizes = [self._batch, self._shape.channels[index], *self._shape.sizes[index]]
-        residual = nodes.reshape(scaled, sizes, f"{name}/residual")
-        return nodes.scaled(stage, scale, None, name=f"features/{stage}"), residual
+        return nodes.reshape(scaled, sizes, f"{name}/residual")
+
+    def _features(self, index: int) -> str:
+        """A stage as the network sees it."""
+        stage, scale = self._shape.stages[index], self._network.scale[index]
+        name = f"features/{stage}"
+        return name if self._nodes.has(name) else self._nodes.scaled(stage, scale, None, name=name)
+
+    def _joined(self, residuals: Sequence[str]) -> list[str]:
+        """Features ‖ residuals, fused, of every scale."""
+        network, name = self._network, f"{HEAVY_TAILED}residuals"
+        features = [self._features(index) for index in range(len(residuals))]
+        first = self._fused(features, network.fuse_features, name="features")
+        second = self._fused(residuals, network.fuse_residuals, name=name)
+        return [
+            self._nodes.node("Concat", list(pair), f"entry/{index}/joined", axis=1)
+            for index, pair in enumerate(zip(first, second, strict=True))
+        ]
+
+    def _narrowed(self, residuals: Sequence[str]) -> list[str]:
+        """The same behind the 1x1 convolution that narrows it: see `folded_front`."""
+        nodes, name = self._nodes, f"{HEAVY_TAILED}entry"
+        pairs = [
+            nodes.node("Concat", [stage, residual], f"{name}/{stage}", axis=1)
+            for stage, residual in zip(self._shape.stages, residuals, strict=True)
+        ]
+        return [
+            self._sum(pairs, kernels, target, name=name)
+            for target, kernels in enumerate(folded_front(self._network))
+        ]
+
+    def _sum(
+        self, sources: Sequence[str], kernels: Sequence[Kernel], target: int, *, name: str
+    ) -> str:
+        total = ""
+        for index, (source, kernel) in enumerate(zip(sources, kernels, strict=True)):
+            place = f"{name}/{index}_to_{target}"
+            part = self._nodes.dense(source, kernel, name=place)
+            if kernel.up:
+                factors = _factors(self._shape.sizes[index], self._shape.sizes[target])
+                part = self._nodes.resized(part, factors=factors, name=f"{place}/up")
+            total = self._nodes.node("Add", [total, part], f"{place}/sum") if total else part
+        return total
 
     def _fused(self, scales: Sequence[str], fusion: MultiScaleFusion, *, name: str) -> list[str]:
         fused = []
@@ -140,16 +178,13 @@ class _Walk:
         if isinstance(path, Up):
             before, after = (self._shape.sizes[index] for index in way)
             return self._up(source, path, before, after, name=name)
-        return self._nodes.sequence(source, path, name=name)
+        if isinstance(path, nn.Conv2d):
+            return self._nodes.dense(source, dense(path), name=name)
+        return source
 
     def _up(self, source: str, up: Up, before: Size, after: Size, *, name: str) -> str:
         narrow = self._nodes.conv(source, up.conv, None, name=f"{name}/conv")
         return self._nodes.resized(narrow, factors=_factors(before, after), name=f"{name}/up")
-
-    def _joined(self, pair: tuple[str, str], index: int) -> str:
-        name = f"{HEAVY_TAILED}entry/{index}"
-        joined = self._nodes.node("Concat", list(pair), f"{name}/joined", axis=1)
-        return self._nodes.sequence(joined, self._network.entry[index], name=name)
 
     def _attended(self, source: str, index: int) -> str:
         for turn, block in enumerate(cast(nn.Sequential, self._network.attention[index])):

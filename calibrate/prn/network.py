@@ -53,7 +53,7 @@ class PRN(nn.Module):
         self.fuse_features = MultiScaleFusion(shape.channels, sizes)
         self.fuse_residuals = MultiScaleFusion(shape.channels, sizes)
         self.entry = nn.ModuleList(
-            _entry(2 * channels, width)
+            _entry(2 * channels, width) if shape.size == "compact" else nn.Identity()
             for channels, width in zip(shape.channels, proportions.widths, strict=True)
         )
         self.attention = nn.ModuleList(_attention(shape, index) for index in range(len(sizes)))
@@ -121,8 +121,6 @@ def grids_of(size: Size) -> tuple[int, ...]:
 
 
 def _entry(channels_in: int, channels: int) -> nn.Module:
-    if channels_in == channels:
-        return nn.Identity()
     return nn.Sequential(nn.Conv2d(channels_in, channels, 1, bias=False), nn.BatchNorm2d(channels))
 
 

@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from calibrate.prn.folding import Kernel
 from engines.exact import EXACT
 
 LEAST_HALF = 6e-8  # smaller weights are nothing in float16, and a warning in its conversion
@@ -38,6 +39,10 @@ class Nodes:
         """Append any node with one result."""
         self._graph.node.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
+
+    def has(self, name: str) -> bool:
+        """Whether a node of this name was appended."""
+        return any(node.name == name for node in reversed(self._graph.node))
 
     def constant(self, name: str, value: Array) -> str:
         """Store a constant."""
@@ -90,6 +95,20 @@ class Nodes:
             strides=list(conv.stride),
             pads=[top, left, down, right],
             group=conv.groups,
+        )
+
+    def dense(self, source: str, kernel: Kernel, *, name: str) -> str:
+        """A convolution whose padding is half its kernel, rounded down."""
+        side = kernel.weight.shape[-1]
+        weight = self.constant(f"{name}/weight", array(kernel.weight))
+        given = [source, weight, self.constant(f"{name}/bias", array(kernel.bias))]
+        return self.node(
+            "Conv",
+            given,
+            name,
+            kernel_shape=[side, side],
+            strides=[kernel.stride] * 2,
+            pads=[side // 2] * 4,
         )
 
     def sequence(self, source: str, modules: nn.Module, *, name: str) -> str:
