@@ -77,29 +77,18 @@ class ResidualBlock(nn.Module):
     Args:
         channels_in: of the input.
         channels: of the output.
-        hidden: between the two convolutions.
-        squeeze: begin with a 1x1 convolution to `hidden` channels, for the first 3x3 one costs
-            the most by far.
     """
 
-    def __init__(self, channels_in: int, channels: int, *, hidden: int, squeeze: bool) -> None:
+    def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
-        first: list[nn.Module] = []
-        if squeeze:
-            first = [nn.Conv2d(channels_in, hidden, 1, bias=False), nn.BatchNorm2d(hidden)]
-            first.append(nn.ReLU())
-            channels_in, whole = hidden, channels_in
-        else:
-            whole = channels_in
         self.body = nn.Sequential(
-            *first,
-            nn.Conv2d(channels_in, hidden, 3, padding=1, bias=False),
-            nn.BatchNorm2d(hidden),
+            nn.Conv2d(channels_in, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
             nn.ReLU(),
-            nn.Conv2d(hidden, channels, 3, padding=1, bias=False),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
         )
-        self.skip = nn.Conv2d(whole, channels, 1)
+        self.skip = nn.Conv2d(channels_in, channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, channels_in, H, W) to (N, channels, H, W)."""
@@ -115,16 +104,12 @@ class MultiSizeSelfAttention(nn.Module):
         channels: of the map.
         size: (height, width) of the map.
         grids: patches per side, one number for each patch size.
-        hidden: channels within the residual block.
-        squeeze: see `ResidualBlock`.
     """
 
-    def __init__(
-        self, channels: int, size: Size, *, grids: tuple[int, ...], hidden: int, squeeze: bool
-    ) -> None:
+    def __init__(self, channels: int, size: Size, *, grids: tuple[int, ...]) -> None:
         super().__init__()
         self.branches = nn.ModuleList(PatchAttention(channels, size, grid=g) for g in grids)
-        self.block = ResidualBlock(len(grids) * channels, channels, hidden=hidden, squeeze=squeeze)
+        self.block = ResidualBlock(len(grids) * channels, channels)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, C, H, W), in and out."""

@@ -32,7 +32,8 @@ class PRN(nn.Module):
     - Features are divided by their root mean square over good images, one number a scale, so that
       any backbone trains alike; the residuals are of these.
     - Features and residuals have a first fusion each: their ranges differ by far.
-    - `compact` narrows features ‖ residuals by a 1x1 convolution before the attention.
+    - `compact` narrows features ‖ residuals by a 1x1 convolution before the attention, which is
+      one block a scale and not three.
 
     Args:
         shape: fixes all sizes. The prototypes are zeros until `learn` is called or weights are
@@ -128,13 +129,7 @@ def _attention(shape: Shape, index: int) -> nn.Module:
     proportions, size = shape.proportions, shape.sizes[index]
     return nn.Sequential(
         *(
-            MultiSizeSelfAttention(
-                proportions.widths[index],
-                size,
-                grids=grids_of(size),
-                hidden=proportions.hidden[index],
-                squeeze=proportions.squeeze,
-            )
+            MultiSizeSelfAttention(proportions.widths[index], size, grids=grids_of(size))
             for _ in range(proportions.repeats)
         )
     )

@@ -20,17 +20,13 @@ class Proportions:
     """How wide and deep the trained part is; one number a scale, finest first.
 
     Attributes:
-        widths: channels in the attention.
-        hidden: channels in the attention's 3x3 convolutions.
-        squeeze: whether a 1x1 convolution leads to them, instead of a 3x3 one.
+        widths: channels in the attention and in its 3x3 convolutions.
         repeats: attention blocks a scale (N in the paper).
         decoder: channels of the decoder's levels.
         deepest: channels of the decoder's deepest map.
     """
 
     widths: tuple[int, ...]
-    hidden: tuple[int, ...]
-    squeeze: bool
     repeats: int
     decoder: tuple[int, ...]
     deepest: int
@@ -82,18 +78,14 @@ class Shape:
             widths = tuple(2 * channels for channels in self.channels)
             return Proportions(
                 widths=widths,
-                hidden=widths,
-                squeeze=False,
                 repeats=3,
                 decoder=self.channels,
                 deepest=2 * self.channels[-1],
             )
         return Proportions(
-            widths=(32, 64, 96),
-            hidden=(16, 32, 48),
-            squeeze=True,
-            repeats=3,
-            decoder=(32, 48, 64),
+            widths=(16, 32, 64),
+            repeats=1,
+            decoder=(24, 32, 64),
             deepest=96,
         )
 

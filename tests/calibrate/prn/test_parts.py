@@ -102,9 +102,8 @@ def test_attention_is_what_the_paper_writes(grid: int) -> None:
     assert torch.equal(attention.join(patches), image)
 
 
-@pytest.mark.parametrize("squeeze", [False, True])
-def test_every_weight_of_an_attention_block_learns(squeeze: bool) -> None:
-    block = MultiSizeSelfAttention(6, (8, 8), grids=(1, 2, 4, 8), hidden=5, squeeze=squeeze)
+def test_every_weight_of_an_attention_block_learns() -> None:
+    block = MultiSizeSelfAttention(6, (8, 8), grids=(1, 2, 4, 8))
     block(random(2, 6, 8, 8)).square().sum().backward()
     for name, parameter in block.named_parameters():
         assert parameter.grad is not None, name
