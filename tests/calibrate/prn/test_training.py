@@ -46,7 +46,7 @@ def trained(settings: Settings = SHORT, *, run: Run | None = None, images: int =
         good(images),
         backbone=load_backbone("bundled"),
         synthesise=Synthesis(scene="texture"),
-        held_out=good(3, seed=9),
+        held_out=good(settings.batch, seed=9),
         settings=settings,
         run=run or Run(device="cpu"),
     )
@@ -59,7 +59,7 @@ def same(first: PRN, second: PRN) -> bool:
 
 @pytest.mark.slow
 def test_the_loss_falls() -> None:
-    settings = replace(SHORT, steps=80, rate=3e-3)
+    settings = replace(SHORT, steps=80, batch=8, rate=3e-3)
     result = trained(settings)
     losses = result.history.losses
     assert len(losses) == 80
@@ -68,7 +68,7 @@ def test_the_loss_falls() -> None:
     last = result.history.validations[-1]
     assert last.step == 80
     assert last.pixel_auroc is not None
-    assert last.pixel_auroc > 0.7
+    assert last.pixel_auroc > 0.85
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
