@@ -8,7 +8,10 @@ from edge.station.contract import (
     Snapshot,
     word_from_sequence,
 )
+from edge.station.jobs import Answer, Change, Job, Recipe, StationOptions
 from edge.station.port import Bridge, Cancel, Listener, MapRow, Port, ResultListener
+from edge.station.station import Station
+from edge.station.thread_worker import ThreadWorker
 from edge.station.words import (
     SCHEMA,
     CommandCode,
@@ -21,12 +24,15 @@ from edge.station.words import (
     State,
     StationError,
 )
+from edge.station.worker import Judge, JudgeError, Worker
 
 __all__ = [
     "SCHEMA",
+    "Answer",
     "Box",
     "Bridge",
     "Cancel",
+    "Change",
     "CommandCode",
     "CommandState",
     "Control",
@@ -35,14 +41,22 @@ __all__ = [
     "ErrorCode",
     "Evaluation",
     "InspectionResult",
+    "Job",
+    "Judge",
+    "JudgeError",
     "Listener",
     "MapRow",
     "OfflineReason",
     "Phase",
     "Port",
+    "Recipe",
     "ResultListener",
     "Snapshot",
     "State",
+    "Station",
     "StationError",
+    "StationOptions",
+    "ThreadWorker",
+    "Worker",
     "word_from_sequence",
 ]

@@ -60,10 +60,13 @@ class Port(Protocol):
     async def inspect_async(
         self, *, trigger_id: int = 0, part_id: int = 0, deadline_ms: float | None = None
     ) -> InspectionResult:
-        """Trigger, wait for the result, acknowledge it. Waits without blocking the loop.
+        """Trigger, wait for the result, which is acknowledged. Waits without blocking the loop.
+
+        A deadline that passes gives REJECT with DEADLINE, a fault meanwhile REJECT and ABORTED.
 
         Raises:
-            StationError: not ready, or it went to FAULT or OFFLINE meanwhile.
+            StationError: not ready; counted as missed.
+            ValueError: an id or a deadline out of range.
         """
         ...
 
@@ -74,8 +77,9 @@ class Port(Protocol):
     def on_result(self, listener: ResultListener) -> Cancel:
         """Call a listener once for each result, in order.
 
-        It is called in whatever thread decided, outside of any lock, and must return at once: put
-        what it gets into a queue of your own. One that raises is logged and not called again.
+        It is called in a thread of the station that does nothing else, so that it delays neither
+        the PLC nor the inspection. It shall return soon: 1000 results wait at most, what comes
+        then is lost and logged. One that raises is logged and not called again.
         """
         ...
 
