@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from edge.bridges.modbus_registers import StationRegisters
 from edge.bridges.modbus_table import map_rows
 from edge.bridges.modbus_words import Order
-from edge.station.contract import Port, StationError
+from edge.station import Port, StationError
 
 if TYPE_CHECKING:
     from edge.bridges.modbus_server import ModbusServer, Network, Traffic

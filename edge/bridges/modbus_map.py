@@ -19,7 +19,7 @@ from edge.bridges.modbus_words import (
     u32_from_registers,
     u32_saturated,
 )
-from edge.station.contract import (
+from edge.station import (
     SCHEMA,
     CommandState,
     Control,

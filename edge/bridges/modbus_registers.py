@@ -13,7 +13,7 @@ from edge.bridges.modbus_map import (
     words_from_snapshot,
 )
 from edge.bridges.modbus_words import Order
-from edge.station.contract import Port
+from edge.station import Port
 
 SOURCE = "modbus"
 """Whose levels these are; one for all connections, since there is one block of control words."""

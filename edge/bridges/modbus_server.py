@@ -147,6 +147,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._partial_since: float | None = None
+        self._broken = False  # nothing says where the next frame begins
         self._more = False  # complete frames wait for the next turn
         self._choked = False  # the peer does not read its answers
 
@@ -191,12 +192,13 @@ class _Connection(asyncio.Protocol):
     def end_if_partial_since(self, moment: float) -> None:
         """Close if a frame was begun before `moment`, in the loop's time, and is not complete."""
         if self._partial_since is not None and self._partial_since < moment:
-            self._malformed("a frame that was never finished")
+            self._note_malformed("a frame that was never finished")
+            self.end()
 
     def _answer(self) -> None:
         """Answer the complete frames, at most so many that other peers are not kept waiting."""
         transport, self._more = self._transport, False
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         answers = bytearray()
         for _ in range(_FRAMES_AT_ONCE):
@@ -210,8 +212,10 @@ class _Connection(asyncio.Protocol):
         else:
             self._more = True
             self._loop.call_soon(self._answer)
-        if answers and not transport.is_closing():
+        if answers:
             transport.write(bytes(answers))
+        if self._broken:
+            transport.close()
         self._steer()
 
     def _frame(self) -> tuple[int, int, bytes] | None:
@@ -220,7 +224,8 @@ class _Connection(asyncio.Protocol):
         if len(buffer) >= _HEADER.size:
             transaction, protocol, length, unit = _HEADER.unpack_from(buffer)
             if protocol != 0 or not _SHORTEST <= length <= _LONGEST:
-                self._malformed(f"protocol identifier {protocol}, length {length}")
+                self._note_malformed(f"protocol identifier {protocol}, length {length}")
+                self._broken = True
                 return None
             end = _HEADER.size - 1 + length
             if len(buffer) >= end:
@@ -232,11 +237,9 @@ class _Connection(asyncio.Protocol):
             self._partial_since = self._loop.time()
         return None
 
-    def _malformed(self, what: str) -> None:
+    def _note_malformed(self, what: str) -> None:
         self._server.traffic.malformed += 1
         _log.debug("modbus: closed %s: %s", self.peer, what)
-        self._buffer.clear()
-        self.end()
 
     def _steer(self) -> None:
         """Read from the peer only while its requests are answered and its answers are read."""

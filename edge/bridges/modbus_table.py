@@ -18,7 +18,7 @@ from edge.bridges.modbus_map import (
     ResultRegister,
     StatusBit,
 )
-from edge.station.contract import ErrorCode, MapRow
+from edge.station import ErrorCode, MapRow
 
 BEGIN = "<!-- begin of the tables: python -m edge.bridges.modbus_table docs/plc_modbus.md -->"
 END = "<!-- end of the tables -->"
