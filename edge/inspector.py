@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +42,9 @@ where each rounds in its own way, 11 %. PRN, whose sigmoid is steep: 14 % and 17
 class Inspector:
     """Judges frames; complete at birth, released by `close` or at the end of `with`.
 
+    Any thread may call it; one at a time gets the engine, the others wait. It prints nothing and
+    leaves signals and logging alone.
+
     Birth includes a self-test that warms the engine up: it must give the golden images the
     scores that they had when the bundle was built.
 
@@ -65,6 +70,7 @@ class Inspector:
         """
         self.bundle = bundle
         self.settings = settings
+        self._lock = threading.Lock()  # an engine has one set of buffers
         chosen = choice(engine)
         self.why_engine = chosen.reason
         if chosen.name != bundle.manifest.deployed_engine:
@@ -99,11 +105,12 @@ class Inspector:
         picture = frame.image
         if picture is None:
             return error_from_frame(frame, threshold=self.settings.threshold)
-        problem = _problem(picture)
+        problem = problem_of_picture(picture)
         if problem:
             return error_from_frame(frame, threshold=self.settings.threshold, reason=problem)
         try:
-            return self._judged(frame, picture)
+            with self._lock:
+                return self._judged(frame, picture)
         except (EngineError, ImageError) as error:
             return error_from_frame(frame, threshold=self.settings.threshold, reason=str(error))
 
@@ -122,9 +129,36 @@ class Inspector:
         else:
             yield from self._each(source)
 
+    def warm_up(self, inspections: int = 5, *, within_ms: float | None = None) -> float:
+        """Inspect the golden image until it is as quick as it will be.
+
+        Args:
+            inspections: so many in a row.
+            within_ms: each of them within this time; ten times as many are tried.
+
+        Returns:
+            Milliseconds of the slowest of the last `inspections`.
+
+        Raises:
+            EngineError: they are not as quick as that.
+        """
+        image = self._golden_image(self.bundle.manifest.golden[0].file)
+        latest: deque[float] = deque(maxlen=inspections)
+        for _ in range(10 * inspections):
+            begun = time.perf_counter()
+            self.inspect(image)
+            latest.append((time.perf_counter() - begun) * 1e3)
+            if len(latest) == inspections and (within_ms is None or max(latest) <= within_ms):
+                return max(latest)
+        raise EngineError(
+            f"{self.bundle.path}: an inspection takes up to {max(latest):.1f} ms here, longer than "
+            f"{within_ms:g} ms; give it longer, or build for a smaller size or lower precision"
+        )
+
     def close(self) -> None:
-        """Release the engine; a second call does nothing."""
-        self.engine.close()
+        """Release the engine, after an inspection that is under way; a second call does nothing."""
+        with self._lock:
+            self.engine.close()
 
     def __enter__(self) -> Inspector:
         return self
@@ -171,6 +205,10 @@ class Inspector:
             image=picture,
         )
 
+    def _golden_image(self, file: str) -> npt.NDArray[np.uint8]:
+        data = np.frombuffer(self.bundle.read(file), np.uint8)
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+
     def _test_itself(self) -> None:
         """Compare the golden images' scores with those of the build."""
         manifest = self.bundle.manifest
@@ -178,8 +216,7 @@ class Inspector:
         threshold = abs(manifest.threshold.value)
         for golden in manifest.golden:
             allowed = share * max(threshold, abs(golden.score))
-            data = np.frombuffer(self.bundle.read(golden.file), np.uint8)
-            image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+            image = self._golden_image(golden.file)
             score = float(self.engine.infer(image[None])[1][0])
             if not math.isfinite(score) or abs(score - golden.score) > allowed:
                 raise EngineError(
@@ -226,7 +263,7 @@ def load(
     return Inspector(bundle, settings=settings, engine=engine, say=say)
 
 
-def _problem(picture: npt.NDArray[np.uint8]) -> str:
+def problem_of_picture(picture: npt.NDArray[np.uint8]) -> str:
     """Why an array is no picture, or an empty string."""
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
         return f"a picture of type {getattr(picture, 'dtype', type(picture).__name__)}; give uint8"

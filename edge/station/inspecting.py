@@ -1,0 +1,182 @@
+"""A judge that inspects with bundles and takes its pictures from a camera or from files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import MappingProxyType
+
+from cameras.connect import open_source
+from cameras.errors import CameraError
+from cameras.frame import Frame
+from cameras.source import Source, frame_now
+from edge.inspector import Inspector, load, problem_of_picture
+from edge.result import Result, Verdict
+from edge.station.contract import Box
+from edge.station.jobs import Answer, Job, Recipe
+from edge.station.judging import JudgeOptions
+from edge.station.words import ErrorCode, Evaluation
+from edge.station.worker import JudgeError
+from engines.errors import BundleError, EngineError
+
+EVALUATIONS = MappingProxyType(
+    {
+        Verdict.OK: Evaluation.OK,
+        Verdict.NG: Evaluation.NOT_OK,
+        Verdict.ERROR: Evaluation.NOT_DECIDABLE,
+    }
+)
+
+
+class InspectorJudge:
+    """Loads a bundle per recipe; one inspector at a time, the next one before the last is closed.
+
+    Args:
+        options: bundles, source, engine.
+        grab: gives the picture for a job in place of `options.source`; waits for it if need be.
+    """
+
+    def __init__(
+        self, options: JudgeOptions, *, grab: Callable[[Job], Frame] | None = None
+    ) -> None:
+        self._options = options
+        self._inspector: Inspector | None = None
+        self._camera: _Camera | None = None
+        self._grab = grab
+
+    def load(self, recipe_id: int) -> Recipe:
+        """Open the camera if it is not yet open, then the bundle; see `Judge.load`."""
+        path = self._options.recipes.get(recipe_id)
+        if path is None:
+            raise JudgeError(f"recipe {recipe_id}: unknown", code=ErrorCode.UNKNOWN_RECIPE)
+        self._open_camera()
+        try:
+            inspector = load(Path(path), engine=self._options.engine)
+        except (BundleError, EngineError, ValueError, OSError) as error:
+            raise JudgeError(f"recipe {recipe_id}: {error}") from error
+        try:
+            inspector.warm_up(self._options.warm_up, within_ms=self._options.deadline_ms)
+        except EngineError as error:
+            inspector.close()
+            raise JudgeError(f"recipe {recipe_id}: {error}", code=ErrorCode.TOO_SLOW) from error
+        if self._inspector is not None:
+            self._inspector.close()
+        self._inspector = inspector
+        return Recipe(
+            recipe_id,
+            model_hash=inspector.bundle.manifest.files["model.onnx"].sha256,
+            threshold=inspector.settings.threshold,
+            simulated=self._camera is not None and not self._camera.live,
+        )
+
+    def inspect(self, job: Job) -> Answer:
+        """Take a picture that is younger than the trigger, and judge it."""
+        if self._inspector is None:
+            return _nothing(job, ErrorCode.ENGINE, "no recipe is loaded")
+        try:
+            frame = self._take(job)
+        except CameraError as error:
+            return _nothing(job, ErrorCode.NO_PICTURE, str(error))
+        begun = time.monotonic_ns()
+        result = self._inspector.inspect(frame)
+        return answer_from_result(
+            job, frame, result, process_us=(time.monotonic_ns() - begun) // 1000
+        )
+
+    def close(self) -> None:
+        """Release camera and inspector."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+        if self._inspector is not None:
+            self._inspector.close()
+            self._inspector = None
+
+    def _take(self, job: Job) -> Frame:
+        if self._grab is not None:
+            return self._grab(job)
+        if self._camera is None:
+            raise CameraError("no camera is open; load a recipe first")
+        return self._camera.take(job)
+
+    def _open_camera(self) -> None:
+        if self._camera is not None or self._grab is not None:
+            return
+        try:
+            self._camera = _Camera(self._options.source, stall_after_s=self._options.stall_after_s)
+        except (CameraError, ValueError) as error:
+            raise JudgeError(str(error), code=ErrorCode.NO_PICTURE) from error
+
+
+class _Camera:
+    """A source from which one picture is taken for each trigger."""
+
+    def __init__(self, name: str, *, stall_after_s: float) -> None:
+        self._name = name
+        self._stall_after_s = stall_after_s
+        self._source: Source = open_source(name, stall_after=stall_after_s)
+        self._frames: Iterator[Frame] = iter(self._source)
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a camera and not files."""
+        return self._source.live
+
+    def take(self, job: Job) -> Frame:
+        """The first picture that was taken after the trigger, or the next file's.
+
+        Raises:
+            CameraError: it stopped for good.
+        """
+        while True:
+            frame = next(self._frames, None)
+            if frame is None:
+                frame = self._begin_anew()
+            if not self.live or frame.image is None or frame.monotonic_ns >= job.triggered_ns:
+                return frame
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _begin_anew(self) -> Frame:
+        self._source.close()
+        self._source = open_source(self._name, stall_after=self._stall_after_s)
+        self._frames = iter(self._source)
+        frame = next(self._frames, None)
+        return frame or frame_now(self._name, 0, None, "there is no picture in it")
+
+
+def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: int) -> Answer:
+    """What an inspector's result says to a station.
+
+    Args:
+        job: what was asked.
+        frame: what was inspected.
+        result: what came of it.
+        process_us: microseconds that it took.
+    """
+    error = ErrorCode.NONE
+    if result.verdict is Verdict.ERROR:
+        error = ErrorCode.ENGINE
+        if frame.image is None:
+            error = ErrorCode.NO_PICTURE
+        elif problem_of_picture(frame.image):
+            error = ErrorCode.BAD_PICTURE
+    worst = result.regions[0] if result.regions else None
+    return Answer(
+        seq=job.seq,
+        evaluation=EVALUATIONS[result.verdict],
+        error=error,
+        reason=" ".join(result.reason.split()),
+        score=result.score,
+        defects=len(result.regions),
+        worst=Box(worst.x, worst.y, worst.width, worst.height) if worst else Box(),
+        acquired_at_ns=frame.captured_at_ns if frame.image is not None else 0,
+        acquire_us=max(0, frame.monotonic_ns - job.triggered_ns) // 1000,
+        process_us=process_us,
+    )
+
+
+def _nothing(job: Job, error: ErrorCode, reason: str) -> Answer:
+    return Answer(job.seq, Evaluation.NOT_DECIDABLE, error, " ".join(reason.split()))
