@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -86,7 +87,7 @@ class OpcuaBridge:
             self._thread.join()
             raise StationError(
                 f"opcua: cannot listen on {section.host}:{section.port}: "
-                f"{error.strerror or error}; take another opcua.port"
+                f"{os.strerror(error.errno or 0)}; take another opcua.port"
             ) from error
 
     @property

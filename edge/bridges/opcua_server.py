@@ -88,6 +88,7 @@ class StationServer:
         server.subscribe_server_callback(CallbackType.PostWrite, self._after_write)
         await self._space.show(self._port.snapshot())
         await server.start()
+        _encrypt_passwords(server)
         self._server = server
         loop = asyncio.get_running_loop()
         # The listener is called in any thread: it only wakes the loop, which asks for itself.
@@ -219,6 +220,18 @@ class _Gate(UserManager):
         except ValueError as error:
             _log.warning("opcua: a client's certificate cannot be read: %s", error)
             return False
+
+
+def _encrypt_passwords(server: Server) -> None:
+    """Ask for passwords encrypted by the channel's policy, once more than the channel does.
+
+    asyncua asks for them as they are on an encrypted channel, which some clients refuse to send.
+    """
+    for endpoint in server.iserver.endpoints:
+        if endpoint.SecurityMode == ua.MessageSecurityMode.SignAndEncrypt:
+            for token in endpoint.UserIdentityTokens:
+                if token.TokenType == ua.UserTokenType.UserName:
+                    token.SecurityPolicyUri = endpoint.SecurityPolicyUri
 
 
 def _check_level(write: ua.WriteValue, wanted: ua.VariantType) -> None:
