@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge.result import Region as Region
     from edge.result import Result as Result
     from edge.result import Verdict as Verdict
+    from edge.station import Station as Station
     from engines.errors import BundleError as BundleError
     from engines.errors import EngineError as EngineError
 
@@ -30,6 +31,7 @@ _HOMES = {
     "Inspector": "edge.inspector",
     "Region": "edge.result",
     "Result": "edge.result",
+    "Station": "edge.station",
     "Verdict": "edge.result",
     "draw": "edge.overlay",
     "load": "edge.inspector",
@@ -43,6 +45,7 @@ __all__ = [
     "Inspector",
     "Region",
     "Result",
+    "Station",
     "Verdict",
     "draw",
     "load",

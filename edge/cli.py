@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge import console, failures, tables
+from edge import console, failures, plc_cli, tables
 from edge.choices import EngineName, MethodName, ModelName, PrecisionName, PrnSizeName, ScoreName
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 backbone_app = typer.Typer(help="Backbones as ONNX files.", no_args_is_help=True)
 app.add_typer(backbone_app, name="backbone")
+app.add_typer(plc_cli.app, name="plc")
+app.command()(plc_cli.serve)
 
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]

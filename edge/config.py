@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -57,6 +57,40 @@ bundle = "build/{name}.edge"
 # record = "overlay.mp4"
 # results = "results.jsonl"
 # stall_after = 1.0          # seconds without a frame after which the verdict is ERROR
+
+[station]                    # `edge serve`: see docs/plc.md
+# name = "station"
+# bridges = ["modbus"]       # and "opcua", "mqtt"
+# mode = "triggered"         # or "free": a part every `every_ms` without a PLC's trigger
+# every_ms = 100.0
+# source = "/dev/video0"     # in place of stream.source
+# engine = "auto"
+# recipes = {{ 1 = "build/{name}.edge" }}  # bundles that a PLC can choose; default: the one above
+# recipe = 1                 # at the start
+# deadline_ms = 1000.0       # from trigger to result, then REJECT
+# warm_up = 5                # inspections in a row that must keep it before the station is online
+# stall_after_s = 1.0        # a camera without a picture for so long has none
+# silent_after_s = 0.75      # a worker without a sign of life for so long is replaced
+# hang_after_s = 10.0        # one that takes so long for a part is replaced
+# clear_faults = "plc"       # or "auto": a fault ends when the worker is back
+# results = "results.jsonl"  # one line a part
+
+[modbus]                     # docs/plc_modbus.md; `edge plc map` prints the registers
+# host = "127.0.0.1"
+# port = 5020
+# peers = ["192.168.0.10"]
+# order = "ABCD"
+
+[opcua]                      # docs/plc_opcua.md
+# host = "127.0.0.1"
+# port = 4840
+# user = "line3"
+# password_file = "opcua.password"
+
+[mqtt]                       # docs/plc_mqtt.md
+# host = "localhost"
+# site = "site"
+# line = "line"
 """
 
 
@@ -116,11 +150,39 @@ class StreamSection(_Section):
     stall_after: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+BridgeName = Literal["modbus", "opcua", "mqtt"]
+
+
+class StationSection(_Section):
+    """What `edge serve` is; None takes another section's word, or none."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "station"
+    bridges: tuple[BridgeName, ...] = ()
+    mode: Literal["triggered", "free"] = "triggered"
+    every_ms: Annotated[float, Field(ge=1, le=3_600_000, allow_inf_nan=False)] = 100.0
+    source: str | None = None
+    engine: EngineName = "auto"
+    recipes: dict[Annotated[int, Field(ge=1, le=65535)], Path] | None = None
+    recipe: Positive = 1
+    deadline_ms: Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)] = 1000.0
+    warm_up: Annotated[int, Field(ge=1, le=1000)] = 5
+    stall_after_s: Seconds = 1.0
+    silent_after_s: Annotated[float, Field(ge=0.2, le=60, allow_inf_nan=False)] = 0.75
+    hang_after_s: Seconds = 10.0
+    clear_faults: Literal["plc", "auto"] = "plc"
+    results: Path | None = None
+
+
 class Config(_Section):
-    """The whole file."""
+    """The whole file. What a bridge is told is checked by the bridge, when it is opened."""
 
     build: BuildSection = BuildSection()
     stream: StreamSection = StreamSection()
+    station: StationSection = StationSection()
+    modbus: dict[str, Any] = {}
+    opcua: dict[str, Any] = {}
+    mqtt: dict[str, Any] = {}
 
 
 def read_config(path: Path = CONFIG) -> Config:

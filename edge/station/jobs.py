@@ -46,8 +46,6 @@ class StationOptions:
         deadline_ms: from accepted trigger to result; then REJECT.
         stall_after_s: an inspection this long stops the heartbeat.
         hang_after_s: an inspection this long is a fault, and its worker is replaced.
-        silent_after_s: a worker without a sign of life this long is a fault, and it is replaced;
-            None where the worker lives in this process and cannot be lost alone.
         load_after_s: a change of recipe this long is a fault, and its worker is replaced.
         latch: a fault stays until it is cleared; otherwise until a worker is there again.
         recipes: ids that can be loaded.
@@ -60,7 +58,6 @@ class StationOptions:
     deadline_ms: float = 1000.0
     stall_after_s: float = 2.0
     hang_after_s: float = 10.0
-    silent_after_s: float | None = None
     load_after_s: float = 120.0
     latch: bool = True
     recipes: frozenset[int] = frozenset()
@@ -72,7 +69,6 @@ class StationOptions:
             "stall_after_s": self.stall_after_s,
             "hang_after_s": self.hang_after_s,
             "load_after_s": self.load_after_s,
-            "silent_after_s": 1.0 if self.silent_after_s is None else self.silent_after_s,
         }
         for name, value in times.items():
             if not 0 < value < 1e9:

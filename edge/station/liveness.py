@@ -1,4 +1,8 @@
-"""Whether the worker lives, and the heartbeat that says so."""
+"""Whether the worker lives, and the heartbeat that says so.
+
+Whether a process is there at all is seen by whoever reads what it says. Here is what only time can
+tell: that it has been at one thing for too long.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +13,32 @@ WORDS = 65536
 
 
 class Liveness:
-    """Knows when the worker last gave a sign of life and since when it works.
+    """Knows whether there is a worker and since when it works.
 
     Attributes:
         heartbeat: 0 to 65535, one more each 100 ms while the inference loop lives.
+        present: there is a worker that has been ready.
         working_since_ns: monotonic begin of what the worker does; None while it is idle.
+        loading: what it does is a change of recipe.
     """
 
     def __init__(self, options: StationOptions, now_ns: int) -> None:
         self._options = options
-        self._seen_ns: int | None = None
         self._mark_ns = now_ns
         self.heartbeat = 0
+        self.present = False
         self.working_since_ns: int | None = None
         self.loading = False
 
-    @property
-    def present(self) -> bool:
-        """Whether there is a worker that has been ready."""
-        return self._seen_ns is not None
-
-    def arrived(self, now_ns: int) -> None:
+    def arrived(self) -> None:
         """A worker is ready and idle."""
-        self._seen_ns = now_ns
+        self.present = True
         self.idle()
 
     def left(self) -> None:
         """The worker is gone, with whatever it was doing."""
-        self._seen_ns = None
+        self.present = False
         self.idle()
-
-    def seen(self, now_ns: int) -> None:
-        """The worker gave a sign of life; one of a worker that never arrived is nothing."""
-        if self._seen_ns is not None:
-            self._seen_ns = now_ns
 
     def works(self, now_ns: int, *, loading: bool = False) -> None:
         """The worker has got something to do."""
@@ -66,38 +62,23 @@ class Liveness:
 
     def trouble(self, now_ns: int) -> str:
         """Why the worker has to be replaced; empty if all is well."""
-        if self._silent(now_ns):
-            return f"the worker gave no sign of life for {self._options.silent_after_s} s"
-        since = self.working_since_ns
-        limit = self._options.load_after_s if self.loading else self._options.hang_after_s
-        if since is not None and now_ns - since >= limit * NS_PER_S:
-            what = "loading a recipe" if self.loading else "an inspection"
-            return f"the worker hangs: {what} has taken {limit:g} s"
-        return ""
+        due = self.due_ns()
+        if due is None or now_ns < due:
+            return ""
+        what = "loading a recipe" if self.loading else "an inspection"
+        return f"the worker hangs: {what} has taken {self._limit_s:g} s"
 
     def due_ns(self) -> int | None:
-        """When `trouble` is to be asked next; None if nothing is awaited."""
-        due = []
-        if self._seen_ns is not None and self._watched():
-            due.append(self._seen_ns + int((self._options.silent_after_s or 0) * NS_PER_S))
-        if self.working_since_ns is not None:
-            limit = self._options.load_after_s if self.loading else self._options.hang_after_s
-            due.append(self.working_since_ns + int(limit * NS_PER_S))
-        return min(due, default=None)
+        """When `trouble` begins; None while the worker is idle."""
+        if self.working_since_ns is None:
+            return None
+        return self.working_since_ns + int(self._limit_s * NS_PER_S)
+
+    @property
+    def _limit_s(self) -> float:
+        return self._options.load_after_s if self.loading else self._options.hang_after_s
 
     def _beats(self, now_ns: int) -> bool:
-        if self._seen_ns is None or self._silent(now_ns):
-            return False
         since = self.working_since_ns
         stalled = since is not None and now_ns - since >= self._options.stall_after_s * NS_PER_S
-        return self.loading or not stalled
-
-    def _watched(self) -> bool:
-        """Compiling a graph may hold up everything else in the worker: its silence is no sign."""
-        return self._options.silent_after_s is not None and not self.loading
-
-    def _silent(self, now_ns: int) -> bool:
-        limit = self._options.silent_after_s
-        if self._seen_ns is None or limit is None or not self._watched():
-            return False
-        return now_ns - self._seen_ns >= limit * NS_PER_S
+        return self.present and (self.loading or not stalled)

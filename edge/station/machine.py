@@ -7,7 +7,7 @@ whoever owns the machine takes it from there.
     OFFLINE ─(worker idle)→ READY ─(trigger)→ BUSY ─(answer | deadline)→ RESULT
        ↑                      ↑                                            │ (acknowledge)
        └──(sent offline)──────┴──(acknowledge low and worker idle)── RELEASE
-    any ─(worker lost, silent or hung)→ FAULT ─(cleared)→ OFFLINE | RELEASE | READY
+    any ─(worker lost or hung)→ FAULT ─(cleared)→ OFFLINE | RELEASE | READY
 """
 
 from __future__ import annotations
@@ -149,16 +149,11 @@ class Machine:
         self._now.recipe = recipe
         self._now.job = None
         self._now.replacing = False
-        self._live.arrived(self.clock.monotonic_ns())
+        self._live.arrived()
         if not self.options.latch:
             self._clear()
         self._changed()
         self._settle()
-
-    def worker_beat(self) -> None:
-        """The worker gave a sign of life."""
-        self._begin()
-        self._live.seen(self.clock.monotonic_ns())
 
     def worker_answer(self, answer: Answer) -> None:
         """The worker is through with its job, in time or late, and idle."""
@@ -166,7 +161,6 @@ class Machine:
         job = self._now.job
         if job is None or job.seq != answer.seq:
             return  # of a worker that has been replaced
-        self._live.seen(self.clock.monotonic_ns())
         self._live.idle()
         self._now.job = None
         self._now.replacing = False
@@ -185,7 +179,6 @@ class Machine:
         if not self._live.loading:
             return
         self._now.recipe = recipe
-        self._live.seen(self.clock.monotonic_ns())
         self._live.idle()
         self._now.replacing = False
         if self._now.asked.state is CommandState.EXECUTING:

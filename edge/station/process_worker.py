@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from edge.station.jobs import Answer, Change, Job, Order, Replace
+from edge.station.jobs import Answer, Change, Order, Replace
 from edge.station.judging import JudgeOptions
 from edge.station.wire import (
     Beat,
@@ -35,7 +35,7 @@ COMMAND = (sys.executable, "-m", "edge.station.child")
 PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 HEALTHY_S = 30.0
 CLOSE_AFTER_S = 2.0
-POLL_S = 0.5
+POLLS = 5  # looks at the clock before a silence is too long
 
 
 @dataclass(slots=True)
@@ -45,8 +45,20 @@ class _Child:
     process: subprocess.Popen[bytes]
     wire: Wire
     born_s: float
+    heard_s: float
     ready: bool = False
+    loading: bool = True  # a graph being compiled may hold up everything else in it
+    lamented: bool = False  # its loss has been told
     condemned: str = ""  # why it is killed; what it still says counts no more
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Why a worker ended, and whether the station knows already."""
+
+    code: ErrorCode
+    reason: str
+    told: bool = False
 
 
 class ProcessWorker:
@@ -56,6 +68,7 @@ class ProcessWorker:
         judge: what it shall judge with.
         recipe_id: what it loads first; after a restart, what it had.
         start_after_s: not ready within this time, it is killed and started again.
+        silent_after_s: without a sign of life for so long, it is killed and started again.
         command: what is started; the number of its socket is appended.
     """
 
@@ -65,11 +78,13 @@ class ProcessWorker:
         *,
         recipe_id: int = 1,
         start_after_s: float = 120.0,
+        silent_after_s: float = 0.75,
         command: Sequence[str] = COMMAND,
     ) -> None:
         self._judge = judge
         self._recipe_id = recipe_id
         self._start_after_s = start_after_s
+        self._silent_after_s = silent_after_s
         self._command = tuple(command)
         self._child: _Child | None = None
         self._closing = threading.Event()
@@ -95,8 +110,10 @@ class ProcessWorker:
             return
         if isinstance(order, Replace):
             _condemn(child, order.reason)
-        elif isinstance(order, Job | Change) and not child.wire.send(order, wait=False):
-            _condemn(child, "the worker takes no orders")
+        else:
+            child.loading = isinstance(order, Change)
+            if not child.wire.send(order, wait=False):
+                _condemn(child, "the worker takes no orders")
 
     def close(self) -> None:
         """See `Worker.close`; a worker that does not end in time is killed."""
@@ -109,23 +126,24 @@ class ProcessWorker:
         attempt = 0
         while not self._closing.is_set():
             began = time.monotonic()
-            code, reason = self._live(events)
+            end = self._live(events)
             if self._closing.is_set():
                 return
-            LOG.error("%s; it is started again", reason)
-            events.worker_lost(code, reason)
+            LOG.error("%s; it is started again", end.reason)
+            if not end.told:
+                events.worker_lost(end.code, end.reason)
             attempt = 0 if time.monotonic() - began > HEALTHY_S else attempt
             if self._closing.wait(PAUSES_S[min(attempt, len(PAUSES_S) - 1)]):
                 return
             attempt += 1
             events.worker_restarted()
 
-    def _live(self, events: Events) -> tuple[ErrorCode, str]:
+    def _live(self, events: Events) -> _End:
         """One life of the worker; why it ended."""
         try:
             child = self._born()
         except OSError as error:
-            return ErrorCode.WORKER_START, f"the worker cannot be started: {error}"
+            return _End(ErrorCode.WORKER_START, f"the worker cannot be started: {error}")
         self._child = child
         try:
             child.wire.send(Plan(asdict(self._judge), self._recipe_id))
@@ -136,8 +154,8 @@ class ProcessWorker:
         if failure is not None:
             return failure
         if child.condemned:
-            return ErrorCode.WORKER_HUNG, child.condemned
-        return ErrorCode.WORKER_LOST, f"the worker ended: {status}"
+            return _End(ErrorCode.WORKER_HUNG, child.condemned, child.lamented)
+        return _End(ErrorCode.WORKER_LOST, f"the worker ended: {status}")
 
     def _born(self) -> _Child:
         ours, theirs = wire_pair()
@@ -153,37 +171,56 @@ class ProcessWorker:
             raise
         finally:
             theirs.close()
-        return _Child(process, Wire(ours), time.monotonic())
+        now = time.monotonic()
+        return _Child(process, Wire(ours), born_s=now, heard_s=now)
 
-    def _listen(self, child: _Child, events: Events) -> tuple[ErrorCode, str] | None:
+    def _listen(self, child: _Child, events: Events) -> _End | None:
         """Pass on what the worker says until it is gone; why it failed, if it told."""
-        failure: tuple[ErrorCode, str] | None = None
+        failure: _End | None = None
         while not self._closing.is_set():
             try:
-                message = child.wire.receive(POLL_S)
+                message = child.wire.receive(self._silent_after_s / POLLS)
             except EOFError:
                 return failure
             except WireError as error:
                 _condemn(child, f"the worker talks nonsense: {error}")
                 continue
             if isinstance(message, Failed):
-                failure = (message.code, message.reason)
+                failure = _End(message.code, message.reason)
             elif message is not None and not child.condemned:
                 self._tell(child, message, events)
-            late = time.monotonic() - child.born_s > self._start_after_s
-            if late and not child.ready and not child.condemned:
-                _condemn(child, f"the worker was not ready within {self._start_after_s:g} s")
+            reason = self._why_bad(child, silent=message is None)
+            if reason and not child.condemned:
+                _condemn(child, reason)
+                child.lamented = True
+                events.worker_lost(ErrorCode.WORKER_HUNG, reason)  # the end may keep us waiting
         return failure
+
+    def _why_bad(self, child: _Child, *, silent: bool) -> str:
+        """Why the worker has to be killed, or an empty string.
+
+        It is silent only if nothing waits to be read: this process may have been held up too.
+        """
+        now = time.monotonic()
+        if not silent:
+            child.heard_s = now
+        elif not child.loading and now - child.heard_s >= self._silent_after_s:
+            return f"the worker gave no sign of life for {self._silent_after_s:g} s"
+        if not child.ready and now - child.born_s > self._start_after_s:
+            return f"the worker was not ready within {self._start_after_s:g} s"
+        return ""
 
     def _tell(self, child: _Child, message: Message, events: Events) -> None:
         if isinstance(message, Beat):
-            events.worker_beat()
-        elif isinstance(message, Answer):
+            return
+        if isinstance(message, Answer):
             events.worker_answer(message)
         elif isinstance(message, Ready):
             child.ready = True
+            child.loading = False
             events.worker_ready(message.recipe)
         elif isinstance(message, Changed):
+            child.loading = False
             self._recipe_id = message.recipe.recipe_id
             events.worker_changed(message.recipe, message.error, message.reason)
 
@@ -201,7 +238,11 @@ def _ended(child: _Child) -> str:
         status = child.process.wait(CLOSE_AFTER_S)
     except subprocess.TimeoutExpired:
         child.process.kill()
-        status = child.process.wait()
+        try:
+            status = child.process.wait(CLOSE_AFTER_S)
+        except subprocess.TimeoutExpired:  # in a driver that does not return, such as a GPU's
+            LOG.error("process %d does not end even when killed", child.process.pid)
+            return "does not end"
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     return f"exit status {status}"

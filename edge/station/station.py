@@ -204,10 +204,6 @@ class Station:
         """See `Events`."""
         self._do(lambda: self._machine.worker_ready(recipe))
 
-    def worker_beat(self) -> None:
-        """See `Events`."""
-        self._do(self._machine.worker_beat)
-
     def worker_answer(self, answer: Answer) -> None:
         """See `Events`."""
         self._do(lambda: self._machine.worker_answer(answer))

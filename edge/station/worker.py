@@ -15,10 +15,6 @@ class Events(Protocol):
         """It is loaded, warm and idle."""
         ...
 
-    def worker_beat(self) -> None:
-        """It lives."""
-        ...
-
     def worker_answer(self, answer: Answer) -> None:
         """It is through with a job, and idle."""
         ...

@@ -26,7 +26,7 @@ def test_the_example_is_valid_with_every_line_in_force(tmp_path) -> None:
     text = re.sub(r"^# (?=\w+ = )", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     path.write_text(text, encoding="utf-8")
     config = read_config(path)
-    for section in (config.build, config.stream):
+    for section in (config.build, config.stream, config.station):
         unset = [name for name, value in section.model_dump().items() if value is None]
         assert unset == []  # the example names every setting
 

@@ -1,0 +1,62 @@
+"""`edge plc map`: what a PLC sees of a station, from the tables that the bridges serve from."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
+from types import MappingProxyType
+
+from edge.config import Config, read_config
+from edge.station.port import MapRow
+
+HEAD = ("bridge", "address", "name", "kind", "access", "meaning")
+Row = tuple[str, ...]
+
+
+def map_of(bridges: Iterable[str]) -> list[Row]:
+    """The rows of some bridges, as `edge.toml` names station and topics.
+
+    Args:
+        bridges: ``modbus``, ``opcua``, ``mqtt``.
+
+    Raises:
+        ConfigError: `edge.toml` says something that makes no sense.
+    """
+    config = read_config()
+    return [astuple(row) for name in bridges for row in _ROWS[name](config)]
+
+
+def csv_from_rows(rows: Iterable[Row]) -> str:
+    """The rows with a head, as RFC 4180 has it."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(HEAD)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _modbus(_config: Config) -> Sequence[MapRow]:
+    from edge.bridges.modbus_table import map_rows
+
+    return map_rows()
+
+
+def _opcua(config: Config) -> Sequence[MapRow]:
+    from edge.bridges.opcua_nodes import map_rows
+
+    return map_rows(str(config.opcua.get("station") or config.station.name))
+
+
+def _mqtt(config: Config) -> Sequence[MapRow]:
+    from edge.bridges.mqtt_topics import map_rows
+    from edge.serve import section_of
+
+    section = section_of("mqtt", config)
+    return map_rows(section.topics_of(config.station.name).root)
+
+
+_ROWS = MappingProxyType[str, Callable[[Config], Sequence[MapRow]]](
+    {"modbus": _modbus, "opcua": _opcua, "mqtt": _mqtt}
+)

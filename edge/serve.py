@@ -1,0 +1,197 @@
+"""`edge serve`: a station with its bridges in this process, and its worker in another.
+
+What inspects may compute, hang or crash: this process does nothing but answer, and no Python thread
+of an engine, a camera or a picture holds up the PLC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edge.config import Config, ConfigError, find_bundle, read_config
+from edge.serve_results import ResultsFile
+from edge.station.contract import Snapshot
+from edge.station.jobs import StationOptions
+from edge.station.judging import JudgeOptions
+from edge.station.port import Bridge
+from edge.station.process_worker import ProcessWorker
+from edge.station.station import Station
+from edge.station.words import Phase
+from edge.stream import stop_on_signals
+
+SWITCH_S = 0.0005
+"""Longest time a thread of this process holds up another: Python's default is 5 ms."""
+WORDS = 0x10000
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user asked for; None and nothing take `edge.toml`'s word, then the default."""
+
+    source: str | None = None
+    bridges: tuple[str, ...] = ()
+    bundle: Path | None = None
+    engine: str | None = None
+    deadline_ms: float | None = None
+
+
+def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[str, int]:
+    """Serve until Ctrl-C or SIGTERM; what was counted.
+
+    Raises:
+        ConfigError: no source, no bundle, or a section that makes no sense.
+        StationError: a bridge cannot be opened.
+    """
+    config = _merged(wishes, read_config())
+    sections = {name: section_of(name, config) for name in config.station.bridges}
+    if not sections and config.station.mode == "triggered":
+        raise ConfigError(
+            "no bridge: name one, such as --bridge modbus, or set station.bridges in edge.toml"
+        )
+    judge = _judge(wishes, config)
+    sys.setswitchinterval(SWITCH_S)
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        worker = ProcessWorker(
+            judge,
+            recipe_id=config.station.recipe,
+            silent_after_s=config.station.silent_after_s,
+        )
+        station = stack.enter_context(Station(worker, options=_options(config, judge)))
+        station.on_change(_Teller(say))
+        if config.station.results is not None:
+            lines = stack.enter_context(ResultsFile(config.station.results))
+            station.on_result(lines.write)
+        for name, section in sections.items():
+            bridge = stack.enter_context(_opened(name, station, section))
+            say(f"{bridge.where}: serves {config.station.name}")
+        if config.station.mode == "free":
+            _run_free(station, every_s=config.station.every_ms / 1e3, stop=stop)
+        stop.wait()
+        return asdict(station.snapshot().counters)
+
+
+def section_of(name: str, config: Config) -> Any:
+    """A bridge's section of `edge.toml`, checked by the bridge.
+
+    Raises:
+        ConfigError: a key or value that makes no sense.
+    """
+    module = import_module(f"edge.bridges.{name}")
+    section = getattr(module, f"{name.capitalize()}Section")
+    try:
+        return section.model_validate(getattr(config, name))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join((name, *(str(part) for part in first["loc"])))
+        raise ConfigError(f"edge.toml: {where}: {first['msg']}; see docs/plc_{name}.md") from error
+
+
+def _opened(name: str, station: Station, section: Any) -> Bridge:
+    module = import_module(f"edge.bridges.{name}")
+    bridge: Bridge = module.open_bridge(station, section)
+    return bridge
+
+
+def _merged(wishes: Wishes, config: Config) -> Config:
+    """The command line over `edge.toml`."""
+    words: dict[str, Any] = {
+        "bridges": wishes.bridges or None,
+        "source": wishes.source or config.station.source or config.stream.source,
+        "engine": wishes.engine,
+        "deadline_ms": wishes.deadline_ms,
+    }
+    given = {name: value for name, value in words.items() if value is not None}
+    told = config.station.model_dump(exclude_unset=True) | given
+    try:
+        section = type(config.station).model_validate(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise ConfigError(f"--{where}: {first['msg']}; see edge serve --help") from error
+    return config.model_copy(update={"station": section})
+
+
+def _judge(wishes: Wishes, config: Config) -> JudgeOptions:
+    station = config.station
+    if station.source is None:
+        raise ConfigError(
+            "no source: name one, such as /dev/video0, or set station.source in edge.toml"
+        )
+    if wishes.bundle is not None or station.recipes is None:
+        recipes = {station.recipe: find_bundle(wishes.bundle, config)}
+    else:
+        recipes = station.recipes
+    if station.recipe not in recipes:
+        raise ConfigError(
+            f"edge.toml: station.recipe {station.recipe}: not one of station.recipes, "
+            f"{', '.join(map(str, recipes))}"
+        )
+    for recipe_id, path in recipes.items():
+        if not (path / "manifest.json").is_file():
+            raise ConfigError(f"recipe {recipe_id}: {path}: no bundle; make one with `edge build`")
+    return JudgeOptions(
+        recipes={recipe_id: str(path) for recipe_id, path in recipes.items()},
+        source=station.source,
+        engine=station.engine,
+        warm_up=station.warm_up,
+        deadline_ms=station.deadline_ms,
+        stall_after_s=station.stall_after_s,
+    )
+
+
+def _options(config: Config, judge: JudgeOptions) -> StationOptions:
+    station = config.station
+    return StationOptions(
+        name=station.name,
+        deadline_ms=station.deadline_ms,
+        hang_after_s=station.hang_after_s,
+        latch=station.clear_faults == "plc",
+        recipes=frozenset(judge.recipes),
+    )
+
+
+def _run_free(station: Station, *, every_s: float, stop: threading.Event) -> None:
+    """Trigger without a PLC; a result is shown until the next part begins."""
+    count = 0
+    while not stop.wait(every_s):
+        shown = station.snapshot()
+        if shown.valid:
+            station.acknowledge()
+            shown = station.snapshot()
+        if shown.ready:
+            count += 1
+            station.trigger(trigger_id=count % WORDS, part_id=count)
+
+
+class _Teller:
+    """Says in the log when the station becomes ready, and why it no longer is."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._last = ""
+
+    def __call__(self, shown: Snapshot) -> None:
+        line = _line(shown)
+        if line and line != self._last:
+            self._last = line
+            self._say(f"{shown.station}: {line}")
+
+
+def _line(shown: Snapshot) -> str:
+    if shown.phase is Phase.FAULT:
+        return f"fault {shown.error.value}: {shown.reason}"
+    if shown.phase is Phase.OFFLINE:
+        return f"offline, {shown.offline_reason.name.lower()}"
+    if shown.phase in (Phase.READY, Phase.RELEASE):
+        return f"online, recipe {shown.recipe_id}"
+    return ""
