@@ -182,6 +182,17 @@ def _password(section: MqttSection) -> str | None:
     return lines[0]
 
 
+class _ClosedOnFailure(ssl.SSLSocket):
+    """A socket that is closed when the broker cannot be trusted; paho leaves it open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _tls(section: MqttSection) -> ssl.SSLContext | None:
     """How to encrypt; the broker's certificate and name are always checked."""
     if section.plain:
@@ -189,6 +200,7 @@ def _tls(section: MqttSection) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(cafile=section.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = _ClosedOnFailure
         if section.certificate is not None:
             context.load_cert_chain(section.certificate, section.key)
     except OSError as error:  # SSLError is one
