@@ -29,7 +29,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Entry:
     result: InspectionResult
     since: float
 
@@ -59,43 +59,40 @@ class Outbox:
         self._expiry_s = expiry_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_Entry] = deque()
         self._sent: set[int] = set()
+        self._in_hand = 0
         self._accepted = self._delivered = self._dropped = 0
 
     def put(self, result: InspectionResult) -> None:
         """Take a result."""
         with self._lock:
             self._accepted += 1
-            if len(self._queue) + len(self._sent) >= self._most:
+            if self._waiting >= self._most:
                 self._queue.popleft()  # never empty here: see FEWEST
                 self._dropped += 1
-            self._queue.append(_Waiting(result, self._clock()))
+            self._queue.append(_Entry(result, self._clock()))
 
-    def next(self) -> Letter | None:
-        """Return the next to be sent, or None: nothing waits, or enough is on its way.
+    def take(self) -> Letter | None:
+        """Take out the next to be sent; None: nothing waits, or enough is on its way.
 
-        It counts as waiting until `sent` or `refused` says what became of it.
+        `sent` must follow before the next is taken.
         """
         with self._lock:
             now = self._clock()
             while self._queue and len(self._sent) < WINDOW:
-                first = self._queue[0]
+                first = self._queue.popleft()
                 left = None if self._expiry_s is None else self._expiry_s - (now - first.since)
                 if left is None or left > 0:
+                    self._in_hand = 1
                     return Letter(first.result, left)
-                self._queue.popleft()
                 self._dropped += 1
             return None
 
-    def sent(self, letter: Letter, number: int) -> None:
-        """Take note that a letter is on its way under a number."""
+    def sent(self, number: int) -> None:
+        """Take note that what was taken is on its way under a number."""
         with self._lock:
-            # `put` may have dropped it meanwhile, and counted it: then it is delivered beyond that.
-            if self._queue and self._queue[0].result is letter.result:
-                self._queue.popleft()
-            else:
-                self._dropped -= 1
+            self._in_hand = 0
             self._sent.add(number)
 
     def answered(self, number: int, *, taken: bool) -> None:
@@ -112,21 +109,25 @@ class Outbox:
     def give_up(self) -> int:
         """Drop everything that is left and return how much that was."""
         with self._lock:
-            left = len(self._queue) + len(self._sent)
+            left = self._waiting
             self._dropped += left
             self._queue.clear()
             self._sent.clear()
+            self._in_hand = 0
             return left
 
     @property
     def empty(self) -> bool:
         """Nothing waits and nothing is on its way."""
         with self._lock:
-            return not self._queue and not self._sent
+            return self._waiting == 0
 
     @property
     def delivery(self) -> Delivery:
         """What became of the results so far."""
         with self._lock:
-            waiting = len(self._queue) + len(self._sent)
-            return Delivery(self._accepted, self._delivered, self._dropped, waiting)
+            return Delivery(self._accepted, self._delivered, self._dropped, self._waiting)
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._queue) + self._in_hand + len(self._sent)

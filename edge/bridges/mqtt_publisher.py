@@ -185,7 +185,7 @@ class Publisher:
     def _send_all(self) -> None:
         now = time.monotonic()
         snapshot = self._port.snapshot()
-        while (letter := self._outbox.next()) is not None:
+        while (letter := self._outbox.take()) is not None:
             if not self._send(letter):
                 return
         if now >= self._due["heartbeat"]:
@@ -216,7 +216,7 @@ class Publisher:
             self._topics.result, payload_from_result(letter.result), qos=1, properties=properties
         )
         # From here paho keeps it until it is acknowledged, also beyond a lost connection.
-        self._outbox.sent(letter, sent.mid)
+        self._outbox.sent(sent.mid)
         return sent.rc == MQTT_ERR_SUCCESS
 
     def _publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> int:

@@ -333,7 +333,7 @@ def test_results_survive_a_broker_that_is_killed(
 def test_what_exceeds_the_bound_is_counted_and_the_newest_are_kept(
     station: Station, broker: Broker, heard: Heard
 ) -> None:
-    with open_bridge(station, plain(broker, queue=50)) as bridge:
+    with open_bridge(station, plain(broker, queue=50, stats_s=0.5)) as bridge:
         until(lambda: bool(heard.messages(f"{ROOT}/availability")), "not online")
         broker.kill()
         inspect(station, range(200))
