@@ -144,8 +144,8 @@ class Machine:
     def worker_ready(self, recipe: Recipe) -> None:
         """A worker is loaded, warm and idle."""
         self._begin()
-        if self._now.job is not None:
-            self._fault(ErrorCode.WORKER_LOST, "the worker began anew in the middle of a part")
+        if self._live.working_since_ns is not None:
+            self._fault(ErrorCode.WORKER_LOST, "the worker began anew in the middle of its work")
         self._now.recipe = recipe
         self._now.job = None
         self._now.replacing = False
