@@ -1,0 +1,58 @@
+"""A worker's process with a judge that needs no camera, for tests of what is around it.
+
+    python station_worker.py FD
+
+A part's id says what happens to it: its last three digits are the score in thousandths; 1_000_000
+and more stalls for as many milliseconds as the millions say; 4_000_000_000 ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from edge.station.child import begin, serve
+from edge.station.contract import Box
+from edge.station.jobs import Answer, Job, Recipe
+from edge.station.wire import Plan
+from edge.station.words import ErrorCode, Evaluation
+from edge.station.worker import JudgeError
+
+CRASH = 4_000_000_000
+MILLION = 1_000_000
+
+
+class DrawnJudge:
+    """Scores by the part's id."""
+
+    def load(self, recipe_id: int) -> Recipe:
+        if recipe_id == 9:
+            raise JudgeError("recipe 9: its golden image scores 0.9 instead of 0.1")
+        if recipe_id == 8:
+            raise JudgeError("recipe 8: too slow", code=ErrorCode.TOO_SLOW)
+        return Recipe(recipe_id, model_hash=f"{recipe_id:02x}" * 32, threshold=0.5, simulated=True)
+
+    def inspect(self, job: Job) -> Answer:
+        if job.part_id == CRASH:
+            os.abort()
+        time.sleep(job.part_id // MILLION / 1e3)
+        score = job.part_id % 1000 / 1000
+        bad = score >= 0.5
+        return Answer(
+            job.seq,
+            Evaluation.NOT_OK if bad else Evaluation.OK,
+            score=score,
+            defects=int(bad),
+            worst=Box(1, 2, 3, 4),
+            acquired_at_ns=time.time_ns(),
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+if __name__ == "__main__":
+    wire = begin(int(sys.argv[1]))
+    plan = wire.receive()
+    sys.exit(serve(wire, DrawnJudge(), plan.recipe_id) if isinstance(plan, Plan) else 3)
