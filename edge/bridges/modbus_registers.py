@@ -13,7 +13,7 @@ from edge.bridges.modbus_map import (
     words_from_snapshot,
 )
 from edge.bridges.modbus_words import Order
-from edge.station import Port
+from edge.station import Port, Snapshot
 
 SOURCE = "modbus"
 """Whose levels these are; one for all connections, since there is one block of control words."""
@@ -49,14 +49,13 @@ class StationRegisters:
         self._order: Order = order
         self._control = [0] * CONTROL_WORDS
         self._levels_known = False
+        self._encoded: tuple[Snapshot, tuple[int, ...]] | None = None
 
     def read_input(self, address: int, count: int) -> Sequence[int]:
         """Return registers of the result block, all of the same moment."""
         if address + count > RESULT_WORDS:
             raise NoRegisterError
-        return words_from_snapshot(self._port.snapshot(), order=self._order)[
-            address : address + count
-        ]
+        return self._words()[address : address + count]
 
     def read_holding(self, address: int, count: int) -> Sequence[int]:
         """Return registers of the control block as they were written, or of the mirror."""
@@ -79,3 +78,10 @@ class StationRegisters:
         self._levels_known = self._levels_known or address == 0
         if self._levels_known:
             self._port.control(control_from_words(self._control, order=self._order), source=SOURCE)
+
+    def _words(self) -> tuple[int, ...]:
+        """The result block of this moment; a PLC asks far more often than anything changes."""
+        snapshot = self._port.snapshot()
+        if self._encoded is None or self._encoded[0] is not snapshot:
+            self._encoded = snapshot, words_from_snapshot(snapshot, order=self._order)
+        return self._encoded[1]

@@ -7,8 +7,10 @@
  *
  * SCAN_US 0 scans as fast as the link allows. SCORED 1 expects of the inspector that the score of a
  * part is its id modulo 1000, in thousandths, and that 500 and above is REJECT. LATENCIES is a file
- * for one line a part: trigger to result in us, as seen here, and as the station reports it.
- * Prints one JSON object. Exit status 0 if all cycles ran, 1 if the link was lost, 2 for bad use.
+ * for one line a part: trigger to result in us, as seen here and as the station reports it, and the
+ * sequence number.
+ * Prints one JSON object. Exit status 0 if all cycles ran, 1 if the link was lost or too many parts
+ * ran into its own timer, 2 for bad use.
  */
 #include <errno.h>
 #include <modbus.h>
@@ -18,8 +20,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { CONTROL_WORDS = 5, RESULT_WORDS = 32, HEARTBEAT_MS = 1000 };
-enum { ENABLE = 1 << 0, TRIGGER = 1 << 1, ACKNOWLEDGE = 1 << 3 };
+enum { CONTROL_WORDS = 5, RESULT_WORDS = 32, HEARTBEAT_MS = 1000, GIVE_UP = 20 };
+enum { ENABLE = 1 << 0, TRIGGER = 1 << 1, ACKNOWLEDGE = 1 << 3, CLEAR_ERROR = 1 << 8 };
 enum { READY = 1 << 0, TRIGGER_ACK = 1 << 1, ONLINE = 1 << 7, COMPLETED = 1 << 9, VALID = 1 << 11,
        FAULT = 1 << 15 };
 enum { PASS = 1 << 0, REJECT = 1 << 1 };
@@ -30,7 +32,7 @@ typedef enum { WANT_READY, WANT_RESULT, WANT_CLEARED } Step;
 
 typedef struct {
     long done, passed, rejected, mismatched, torn, stale, duplicates, gaps, wrong, untoggled;
-    long timeouts, frozen, reboots, scans;
+    long timeouts, frozen, reboots, faults, scans;
 } Tally;
 
 static int64_t now_us(void) {
@@ -123,25 +125,38 @@ static int begin(Plc *plc, const uint16_t *words) {
 static int finish(Plc *plc, const uint16_t *words, int64_t read_us) {
     check(words, &plc->expected, &plc->tally);
     if (plc->latencies)
-        fprintf(plc->latencies, "%lld %lu\n", (long long)(read_us - plc->triggered_us),
-                (unsigned long)long_of(words + LATENCY));
+        fprintf(plc->latencies, "%lld %lu %u\n", (long long)(read_us - plc->triggered_us),
+                (unsigned long)long_of(words + LATENCY), words[HEAD]);
     plc->tally.done++;
     plc->since_us = read_us;
     plc->step = WANT_CLEARED;
     return write_control(plc, ENABLE | ACKNOWLEDGE);
 }
 
+/* A fault rejects the part in hand; it is cleared, and the part after it starts anew. */
+static int clear(Plc *plc, int64_t read_us) {
+    if (plc->control[0] & CLEAR_ERROR) return write_control(plc, ENABLE);
+    plc->tally.faults++;
+    plc->expected.sequence = 0;
+    plc->step = WANT_READY;
+    plc->since_us = read_us;
+    return write_control(plc, ENABLE | CLEAR_ERROR);
+}
+
 /* The program of one scan; 0 if the link was lost. */
 static int program(Plc *plc, const uint16_t *words, int64_t read_us) {
     uint16_t status = words[STATUS];
     if (!(status & VALID) && !all_zero(words)) plc->tally.stale++;
+    if (status & FAULT) return clear(plc, read_us);
+    if (plc->control[0] & CLEAR_ERROR) return write_control(plc, ENABLE);
     switch (plc->step) {
     case WANT_READY:
         if ((status & READY) && (status & ONLINE) && !(status & VALID)) return begin(plc, words);
         break;
     case WANT_RESULT:
         if (status & VALID) return finish(plc, words, read_us);
-        if ((status & TRIGGER_ACK) && (plc->control[0] & TRIGGER)) return write_control(plc, ENABLE);
+        if ((status & TRIGGER_ACK) && (plc->control[0] & TRIGGER))
+            return write_control(plc, ENABLE);
         break;
     case WANT_CLEARED:
         if (!(status & VALID)) {
@@ -160,13 +175,14 @@ static int program(Plc *plc, const uint16_t *words, int64_t read_us) {
     return 1;
 }
 
-static void watch(Plc *plc, const uint16_t *words, int64_t read_us) {
+/* What was read is not older than its request, however long this program was kept waiting. */
+static void watch(Plc *plc, const uint16_t *words, int64_t asked_us) {
     if (words[HEARTBEAT] != plc->beat || plc->beat_us == 0) {
         plc->beat = words[HEARTBEAT];
-        plc->beat_us = read_us;
-    } else if (read_us - plc->beat_us > HEARTBEAT_MS * 1000) {
+        plc->beat_us = now_us();
+    } else if (asked_us - plc->beat_us > HEARTBEAT_MS * 1000) {
         plc->tally.frozen++;
-        plc->beat_us = read_us;
+        plc->beat_us = asked_us;
     }
     if (plc->boot && words[BOOT] != plc->boot) {
         plc->tally.reboots++;
@@ -181,12 +197,14 @@ static int run(Plc *plc, long cycles) {
     plc->since_us = next_us;
     while (plc->tally.done < cycles || plc->step == WANT_CLEARED) {
         uint16_t words[RESULT_WORDS];
-        if (modbus_read_input_registers(plc->link, 0, RESULT_WORDS, words) != RESULT_WORDS) return 0;
+        int64_t asked_us = now_us();
+        if (modbus_read_input_registers(plc->link, 0, RESULT_WORDS, words) != RESULT_WORDS)
+            return 0;
         int64_t read_us = now_us();
         plc->tally.scans++;
-        watch(plc, words, read_us);
+        watch(plc, words, asked_us);
         if (!program(plc, words, read_us)) return 0;
-        if (plc->tally.timeouts > 20) return 1;
+        if (plc->tally.timeouts > GIVE_UP) return 0;
         if (plc->scan_us) {
             next_us += plc->scan_us;
             if (next_us < now_us()) next_us = now_us(); /* an overrun scan is not caught up with */
@@ -199,10 +217,10 @@ static int run(Plc *plc, long cycles) {
 static void report(const Tally *t, double seconds, int linked) {
     printf("{\"done\": %ld, \"passed\": %ld, \"rejected\": %ld, \"mismatched\": %ld, \"torn\": %ld, "
            "\"stale\": %ld, \"duplicates\": %ld, \"gaps\": %ld, \"wrong\": %ld, \"untoggled\": %ld, "
-           "\"timeouts\": %ld, \"frozen\": %ld, \"reboots\": %ld, \"scans\": %ld, "
+           "\"timeouts\": %ld, \"frozen\": %ld, \"reboots\": %ld, \"faults\": %ld, \"scans\": %ld, "
            "\"seconds\": %.3f, \"linked\": %s}\n",
            t->done, t->passed, t->rejected, t->mismatched, t->torn, t->stale, t->duplicates, t->gaps,
-           t->wrong, t->untoggled, t->timeouts, t->frozen, t->reboots, t->scans, seconds,
+           t->wrong, t->untoggled, t->timeouts, t->frozen, t->reboots, t->faults, t->scans, seconds,
            linked ? "true" : "false");
 }
 
@@ -228,7 +246,7 @@ int main(int count, char **words) {
     }
     int64_t begun = now_us();
     int linked = run(&plc, atol(words[3]));
-    if (!linked) fprintf(stderr, "plc: link lost: %s\n", modbus_strerror(errno));
+    if (!linked) fprintf(stderr, "plc: gave up: %s\n", modbus_strerror(errno));
     report(&plc.tally, (double)(now_us() - begun) / 1e6, linked);
     if (plc.latencies) fclose(plc.latencies);
     modbus_close(plc.link);
