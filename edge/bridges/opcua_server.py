@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hmac
 import logging
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from asyncua import ua
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("edge.bridges.opcua")
 SOURCE = "opcua"
 TICK_S = 0.1  # of the heartbeat
+SETTLE_S = 0.002  # from a change to the subscriptions; who reads is shown the newest anyway
 _SECURE = (
     ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
     ua.SecurityPolicyType.Aes128Sha256RsaOaep_SignAndEncrypt,
@@ -65,8 +67,8 @@ class StationServer:
         self._space: Space | None = None
         self._controls: dict[ua.NodeId, ua.VariantType] = {}
         self._levels: tuple[ua.NodeId, ...] = ()
-        self._changed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._woken = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Build the address space and listen.
@@ -93,12 +95,12 @@ class StationServer:
         loop = asyncio.get_running_loop()
         # The listener is called in any thread: it only wakes the loop, which asks for itself.
         self._cancel = self._port.on_change(lambda _: self._wake(loop))
-        self._tasks = [asyncio.create_task(self._follow())]
+        self._begin(self._tick())
 
     async def stop(self) -> None:
         """Stop listening; sessions are closed."""
         self._cancel()
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
@@ -138,16 +140,29 @@ class StationServer:
             for identifier, node in zip(ids, CONTROL, strict=True)
         }
 
-    async def _follow(self) -> None:
-        """Show each change when it comes, and the heartbeat; ends when it is cancelled."""
+    async def _tick(self) -> None:
+        """Show the heartbeat; ends when it is cancelled."""
         while True:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), TICK_S)
-            self._changed.clear()
             await self._show(self._port.snapshot())
+            await asyncio.sleep(TICK_S)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_soon_threadsafe(self._changed.set)
+        """Show what changed, soon: a cycle has several changes, and its answer goes first."""
+        if self._woken:
+            return
+        self._woken = True
+        # A change at the moment of the end finds the loop closed: nobody is there to be shown it.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(loop.call_later, SETTLE_S, self._show_change)
+
+    def _show_change(self) -> None:
+        self._woken = False  # before the station is asked: what changes from here wakes anew
+        self._begin(self._show(self._port.snapshot()))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _show(self, snapshot: Snapshot) -> None:
         if self._space is not None:

@@ -597,3 +597,47 @@ def test_files_that_cannot_be_used_are_named(station: Station, tmp_path: Path) -
     section = MqttSection(user="line3", password_file=tmp_path / "absent")
     with pytest.raises(StationError, match=r"absent: No such file.*write the password"):
         open_bridge(station, section)
+
+
+def latencies_ms(station: Station, seconds: float, first: int) -> list[float]:
+    """From trigger to result, a hundred parts a second; sorted."""
+    found = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        station.wait_ready(10)
+        begun = time.perf_counter()
+        station.inspect(part_id=first + len(found))
+        found.append((time.perf_counter() - begun) * 1e3)
+        time.sleep(0.01)
+    return sorted(found)
+
+
+def p99(values: list[float]) -> float:
+    return values[len(values) * 99 // 100]
+
+
+@pytest.mark.benchmark
+def test_a_broker_that_is_away_for_half_a_minute_delays_no_inspection(
+    station: Station, broker: Broker, heard: Heard
+) -> None:
+    """On a quiet machine; the bridge is in the process of the station, which is the worse case."""
+    outage_s = float(os.environ.get("EDGE_MQTT_OUTAGE_S", "30"))
+    alone = latencies_ms(station, 10.0, 0)
+    with open_bridge(station, plain(broker, queue=1000)) as bridge:
+        until(lambda: bool(heard.messages(f"{ROOT}/availability")), "not online")
+        there = latencies_ms(station, 10.0, 1_000_000)
+        until(lambda: delivered(bridge), "not delivered")
+        broker.kill()
+        away = latencies_ms(station, outage_s, 2_000_000)
+        told(bridge, len(there) + len(away))
+        broker.start()
+        until(lambda: delivered(bridge), "not delivered after the restart")
+        counts = bridge.delivery
+        until(lambda: len(set(heard.parts())) >= counts.delivered, "not heard")
+    for name, values in (("no bridge", alone), ("broker there", there), ("broker away", away)):
+        middle = values[len(values) // 2]
+        print(f"{name}: {len(values)}, p50 {middle:.3f} p99 {p99(values):.3f} max {values[-1]:.2f}")
+    print(counts)
+    assert counts.delivered + counts.dropped == counts.accepted
+    assert counts.dropped == max(0, len(away) - 1000)
+    assert p99(away) - p99(alone) <= 1.0
