@@ -2,13 +2,12 @@
 
 ``pytest -m benchmark -s tests/edge/test_modbus_latency.py`` on a machine that does nothing else.
 The station and its bridge are this process, the inspection is another, the PLC (libmodbus) a third,
-and the hogs burn a core each beside them. A bare echo over TCP, measured in the same minute, tells
-what the machine itself takes.
+and the hogs burn a core each beside them. The same way with bare sockets, measured in the same
+minute, tells what the machine itself takes.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import subprocess
@@ -58,6 +57,15 @@ wire = begin(int(sys.argv[1]))
 plan = wire.receive()
 sys.exit(serve(wire, Judge(), plan.recipe_id))
 """
+BARE_WORKER = """
+import socket, sys, time
+end = socket.socket(fileno=int(sys.argv[1]))
+while end.recv(2):
+    begun = time.perf_counter_ns()
+    while time.perf_counter_ns() - begun < 5_000_000:
+        pass
+    end.send(str((time.perf_counter_ns() - begun) // 1000).encode())
+"""
 HOG = "import time\nwhile True: sum(range(1000))"
 
 
@@ -80,39 +88,40 @@ def hogs(count: int) -> Iterator[None]:
         yield
 
 
-def echo_us(rounds: int) -> np.ndarray:
-    """Round trips, in µs, of 12 bytes there and 73 back between a thread here and asyncio's."""
+def relay_us(rounds: int) -> np.ndarray:
+    """Round trips less the work, in µs, over the same way with nothing of ours on it.
 
-    class Echo(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport = transport
-
-        def data_received(self, data: bytes) -> None:
-            self.transport.write(bytes(73))
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            loop.call_soon(loop.stop)  # the transport's own end comes first
-
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    create = loop.create_server(Echo, "127.0.0.1", 0)
-    server = asyncio.run_coroutine_threadsafe(create, loop).result()
-    spent = []
-    with socket.create_connection(server.sockets[0].getsockname()) as peer:
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(rounds):
-            begun = time.perf_counter_ns()
-            peer.sendall(bytes(12))
-            left = 73
-            while left:
-                left -= len(peer.recv(left))
-            spent.append((time.perf_counter_ns() - begun) / 1000)
-            time.sleep(0.001)
-        loop.call_soon_threadsafe(server.close)
-    thread.join()
-    loop.close()
+    A client, a thread of this process that takes 12 bytes and gives 73 back, and between the two
+    another process that works for 5 ms.
+    """
+    ours, theirs = socket.socketpair()
+    listener = socket.create_server(("127.0.0.1", 0))
+    command = [sys.executable, "-c", BARE_WORKER, str(theirs.fileno())]
+    with ours, theirs, listener, ExitStack() as stack:
+        worker = stack.enter_context(subprocess.Popen(command, pass_fds=(theirs.fileno(),)))
+        stack.callback(worker.kill)
+        thread = threading.Thread(target=relay, args=(listener, ours))
+        thread.start()
+        spent = []
+        with socket.create_connection(listener.getsockname()) as peer:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(rounds):
+                begun = time.perf_counter_ns()
+                peer.sendall(bytes(12))
+                worked = int(peer.recv(73, socket.MSG_WAITALL))
+                spent.append((time.perf_counter_ns() - begun) / 1000 - worked)
+                time.sleep(0.001)
+        thread.join()
     return np.array(spent)
+
+
+def relay(listener: socket.socket, worker: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while connection.recv(12):
+            worker.send(b"go")
+            connection.sendall(worker.recv(73).rjust(73))
 
 
 def beyond_us(plc: Path, bridge: ModbusBridge, station: Station, *, scan_us: int) -> np.ndarray:
@@ -155,7 +164,7 @@ def test_latency(
         hogs(burning),
     ):
         station.wait_ready(30)
-        lines.append(line("bare echo over TCP, one round trip", echo_us(CYCLES)))
+        lines.append(line("the same way with bare sockets", relay_us(CYCLES)))
         for scan_us in (1000, 0):
             spent = beyond_us(plc, bridge, station, scan_us=scan_us)
             how = f"scanning every {scan_us} µs" if scan_us else "scanning without pause"

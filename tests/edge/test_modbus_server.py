@@ -318,6 +318,21 @@ def test_it_is_gone_after_close_and_can_be_opened_again(port: Shown) -> None:
     assert threading.active_count() == before
 
 
+def test_a_station_that_fails_costs_a_connection_and_not_the_bridge(
+    bridge: ModbusBridge, port: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> Snapshot:
+        raise RuntimeError("a defect")
+
+    with dial(bridge) as plc:
+        monkeypatch.setattr(port, "snapshot", fail)
+        plc.sendall(frame(read(4, 0, 32)))
+        assert closed(plc)
+    monkeypatch.undo()
+    with dial(bridge) as plc:
+        assert words_of(ask(plc, read(4, 1, 1))) == (77,)
+
+
 def test_ipv6_loopback(port: Shown) -> None:
     try:
         bridge = open_bridge(port, ModbusSection(host="::1", port=0))
