@@ -76,11 +76,11 @@ class MqttSection(BaseModel):
     @model_validator(mode="after")
     def _belongs_together(self) -> MqttSection:
         if self.password_file is not None and self.user is None:
-            raise ValueError("mqtt: password_file without user; give both")
+            raise ValueError("password_file without user; give both")
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("mqtt: certificate and key belong together; give both")
+            raise ValueError("certificate and key belong together; give both")
         if self.plain and (self.ca or self.certificate):
-            raise ValueError("mqtt: plain = true uses no certificate; leave out one of the two")
+            raise ValueError("plain = true uses no certificate; leave out one of the two")
         self.topics_of("station")
         return self
 
@@ -161,7 +161,7 @@ def _publisher(port: Port, section: MqttSection) -> Publisher:
     try:
         topics = section.topics_of(port.snapshot().station)
     except ValueError as error:
-        raise StationError(f"{error}, or set mqtt.station") from error
+        raise StationError(f"mqtt: {error}, or set mqtt.station") from error
     return Publisher(port, section, topics=topics, password=_password(section), tls=_tls(section))
 
 

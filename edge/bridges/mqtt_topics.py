@@ -70,11 +70,9 @@ def topics_from_levels(*levels: str) -> Topics:
     """
     for level in levels:
         if not level or any(char in "+#/" or ord(char) < 32 for char in level):
-            raise ValueError(
-                f"mqtt: {level!r} cannot be part of a topic; use letters, digits, - and _"
-            )
+            raise ValueError(f"{level!r} cannot be part of a topic; use letters, digits, - and _")
         if level.startswith("$"):
-            raise ValueError(f"mqtt: {level!r}: topics with $ belong to the broker; rename it")
+            raise ValueError(f"{level!r}: topics with $ belong to the broker; rename it")
     return Topics("/".join(levels))
 
 

@@ -51,10 +51,10 @@ class OpcuaSection(BaseModel):
     @model_validator(mode="after")
     def _somebody_may_connect(self) -> OpcuaSection:
         if (self.user is None) != (self.password_file is None):
-            raise ValueError("opcua: user and password_file belong together; give both")
+            raise ValueError("user and password_file belong together; give both")
         if self.user is None and not self.anonymous:
             raise ValueError(
-                "opcua: nobody may connect; give user and password_file, "
+                "nobody may connect; give user and password_file, "
                 "or anonymous = true to let in clients that name no user"
             )
         return self

@@ -155,7 +155,7 @@ def test_payloads_are_json_without_holes() -> None:
 def test_a_level_is_taken_whole_or_refused(level: str) -> None:
     bad = not level or level.startswith("$") or any(char in "+#/" or char < " " for char in level)
     if bad:
-        with pytest.raises(ValueError, match="mqtt: "):
+        with pytest.raises(ValueError, match=r"part of a topic|belong to the broker"):
             topics_from_levels("a", level)
     else:
         assert topics_from_levels("a", level).result == f"a/{level}/result"
