@@ -36,6 +36,11 @@ golden:
 backbone *args:
     python scripts/train_backbone.py {{ args }}
 
+# the timing diagram of docs/plc.md and the register tables of docs/plc_modbus.md, drawn anew
+plc-docs:
+    python scripts/plc_timing.py
+    python -m edge.bridges.modbus_table docs/plc_modbus.md
+
 # how fast a bundle is here
 bench bundle="build/demo/flange.edge":
     edge bench {{ bundle }}

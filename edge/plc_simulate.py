@@ -189,6 +189,11 @@ class _Plc:
 
     def cycle(self, number: int) -> None:
         """One part: ready, trigger, result, acknowledge."""
+        self._scan()
+        if self._words[STATUS] & VALID:  # it came after our timer had run out
+            self._write(ENABLE | ACKNOWLEDGE)
+            self._until(lambda status: not status & VALID)
+            self._write(ENABLE)
         if not self._until(lambda status: status & (READY | FAULT)):
             return
         if self._words[STATUS] & FAULT:
@@ -208,6 +213,8 @@ class _Plc:
             self._check(number)
         else:
             self._seen.rejected += 1  # the PLC's own timer: reject
+            self._seen.cycles += 1
+            return
         self._write(ENABLE | ACKNOWLEDGE)
         self._until(lambda status: not status & VALID)
         if any(self._words[HEAD:DECISION]):

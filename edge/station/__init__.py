@@ -9,7 +9,9 @@ from edge.station.contract import (
     word_from_sequence,
 )
 from edge.station.jobs import Answer, Change, Job, Recipe, StationOptions
+from edge.station.judging import JudgeOptions
 from edge.station.port import Bridge, Cancel, Listener, MapRow, Port, ResultListener
+from edge.station.process_worker import ProcessWorker
 from edge.station.station import Station
 from edge.station.thread_worker import ThreadWorker
 from edge.station.words import (
@@ -44,11 +46,13 @@ __all__ = [
     "Job",
     "Judge",
     "JudgeError",
+    "JudgeOptions",
     "Listener",
     "MapRow",
     "OfflineReason",
     "Phase",
     "Port",
+    "ProcessWorker",
     "Recipe",
     "ResultListener",
     "Snapshot",

@@ -32,8 +32,8 @@ from edge.station.worker import Events
 
 LOG = logging.getLogger("edge.station")
 COMMAND = (sys.executable, "-m", "edge.station.child")
-PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
-HEALTHY_S = 30.0
+PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+HEALTHY_S = 10.0
 CLOSE_AFTER_S = 2.0
 POLLS = 5  # looks at the clock before a silence is too long
 
