@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -410,3 +412,26 @@ def test_clients_that_vanish_leave_the_station_ready(bridge: OpcuaBridge, statio
 async def peer_busy(station: Station) -> None:
     while not station.snapshot().busy:
         await asyncio.sleep(0.005)
+
+
+HELLO = bytes.fromhex("48454c46") + struct.pack("<7I", 32, 0, 65536, 65536, 0, 0, 0)
+
+
+def test_bytes_that_are_no_opc_ua_stop_nothing(bridge: OpcuaBridge, station: Station) -> None:
+    """Random ones, and messages whose type, length or content is wrong, after a hello or not."""
+    random = Random(7)
+    port = int(bridge.url.rpartition(":")[2])
+    before = station.snapshot().counters.triggers
+    for number in range(300):
+        body = random.randbytes(random.randrange(64))
+        kind = random.choice([b"OPNF", b"MSGF", b"MSGC", b"CLOF", b"HELF", b"XXXX"])
+        size = random.choice([8 + len(body), len(body), 0, 2**31, random.randrange(256)])
+        framed = kind + struct.pack("<I", size) + body
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+            stranger.sendall((HELLO if number % 2 else b"") + (body if number % 5 == 0 else framed))
+
+    async def act(peer: Peer) -> None:
+        assert (await peer.inspect(9, 9))[1:5] == [9, 9, 1, 0]
+
+    with_peer(bridge, act)
+    assert station.snapshot().counters.triggers == before + 1

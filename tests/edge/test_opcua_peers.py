@@ -28,7 +28,7 @@ from edge.station.thread_worker import ThreadWorker
 
 SCRIPT = Path(__file__).with_suffix(".js")
 USER, PASSWORD = "line3", "secret"
-CYCLES = 100
+CYCLES = 50
 
 
 class Scoring:
