@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from edge.bridges.modbus import ModbusBridge, ModbusSection, open_bridge
+from edge.serve import SWITCH_S
 from edge.station import InspectionResult, StationOptions, word_from_sequence
 from edge.station.judging import JudgeOptions
 from edge.station.process_worker import ProcessWorker
@@ -77,6 +78,15 @@ def plc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("plc") / "plc"
     subprocess.run(["cc", "-O2", "-o", str(program), str(SOURCE), *flags.split()], check=True)
     return program
+
+
+@pytest.fixture(autouse=True)
+def as_edge_serve() -> Iterator[None]:
+    """Threads take turns as often as in `edge serve`."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    yield
+    sys.setswitchinterval(before)
 
 
 @contextmanager
@@ -165,7 +175,7 @@ def test_latency(
     ):
         station.wait_ready(30)
         lines.append(line("the same way with bare sockets", relay_us(CYCLES)))
-        for scan_us in (1000, 0):
+        for scan_us in (1000, 250, 0):
             spent = beyond_us(plc, bridge, station, scan_us=scan_us)
             how = f"scanning every {scan_us} µs" if scan_us else "scanning without pause"
             lines.append(line(f"trigger to result beyond the inspection, {how}", spent))
