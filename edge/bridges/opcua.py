@@ -87,7 +87,7 @@ class OpcuaBridge:
             self._thread.join()
             raise StationError(
                 f"opcua: cannot listen on {section.host}:{section.port}: "
-                f"{os.strerror(error.errno or 0)}; take another opcua.port"
+                f"{_reason(error)}; take another opcua.port"
             ) from error
 
     @property
@@ -118,7 +118,11 @@ class OpcuaBridge:
         self.close()
 
     def _run(self, started: Future[None]) -> None:
-        asyncio.run(self._serve(started))
+        try:
+            asyncio.run(self._serve(started))
+        finally:
+            if not started.done():  # an error that nobody foresaw: the thread says which
+                started.set_exception(StationError("opcua: the server did not start; see the log"))
 
     async def _serve(self, started: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -142,6 +146,12 @@ def open_bridge(port: Port, section: OpcuaSection) -> OpcuaBridge:
 def endpoint_url(host: str, port: int) -> str:
     """Return the URL of an endpoint; an IPv6 address comes in brackets."""
     return f"opc.tcp://[{host}]:{port}" if ":" in host else f"opc.tcp://{host}:{port}"
+
+
+def _reason(error: OSError) -> str:
+    """The system's words: asyncio's repeat the address. Those of a name have no positive number."""
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or str(error)
 
 
 def _server(port: Port, section: OpcuaSection) -> StationServer:

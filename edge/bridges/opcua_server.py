@@ -76,6 +76,7 @@ class StationServer:
         Raises:
             OSError: the address cannot be had.
         """
+        await self._try_address()
         server = Server(user_manager=self._gate)
         server.name = f"protoedge {self._station}"
         server.product_uri, server.manufacturer_name = "urn:protoedge", "protoedge"
@@ -105,6 +106,14 @@ class StationServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             await self._server.stop()
+
+    async def _try_address(self) -> None:
+        """Find out at once whether it can be had; asyncua takes seconds, and logs a traceback."""
+        loop = asyncio.get_running_loop()
+        host = self._section.host or None
+        taken = await loop.create_server(asyncio.Protocol, host, self._section.port)
+        taken.close()
+        await taken.wait_closed()
 
     async def _secure(self, server: Server) -> None:
         section = self._section

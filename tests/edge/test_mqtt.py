@@ -31,8 +31,10 @@ from edge.station.jobs import Answer, Job, Recipe
 from edge.station.station import Station
 from edge.station.thread_worker import ThreadWorker
 
+# Debian has the broker where only root looks.
+MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 pytestmark = pytest.mark.skipif(
-    not (shutil.which("mosquitto") and shutil.which("mosquitto_sub")),
+    not (MOSQUITTO and shutil.which("mosquitto_sub")),
     reason="no mosquitto; apt-get install mosquitto mosquitto-clients",
 )
 ROOT = "protoedge/site/line/flange"
@@ -121,7 +123,7 @@ class Broker:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [str(shutil.which("mosquitto")), "-c", str(self.folder / "mosquitto.conf")],
+            [str(MOSQUITTO), "-c", str(self.folder / "mosquitto.conf")],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
