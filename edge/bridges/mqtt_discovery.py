@@ -15,6 +15,7 @@ from typing import Any
 from edge.bridges.mqtt_topics import OFFLINE, ONLINE, Topics
 
 HEARTBEAT_LOST_AFTER_S = 5
+_COUNTED = (("state_class", "total_increasing"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,6 @@ def discovery_messages(topics: Topics, *, station: str, prefix: str) -> dict[str
 
 def _entities(topics: Topics) -> tuple[_Entity, ...]:
     result, stats, beat = topics.result, topics.stats, topics.heartbeat
-    counted = (("state_class", "total_increasing"),)
     return (
         _Entity("sensor", "decision", "Decision", result, "{{ value_json.decision }}"),
         _Entity(
@@ -95,7 +95,7 @@ def _entities(topics: Topics) -> tuple[_Entity, ...]:
         _Entity("sensor", "phase", "Phase", stats, "{{ value_json.phase }}"),
         _Entity("sensor", "recipe", "Recipe", stats, "{{ value_json.recipe_id }}"),
         *(
-            _Entity("sensor", key, name, stats, f"{{{{ value_json.counters.{key} }}}}", counted)
+            _Entity("sensor", key, name, stats, f"{{{{ value_json.counters.{key} }}}}", _COUNTED)
             for key, name in (
                 ("passed", "Passed"),
                 ("rejected", "Rejected"),
