@@ -69,6 +69,7 @@ bundle = "build/{name}.edge"
 # recipe = 1                 # at the start
 # deadline_ms = 1000.0       # from trigger to result, then REJECT
 # warm_up = 5                # inspections in a row that must keep it before the station is online
+# settle_ms = 0.0            # a live picture counts from so long after the trigger
 # stall_after_s = 1.0        # a camera without a picture for so long has none
 # silent_after_s = 0.75      # a worker without a sign of life for so long is replaced
 # hang_after_s = 10.0        # one that takes so long for a part is replaced
@@ -167,6 +168,7 @@ class StationSection(_Section):
     recipe: Positive = 1
     deadline_ms: Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)] = 1000.0
     warm_up: Annotated[int, Field(ge=1, le=1000)] = 5
+    settle_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)] = 0.0
     stall_after_s: Seconds = 1.0
     silent_after_s: Annotated[float, Field(ge=0.2, le=60, allow_inf_nan=False)] = 0.75
     hang_after_s: Seconds = 10.0

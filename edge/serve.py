@@ -145,6 +145,7 @@ def _judge(wishes: Wishes, config: Config) -> JudgeOptions:
         engine=station.engine,
         warm_up=station.warm_up,
         deadline_ms=station.deadline_ms,
+        settle_ms=station.settle_ms,
         stall_after_s=station.stall_after_s,
     )
 

@@ -14,7 +14,7 @@ from cameras.source import Source, frame_now
 from edge.inspector import Inspector, load, problem_of_picture
 from edge.result import Result, Verdict
 from edge.station.contract import Box
-from edge.station.jobs import Answer, Job, Recipe
+from edge.station.jobs import NS_PER_MS, Answer, Job, Recipe
 from edge.station.judging import JudgeOptions
 from edge.station.words import ErrorCode, Evaluation
 from edge.station.worker import JudgeError
@@ -104,7 +104,7 @@ class InspectorJudge:
         if self._camera is not None or self._grab is not None:
             return
         try:
-            self._camera = _Camera(self._options.source, stall_after_s=self._options.stall_after_s)
+            self._camera = _Camera(self._options)
         except (CameraError, ValueError) as error:
             raise JudgeError(str(error), code=ErrorCode.NO_PICTURE) from error
 
@@ -112,10 +112,11 @@ class InspectorJudge:
 class _Camera:
     """A source from which one picture is taken for each trigger."""
 
-    def __init__(self, name: str, *, stall_after_s: float) -> None:
-        self._name = name
-        self._stall_after_s = stall_after_s
-        self._source: Source = open_source(name, stall_after=stall_after_s)
+    def __init__(self, options: JudgeOptions) -> None:
+        self._name = options.source
+        self._stall_after_s = options.stall_after_s
+        self._settle_ns = int(options.settle_ms * NS_PER_MS)
+        self._source: Source = open_source(self._name, stall_after=self._stall_after_s)
         self._frames: Iterator[Frame] = iter(self._source)
 
     @property
@@ -129,11 +130,12 @@ class _Camera:
         Raises:
             CameraError: it stopped for good.
         """
+        earliest_ns = job.triggered_ns + self._settle_ns
         while True:
             frame = next(self._frames, None)
             if frame is None:
                 frame = self._begin_anew()
-            if not self.live or frame.image is None or frame.monotonic_ns >= job.triggered_ns:
+            if not self.live or frame.image is None or frame.monotonic_ns >= earliest_ns:
                 return frame
 
     def close(self) -> None:

@@ -16,6 +16,8 @@ class JudgeOptions:
         engine: ``auto`` or the name of one.
         warm_up: inspections in a row that have to keep the deadline before a recipe is used.
         deadline_ms: that they have to keep.
+        settle_ms: a live picture counts from so long after the trigger: a camera's pictures come
+            later than they were taken.
         stall_after_s: a camera that gives no picture for so long gives none.
     """
 
@@ -24,4 +26,5 @@ class JudgeOptions:
     engine: str = "auto"
     warm_up: int = 5
     deadline_ms: float = 1000.0
+    settle_ms: float = 0.0
     stall_after_s: float = 1.0
