@@ -7,6 +7,7 @@ of an engine, a camera or a picture holds up the PLC.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -31,6 +32,8 @@ from edge.stream import stop_on_signals
 SWITCH_S = 0.0005
 """Longest time a thread of this process holds up another: Python's default is 5 ms."""
 WORDS = 0x10000
+COMMANDING = frozenset({"modbus", "opcua"})
+"""Bridges whose peer can trigger, acknowledge and clear a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
         )
     judge = _judge(wishes, config)
     sys.setswitchinterval(SWITCH_S)
+    # It logs a traceback for whatever a stranger sends; our bridge logs what matters.
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         worker = ProcessWorker(
@@ -156,7 +161,8 @@ def _options(config: Config, judge: JudgeOptions) -> StationOptions:
         name=station.name,
         deadline_ms=station.deadline_ms,
         hang_after_s=station.hang_after_s,
-        latch=station.clear_faults == "plc",
+        # Where nobody could clear a fault, it ends by itself.
+        latch=station.clear_faults == "plc" and bool(COMMANDING & set(station.bridges)),
         recipes=frozenset(judge.recipes),
     )
 

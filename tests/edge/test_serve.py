@@ -154,13 +154,21 @@ def test_a_killed_serve_leaves_no_orphan(serve, toml) -> None:
 def test_free_running_needs_no_plc(serve, toml, tmp_path) -> None:
     served = serve(toml.replace('bridges = ["modbus"]', 'mode = "free"\nevery_ms = 20'), "--json")
     served.said("online, recipe 1")
-    limit = time.monotonic() + PATIENCE_S
     results = tmp_path / "results.jsonl"
-    while time.monotonic() < limit and results.read_text().count("\n") < 5:
-        time.sleep(0.05)
+
+    def wait_for(lines: int) -> None:
+        limit = time.monotonic() + PATIENCE_S
+        while time.monotonic() < limit and results.read_text().count("\n") < lines:
+            time.sleep(0.05)
+
+    wait_for(5)
+    os.kill(served.worker, signal.SIGKILL)
+    served.said("fault 10")
+    before = results.read_text().count("\n")
+    wait_for(before + 5)  # nobody is there to clear a fault
     code, out = served.stop(signal.SIGINT)
     assert code == 0
-    assert json.loads(out)["triggers"] >= 5
+    assert json.loads(out)["triggers"] >= before + 5
     assert json.loads(out)["missed"] == 0
 
 
