@@ -18,13 +18,8 @@ from edge.bridges import modbus_server
 from edge.bridges.modbus import ModbusBridge, ModbusSection, open_bridge
 from edge.bridges.modbus_map import words_from_snapshot
 from edge.station import (
-    Box,
     Control,
-    ErrorCode,
-    Evaluation,
-    InspectionResult,
     Snapshot,
-    State,
     StationError,
 )
 
@@ -341,72 +336,3 @@ def test_ipv6_loopback(port: Shown) -> None:
     with bridge, closing(socket.create_connection(("::1", bridge.port), timeout=5)) as plc:
         assert words_of(ask(plc, read(4, 1, 1))) == (77,)
         assert bridge.where == f"modbus tcp://[::1]:{bridge.port}"
-
-
-def moment(number: int) -> Snapshot:
-    """A snapshot in which every value of the result follows from one number."""
-    result = InspectionResult(
-        station="s",
-        boot_id=9,
-        seq=number,
-        trigger_id=number % 65536,
-        part_id=number * 65537 % (1 << 32),
-        recipe_id=number % 65536,
-        model_hash="",
-        evaluation=Evaluation.OK,
-        state=State.COMPLETED,
-        error=ErrorCode.NONE,
-        reason="",
-        score=float(number),
-        threshold=0.0,
-        defects=number % 65536,
-        worst=Box(*(number % 65536,) * 4),
-        triggered_at_ns=0,
-        acquired_at_ns=0,
-        decided_at_ns=number * 1_000_000_000,
-        acquire_us=0,
-        process_us=0,
-        latency_us=number,
-    )
-    return Snapshot(station="s", boot_id=9, valid=True, seq=number, result=result)
-
-
-class Racing(Shown):
-    """A port that shows another moment each time it is asked, as fast as it is asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = 0
-        self.running = True
-
-    def snapshot(self) -> Snapshot:
-        return self.shown
-
-    def race(self) -> None:
-        while self.running:
-            self.number += 1
-            self.shown = moment(self.number)
-
-
-@pytest.fixture
-def racing() -> Iterator[Racing]:
-    port = Racing()
-    thread = threading.Thread(target=port.race)
-    thread.start()
-    yield port
-    port.running = False
-    thread.join()
-
-
-@pytest.mark.parametrize(("function", "base"), [(4, 0), (3, 1000)])
-def test_a_block_that_is_read_at_once_is_of_one_moment(
-    racing: Racing, function: int, base: int
-) -> None:
-    seen = set()
-    with opened(racing) as bridge, dial(bridge) as plc:
-        for _ in range(300):
-            words = words_of(ask(plc, read(function, base, 32)))
-            number = words[16] << 16 | words[17]
-            assert words == words_from_snapshot(moment(number))
-            seen.add(number)
-    assert len(seen) > 10, "the moments did not change: nothing was shown"
