@@ -127,6 +127,7 @@ def has_bf16(core: Any) -> bool:
 
 def _compile(core: Any, model: bytes, *, precision: Precision, threads: int | None) -> Any:
     from engines.openvino_precision import compile_mixed
+    from engines.openvino_signs import concats_rounded_without_sign
 
     config: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -135,6 +136,8 @@ def _compile(core: Any, model: bytes, *, precision: Precision, threads: int | No
     }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(threads)
+    if precision == "int8":
+        model = concats_rounded_without_sign(model)
     graph = core.read_model(model)
     if precision == "fp32" or not has_bf16(core):
         return core.compile_model(graph, "CPU", config)
