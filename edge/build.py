@@ -228,7 +228,7 @@ def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manife
         golden=tuple(record for record, _ in outcome.golden),
         images=records.ImageCounts(used=taught.images, skipped=len(job.skipped)),
         training=taught.training,
-        seconds=round(seconds, 3),
+        seconds=round(taught.earlier + seconds, 3),
         notes=(job.engine.reason,),
     )
 

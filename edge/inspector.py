@@ -27,13 +27,13 @@ from engines.errors import EngineError
 
 GOLDEN_TOLERANCE = {
     "protoad": {"fp32": 0.01, "fp16": 0.05, "int8": 0.2},
-    "prn": {"fp32": 0.01, "fp16": 0.25, "int8": 0.3},
+    "prn": {"fp32": 0.01, "fp16": 0.2, "int8": 0.2},
 }
 """Share by which an engine's score may differ from that of the build: of the threshold, or of the
 score where that is larger.
 
 Between engines 1e-5 were measured in fp32. ProtoAD: 2 % where one runs fp16 as bf16, and in int8,
-where each rounds in its own way, 11 %. PRN, whose sigmoid is steep: 14 % and 17 %.
+where each rounds in its own way, 11 %. PRN, whose sigmoid is steep: 14 % in both.
 """
 
 

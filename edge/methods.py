@@ -112,6 +112,7 @@ class Taught:
         probabilities: whether scores end at 1.
         training: of a network.
         course: of its training.
+        earlier: seconds that a training took before it was stopped, and gone on with here.
     """
 
     model: bytes
@@ -125,6 +126,7 @@ class Taught:
     probabilities: bool = False
     training: TrainingRecord | None = None
     course: Course | None = None
+    earlier: float = 0.0
 
 
 Teach = Callable[[Sequence[Path], Stages], Taught]
@@ -244,6 +246,7 @@ def _prn(options: Options, backbone: Backbone, *, folder: Path, open_engine: Ope
             probabilities=True,
             training=record,
             course=Course(losses, validations),
+            earlier=learnt.earlier,
         )
 
     return teach

@@ -152,7 +152,8 @@ class Manifest(_Record):
         files: every file but this one and those under ``engines``, by path inside the bundle.
         images: that were learnt from.
         training: of a network; None where nothing is trained.
-        seconds: that the build took, without writing the bundle; None = not known.
+        seconds: that the build took, without writing the bundle, but with a training that was
+            stopped and gone on with; None = not known.
         notes: what a reader must know.
     """
 
