@@ -89,18 +89,11 @@ def test_the_bundled_backbone_is_worth_a_resnet18_on_magnetic_tiles(
     assert found["resnet18"] > 0.7
 
 
-def test_a_short_prn_tells_bottles_apart_in_fp32_and_int8(realdata: Path, tmp_path: Path) -> None:
-    """A twentieth of a full training, at half the size; the same network twice."""
+def test_a_short_prn_tells_bottles_apart_in_int8(realdata: Path, tmp_path: Path) -> None:
+    """A thirtieth of a full training, at half the size."""
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("openvino", reason="the engine that CPUs deploy is not installed")
-    found = {}
-    for precision in ("fp32", "int8"):
-        options = Options(
-            model="prn", precision=precision, engine="openvino", size=(128, 128), steps=150
-        )
-        output = tmp_path / f"{precision}.edge"
-        found[precision] = figures(build(realdata / "bottle", output, options=options))
-    assert found["fp32"]["image_auroc"] >= 0.97
-    assert found["fp32"]["pixel_auroc"] >= 0.94
-    for name in ("image_auroc", "pixel_auroc"):
-        assert abs(found["int8"][name] - found["fp32"][name]) <= 0.02
+    options = Options(model="prn", precision="int8", engine="openvino", size=(128, 128), steps=100)
+    found = figures(build(realdata / "bottle", tmp_path / "prn.edge", options=options))
+    assert found["image_auroc"] >= 0.97
+    assert found["pixel_auroc"] >= 0.94
