@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from engines.batches import Signature, check_images, run_in_batches, signature_from_input
-from engines.cuda import Gpu, call, gpus, runtime
+from engines.cuda import call, gpus, runtime
 from engines.engine import Images, Output, Precision
 from engines.errors import EngineError
-from engines.layers import executes, precision_problem
-from engines.plan import RTX_GPUS, Plan, compile_plan, quiet_logger
-from engines.plan_cache import UnusablePlanError, Wanted, load_plan, store_plan
-from engines.tensorrt_module import RTX, import_flavour, why_not_on
+from engines.layers import executes
+from engines.plan import Plan, quiet_logger
+from engines.tensorrt_compile import plan_for
+from engines.tensorrt_module import import_flavour, why_not_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +67,7 @@ class TensorRtEngine:
         problem = why_not_on(flavour, gpu.compute_capability)
         if problem:
             raise EngineError(problem)
-        plan = _plan(model, flavour=flavour, gpu=gpu, plans=plans, say=say or _silently)
-        problem = precision_problem(plan.layers, precision)
-        if problem:
-            raise EngineError(f"{flavour}: {problem}; build with another --precision")
+        plan = plan_for(model, flavour=flavour, precision=precision, gpu=gpu, plans=plans, say=say)
         self.device = gpu.name
         self.executes = executes(plan.layers)
         try:
@@ -178,43 +174,5 @@ class TensorRtEngine:
         self.close()
 
 
-def _plan(
-    model: bytes, *, flavour: str, gpu: Gpu, plans: Path | None, say: Callable[[str], None]
-) -> Plan:
-    """The plan from the cache if it fits, or a new one; the reason is said either way."""
-    here = (gpu.compute_capability,) if _has_target(flavour, gpu) else ()
-    reason = "no folder was given to keep a plan in"
-    if plans is not None:
-        version = str(import_flavour(flavour).__version__)
-        digest = hashlib.sha256(model).hexdigest()
-        wanted = Wanted(flavour=flavour, version=version, gpu=here, onnx_sha256=digest)
-        try:
-            return load_plan(plans, wanted)
-        except UnusablePlanError as error:
-            reason = str(error)
-        if flavour == RTX and gpu.compute_capability != "sm75":
-            try:
-                return load_plan(plans, replace(wanted, gpu=()))
-            except UnusablePlanError as error:
-                reason = reason if here else str(error)  # the nearer plan's reason tells more
-    say(f"{flavour}: compiling the plan: {reason}")
-    plan = compile_plan(model, flavour=flavour, gpu=here)
-    if plans is not None:
-        try:
-            store_plan(plans, plan)
-        except OSError as error:
-            say(f"{flavour}: the plan is not kept: {error.strerror}: {error.filename}")
-    return plan
-
-
-def _has_target(flavour: str, gpu: Gpu) -> bool:
-    """Whether a plan is made for this GPU alone; newer ones than listed take a portable plan."""
-    return flavour != RTX or gpu.compute_capability in RTX_GPUS
-
-
 def _is_input(trt: Any, engine: Any, name: str) -> bool:
     return bool(engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)
-
-
-def _silently(line: str) -> None:
-    """Say nothing: what the caller gets when it gave no `say`."""
