@@ -150,7 +150,7 @@ def _open_tensorrt(flavour: str) -> Callable[[bytes, Wish], Engine]:
     def opener(model: bytes, wish: Wish) -> Engine:
         from engines.tensorrt import TensorRtEngine
 
-        return TensorRtEngine(
+        return TensorRtEngine.from_model(
             model, precision=wish.precision, flavour=flavour, plans=wish.plans, say=wish.say
         )
 

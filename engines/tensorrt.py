@@ -1,10 +1,14 @@
-"""TensorRT and TensorRT-RTX on an NVIDIA GPU: one class, one stream, buffers allocated once."""
+"""TensorRT and TensorRT-RTX on an NVIDIA GPU: several batches in flight, all memory allocated once.
+
+`engines.tensorrt_compile` finds or makes the plan; here it is loaded and run. What one batch in
+flight needs is in `engines.slot`.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import itertools
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,155 +16,170 @@ from typing import Any
 
 import numpy as np
 
-from engines.batches import Signature, check_images, run_in_batches, signature_from_input
-from engines.cuda import call, gpus, runtime
-from engines.engine import Images, Output, Precision
+from engines.batches import Signature, check_images, signature_from_input
+from engines.cuda import Cuda, DeviceLostError, gpus
+from engines.cuda_device import Device, current_gpu
+from engines.device_array import DeviceArray, DeviceImages, images_from_device
+from engines.engine import Images, Output, Precision, Ticket
 from engines.errors import EngineError
 from engines.layers import executes
-from engines.plan import Plan, quiet_logger
+from engines.plan import Plan
+from engines.slot import Slot, Tensor
 from engines.tensorrt_compile import plan_for
+from engines.tensorrt_execution import LoadedPlan
+from engines.tensorrt_log import quiet_logger
 from engines.tensorrt_module import import_flavour, why_not_on
+
+SLOTS = 2
+"""Batches in flight: one computes while another is copied. A third helps where copies take long."""
 
 
 @dataclass(frozen=True, slots=True)
-class Buffer:
-    """One tensor of the graph: pinned host memory and its twin on the device.
+class Libraries:
+    """What an engine is run with.
 
     Attributes:
-        name: the tensor's.
-        host: view of the pinned memory, in the tensor's shape and type.
-        device: address on the GPU.
+        cuda: the CUDA runtime and driver.
+        trt: the module `tensorrt` or `tensorrt_rtx`.
     """
 
-    name: str
-    host: Output
-    device: int
+    cuda: Cuda
+    trt: Any
+
+    @classmethod
+    def installed(cls, flavour: str) -> Libraries:
+        """The ones of this machine.
+
+        Raises:
+            EngineError: one of them is missing or broken.
+        """
+        return cls(cuda=Cuda.installed(), trt=import_flavour(flavour))
 
 
 class TensorRtEngine:
-    """A graph as a TensorRT plan, ready to run.
+    """A plan, ready to run; a `PipelinedEngine` that takes images of the GPU as well.
+
+    It uses the CUDA context that is current where it is made, see `engines.cuda_device.Device`.
 
     Args:
-        model: serialised ONNX, input `image` uint8 (N, H, W, 3).
-        precision: of the graph; a plan that doesn't execute it is refused.
-        flavour: ``tensorrt`` or ``tensorrt-rtx``.
-        plans: folder that keeps the plan; None compiles anew each time.
-        say: receives a line when a plan is compiled, with the reason.
+        plan: checked, compiled for this GPU and this version.
+        libraries: to run it with.
+        device: the GPU's name, in words.
+        slots: batches in flight at most.
+
+    Attributes:
+        why_no_graph: why work is not launched as a CUDA graph; empty if it is.
 
     Raises:
-        EngineError: no library, no GPU, or it doesn't take the graph.
+        EngineError: no GPU, too little memory, or the plan does not load.
     """
 
     def __init__(
-        self,
+        self, plan: Plan, *, libraries: Libraries, device: str = "", slots: int = SLOTS
+    ) -> None:
+        if slots < 1:
+            raise EngineError(f"{plan.flavour}: {slots} slots; give 1 or more")
+        self.name = plan.flavour
+        self.device = device
+        self.executes = executes(plan.layers)
+        self.slots = slots
+        self.why_no_graph = ""
+        self._cuda = libraries.cuda
+        self._lock = threading.Lock()
+        self._free: list[Slot] = []
+        self._all: list[Slot] = []
+        self._busy: dict[Ticket, tuple[Slot, int]] = {}
+        self._numbers = itertools.count()
+        self._plan: LoadedPlan | None = None
+        self._gpu: Device | None = Device(self._cuda)
+        try:
+            with self._gpu:
+                self._open(plan, libraries.trt)
+        except BaseException as error:
+            self._release(lost=isinstance(error, DeviceLostError))
+            raise
+
+    @classmethod
+    def from_model(
+        cls,
         model: bytes,
         *,
         precision: Precision,
         flavour: str,
         plans: Path | None = None,
         say: Callable[[str], None] | None = None,
-    ) -> None:
-        self.name = flavour
-        self._resources = ExitStack()
-        self._context: Any = None
-        gpu = gpus()[0]
+    ) -> TensorRtEngine:
+        """Run a graph: its plan from the folder if it fits, else compiled.
+
+        Args:
+            model: serialised ONNX, input `image` uint8 (N, H, W, 3).
+            precision: of the graph; a plan that doesn't execute it is refused.
+            flavour: ``tensorrt`` or ``tensorrt-rtx``.
+            plans: folder that keeps the plan; None compiles anew each time.
+            say: receives a line when a plan is compiled, with the reason.
+
+        Raises:
+            EngineError: no library, no GPU, or it doesn't take the graph.
+        """
+        found = gpus()  # first: it says best what is wrong with a machine without a GPU
+        gpu = found[current_gpu(Cuda.installed())[0]]
         problem = why_not_on(flavour, gpu.compute_capability)
         if problem:
             raise EngineError(problem)
         plan = plan_for(model, flavour=flavour, precision=precision, gpu=gpu, plans=plans, say=say)
-        self.device = gpu.name
-        self.executes = executes(plan.layers)
-        try:
-            self._open(plan)
-        except BaseException:
-            self.close()
-            raise
+        return cls(plan, libraries=Libraries.installed(flavour), device=gpu.name)
 
-    def _open(self, plan: Plan) -> None:
-        cudart = self._cudart = runtime()
-        call(cudart.cudaSetDevice, 0)
-        trt = import_flavour(self.name)
-        log = quiet_logger(trt)
-        deserializer = trt.Runtime(log)
-        engine = deserializer.deserialize_cuda_engine(plan.plan)
-        if engine is None:
-            raise EngineError(f"{self.name}: the plan does not load: {log.told()}")
-        context = engine.create_execution_context()
-        if context is None:
-            raise EngineError(f"{self.name}: no memory for the plan: {log.told()}")
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inputs = [name for name in names if _is_input(trt, engine, name)]
-        if len(inputs) != 1:
-            raise EngineError(f"{self.name}: the graph has {len(inputs)} inputs, not `image` alone")
-        outputs = [name for name in names if name not in inputs]
-        self._signature: Signature = signature_from_input(
-            inputs[0],
-            dtype=str(engine.get_tensor_dtype(inputs[0])),
-            shape=list(engine.get_tensor_shape(inputs[0])),
-            outputs=outputs,
-            where=self.name,
-        )
-        self.outputs: Sequence[str] = self._signature.outputs
-        self.size = self._signature.size
-        self._stream = call(cudart.cudaStreamCreate)
-        self._resources.callback(call, cudart.cudaStreamDestroy, self._stream)
-        self._input = self._buffer(trt, engine, inputs[0])
-        self._given = [self._buffer(trt, engine, name) for name in outputs]
-        for buffer in (self._input, *self._given):
-            if not context.set_tensor_address(buffer.name, buffer.device):
-                raise EngineError(f"{self.name}: {buffer.name}: its address was refused")
-        self._context, self._engine, self._runtime, self._log = context, engine, deserializer, log
+    def infer(self, images: Images | DeviceArray) -> tuple[Output, ...]:
+        """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`.
 
-    def infer(self, images: Images) -> tuple[Output, ...]:
-        """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`."""
-        if self._context is None:
-            raise EngineError(f"{self.name}: the engine is closed; open it again")
-        check_images(images, self._signature, where=self.name)
-        return run_in_batches(images, self._signature, self._run)
+        Args:
+            images: a numpy array, or an array of the GPU with ``__cuda_array_interface__``, as
+                pycuda, CuPy, torch and Numba make them.
+        """
+        with self._working() as gpu:
+            given = self._checked(images, gpu)
+            tickets: list[Ticket] = []
+            results: list[tuple[Output, ...]] = []
+            try:
+                for start in range(0, len(given), self.batch):
+                    if len(tickets) - len(results) == self.slots:
+                        results.append(self._collect(tickets[len(results)]))
+                    tickets.append(self._submit(given[start : start + self.batch]))
+                while len(results) < len(tickets):
+                    results.append(self._collect(tickets[len(results)]))
+            finally:
+                self._forget(tickets)
+        if len(results) == 1:
+            return results[0]
+        return tuple(np.concatenate(column) for column in zip(*results, strict=True))
 
-    def _run(self, chunk: Images) -> list[Output]:
-        cudart, copy = self._cudart, self._cudart.cudaMemcpyKind
-        np.copyto(self._input.host, chunk)
-        self._copy(self._input.device, self._input.host, copy.cudaMemcpyHostToDevice)
-        if not self._context.execute_async_v3(int(self._stream)):
-            raise EngineError(f"{self.name}: {self._log.told() or 'the plan did not run'}")
-        for buffer in self._given:
-            self._copy(buffer.host, buffer.device, copy.cudaMemcpyDeviceToHost)
-        call(cudart.cudaStreamSynchronize, self._stream)
-        return [buffer.host.copy() for buffer in self._given]
+    def submit(self, images: Images | DeviceArray) -> Ticket:
+        """Begin with at most `batch` images, of either kind; see `PipelinedEngine.submit`.
 
-    def _copy(self, target: Output | int, source: Output | int, kind: Any) -> None:
-        host = target if isinstance(target, np.ndarray) else source
-        size = host.nbytes if isinstance(host, np.ndarray) else 0
-        call(
-            self._cudart.cudaMemcpyAsync,
-            target.ctypes.data if isinstance(target, np.ndarray) else target,
-            source.ctypes.data if isinstance(source, np.ndarray) else source,
-            size,
-            kind,
-            self._stream,
-        )
+        Images of the GPU must stay as they are until the ticket is collected, unless they are
+        written on the stream that their interface names.
+        """
+        with self._working() as gpu:
+            given = self._checked(images, gpu)
+            if len(given) > self.batch:
+                raise EngineError(
+                    f"{self.name}: {len(given)} images, and a ticket takes {self.batch}; "
+                    "submit them in parts, or use infer"
+                )
+            return self._submit(given)
 
-    def _buffer(self, trt: Any, engine: Any, name: str) -> Buffer:
-        cudart = self._cudart
-        shape = tuple(engine.get_tensor_shape(name))
-        dtype = np.dtype(trt.nptype(engine.get_tensor_dtype(name)))
-        size = int(np.prod(shape)) * dtype.itemsize
-        address = int(call(cudart.cudaHostAlloc, size, cudart.cudaHostAllocDefault))
-        self._resources.callback(call, cudart.cudaFreeHost, address)
-        device = int(call(cudart.cudaMalloc, size))
-        self._resources.callback(call, cudart.cudaFree, device)
-        memory = (ctypes.c_uint8 * size).from_address(address)
-        host = np.frombuffer(memory, np.uint8).view(dtype).reshape(shape)
-        return Buffer(name=name, host=host, device=device)
+    def collect(self, ticket: Ticket) -> tuple[Output, ...]:
+        """Wait for a ticket; see `PipelinedEngine.collect`."""
+        with self._working():
+            return self._collect(ticket)
 
     def close(self) -> None:
-        """Release the plan, its memory and its stream; a second call does nothing."""
-        # What uses the memory goes before the memory: context, engine, runtime, then the buffers.
-        self._context = None
-        self._engine = None
-        self._runtime = None
-        self._resources.close()
+        """Wait for what is in flight and release everything; a second call does nothing.
+
+        Raises:
+            EngineError: the GPU's memory cannot be released, though the GPU works.
+        """
+        self._release(lost=False)
 
     def __enter__(self) -> TensorRtEngine:
         return self
@@ -171,8 +190,112 @@ class TensorRtEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self._release(lost=isinstance(error, DeviceLostError))
 
+    def _open(self, plan: Plan, trt: Any) -> None:
+        self._plan = loaded = LoadedPlan(plan, trt=trt, log=quiet_logger(trt), cuda=self._cuda)
+        self._signature: Signature = signature_from_input(
+            loaded.image.name,
+            dtype=loaded.image_type,
+            shape=loaded.image.shape,
+            outputs=[output.name for output in loaded.outputs],
+            where=self.name,
+        )
+        self.outputs: Sequence[str] = self._signature.outputs
+        self.size = self._signature.size
+        self.batch = self._signature.batch
+        image = Tensor(loaded.image.name, loaded.image.shape, np.uint8)
+        for _ in range(self.slots):
+            slot = Slot(
+                self._cuda,
+                loaded.execution(),
+                image=image,
+                outputs=loaded.outputs,
+                maps_input=self._device().maps_input,
+            )
+            self._all.append(slot)
+        self._free = list(self._all)
+        self.why_no_graph = self._all[0].why_no_graph
 
-def _is_input(trt: Any, engine: Any, name: str) -> bool:
-    return bool(engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)
+    def _working(self) -> Device:
+        if self._plan is None:
+            raise EngineError(f"{self.name}: the engine is closed; open it again")
+        return self._device()
+
+    def _device(self) -> Device:
+        if self._gpu is None:
+            raise EngineError(f"{self.name}: the engine is closed; open it again")
+        return self._gpu
+
+    def _checked(self, images: Images | DeviceArray, gpu: Device) -> Images | DeviceImages:
+        if isinstance(images, np.ndarray) or not isinstance(images, DeviceArray):
+            check_images(images, self._signature, where=self.name)
+            return images
+        return images_from_device(
+            images, size=self.size, device=gpu, cuda=self._cuda, where=self.name
+        )
+
+    def _submit(self, images: Images | DeviceImages) -> Ticket:
+        with self._lock:
+            if not self._free:
+                raise EngineError(
+                    f"{self.name}: all {self.slots} slots are in flight; collect a ticket first"
+                )
+            slot = self._free.pop()
+        try:
+            if isinstance(images, DeviceImages):
+                slot.start_on_device(images)
+            else:
+                slot.start(images)
+        except BaseException:
+            with self._lock:
+                self._free.append(slot)
+            raise
+        with self._lock:
+            ticket = Ticket(next(self._numbers))
+            self._busy[ticket] = (slot, len(images))
+        return ticket
+
+    def _collect(self, ticket: Ticket) -> tuple[Output, ...]:
+        with self._lock:
+            if ticket not in self._busy:
+                raise EngineError(f"{self.name}: ticket {ticket} is not in flight; collect it once")
+            slot, count = self._busy.pop(ticket)
+        try:
+            return tuple(slot.finish(count))
+        finally:
+            with self._lock:
+                self._free.append(slot)
+
+    def _forget(self, tickets: Sequence[Ticket]) -> None:
+        """Wait for what a failed `infer` left in flight; the first error is on its way already."""
+        for ticket in tickets:
+            if ticket in self._busy:
+                try:
+                    self._collect(ticket)
+                except EngineError:
+                    continue
+
+    def _release(self, *, lost: bool) -> None:
+        """Release slots, plan and context, whatever fails; raises the first error."""
+        gpu, self._gpu = self._gpu, None
+        if gpu is None:
+            return
+        slots, self._all, self._free, self._busy = self._all, [], [], {}
+        plan, self._plan = self._plan, None
+        first: EngineError | None = None
+        try:
+            with gpu:
+                for slot in slots:
+                    try:
+                        slot.close(lost=lost)
+                    except EngineError as error:
+                        first = first or error
+                if plan is not None:
+                    plan.close()
+        except DeviceLostError:
+            lost = True  # leaving the context failed: there is none
+        finally:
+            gpu.close(lost=lost)
+        if first is not None:
+            raise first
