@@ -160,7 +160,9 @@ def _open_tensorrt(flavour: str) -> Callable[[bytes, Wish], Engine]:
 def _open_openvino(model: bytes, wish: Wish) -> Engine:
     from engines.openvino import OpenVinoEngine
 
-    return OpenVinoEngine(model, precision=wish.precision, threads=wish.threads)
+    return OpenVinoEngine(
+        model, precision=wish.precision, threads=wish.threads, plans=wish.plans, say=wish.say
+    )
 
 
 def _open_onnxruntime(model: bytes, wish: Wish) -> Engine:
