@@ -142,7 +142,8 @@ class _Build:
             self._note(load_timings(trt, config, wanted))
             content = self._serialised(builder, network, config, told)
             self._note(save_timings(trt, config, wanted))
-        layers = layers_from_log(told.layers) or _inspected(trt, content, log, wanted)
+        rtx = wanted.flavour == RTX  # tells its layers while it builds; the other one afterwards
+        layers = layers_from_log(told.layers) if rtx else _inspected(trt, content, log, wanted)
         return Plan(
             plan=content,
             flavour=wanted.flavour,
@@ -238,9 +239,7 @@ def _build_failure(wanted: Target, told: str) -> str:
 
 
 def _inspected(trt: Any, plan: bytes, log: Any, wanted: Target) -> tuple[Layer, ...]:
-    """Layers from the inspector; it needs the GPU, so there are none for other machines' plans."""
-    if wanted.flavour == RTX:
-        return ()
+    """Layers from the inspector, which needs the GPU that the plan is for."""
     deserializer = trt.Runtime(log)
     if "version" in wanted.compatible:
         deserializer.engine_host_code_allowed = True  # the plan brings its own small runtime

@@ -64,10 +64,9 @@ class Proof:
         for product in self.products:
             found = self.wrong.get(product.node)
             if found is not None:
-                more = f" (and {len(self.wrong) - 1} more)" if len(self.wrong) > 1 else ""
                 return (
-                    f"{product.node} must run in {product.precision} and runs in {found}; of "
-                    f"{len(self.products)} heavy layers it is {len(self.wrong)}{more}"
+                    f"{product.node} must run in {product.precision} and runs in {found} "
+                    f"({len(self.wrong)} of {len(self.products)} heavy layers are not as asked)"
                 )
         return None
 
