@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engines.plan_cache import machine_key
+from engines.machine_key import machine_key
 from engines.swap import replace_file
 
 KEPT_FOR_USER = 32

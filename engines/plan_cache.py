@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.errors import EngineError
 from engines.layers import Layer
-from engines.machine_key import machine_key as machine_key
+from engines.machine_key import machine_key
 from engines.plan import Plan, Typing
 from engines.plan_config import Compatible
 from engines.swap import replace_file

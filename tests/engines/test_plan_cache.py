@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from engines.cuda import Gpu
 from engines.layers import Layer
+from engines.machine_key import machine_key
 from engines.plan import Plan
 from engines.plan_cache import (
     UnusablePlanError,
     Wanted,
     load_plan,
-    machine_key,
     plan_path,
     read_record,
     store_plan,
