@@ -20,6 +20,7 @@ from engines.engine import Images, Output, Precision, Ticket
 from engines.errors import EngineError
 from engines.openvino_compile import Mode, Order, compiled_from_order, streams
 from engines.recycle import Recycled
+from engines.work import Work
 
 NAME = "openvino"
 TELEMETRY = "openvino_telemetry"
@@ -56,7 +57,7 @@ class OpenVinoEngine:
         plans: Path | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        from engines.openvino_precision import executes
+        from engines.openvino_precision import executes, launches
 
         self._alone: _Lane | None = None
         openvino = import_openvino()
@@ -68,6 +69,7 @@ class OpenVinoEngine:
             compiled = compiled_from_order(openvino, core, order, mode="latency")
             self._signature = _signature(compiled)
             self.executes = executes(compiled)
+            self._launches = launches(compiled)
             self._memory = _memory(compiled)
             self._alone = _Lane(compiled)
         self.outputs: Sequence[str] = self._signature.outputs
@@ -128,6 +130,13 @@ class OpenVinoEngine:
         finally:
             self._lanes().append(lane)
 
+    def work(self) -> Work:
+        """One copy in and one out per output, and the primitives that the plugin executes."""
+        if self._alone is None:
+            raise EngineError(f"{NAME}: the engine is closed; open it again")
+        sizes = self._alone.sizes()
+        return Work(launches=self._launches, copies=len(sizes), copied_bytes=sum(sizes))
+
     def _run(self, chunk: Images) -> list[Output]:
         lane = self._alone
         if lane is None:
@@ -175,6 +184,10 @@ class _Lane:
         self._outputs = [
             self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))
         ]
+
+    def sizes(self) -> list[int]:
+        """Bytes of the input and of each output."""
+        return [self._input.nbytes, *(output.nbytes for output in self._outputs)]
 
     def run(self, images: Images) -> None:
         np.copyto(self._input, images)
