@@ -88,6 +88,8 @@ def build(
         list[str] | None,
         typer.Option(help="TensorRT-RTX plan for sm86, sm89 …; repeat; default portable."),
     ] = None,
+    max_flips: Annotated[int | None, typer.Option(min=0, help="Changed verdicts.")] = None,
+    max_score_error: Annotated[float | None, typer.Option(help="See docs/parity.md.")] = None,
     memory: Annotated[int | None, typer.Option(min=16, help="MiB; default 1024.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of every draw.")] = None,
     prn_size: Annotated[
@@ -134,6 +136,8 @@ def build(
         "min_area": min_area,
         "engine": engine,
         "gpu": tuple(gpu) if gpu else None,
+        "max_flips": max_flips,
+        "max_score_error": max_score_error,
         "memory": memory,
         "seed": seed,
         "prn_size": prn_size,

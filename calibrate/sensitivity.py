@@ -1,0 +1,188 @@
+"""Which layers a lower precision hurts most: one block at a time, measured.
+
+A block is the convolutions between two joins of the graph, such as a residual block, with the
+nodes around them: within one, a change of precision in the middle costs casts and gains little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import shape_inference
+
+from calibrate.features import PREPROCESSING
+from calibrate.parity import Kept, KeptBlock
+from calibrate.protoad import HEAD
+from engines.engine import Precision
+from engines.exact import EXACT
+
+MOST_BLOCKS = 12
+MOST_KEPT = 0.5
+"""Share of the multiplications: a graph with more of them in higher precision is not what was
+asked for."""
+_JOINS = ("MaxPool", "AveragePool", "Concat")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Neighbouring nodes that share a precision.
+
+    Attributes:
+        name: its first and its last convolution.
+        nodes: their names, in the graph's order.
+        cost: share of the graph's multiplications.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    cost: float
+
+    def kept(self, precision: Precision) -> Kept:
+        """All of it in a precision."""
+        return dict.fromkeys(self.nodes, precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A block, and what keeping it alone did.
+
+    Attributes:
+        block: that was kept.
+        removed: share of the error that went away; below 0 if it grew.
+    """
+
+    block: Block
+    removed: float
+
+    @property
+    def worth(self) -> float:
+        """Error removed for what it costs."""
+        return self.removed / max(self.block.cost, 1e-6)
+
+    def record(self, precision: Precision) -> KeptBlock:
+        """For the report and the manifest."""
+        block = self.block
+        return KeptBlock(block.name, block.nodes, precision, block.cost, self.removed)
+
+
+def blocks_of(model: bytes, *, only: Collection[str] | None = None) -> tuple[Block, ...]:
+    """Divide an fp32 graph into at most `MOST_BLOCKS` blocks; cheap neighbours are joined.
+
+    Args:
+        model: serialised ONNX, static shapes, every node named.
+        only: names of the nodes to which the blocks are reduced afterwards; None = all but the
+            preprocessing and what is exact already. A block that keeps none is left out.
+    """
+    graph = shape_inference.infer_shapes(
+        onnx.load_model_from_string(model), strict_mode=True, data_prop=True
+    ).graph
+    costs = _multiplications(graph)
+    total = max(sum(costs.values()), 1)
+    parts = _joined(_parts(graph, costs), costs)
+    blocks = []
+    for part in parts:
+        heavy = [name for name in part if name in costs]
+        nodes = tuple(name for name in part if only is None or name in only)
+        if heavy and nodes:
+            name = heavy[0] if len(heavy) == 1 else f"{heavy[0]} … {heavy[-1]}"
+            cost = sum(costs[name] for name in heavy if name in nodes) / total
+            blocks.append(Block(name.replace("/", "."), nodes, cost))
+    return tuple(blocks)
+
+
+def ranked(
+    blocks: Sequence[Block],
+    *,
+    precision: Precision,
+    error_of: Callable[[Kept], float],
+    progress: Callable[[float], None] | None = None,
+) -> list[Ranked]:
+    """Keep one block after the other; those that remove most error for their cost come first.
+
+    Args:
+        blocks: to choose from.
+        precision: in which a block is kept.
+        error_of: the scores' error with so much kept.
+        progress: told the share done.
+    """
+    whole = max(error_of({}), 1e-12)
+    found = []
+    for done, block in enumerate(blocks, start=1):
+        found.append(Ranked(block, 1 - error_of(block.kept(precision)) / whole))
+        if progress:
+            progress(done / len(blocks))
+    return sorted(found, key=lambda entry: -entry.worth)
+
+
+def affordable(order: Sequence[Ranked], most: float = MOST_KEPT) -> list[Ranked]:
+    """Those that fit into the share of multiplications that may be kept, in their order."""
+    chosen: list[Ranked] = []
+    for entry in order:
+        if sum(each.block.cost for each in chosen) + entry.block.cost <= most:
+            chosen.append(entry)
+    return chosen
+
+
+def kept_of(chosen: Sequence[Ranked], precision: Precision) -> Kept:
+    """The nodes of all of them."""
+    return {name: precision for entry in chosen for name in entry.block.nodes}
+
+
+def root_mean_square(errors: npt.NDArray[np.floating]) -> float:
+    """Of errors; what is no number counts as 1, a whole room."""
+    known = np.where(np.isfinite(errors), errors, 1.0)
+    return float(np.sqrt(np.mean(np.square(known, dtype=np.float64))))
+
+
+def _parts(graph: onnx.GraphProto, costs: dict[str, int]) -> list[list[str]]:
+    """Names between two joins, in order; a new part begins with the convolution behind a join."""
+    computed = {name for node in graph.node for name in node.output}
+    parts: list[list[str]] = []
+    joined, head = True, False
+    for node in graph.node:
+        if node.name.startswith((PREPROCESSING, EXACT)):
+            continue
+        in_head = node.name.startswith(HEAD)
+        if node.op_type == "Conv" and (in_head != head or (joined and not in_head)):
+            parts.append([])
+            joined, head = False, in_head
+        if parts:
+            parts[-1].append(node.name)
+        both = sum(name in computed for name in node.input) > 1
+        joined = joined or node.op_type in _JOINS or (node.op_type == "Add" and both)
+    return [part for part in parts if any(name in costs for name in part)]
+
+
+def _joined(parts: list[list[str]], costs: dict[str, int]) -> list[list[str]]:
+    """Join the cheapest pair of neighbours until there are few enough."""
+
+    def cost(part: list[str]) -> int:
+        return sum(costs.get(name, 0) for name in part)
+
+    parts = [list(part) for part in parts]
+    while len(parts) > MOST_BLOCKS:
+        sums = [cost(one) + cost(other) for one, other in pairwise(parts)]
+        least = int(np.argmin(sums))
+        parts[least : least + 2] = [parts[least] + parts[least + 1]]
+    return parts
+
+
+def _multiplications(graph: onnx.GraphProto) -> dict[str, int]:
+    """Of each convolution by its name: outputs times the size of one kernel."""
+    weights = {weight.name: list(weight.dims) for weight in graph.initializer}
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.output)
+    }
+    return {
+        node.name: int(
+            np.prod(shapes.get(node.output[0], [1])) * np.prod(weights[node.input[1]][1:])
+        )
+        for node in graph.node
+        if node.op_type == "Conv" and node.input[1] in weights
+    }
