@@ -148,11 +148,15 @@ def _why_not_tensorrt(flavour: str) -> str | None:
 
 def _open_tensorrt(flavour: str) -> Callable[[bytes, Wish], Engine]:
     def opener(model: bytes, wish: Wish) -> Engine:
+        from engines.revive import RevivingEngine
         from engines.tensorrt import TensorRtEngine
 
-        return TensorRtEngine.from_model(
-            model, precision=wish.precision, flavour=flavour, plans=wish.plans, say=wish.say
-        )
+        def open_it() -> TensorRtEngine:
+            return TensorRtEngine.from_model(
+                model, precision=wish.precision, flavour=flavour, plans=wish.plans, say=wish.say
+            )
+
+        return RevivingEngine(open_it, say=wish.say)
 
     return opener
 

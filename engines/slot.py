@@ -20,6 +20,7 @@ from engines.device_array import ALIGNMENT, DeviceImages
 from engines.engine import Images, Output
 from engines.errors import EngineError
 from engines.recycle import Recycled
+from engines.work import Work
 
 
 class Execution(Protocol):
@@ -144,12 +145,32 @@ class Slot:
         """
         try:
             self._cuda.run("cudaEventSynchronize", self._done)
+        except BaseException as error:
+            if not isinstance(error, DeviceLostError):
+                self._drain()  # or the next batch would meet this one's
+            raise
         finally:
             self._guest = None
         return [
             memory.copy_of(buffer.host)[:count]
             for buffer, memory in zip(self._outputs, self._memory, strict=True)
         ]
+
+    def work(self, layers: int | None) -> Work:
+        """What one batch of host images costs.
+
+        Args:
+            layers: of the execution, each launched by itself where there is no graph; None if
+                nobody knows.
+        """
+        uploaded = 0 if self._image.mapped else self._image.size
+        given = sum(buffer.size for buffer in self._outputs)
+        return Work(
+            launches=1 if self._graph is not None else layers,
+            # Each output is downloaded, and copied again into an array of the caller's own.
+            copies=1 + bool(uploaded) + 2 * len(self._outputs),
+            copied_bytes=self._image.size + uploaded + 2 * given,
+        )
 
     def close(self, *, lost: bool = False) -> None:
         """Wait for what is in flight and release everything; a second call does nothing.
@@ -158,14 +179,13 @@ class Slot:
             lost: there is nothing to wait for any more.
 
         Raises:
+            DeviceLostError: the device is lost, which nobody knew; all is released.
             EngineError: CUDA refused to release something of a working device.
         """
         stream, self._stream, self._graph = self._stream, None, None
         try:
             if stream is not None and not lost:
                 self._cuda.run("cudaStreamSynchronize", stream)
-        except DeviceLostError:
-            pass  # what was in flight is gone, and all below with it
         finally:
             # A graph uses the memory of the execution, the execution that of the buffers.
             self._captured.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ from engines.tensorrt_compile import plan_for
 from engines.tensorrt_execution import LoadedPlan
 from engines.tensorrt_log import quiet_logger
 from engines.tensorrt_module import import_flavour, why_not_on
+from engines.work import Work
 
 SLOTS = 2
 """Batches in flight: one computes while another is copied. A third helps where copies take long."""
@@ -83,6 +85,7 @@ class TensorRtEngine:
         self.device = device
         self.executes = executes(plan.layers)
         self.slots = slots
+        self._layers = len(plan.layers) or None
         self.why_no_graph = ""
         self._cuda = libraries.cuda
         self._lock = threading.Lock()
@@ -90,13 +93,15 @@ class TensorRtEngine:
         self._all: list[Slot] = []
         self._busy: dict[Ticket, tuple[Slot, int]] = {}
         self._numbers = itertools.count()
+        self._lost = False
         self._plan: LoadedPlan | None = None
         self._gpu: Device | None = Device(self._cuda)
         try:
             with self._gpu:
                 self._open(plan, libraries.trt)
         except BaseException as error:
-            self._release(lost=isinstance(error, DeviceLostError))
+            self._lost = isinstance(error, DeviceLostError)
+            self._release()
             raise
 
     @classmethod
@@ -173,13 +178,18 @@ class TensorRtEngine:
         with self._working():
             return self._collect(ticket)
 
+    def work(self) -> Work:
+        """See `engines.work.Accountable`."""
+        self._working()
+        return self._all[0].work(self._layers)
+
     def close(self) -> None:
         """Wait for what is in flight and release everything; a second call does nothing.
 
         Raises:
             EngineError: the GPU's memory cannot be released, though the GPU works.
         """
-        self._release(lost=False)
+        self._release()
 
     def __enter__(self) -> TensorRtEngine:
         return self
@@ -190,7 +200,7 @@ class TensorRtEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._release(lost=isinstance(error, DeviceLostError))
+        self._release()
 
     def _open(self, plan: Plan, trt: Any) -> None:
         self._plan = loaded = LoadedPlan(plan, trt=trt, log=quiet_logger(trt), cuda=self._cuda)
@@ -220,6 +230,8 @@ class TensorRtEngine:
     def _working(self) -> Device:
         if self._plan is None:
             raise EngineError(f"{self.name}: the engine is closed; open it again")
+        if self._lost:
+            raise DeviceLostError(f"{self.name}: the GPU was lost; close the engine, open it again")
         return self._device()
 
     def _device(self) -> Device:
@@ -247,8 +259,9 @@ class TensorRtEngine:
                 slot.start_on_device(images)
             else:
                 slot.start(images)
-        except BaseException:
+        except BaseException as error:
             with self._lock:
+                self._lost = self._lost or isinstance(error, DeviceLostError)
                 self._free.append(slot)
             raise
         with self._lock:
@@ -263,6 +276,9 @@ class TensorRtEngine:
             slot, count = self._busy.pop(ticket)
         try:
             return tuple(slot.finish(count))
+        except DeviceLostError:
+            self._lost = True
+            raise
         finally:
             with self._lock:
                 self._free.append(slot)
@@ -276,26 +292,26 @@ class TensorRtEngine:
                 except EngineError:
                     continue
 
-    def _release(self, *, lost: bool) -> None:
+    def _release(self) -> None:
         """Release slots, plan and context, whatever fails; raises the first error."""
         gpu, self._gpu = self._gpu, None
         if gpu is None:
             return
+        lost = self._lost
         slots, self._all, self._free, self._busy = self._all, [], [], {}
         plan, self._plan = self._plan, None
         first: EngineError | None = None
-        try:
-            with gpu:
-                for slot in slots:
-                    try:
-                        slot.close(lost=lost)
-                    except EngineError as error:
-                        first = first or error
-                if plan is not None:
-                    plan.close()
-        except DeviceLostError:
-            lost = True  # leaving the context failed: there is none
-        finally:
-            gpu.close(lost=lost)
+        with ExitStack() as leaving:
+            leaving.callback(lambda: gpu.close(lost=lost))
+            leaving.enter_context(gpu)
+            for slot in slots:
+                try:
+                    slot.close(lost=lost)
+                except DeviceLostError:
+                    lost = True  # found out only now; what was on it is gone
+                except EngineError as error:
+                    first = first or error
+            if plan is not None:
+                plan.close()
         if first is not None:
             raise first

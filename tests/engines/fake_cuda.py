@@ -8,6 +8,7 @@ the same calls of the real library and see whether it takes such arguments.
 from __future__ import annotations
 
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -33,7 +34,12 @@ ANSWERS_WHEN_LOST = {
     "cuDevicePrimaryCtxGetState",
     "cuDevicePrimaryCtxRelease",
 }
-NO_CONTEXT_NEEDED = {"cudaGetDeviceProperties", "cudaGetLastError", "cudaSetDevice"}
+NO_CONTEXT_NEEDED = {
+    "cudaDeviceReset",
+    "cudaGetDeviceProperties",
+    "cudaGetLastError",
+    "cudaSetDevice",
+}
 
 
 class Failed(Exception):  # noqa: N818
@@ -53,7 +59,7 @@ class Library:
         self.gpu = machine.gpu
 
     def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("cu"):
+        if not name.lower().startswith("cu"):
             return object.__getattribute__(self, name)
         try:
             function = object.__getattribute__(self, name)
@@ -101,11 +107,7 @@ class Runtime(Library):
 
     def cudaGetDeviceProperties(self, device: int) -> tuple[Any]:
         shared = int(self.gpu.integrated)
-        return (
-            SimpleNamespace(
-                name=b"Fake 1", integrated=shared, canMapHostMemory=1, major=8, minor=9
-            ),
-        )
+        return (SimpleNamespace(name=b"Fake 1", integrated=shared, canMapHostMemory=1),)
 
     def cudaGetLastError(self) -> tuple[()]:
         self.machine.last_error = 0
@@ -344,13 +346,19 @@ class Machine:
         self.order: list[str] = []
         self.shapes: dict[str, int] = {}
         self.failures: dict[str, deque[int]] = {}
-        self.current: list[int] = []
+        self._stacks = threading.local()
         self.retained = 0
         self.active = False
         self.resets = 0
         self.last_error = 0
         self.broken_for_good = False
         self.cuda = FakeCuda(Runtime(self), Driver(self))
+
+    @property
+    def current(self) -> list[int]:
+        """Contexts that are current in this thread, the last one in force."""
+        stack: list[int] = self._stacks.__dict__.setdefault("stack", [])
+        return stack
 
     @property
     def here(self) -> int:

@@ -59,6 +59,7 @@ class FakeTensorRt:
         self.machine, self.rtx, self.capturable = machine, rtx, capturable
         self.batch, self.size = batch, size
         self.refuse = 0  # how many of the next runs are refused
+        self.refuse_with = 0  # the GPU is lost then, with this error
         self.contexts_made = 0
         trt = self
 
@@ -139,6 +140,8 @@ class Context:
         capturing = stream.captured is not None
         refused = self.trt.refuse > 0
         self.trt.refuse -= refused
+        if refused and self.trt.refuse_with:
+            gpu.lost = self.trt.refuse_with
         if refused or set(self.addresses) != set(self.engine.tensors):
             return self._failed(stream, "it was refused")
         if capturing and not (self.warm and self.trt.capturable):
