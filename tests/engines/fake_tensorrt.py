@@ -49,7 +49,7 @@ class FakeTensorRt:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Any,
         *,
         rtx: bool = False,
         capturable: bool = True,
@@ -74,11 +74,17 @@ class FakeTensorRt:
                 if plan != PLAN:
                     self.log.log(ILogger.ERROR, "the magic tag is wrong")
                     return None
-                return (RtxEngine if trt.rtx else Engine)(trt, self)
+                return trt.engine_for(self)
 
         self.ILogger, self.Runtime = ILogger, Runtime
         self.TensorIOMode = type("TensorIOMode", (), {"INPUT": "in", "OUTPUT": "out"})
         self.CudaGraphStrategy = type("CudaGraphStrategy", (), {"WHOLE_GRAPH_CAPTURE": "whole"})
+
+    def engine_for(self, runtime: Any) -> Any:
+        return (RtxEngine if self.rtx else Engine)(self, runtime)
+
+    def memory(self, owner: Any, size: int) -> int:
+        return _memory(owner, self.machine, size)
 
     def nptype(self, dtype: Named) -> type:
         return np.uint8 if dtype is UINT8 else np.float32
@@ -95,7 +101,7 @@ class Engine:
         }
         self.num_io_tensors = len(self.tensors)
         self.contexts: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.weights = _memory(self, trt.machine, 64)
+        self.weights = trt.memory(self, 64)
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.tensors)[index]
@@ -125,7 +131,7 @@ class Context:
         self.engine, self.trt = engine, engine.trt
         self.strategy = getattr(config, "cuda_graph_strategy", None)
         self.addresses: dict[str, int] = {}
-        self.scratch = _memory(self, self.trt.machine, 32)
+        self.scratch = self.trt.memory(self, 1024)
         self.warm = False
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
@@ -171,7 +177,7 @@ class Context:
 
         reads = [(at["image"], sizes["image"]), (self.engine.weights, 64)]
         writes = [(at[name], sizes[name]) for name in ("anomaly_map", "pred_score")]
-        return Work("the plan", reads, [*writes, (self.scratch, 32)], compute)
+        return Work("the plan", reads, [*writes, (self.scratch, 1024)], compute)
 
 
 class RtxContext(Context):
