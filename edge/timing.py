@@ -12,7 +12,7 @@ from calibrate.dataset import dataset_from_folder
 from calibrate.images import fit_image
 from cameras.decode import image_from_bytes, image_from_file
 from edge.bench import BenchReport, bench, with_power
-from edge.inspector import load
+from edge.opening import open_bundle
 from edge.result import Image
 from edge.roofline import CPU_ENGINES, roofline
 from engines.bundle import Bundle
@@ -44,7 +44,7 @@ def bench_bundle(
     Raises:
         BundleError, EngineError, DatasetError, ImageError: as their modules say.
     """
-    with load(path, engine=engine) as inspector:
+    with open_bundle(path, engine=engine) as inspector:
         manifest, roi = inspector.bundle.manifest, inspector.settings.roi
 
         def prepare(frame: Image) -> Images:

@@ -63,7 +63,8 @@ def target(
     if flavour == RTX:
         _check_rtx(gpu, compatible)
         return Target(RTX, tuple(gpu), None, asked, ())
-    device = gpus()[0]
+    found = gpus()
+    device = next((one for one in found if (one.compute_capability,) == tuple(gpu)), found[0])
     here = device.compute_capability
     if tuple(gpu) not in ((), (here,)):
         raise EngineError(f"{flavour}: compiles only for the GPU that is here, {here}")

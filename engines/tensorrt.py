@@ -113,6 +113,7 @@ class TensorRtEngine:
         flavour: str,
         plans: Path | None = None,
         say: Callable[[str], None] | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> TensorRtEngine:
         """Run a graph: its plan from the folder if it fits, else compiled.
 
@@ -122,6 +123,7 @@ class TensorRtEngine:
             flavour: ``tensorrt`` or ``tensorrt-rtx``.
             plans: folder that keeps the plan; None compiles anew each time.
             say: receives a line when a plan is compiled, with the reason.
+            progress: told the share of the compilation that is done.
 
         Raises:
             EngineError: no library, no GPU, or it doesn't take the graph.
@@ -131,7 +133,15 @@ class TensorRtEngine:
         problem = why_not_on(flavour, gpu.compute_capability)
         if problem:
             raise EngineError(problem)
-        plan = plan_for(model, flavour=flavour, precision=precision, gpu=gpu, plans=plans, say=say)
+        plan = plan_for(
+            model,
+            flavour=flavour,
+            precision=precision,
+            gpu=gpu,
+            plans=plans,
+            say=say,
+            progress=progress,
+        )
         return cls(plan, libraries=Libraries.installed(flavour), device=gpu.name)
 
     def infer(self, images: Images | DeviceArray) -> tuple[Output, ...]:

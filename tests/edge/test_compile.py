@@ -84,3 +84,44 @@ def test_a_bundle_without_plans_or_with_a_damaged_one_says_so(run, bundle) -> No
     assert facts["plan_layers"]["tensorrt-rtx-sm89.plan"] == {
         "problem": "tensorrt-rtx-sm89.json is damaged"
     }
+
+
+def test_a_stale_plan_is_compiled_before_the_eyes_of_who_waits(bundle, capfd, monkeypatch) -> None:
+    """From the command's way of loading down to the compiler; only running needs a GPU."""
+    from edge.opening import open_bundle
+    from engines import choose, tensorrt
+    from engines.cuda import Gpu
+    from engines.errors import EngineError
+    from engines.tensorrt_compile import plan_for
+
+    gpu = Gpu(0, "NVIDIA GeForce RTX 4070", "sm89", 12 << 30, integrated=False, driver="13.0")
+
+    def from_model(model: bytes, **given: object) -> None:
+        plan_for(model, gpu=gpu, **given)
+        raise EngineError("there is no GPU to run it")
+
+    monkeypatch.setattr(tensorrt.TensorRtEngine, "from_model", from_model)
+    monkeypatch.setattr(choose, "_why_not_tensorrt", lambda flavour: None)
+    for line in ("there is none for tensorrt-rtx and sm89 yet", "is damaged"):
+        with pytest.raises(EngineError, match="no GPU to run it"):
+            open_bundle(bundle, engine="tensorrt-rtx")
+        told = capfd.readouterr().err
+        assert f"tensorrt-rtx: compiling the plan: {line}" in told or f"{line}\n" in told
+        assert told.splitlines()[-1].startswith("compiling the plan: ")
+        plan = bundle / "engines" / "tensorrt-rtx-sm89.plan"
+        plan.write_bytes(plan.read_bytes()[:-1])
+
+
+def test_a_late_bar_is_one_of_those_on_the_screen(capfd) -> None:
+    from edge import console
+
+    with console.late_bar("plan"):
+        pass
+    assert capfd.readouterr().err == "", "nothing was compiled, nothing is shown"
+    with console.stage_bars() as bars, console.late_bar("plan") as show:
+        bars.show("images", 0.5)
+        show(0.5)
+        show(1.0)
+        bars.show("images", 1.0)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["plan", "images"]

@@ -104,6 +104,7 @@ def test_the_public_signatures_are_these() -> None:
         "*min_area=None",
         "*ignore=None",
         "*say=None",
+        "*progress=None",
     ]
     assert parameters(edge.Inspector.inspect) == ["self", "image"]
     assert parameters(edge.Inspector.stream) == ["self", "source"]

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from engines.errors import EngineError
+from engines.tensorrt_module import import_flavour
 
 HERE = Path(__file__).parent
 SOURCES = sorted((HERE.parents[1] / "engines").glob("*.py"))
@@ -303,12 +308,7 @@ def test_the_installed_module_is_as_recorded(touched) -> None:
         assert hasattr(owner, attribute), (kind, attribute)
 
 
-def test_the_module_of_8_6_is_refused_in_words(monkeypatch, tmp_path) -> None:
-    from engines.errors import EngineError
-    from engines.tensorrt_module import import_flavour
-
-    (tmp_path / "tensorrt.py").write_text("__version__ = '8.6.2'", encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "tensorrt", raising=False)
+def test_the_module_of_8_6_is_refused_in_words(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__="8.6.2"))
     with pytest.raises(EngineError, match=r"TensorRT 8\.6\.2 is too old: 10\.3"):
         import_flavour("tensorrt")
