@@ -75,7 +75,7 @@ Counter = Callable[[], float | None]
 
 def _cpu_counter(powercap: Path) -> tuple[Counter | None, str]:
     """Joules of all processor packages, or why they cannot be read."""
-    files = sorted(powercap.glob("intel-rapl:[0-9]*/energy_uj"))
+    files = _found(powercap, "intel-rapl:[0-9]*/energy_uj")
     files = [file for file in files if file.parent.name.count(":") == 1]
     if not files:
         return None, "not readable (this processor or system has no energy counter)"
@@ -113,7 +113,7 @@ def _gpu_counter() -> tuple[Counter | None, str]:
 
 def _jetson_rail(hwmon: Path) -> tuple[Path, Path] | None:
     """Files with the input's voltage in mV and current in mA, or None."""
-    for label in sorted(hwmon.glob("hwmon*/in*_label")):
+    for label in _found(hwmon, "hwmon*/in*_label"):
         try:
             found = label.read_text().strip() == JETSON_INPUT
         except OSError:
@@ -124,6 +124,13 @@ def _jetson_rail(hwmon: Path) -> tuple[Path, Path] | None:
         if found and voltage.exists() and current.exists():
             return voltage, current
     return None
+
+
+def _found(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(folder.glob(pattern))
+    except PermissionError:
+        return []  # closed to this user: the same as none
 
 
 @contextmanager
