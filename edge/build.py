@@ -300,14 +300,17 @@ def _plans(model: bytes, *, options: Options, stages: Stages) -> list[Plan]:
         return []
     targets: list[tuple[str, ...]] = [(name,) for name in options.gpu] or [()]
     with stages.stage(RTX) as advance:
-        plans = []
+        plans: list[Plan] = []
+
+        def show(share: float) -> None:
+            advance((len(plans) + share) / len(targets))
+
         for target in targets:
-            plan = compile_plan(model, flavour=RTX, gpu=target)
+            plan = compile_plan(model, flavour=RTX, gpu=target, progress=show)
             problem = precision_problem(plan.layers, options.precision)
             if problem:
                 raise EngineError(f"{RTX}: {problem}; build with another --precision")
             plans.append(plan)
-            advance(len(plans) / len(targets))
         return plans
 
 

@@ -34,6 +34,8 @@ class LoadedPlan:
         self._trt, self._log, self._cuda = trt, log, cuda
         self._name = plan.flavour
         self._runtime: Any = trt.Runtime(log)
+        if "version" in plan.compatible:
+            self._runtime.engine_host_code_allowed = True  # such a plan brings its own runtime
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan.plan)
         if self._engine is None:
             raise EngineError(f"{self._name}: the plan does not load: {log.told()}")
