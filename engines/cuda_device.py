@@ -17,8 +17,11 @@ from engines.errors import EngineError
 _LOCK = threading.Lock()
 _OPEN: Counter[int] = Counter()
 """Devices that are open in this process, by the GPU's number."""
-_FOREIGN: set[int] = set()
-"""GPUs whose primary context others had already made when the first of ours came."""
+_OURS: dict[int, bool] = {}
+"""Whether nobody had made a GPU's primary context yet when the first engine of this process came.
+
+Asked once: it stays active after our last engine, as the CUDA runtime holds it too.
+"""
 
 
 class Device:
@@ -43,12 +46,13 @@ class Device:
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
         self._open = False
-        self.index, current = current_gpu(cuda)
+        cuda.drive("cuInit", 0)
+        current = int(cuda.drive("cuCtxGetCurrent"))
+        self.index = int(cuda.drive("cuCtxGetDevice")) if current else 0
         with _LOCK:
             _, active = cuda.drive("cuDevicePrimaryCtxGetState", self.index)
             primary = int(cuda.drive("cuDevicePrimaryCtxRetain", self.index))
-            if active and not _OPEN[self.index]:
-                _FOREIGN.add(self.index)
+            _OURS.setdefault(self.index, not active)
             _OPEN[self.index] += 1
             self._open = True
         # A context of its own, as `pycuda.autoinit` makes, is its owner's to keep alive.
@@ -64,8 +68,8 @@ class Device:
         """Let go of the context; a second call does nothing.
 
         Args:
-            lost: nothing works in it any more. It is made anew if nobody else in this process
-                has it; what others hold is left alone, and fails as it did before.
+            lost: nothing works in it any more. It is made anew unless another engine or
+                somebody who was here before us has it; what they hold fails as it did before.
         """
         if not self._open:
             return
@@ -73,12 +77,9 @@ class Device:
         with _LOCK:
             _OPEN[self.index] -= 1
             last = not _OPEN[self.index]
-            ours = self.index not in _FOREIGN
-            if last:
-                _FOREIGN.discard(self.index)
             try:
                 self._cuda.drive("cuDevicePrimaryCtxRelease", self.index)
-                if lost and last and ours:
+                if lost and last and _OURS[self.index]:
                     # Releasing is not enough: the CUDA runtime may hold the context as well.
                     self._cuda.run("cudaSetDevice", self.index)
                     self._cuda.run("cudaDeviceReset")
@@ -101,17 +102,3 @@ class Device:
         except EngineError:
             if error is None:
                 raise  # else the first error tells more
-
-
-def current_gpu(cuda: Cuda) -> tuple[int, int]:
-    """The GPU that an engine made here would use.
-
-    Returns:
-        Its number, and the address of the context that is current; 0 and 0 if none is.
-
-    Raises:
-        EngineError: no driver, or no GPU.
-    """
-    cuda.drive("cuInit", 0)
-    context = int(cuda.drive("cuCtxGetCurrent"))
-    return (int(cuda.drive("cuCtxGetDevice")) if context else 0), context

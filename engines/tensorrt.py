@@ -19,7 +19,7 @@ import numpy as np
 
 from engines.batches import Signature, check_images, signature_from_input
 from engines.cuda import Cuda, DeviceLostError, gpus
-from engines.cuda_device import Device, current_gpu
+from engines.cuda_device import Device
 from engines.device_array import DeviceArray, DeviceImages, images_from_device
 from engines.engine import Images, Output, Precision, Ticket
 from engines.errors import EngineError
@@ -129,20 +129,24 @@ class TensorRtEngine:
             EngineError: no library, no GPU, or it doesn't take the graph.
         """
         found = gpus()  # first: it says best what is wrong with a machine without a GPU
-        gpu = found[current_gpu(Cuda.installed())[0]]
-        problem = why_not_on(flavour, gpu.compute_capability)
-        if problem:
-            raise EngineError(problem)
-        plan = plan_for(
-            model,
-            flavour=flavour,
-            precision=precision,
-            gpu=gpu,
-            plans=plans,
-            say=say,
-            progress=progress,
-        )
-        return cls(plan, libraries=Libraries.installed(flavour), device=gpu.name)
+        libraries = Libraries.installed(flavour)
+        # Held from before the compiler uses the GPU, so that it is known whose the context is.
+        device = Device(libraries.cuda)
+        try:
+            gpu = found[device.index]
+            problem = why_not_on(flavour, gpu.compute_capability)
+            if problem:
+                raise EngineError(problem)
+            with device:
+                plan = plan_for(
+                    model, flavour=flavour, precision=precision, gpu=gpu, plans=plans, say=say
+                )
+            engine = cls(plan, libraries=libraries, device=gpu.name)
+        except BaseException as error:
+            device.close(lost=isinstance(error, DeviceLostError))
+            raise
+        device.close()
+        return engine
 
     def infer(self, images: Images | DeviceArray) -> tuple[Output, ...]:
         """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,3 +155,12 @@ def images() -> np.ndarray:
     random = np.random.default_rng(7)
     coarse = random.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     return np.repeat(np.repeat(coarse, 8, axis=1), 8, axis=2)
+
+
+@pytest.fixture(autouse=True)
+def a_process_without_gpu_engines(monkeypatch) -> None:
+    """What this process knows of its GPU's context is true of one fake GPU only."""
+    from engines import cuda_device
+
+    monkeypatch.setattr(cuda_device, "_OPEN", Counter())
+    monkeypatch.setattr(cuda_device, "_OURS", {})

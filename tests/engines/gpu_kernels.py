@@ -47,7 +47,9 @@ extern "C" __global__ void slowly(float* scratch, int rounds) {
 
 extern "C" __global__ void astray(int* nowhere) { *nowhere = 1; }
 """
-NAMES = ("maps", "scores", "slowly", "astray")
+_P, _I = ctypes.c_void_p, ctypes.c_int
+KINDS = {"maps": (_P, _P, _I), "scores": (_P, _P, _I), "slowly": (_P, _I), "astray": (_P,)}
+"""Types of the kernels' arguments."""
 THREADS = 256
 
 
@@ -100,16 +102,14 @@ class KernelTensorRt(FakeTensorRt):
         found = self.cuda.run("cudaGetDeviceProperties", device)
         module = self.cuda.drive("cuModuleLoadData", compiled(f"sm_{found.major}{found.minor}"))
         self.kernels = {
-            name: self.cuda.drive("cuModuleGetFunction", module, name.encode()) for name in NAMES
+            name: self.cuda.drive("cuModuleGetFunction", module, name.encode()) for name in KINDS
         }
 
     def launch(self, name: str, blocks: int, stream: int, *arguments: Any) -> None:
-        kinds = tuple(ctypes.c_int if one < 1 << 31 else ctypes.c_void_p for one in arguments)
-        self.cuda.drive(
-            "cuLaunchKernel",
-            *(self.kernels[name], blocks, 1, 1, THREADS, 1, 1, 0, stream),
-            *((arguments, kinds), 0),
-        )
+        grid, block = (blocks, 1, 1), (THREADS, 1, 1)
+        given = (arguments, KINDS[name])
+        kernel = self.kernels[name]
+        self.cuda.drive("cuLaunchKernel", kernel, *grid, *block, 0, stream, given, 0)
 
     def engine_for(self, runtime: Any) -> Any:
         self.load()

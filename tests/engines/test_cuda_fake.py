@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,19 +10,11 @@ from fake_cuda import FOREIGN, PRIMARY, Machine
 from fake_gpu import Violation
 from fake_tensorrt import PLAN, FakeTensorRt, expected
 
-from engines import cuda_device
 from engines.cuda_device import Device
 from engines.cuda_memory import Resources
 from engines.plan import Plan
 from engines.slot import Slot
 from engines.tensorrt import Libraries, TensorRtEngine
-
-
-@pytest.fixture(autouse=True)
-def no_device_stays_open(monkeypatch) -> None:
-    """Wrong runtimes leave devices open, which later tests of this process must not meet."""
-    monkeypatch.setattr(cuda_device, "_OPEN", Counter())
-    monkeypatch.setattr(cuda_device, "_FOREIGN", set())
 
 
 def opened(machine: Machine, trt: FakeTensorRt | None = None, **options) -> TensorRtEngine:

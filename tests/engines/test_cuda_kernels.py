@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from gpu_kernels import NAMES, compiled, why_no_nvrtc
+from gpu_kernels import KINDS, compiled, why_no_nvrtc
 
 nvrtc_missing = why_no_nvrtc()
 
@@ -15,4 +15,4 @@ nvrtc_missing = why_no_nvrtc()
 def test_the_kernels_compile(architecture) -> None:
     image = compiled(architecture)
     assert image[:4] == b"\x7fELF"
-    assert all(name.encode() in image for name in NAMES)
+    assert all(name.encode() in image for name in KINDS)

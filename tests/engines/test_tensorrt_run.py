@@ -319,6 +319,51 @@ def test_a_context_that_others_have_too_is_never_reset(machine) -> None:
     machine.gpu.forget(0xC0DE)
 
 
+def test_a_context_that_stays_after_our_first_engine_is_still_ours(machine) -> None:
+    for resets in (1, 2):
+        with opened(machine) as engine:
+            engine.infer(pictures(1))
+        assert machine.active  # the CUDA runtime holds it
+        with opened(machine) as engine:
+            machine.gpu.lost = 700
+            with pytest.raises(DeviceLostError):
+                engine.infer(pictures(1))
+        assert machine.resets == resets
+
+
+@pytest.mark.parametrize("code", [0, 2, 700])
+def test_from_a_model_the_context_is_held_from_before_the_compiler(
+    machine, monkeypatch, code
+) -> None:
+    from engines import tensorrt
+    from engines.cuda import Gpu
+
+    trt = FakeTensorRt(machine)
+    gpu = Gpu(0, "Fake 1", "sm89", 1 << 33, False, "13.0")
+
+    def plan_for(model, **asked):
+        assert machine.current == [0xC0DE]
+        assert asked["gpu"] is gpu
+        machine.gpu.lost = 700 if code == 700 else 0
+        machine.fail("cudaMalloc", code)
+        return Plan(PLAN, "tensorrt", "1", (), "", ())
+
+    monkeypatch.setattr(tensorrt, "gpus", lambda: [gpu])
+    monkeypatch.setattr(tensorrt, "plan_for", plan_for)
+    monkeypatch.setattr(
+        Libraries, "installed", classmethod(lambda cls, flavour: cls(machine.cuda, trt))
+    )
+    ask = {"precision": "fp32", "flavour": "tensorrt"}
+    if code:
+        with pytest.raises(DeviceLostError if code == 700 else EngineError, match=str(code)):
+            TensorRtEngine.from_model(b"", **ask)
+        assert machine.resets == (code == 700)
+        return
+    with TensorRtEngine.from_model(b"", **ask) as engine:
+        assert engine.device == "Fake 1"
+        assert same(engine.infer(pictures(2)), pictures(2))
+
+
 def test_two_engines_on_a_lost_gpu_wait_for_each_other(machine) -> None:
     one, other = opened(machine), opened(machine)
     machine.gpu.lost = 700
