@@ -2,7 +2,7 @@
 
 A blob is imported only if this machine made it, for this graph, version, processor and
 configuration: its sidecar carries a SHA-256 of the blob and a seal made with the machine's key (see
-`engines.plan_cache`). What is imported is the bytes that were checked. Everything else is compiled
+`engines.machine_key`). What is imported is the bytes that were checked. Everything else is compiled
 again and replaced.
 
 Blobs lie in the bundle's ``engines`` folder or, where that cannot be written, in the user's cache.
