@@ -32,6 +32,7 @@ from engines.plan_progress import Progress, monitor
 from engines.proof import prove
 from engines.tensorrt_log import Told, quiet_logger
 from engines.tensorrt_module import RTX, TENSORRT, import_flavour, version_of
+from engines.turing import TURING, graph_for_turing
 
 __all__ = ["RTX_GPUS", "Plan", "Progress", "compile_plan", "quiet_logger"]
 
@@ -132,7 +133,8 @@ class _Build:
         with log.collecting() as told:
             builder = _builder(trt, log, told, wanted.flavour)
             network = builder.create_network(_strongly_typed(trt) if typing == "strong" else 0)
-            _parse(trt, network, self.model, log, wanted.flavour)
+            model = graph_for_turing(self.model) if TURING in wanted.gpu else self.model
+            _parse(trt, network, model, log, wanted.flavour)
             _refuse_what_turing_lacks(trt, network, wanted.gpu)
             config = builder_config(trt, builder, wanted)
             if typing == "weak":
@@ -218,7 +220,7 @@ def _refuse_what_turing_lacks(trt: Any, network: Any, targets: Sequence[str]) ->
     It would refuse them for sm75 as well, but TensorRT-RTX 1.7 remembers such a failure: the next
     INT8 graph that the same process compiles, for any GPU, comes out emulated in FP32.
     """
-    if "sm75" not in targets:
+    if TURING not in targets:
         return
     for index in range(network.num_layers):
         layer = network.get_layer(index)

@@ -130,6 +130,13 @@ def test_protoad_compiles_as_its_graph_says(precision, gpu, small) -> None:
     assert executes(plan.layers) == {"int8": "int8+fp16"}.get(precision, precision)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_protoad_compiles_for_turing(precision, small) -> None:
+    plan = compile_plan(small[precision], gpu=("sm75",))
+    assert prove(plan.layers, small[precision]).problem() is None
+    assert executes(plan.layers) in (precision, "fp16+fp32"), "the map's products, in FP32"
+
+
 @pytest.fixture(scope="module")
 def prn(small_backbone, pictures) -> dict[str, bytes]:
     """An untrained PRN: its graph is that of a trained one."""

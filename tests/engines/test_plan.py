@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+import onnx
 import pytest
 
 from engines.errors import EngineError
 from engines.layers import executes, kernels, layers_from_inspector, precision_problem
+from engines.onnxruntime import OnnxRuntimeEngine
 from engines.plan import RTX_GPUS, Plan, compile_plan, quiet_logger
+from engines.proof import prove
 from engines.tensorrt_module import import_flavour, why_not_on
+from engines.turing import graph_for_turing
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 
@@ -118,12 +123,40 @@ def test_too_little_workspace_says_which_option(features_graph) -> None:
 
 
 def test_what_turing_lacks_is_said(inspector_graph) -> None:
+    """A product of two values that are computed cannot be written as a convolution."""
+    graph = onnx.load_model_from_string(inspector_graph("fp32"))
+    rows = next(node for node in graph.graph.node if node.name == "head/rows")
+    rows.input[0] = "computed"
+    graph.graph.node.insert(0, onnx.helper.make_node("Identity", ["rows"], ["computed"]))
     with pytest.raises(EngineError, match="Turing has no FP32 MatMul") as caught:
-        compile_plan(inspector_graph("fp32"), gpu=("sm75",))
+        compile_plan(graph.SerializeToString(), gpu=("sm75",))
     assert "\n" not in str(caught.value)
     assert "head/rows" in str(caught.value)
     after = compile_plan(inspector_graph("int8"), gpu=("sm89",))
     assert executes(after.layers) == "int8", "a failed build for sm75 spoils the next one"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_turing_gets_convolutions_for_its_products(precision, inspector_graph) -> None:
+    model = inspector_graph(precision)
+    plan = compile_plan(model, flavour="tensorrt-rtx", gpu=("sm75",))
+    assert plan.onnx_sha256 == hashlib.sha256(model).hexdigest(), "the bundle's graph, not ours"
+    rows = next(layer for layer in plan.layers if "head/rows" in layer.nodes)
+    assert rows.kind in ("convolution", "gemm") and rows.precision == "fp32"
+    assert prove(plan.layers, model).problem() is None
+
+
+def test_turings_graph_gives_the_same(inspector_graph, images) -> None:
+    model = inspector_graph("fp32", batch=2)
+    lowered = graph_for_turing(model)
+    kinds = [node.op_type for node in onnx.load_model_from_string(lowered).graph.node]
+    assert "MatMul" not in kinds and kinds.count("Conv") == 5
+    with (
+        OnnxRuntimeEngine(model, precision="fp32") as before,
+        OnnxRuntimeEngine(lowered, precision="fp32") as after,
+    ):
+        for one, other in zip(before.infer(images), after.infer(images), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_turing_compiles_what_it_has(features_graph) -> None:
