@@ -71,6 +71,7 @@ class TensorRtEngine:
 
     Attributes:
         why_no_graph: why work is not launched as a CUDA graph; empty if it is.
+        notes: what a user should know of it, a line each; no line if all is as it should be.
 
     Raises:
         EngineError: no GPU, too little memory, or the plan does not load.
@@ -87,6 +88,7 @@ class TensorRtEngine:
         self.slots = slots
         self._layers = len(plan.layers) or None
         self.why_no_graph = ""
+        self.notes: list[str] = []
         self._cuda = libraries.cuda
         self._lock = threading.Lock()
         self._free: list[Slot] = []
@@ -122,7 +124,7 @@ class TensorRtEngine:
             precision: of the graph; a plan that doesn't execute it is refused.
             flavour: ``tensorrt`` or ``tensorrt-rtx``.
             plans: folder that keeps the plan; None compiles anew each time.
-            say: receives a line when a plan is compiled, with the reason.
+            say: receives a line when a plan is compiled, with the reason, and the `notes`.
             progress: told the share of the compilation that is done.
 
         Raises:
@@ -146,6 +148,9 @@ class TensorRtEngine:
             device.close(lost=isinstance(error, DeviceLostError))
             raise
         device.close()
+        if say is not None:
+            for note in engine.notes:
+                say(note)
         return engine
 
     def infer(self, images: Images | DeviceArray) -> tuple[Output, ...]:
@@ -240,6 +245,12 @@ class TensorRtEngine:
             self._all.append(slot)
         self._free = list(self._all)
         self.why_no_graph = self._all[0].why_no_graph
+        self.notes = []
+        if self.why_no_graph:
+            self.notes.append(f"{self.name}: runs without our CUDA graph: {self.why_no_graph}")
+        problem = loaded.keep_kernels()
+        if problem:
+            self.notes.append(f"{self.name}: the compiled kernels are not kept: {problem}")
 
     def _working(self) -> Device:
         if self._plan is None:

@@ -9,6 +9,7 @@ import numpy as np
 from engines.cuda import Cuda
 from engines.errors import EngineError
 from engines.plan import Plan
+from engines.runtime_cache import kernels_path, read_kernels, write_kernels
 from engines.slot import Tensor
 
 
@@ -40,6 +41,7 @@ class LoadedPlan:
         if self._engine is None:
             raise EngineError(f"{self._name}: the plan does not load: {log.told()}")
         self._config = _runtime_config(self._engine)
+        self._kernels: _Kernels | None = _Kernels(plan, self._config)
         self._own_graph = False
         tensors = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         inputs = [name for name in tensors if self._is_input(name)]
@@ -75,10 +77,19 @@ class LoadedPlan:
             context, log=self._log, cuda=self._cuda, name=self._name, why_not_captured=problem
         )
 
+    def keep_kernels(self) -> str:
+        """Keep what was compiled at the first runs for the next start.
+
+        Returns:
+            Why it can't be kept; empty if it is, or if there is nothing to keep.
+        """
+        return self._kernels.keep() if self._kernels is not None else ""
+
     def close(self) -> None:
         """Release the plan, after all executions; a second call does nothing."""
         # Each refers to the one after it.
         self._config = None
+        self._kernels = None
         self._engine = None
         self._runtime = None
 
@@ -165,3 +176,41 @@ def _runtime_config(engine: Any) -> Any:
         return None
     config = engine.create_runtime_config()
     return config if hasattr(config, "cuda_graph_strategy") else None
+
+
+class _Kernels:
+    """TensorRT-RTX's cache of kernels, filled from what was kept; none with TensorRT.
+
+    Args:
+        plan: that they are for.
+        runtime_config: gets the cache; None with TensorRT.
+    """
+
+    def __init__(self, plan: Plan, runtime_config: Any) -> None:
+        self._cache: Any = None
+        self._before = b""
+        self._problem = ""
+        if runtime_config is None:
+            return
+        self._path = kernels_path(plan.plan, flavour=plan.flavour, version=plan.version)
+        self._cache = runtime_config.create_runtime_cache()
+        try:
+            self._before = read_kernels(self._path)
+        except OSError as error:
+            self._problem = f"{error.strerror}: {error.filename}"
+        if self._before and not self._cache.deserialize(self._before):
+            self._before = b""  # of another driver, say: they are compiled and kept again
+        runtime_config.set_runtime_cache(self._cache)
+
+    def keep(self) -> str:
+        if self._cache is None or self._problem:
+            return self._problem
+        kernels = bytes(self._cache.serialize())
+        if kernels == self._before:
+            return ""
+        try:
+            write_kernels(self._path, kernels)
+        except OSError as error:
+            return f"{error.strerror}: {error.filename}"
+        self._before = kernels
+        return ""

@@ -164,3 +164,11 @@ def a_process_without_gpu_engines(monkeypatch) -> None:
 
     monkeypatch.setattr(cuda_device, "_OPEN", Counter())
     monkeypatch.setattr(cuda_device, "_OURS", {})
+
+
+@pytest.fixture(autouse=True)
+def home_of_its_own(monkeypatch, tmp_path_factory) -> None:
+    """Neither caches nor the machine's key of whoever runs the tests."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))

@@ -61,6 +61,7 @@ class FakeTensorRt:
         self.refuse = 0  # how many of the next runs are refused
         self.refuse_with = 0  # the GPU is lost then, with this error
         self.contexts_made = 0
+        self.compiled = 0  # how often kernels were compiled at a first run
         trt = self
 
         class ILogger:
@@ -123,13 +124,40 @@ class Engine:
 
 class RtxEngine(Engine):
     def create_runtime_config(self) -> Any:
-        return type("IRuntimeConfig", (), {"cuda_graph_strategy": "disabled"})()
+        return RuntimeConfig()
+
+
+class RuntimeConfig:
+    cuda_graph_strategy = "disabled"
+    cache: Any = None
+
+    def create_runtime_cache(self) -> Any:
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache: Any) -> bool:
+        self.cache = cache
+        return True
+
+
+class RuntimeCache:
+    """Kernels that contexts compile at their first run, and don't where they find them here."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def serialize(self) -> Any:
+        return memoryview(self.content)
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.content = blob if blob.startswith(b"kernels") else b""
+        return bool(self.content)
 
 
 class Context:
     def __init__(self, engine: Engine, config: Any) -> None:
         self.engine, self.trt = engine, engine.trt
         self.strategy = getattr(config, "cuda_graph_strategy", None)
+        self.cache = getattr(config, "cache", None)
         self.addresses: dict[str, int] = {}
         self.scratch = self.trt.memory(self, 1024)
         self.warm = False
@@ -152,6 +180,9 @@ class Context:
             return self._failed(stream, "it was refused")
         if capturing and not (self.warm and self.trt.capturable):
             return self._failed(stream, "operation not permitted when stream is capturing")
+        if not self.warm and self.cache is not None and not self.cache.content:
+            self.trt.compiled += 1
+            self.cache.content = b"kernels of the fake"
         self.warm = True
         gpu.put(stream_handle, self._work())
         return True

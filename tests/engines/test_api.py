@@ -36,6 +36,7 @@ PARAMETERS = {
     "builder": "Builder",
     "network": "INetworkDefinition",
     "config": "IBuilderConfig",
+    "runtime_config": "IRuntimeConfig",
     "engine": "ICudaEngine",
     "context": "IExecutionContext",
 }
@@ -61,6 +62,8 @@ RETURNS = {
     ("ICudaEngine", "create_engine_inspector"): "EngineInspector",
     ("ICudaEngine", "create_execution_context"): "IExecutionContext",
     ("ICudaEngine", "create_runtime_config"): "IRuntimeConfig",
+    ("IRuntimeConfig", "create_runtime_cache"): "IRuntimeCache",
+    ("IRuntimeCache", "serialize"): "IHostMemory",
 }
 
 OUR_FUNCTIONS = {
@@ -86,6 +89,10 @@ GUARDED: dict[tuple[str, str], set[str]] = {
     ("module", "CudaGraphStrategy"): ONLY_RTX,
     ("CudaGraphStrategy", "WHOLE_GRAPH_CAPTURE"): ONLY_RTX,
     ("IRuntimeConfig", "cuda_graph_strategy"): ONLY_RTX,
+    ("IRuntimeConfig", "create_runtime_cache"): ONLY_RTX,
+    ("IRuntimeConfig", "set_runtime_cache"): ONLY_RTX,
+    ("IRuntimeCache", "deserialize"): ONLY_RTX,
+    ("IRuntimeCache", "serialize"): ONLY_RTX,
     ("IExecutionContext", "is_stream_capturable"): ONLY_RTX,
 }
 """What a version may lack, because our code doesn't reach it there; each with its guard:
