@@ -180,7 +180,7 @@ def _marked_precise(core: Any, graph: Any, names: frozenset[str]) -> Any:
     try:
         with tempfile.TemporaryDirectory(prefix="protoedge-") as folder:
             path = Path(folder) / "graph.xml"
-            openvino.serialize(graph, path, path.with_suffix(".bin"))
+            _serialise(openvino, graph, path)
             tree = ElementTree.parse(path)
             for layer in tree.iterfind("layers/layer"):
                 if layer.get("name") in names and layer.get("type") not in NOT_COMPUTED:
@@ -192,6 +192,14 @@ def _marked_precise(core: Any, graph: Any, names: frozenset[str]) -> Any:
             f"openvino: no room for a temporary copy of the graph: {error}; free some space in "
             f"{tempfile.gettempdir()} or set TMPDIR"
         ) from error
+
+
+def _serialise(openvino: Any, graph: Any, path: Path) -> None:
+    try:
+        openvino.serialize(graph, path, path.with_suffix(".bin"))
+    except RuntimeError as error:
+        # A full disk arrives as "iostream error"; a graph that was just read can be written.
+        raise OSError(" ".join(str(error).split())[:200]) from error
 
 
 def _mark(layer: ElementTree.Element) -> None:

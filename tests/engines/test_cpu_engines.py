@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tracemalloc
@@ -167,6 +168,19 @@ def test_without_the_marks_the_head_would_run_in_bf16(inspector_graph) -> None:
     graph = core.read_model(inspector_graph("fp16"))
     plain = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     assert low_precision_among(plain, kept)
+
+
+def test_a_full_disk_is_named_as_the_cause(inspector_graph) -> None:
+    if not has_bf16(import_openvino().Core()):
+        pytest.skip("this processor has no bf16 instructions")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    model = inspector_graph("fp16")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(EngineError, match=r"temporary copy of the graph.*free some space"):
+            OpenVinoEngine(model, precision="fp16")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_openvino_says_what_it_executes(inspector_graph) -> None:
