@@ -184,7 +184,10 @@ class _Head:
 
     def _cast(self, name: str, kind: int) -> str:
         suffix = "half" if kind == TensorProto.FLOAT16 else "float"
-        return self._node("Cast", [name], f"{name.removeprefix('head/')}_{suffix}", to=kind)
+        made = f"{name.removeprefix('head/')}_{suffix}"
+        if f"head/{made}" in self._types:
+            return f"head/{made}"
+        return self._node("Cast", [name], made, to=kind)
 
     def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
         output = f"head/{name}"

@@ -7,7 +7,7 @@ nodes around them: within one, a change of precision in the middle costs casts a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -36,15 +36,18 @@ class Block:
         name: its first and its last convolution.
         nodes: their names, in the graph's order.
         cost: share of the graph's multiplications.
+        precision: in which it can be kept.
     """
 
     name: str
     nodes: tuple[str, ...]
     cost: float
+    precision: Precision = "fp32"
 
-    def kept(self, precision: Precision) -> Kept:
-        """All of it in a precision."""
-        return dict.fromkeys(self.nodes, precision)
+    @property
+    def kept(self) -> Kept:
+        """All of it in its precision."""
+        return dict.fromkeys(self.nodes, self.precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +67,20 @@ class Ranked:
         """Error removed for what it costs."""
         return self.removed / max(self.block.cost, 1e-6)
 
-    def record(self, precision: Precision) -> KeptBlock:
+    @property
+    def record(self) -> KeptBlock:
         """For the report and the manifest."""
         block = self.block
-        return KeptBlock(block.name, block.nodes, precision, block.cost, self.removed)
+        return KeptBlock(block.name, block.nodes, block.precision, block.cost, self.removed)
 
 
-def blocks_of(model: bytes, *, only: Collection[str] | None = None) -> tuple[Block, ...]:
+def blocks_of(model: bytes) -> tuple[Block, ...]:
     """Divide an fp32 graph into at most `MOST_BLOCKS` blocks; cheap neighbours are joined.
+
+    The preprocessing and what is exact already belong to none.
 
     Args:
         model: serialised ONNX, static shapes, every node named.
-        only: names of the nodes to which the blocks are reduced afterwards; None = all but the
-            preprocessing and what is exact already. A block that keeps none is left out.
     """
     graph = shape_inference.infer_shapes(
         onnx.load_model_from_string(model), strict_mode=True, data_prop=True
@@ -87,18 +91,29 @@ def blocks_of(model: bytes, *, only: Collection[str] | None = None) -> tuple[Blo
     blocks = []
     for part in parts:
         heavy = [name for name in part if name in costs]
-        nodes = tuple(name for name in part if only is None or name in only)
-        if heavy and nodes:
-            name = heavy[0] if len(heavy) == 1 else f"{heavy[0]} … {heavy[-1]}"
-            cost = sum(costs[name] for name in heavy if name in nodes) / total
-            blocks.append(Block(name.replace("/", "."), nodes, cost))
+        name = heavy[0] if len(heavy) == 1 else f"{heavy[0]} … {heavy[-1]}"
+        cost = sum(costs[name] for name in heavy) / total
+        blocks.append(Block(name.replace("/", "."), tuple(part), cost))
     return tuple(blocks)
+
+
+def a_step_up(blocks: Sequence[Block], quantised: Collection[str]) -> tuple[Block, ...]:
+    """The same blocks, each in the precision that is next: fp16 for what an int8 graph quantises.
+
+    Args:
+        blocks: in fp32.
+        quantised: names of the convolutions that become INT8.
+    """
+    found = []
+    for block in blocks:
+        nodes = tuple(name for name in block.nodes if name in quantised)
+        found.append(replace(block, nodes=nodes, precision="fp16") if nodes else block)
+    return tuple(found)
 
 
 def ranked(
     blocks: Sequence[Block],
     *,
-    precision: Precision,
     error_of: Callable[[Kept], float],
     progress: Callable[[float], None] | None = None,
 ) -> list[Ranked]:
@@ -106,14 +121,13 @@ def ranked(
 
     Args:
         blocks: to choose from.
-        precision: in which a block is kept.
         error_of: the scores' error with so much kept.
         progress: told the share done.
     """
     whole = max(error_of({}), 1e-12)
     found = []
     for done, block in enumerate(blocks, start=1):
-        found.append(Ranked(block, 1 - error_of(block.kept(precision)) / whole))
+        found.append(Ranked(block, 1 - error_of(block.kept) / whole))
         if progress:
             progress(done / len(blocks))
     return sorted(found, key=lambda entry: -entry.worth)
@@ -128,9 +142,22 @@ def affordable(order: Sequence[Ranked], most: float = MOST_KEPT) -> list[Ranked]
     return chosen
 
 
-def kept_of(chosen: Sequence[Ranked], precision: Precision) -> Kept:
+def enough(order: Sequence[Ranked], *, error_of: Callable[[Kept], float], share: float) -> int:
+    """How many blocks, in their order, leave at most a share of the error; all if none do.
+
+    Args:
+        order: the blocks, the worthiest first.
+        error_of: the scores' error with so much kept.
+        share: of the error with nothing kept.
+    """
+    wanted = share * error_of({})
+    counts = range(1, len(order))
+    return next((n for n in counts if error_of(kept_of(order[:n])) <= wanted), len(order))
+
+
+def kept_of(chosen: Sequence[Ranked]) -> Kept:
     """The nodes of all of them."""
-    return {name: precision for entry in chosen for name in entry.block.nodes}
+    return {name: kind for entry in chosen for name, kind in entry.block.kept.items()}
 
 
 def root_mean_square(errors: npt.NDArray[np.floating]) -> float:

@@ -16,12 +16,12 @@ from typing import Any
 from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset, dataset_from_folder
 from calibrate.images import Roi, Skipped, usable_images
-from calibrate.parity import Limits, ParityReport
+from calibrate.parity import ParityReport
 from calibrate.stages import Stages
 from calibrate.threshold import Threshold
 from cameras.names import shown
 from edge.build_report import build_report
-from edge.gate import passed
+from edge.gate import limits_of, passed
 from edge.golden import golden_images
 from edge.measure import Measured, measure, png_from_image
 from edge.methods import Options, Taught, Teach, method_of
@@ -174,7 +174,7 @@ def _job(
     say: Callable[[str], None],
 ) -> _Job:
     _check_gpu(options.gpu)
-    Limits(options.max_flips, options.max_score_error)
+    limits_of(options)
     backbone = load_backbone(options.backbone)
     engine = choice(options.engine)
     checkpoints = output.with_name(f"{output.name}.training")

@@ -13,6 +13,8 @@ from calibrate.dataset import GOOD, Sample
 from calibrate.images import Image, evenly, fit_image, fitted_batches
 from calibrate.parity import (
     GATE_IMAGES,
+    REFERENCE,
+    SCORE_ERRORS,
     Kept,
     Limits,
     ParityReport,
@@ -25,9 +27,12 @@ from calibrate.parity import (
 )
 from calibrate.precision import PrecisionError
 from calibrate.sensitivity import (
+    Block,
     Ranked,
+    a_step_up,
     affordable,
     blocks_of,
+    enough,
     kept_of,
     ranked,
     root_mean_square,
@@ -42,6 +47,7 @@ from edge.methods import Options, Rework, Taught
 from engines.choose import open_engine
 from engines.engine import Engine, Precision
 
+LOOKED_AT = 512  # labelled images, from which those near the threshold are taken
 RANK_IMAGES = 16  # good ones, on which blocks are told apart
 LOOSER = "or allow more with --max-flips and --max-score-error"
 
@@ -59,6 +65,17 @@ class Passed:
     taught: Taught
     threshold: Threshold
     report: ParityReport | None
+
+
+def limits_of(options: Options) -> Limits:
+    """What the user allows, or what is usual at the precision.
+
+    Raises:
+        ValueError: limits that make no sense.
+    """
+    usual = SCORE_ERRORS[options.precision]
+    given = options.max_score_error
+    return Limits(options.max_flips, usual if given is None else given)
 
 
 def threshold_of(taught: Taught, *, false_rejects: float) -> Threshold:
@@ -96,8 +113,9 @@ def passed(
     threshold = threshold_of(taught, false_rejects=options.false_rejects)
     if not engines or taught.rework is None:
         return Passed(taught, threshold, None)
-    gate = _Gate(options, engines, _labelled(labelled, options, taught), stages)
     with stages.stage("parity"):
+        labels = _labelled(labelled, options, taught, threshold=threshold.value, engine=engine)
+        gate = _Gate(options, engines, labels, stages)
         report = gate.report(taught, threshold)
     found = Passed(taught, threshold, report)
     if report.problem:
@@ -142,7 +160,7 @@ class _Gate:
             precision=options.precision,
             threshold=threshold.value,
             room=room_below(threshold.value, taught.held_out),
-            limits=Limits(options.max_flips, options.max_score_error),
+            limits=limits_of(options),
             good=0,
             labelled=0,
             auroc=None,
@@ -165,12 +183,12 @@ class _Gate:
         rework, before = first.taught.rework, first.report
         if rework is None or before is None:
             raise PrecisionError("nothing to compare with fp32; build with --precision fp32")
-        for level, only in _levels(self._options.precision, rework):
+        for blocks in _levels(self._options.precision, rework):
             with self._stages.stage("sensitivity") as advance:
                 error_of = self._error_of(rework, room=before.room)
-                blocks = blocks_of(rework.exact, only=only)
-                order = ranked(blocks, precision=level, error_of=error_of, progress=advance)
-            found = self._smallest(rework, affordable(order), level=level)
+                order = affordable(ranked(blocks, error_of=error_of, progress=advance))
+                count = enough(order, error_of=error_of, share=_share_wanted(before))
+            found = self._first_that_passes(rework, order, count=count)
             if found is not None and found.report is not None:
                 report = replace(found.report, before=before.problem or "")
                 return replace(found, report=report)
@@ -180,38 +198,34 @@ class _Gate:
             f"--precision {higher}, {LOOSER}"
         )
 
-    def _smallest(
-        self, rework: Rework, order: Sequence[Ranked], *, level: Precision
+    def _first_that_passes(
+        self, rework: Rework, order: Sequence[Ranked], *, count: int
     ) -> Passed | None:
-        """Halve the interval between what fails and what passes; each is measured in full."""
-        failing, passing, found = 0, len(order), None
-        count = passing
-        while passing - failing > 1 or (found is None and count):
-            tried = self._tried(rework, order[:count], level=level)
-            if tried is None and found is None:
-                return None  # not even with all of them
-            found, passing, failing = (tried, count, failing) if tried else (found, passing, count)
-            count = (failing + passing) // 2
-        return found
+        """Keep so many blocks, then twice as many, up to all; each attempt is measured in full."""
+        while order:
+            count = min(count, len(order))
+            tried = self._tried(rework, order[:count])
+            if tried is not None or count == len(order):
+                return tried
+            count *= 2
+        return None
 
-    def _tried(
-        self, rework: Rework, chosen: Sequence[Ranked], *, level: Precision
-    ) -> Passed | None:
+    def _tried(self, rework: Rework, chosen: Sequence[Ranked]) -> Passed | None:
         """The inspector with these blocks kept, if it is within the limits."""
-        taught = rework.again(kept_of(chosen, level))
+        taught = rework.again(kept_of(chosen))
         threshold = threshold_of(taught, false_rejects=self._options.false_rejects)
         with self._stages.stage("parity"):
             report = self.report(taught, threshold)
         if report.problem:
             return None
-        kept = tuple(entry.record(level) for entry in chosen)
+        kept = tuple(entry.record for entry in chosen)
         return Passed(taught, threshold, replace(report, kept=kept))
 
     def _error_of(self, rework: Rework, *, room: float) -> Callable[[Kept], float]:
         """Root of the mean square of good images' score errors, on the deployed engine."""
         held_out = rework.trials[0]
         images = self._stack(tuple(evenly(held_out.images, RANK_IMAGES)))
-        with _open("onnxruntime", held_out.exact, "fp32") as engine:
+        with _open(REFERENCE, held_out.exact, "fp32") as engine:
             exact = outputs_of(engine, images).scores
 
         def error_of(kept: Kept) -> float:
@@ -248,29 +262,59 @@ class _Gate:
         return self._images[paths]
 
 
-def _levels(
-    precision: Precision, rework: Rework
-) -> tuple[tuple[Precision, frozenset[str] | None], ...]:
-    """Higher precisions, the nearest first, and the nodes that can have them; None = any."""
+def _share_wanted(report: ParityReport) -> float:
+    """What may remain of the error: as much as the limit allows, half where a verdict flipped."""
+    worst = max(engine.score_error.max for engine in report.engines)
+    return 0.5 if worst <= report.limits.score_error else report.limits.score_error / worst
+
+
+def _levels(precision: Precision, rework: Rework) -> tuple[tuple[Block, ...], ...]:
+    """What can be kept: in int8 graphs first in the next higher precision, then in fp32."""
+    blocks = blocks_of(rework.exact)
     if precision == "int8":
-        return (("fp16", rework.quantised), ("fp32", None))
-    return (("fp32", None),) if precision == "fp16" else ()
+        return (a_step_up(blocks, rework.quantised), blocks)
+    return (blocks,) if precision == "fp16" else ()
 
 
-def _labelled(samples: Sequence[Sample], options: Options, taught: Taught) -> _Labelled | None:
-    """Some of the labelled images, evenly; none that was learnt from or cannot be read."""
+def _labelled(
+    samples: Sequence[Sample], options: Options, taught: Taught, *, threshold: float, engine: str
+) -> _Labelled | None:
+    """Some labelled images: half of them evenly, and those nearest to the threshold.
+
+    Only near the threshold can a verdict flip, and few images lie there. None that was learnt from
+    or cannot be read is among them.
+    """
     learnt = frozenset(taught.training.defects if taught.training else ())
-    images, names, defective = [], [], []
-    for sample in evenly(samples, GATE_IMAGES):
-        if learnt and file_sha256(sample.path) in learnt:
-            continue
-        try:
-            images.append(fit_image(image_from_file(sample.path), options.size, options.roi))
-        except ImageError:
-            continue  # the measurement of all labelled images names it
-        names.append(shown(Path(sample.defect, sample.path.name)))
-        defective.append(sample.defect != GOOD)
-    return _Labelled(np.stack(images), tuple(names), tuple(defective)) if images else None
+    near: list[tuple[float, Sample]] = []
+    with _open(engine, taught.model, options.precision) as opened:
+        for sample in evenly(samples, LOOKED_AT):
+            image = _read(sample, options, learnt)
+            if image is not None:
+                distance = abs(float(opened.infer(image[None])[1][0]) - threshold)
+                near.append((distance if np.isfinite(distance) else 0.0, sample))
+    chosen = evenly([sample for _, sample in near], GATE_IMAGES // 2)
+    for _, sample in sorted(near, key=lambda pair: pair[0]):
+        if len(chosen) < GATE_IMAGES and sample not in chosen:
+            chosen.append(sample)
+    images = [_read(sample, options, learnt) for sample in chosen]
+    found = [(image, s) for image, s in zip(images, chosen, strict=True) if image is not None]
+    if not found:
+        return None
+    return _Labelled(
+        np.stack([image for image, _ in found]),
+        tuple(shown(Path(sample.defect, sample.path.name)) for _, sample in found),
+        tuple(sample.defect != GOOD for _, sample in found),
+    )
+
+
+def _read(sample: Sample, options: Options, learnt: frozenset[str]) -> Image | None:
+    """The image at the model's size; None if it may not or cannot be used."""
+    if learnt and file_sha256(sample.path) in learnt:
+        return None
+    try:
+        return fit_image(image_from_file(sample.path), options.size, options.roi)
+    except ImageError:
+        return None  # the measurement of all labelled images names it
 
 
 def _open(name: str, model: bytes, precision: Precision) -> Engine:

@@ -15,7 +15,7 @@ from calibrate.backbones.backbone import Backbone
 from calibrate.features import default_layers
 from calibrate.images import Roi, Size
 from calibrate.learning import HeldOut, Learnt, OpenEngine, Recipe, learn
-from calibrate.parity import MAX_FLIPS, MAX_SCORE_ERROR, Kept
+from calibrate.parity import MAX_FLIPS, Kept
 from calibrate.prn.settings import DEFAULT_BATCH, DEFAULT_STEPS, Settings, TrainingError
 from calibrate.prn.shape import PrnSize, shape_of
 from calibrate.protoad import Score
@@ -64,7 +64,7 @@ class Options:
         textures: folder of textures for PRN's simulated defects; None = drawn ones.
         max_flips: verdicts that the precision may change, of the images that the gate sees.
         max_score_error: most that it may move a good image's score, as a share of the way from
-            good images' median score up to the threshold.
+            good images' median score up to the threshold; None = what is usual at the precision.
     """
 
     model: ModelName = "protoad"
@@ -90,7 +90,7 @@ class Options:
     most_defects: int | None = None
     textures: Path | None = None
     max_flips: int = MAX_FLIPS
-    max_score_error: float = MAX_SCORE_ERROR
+    max_score_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -14,8 +16,11 @@ from calibrate.protoad import inspector_graph
 from calibrate.sensitivity import (
     MOST_BLOCKS,
     Block,
+    Ranked,
+    a_step_up,
     affordable,
     blocks_of,
+    enough,
     kept_of,
     ranked,
     root_mean_square,
@@ -74,22 +79,39 @@ def test_blocks_divide_the_convolutions(inspector) -> None:
     assert len(heads) == 1, "all blocks of prototypes are kept together"
 
 
-def test_blocks_can_be_reduced_to_what_is_quantised(inspector, eight) -> None:
-    blocks = blocks_of(inspector, only=eight.quantised)
-    assert {name for block in blocks for name in block.nodes} == eight.quantised
-    assert not any("head" in block.name for block in blocks)
+def test_what_is_quantised_goes_one_step_up_and_the_rest_to_fp32(inspector, eight) -> None:
+    blocks = a_step_up(blocks_of(inspector), eight.quantised)
+    assert len(blocks) == 9
+    half = {name for block in blocks if block.precision == "fp16" for name in block.nodes}
+    assert half == eight.quantised
+    rest = [block.name for block in blocks if block.precision == "fp32"]
+    assert rest == [blocks[0].name, blocks[-1].name], "the stem and the prototypes"
 
 
 def test_blocks_that_remove_most_for_their_cost_come_first() -> None:
-    blocks = [Block("a", ("a",), 0.4), Block("b", ("b",), 0.1), Block("c", ("c",), 0.3)]
+    blocks = [Block("a", ("a",), 0.4), Block("b", ("b",), 0.1, "fp16"), Block("c", ("c",), 0.3)]
     errors = {(): 1.0, ("a",): 0.5, ("b",): 0.7, ("c",): 1.1}
-    order = ranked(blocks, precision="fp16", error_of=lambda kept: errors[tuple(kept)])
+    order = ranked(blocks, error_of=lambda kept: errors[tuple(kept)])
     assert [entry.block.name for entry in order] == ["b", "a", "c"]
     assert [entry.removed for entry in order] == pytest.approx([0.3, 0.5, -0.1])
     assert [entry.block.name for entry in affordable(order, most=0.45)] == ["b", "c"]
-    assert kept_of(order[:2], "fp32") == {"b": "fp32", "a": "fp32"}
-    record = order[0].record("fp16")
+    assert kept_of(order[:2]) == {"b": "fp16", "a": "fp32"}
+    record = order[0].record
     assert (record.name, record.nodes, record.precision, record.cost) == ("b", ("b",), "fp16", 0.1)
+
+
+def test_as_many_blocks_as_the_error_asks_for() -> None:
+    order = [Ranked(Block(name, (name,), 0.1), 0.3) for name in "abc"]
+    seen = []
+
+    def error_of(kept) -> float:
+        seen.append(len(kept))
+        return 1.0 - 0.3 * len(kept)
+
+    assert enough(order, error_of=error_of, share=0.5) == 2
+    assert enough(order, error_of=error_of, share=0.01) == 3
+    assert max(seen) == 2, "all of them are measured in full anyway"
+    assert enough([], error_of=error_of, share=0.5) == 0
 
 
 def test_an_error_that_is_no_number_counts_as_a_large_one() -> None:
@@ -100,8 +122,8 @@ def test_a_convolution_kept_in_an_int8_graph_is_that_of_a_graph_quantised_withou
     features, eight, inspector, pictures
 ) -> None:
     """Taking pairs away afterwards leaves nothing of them, and the ranges of the others alone."""
-    blocks = blocks_of(inspector, only=eight.quantised)
-    whole, kept = eight.model(), eight.model(blocks[1].kept("fp16"))
+    blocks = a_step_up(blocks_of(inspector), eight.quantised)
+    whole, kept = eight.model(), eight.model(blocks[1].kept)
     after = nodes_of(kept)
     source = {node.output[0]: node for node in onnx.load_model_from_string(kept).graph.node}
     for name in eight.quantised:
@@ -130,7 +152,7 @@ def test_nodes_kept_in_fp32_are_called_exact_and_compute_so(features, inspector,
     (block, *_) = [b for b in blocks_of(inspector) if set(b.nodes) & eight.quantised]
     half = Conversion(features.model, "fp16")
     for conversion in (half, eight):
-        model = conversion.model(block.kept("fp32"))
+        model = conversion.model(block.kept)
         nodes, kinds = nodes_of(model), types_of(model)
         for name in block.nodes:
             assert name not in nodes
@@ -150,7 +172,7 @@ def test_openvino_runs_kept_blocks_in_f32(precision, features, inspector, eight)
         pytest.skip("bf16 is not native here: everything that is not int8 is f32 anyway")
     conversion = Conversion(features.model, "fp16") if precision == "fp16" else eight
     (block, *_) = [b for b in blocks_of(inspector) if set(b.nodes) & eight.quantised]
-    model = conversion.model(block.kept("fp32"))
+    model = conversion.model(block.kept)
     compiled = compile_mixed(core, core.read_model(model), {"NUM_STREAMS": "1"})
     seen = {}
     for node in compiled.get_runtime_model().get_ordered_ops():
@@ -166,9 +188,8 @@ def test_openvino_runs_kept_blocks_in_f32(precision, features, inspector, eight)
 def test_a_graph_without_names_gets_them_and_the_prototypes_can_be_exact(
     features, directions
 ) -> None:
-    exact = inspector_graph(
-        features, directions(8, features.dimensions), precision="fp16", exact=True
-    )
+    half = replace(features, model=Conversion(features.model, "fp16").model())
+    exact = inspector_graph(half, directions(8, features.dimensions), precision="fp16", exact=True)
     heads = [n for name, n in nodes_of(exact).items() if name.startswith(f"{EXACT}head/")]
     kinds = types_of(exact)
     assert len(heads) == 2

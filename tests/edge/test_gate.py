@@ -126,25 +126,25 @@ def test_a_flip_is_found_by_its_name(drawn, tmp_path, monkeypatch) -> None:
     assert any("verdicts differ from fp32" in line and ".png" in line for line in told)
 
 
-def test_the_smallest_number_of_blocks_is_found_by_halving() -> None:
+def test_more_blocks_are_kept_until_the_limits_hold() -> None:
     class Counted(_Gate):
         def __init__(self, needed: int) -> None:
             self.needed, self.asked = needed, []
 
-        def _tried(self, rework, chosen, *, level):
+        def _tried(self, rework, chosen):
             self.asked.append(len(chosen))
             if len(chosen) < self.needed:
                 return None
-            report = ParityReport("int8", 1, 1, Limits(), len(chosen), 0, None, ())
+            report = ParityReport("int8", 1, 1, Limits(0, 1.0), len(chosen), 0, None, ())
             return Passed(None, None, report)
 
-    for needed in range(1, 10):
+    def asked(needed: int, *, count: int, blocks: int = 9) -> tuple[list[int], bool]:
         counted = Counted(needed)
-        found = counted._smallest(None, [None] * 9, level="fp16")
-        assert found is not None and found.report is not None
-        assert found.report.good == needed
-        assert len(counted.asked) <= 5
-    counted = Counted(10)
-    assert counted._smallest(None, [None] * 9, level="fp16") is None
-    assert counted.asked == [9]
-    assert counted._smallest(None, [], level="fp16") is None
+        found = counted._first_that_passes(None, [None] * blocks, count=count)
+        return counted.asked, found is not None
+
+    assert asked(1, count=1) == ([1], True)
+    assert asked(3, count=1) == ([1, 2, 4], True)
+    assert asked(9, count=3) == ([3, 6, 9], True)
+    assert asked(10, count=9) == ([9], False)
+    assert asked(1, count=1, blocks=0) == ([], False)
