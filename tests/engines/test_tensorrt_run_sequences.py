@@ -170,5 +170,5 @@ class Sequences(RuleBasedStateMachine):
 
 def test_any_sequence_of_calls_and_failures() -> None:
     run_state_machine_as_test(
-        Sequences, settings=settings(max_examples=25, stateful_step_count=25, deadline=None)
+        Sequences, settings=settings(max_examples=15, stateful_step_count=20, deadline=None)
     )
