@@ -25,7 +25,9 @@ MOST_BLOCKS = 12
 MOST_KEPT = 0.5
 """Share of the multiplications: a graph with more of them in higher precision is not what was
 asked for."""
-_JOINS = ("MaxPool", "AveragePool", "Concat")
+_POOLS = ("MaxPool", "AveragePool")
+"""Joins that belong to no block: OpenVINO computes them in the type of what reads them, and would
+then, being told otherwise, run the whole graph in f32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +180,10 @@ def _parts(graph: onnx.GraphProto, costs: dict[str, int]) -> list[list[str]]:
         if node.op_type == "Conv" and (in_head != head or (joined and not in_head)):
             parts.append([])
             joined, head = False, in_head
-        if parts:
+        if parts and node.op_type not in _POOLS:
             parts[-1].append(node.name)
         both = sum(name in computed for name in node.input) > 1
-        joined = joined or node.op_type in _JOINS or (node.op_type == "Add" and both)
+        joined = joined or node.op_type in (*_POOLS, "Concat") or (node.op_type == "Add" and both)
     return [part for part in parts if any(name in costs for name in part)]
 
 

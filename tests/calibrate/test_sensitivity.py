@@ -163,7 +163,7 @@ def test_nodes_kept_in_fp32_are_called_exact_and_compute_so(features, inspector,
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_openvino_runs_kept_blocks_in_f32(precision, features, inspector, eight) -> None:
+def test_openvino_runs_kept_blocks_in_f32_and_no_others(precision, features, eight) -> None:
     openvino = pytest.importorskip("engines.openvino", reason="OpenVINO is not installed")
     from engines.openvino_precision import EXECUTED_CONVOLUTIONS, _text, compile_mixed
 
@@ -171,18 +171,20 @@ def test_openvino_runs_kept_blocks_in_f32(precision, features, inspector, eight)
     if not openvino.has_bf16(core):
         pytest.skip("bf16 is not native here: everything that is not int8 is f32 anyway")
     conversion = Conversion(features.model, "fp16") if precision == "fp16" else eight
-    (block, *_) = [b for b in blocks_of(inspector) if set(b.nodes) & eight.quantised]
-    model = conversion.model(block.kept)
-    compiled = compile_mixed(core, core.read_model(model), {"NUM_STREAMS": "1"})
-    seen = {}
-    for node in compiled.get_runtime_model().get_ordered_ops():
-        info = node.get_rt_info()
-        if _text(info, "layerType") in EXECUTED_CONVOLUTIONS:
-            for name in _text(info, "originalLayersNames").split(","):
-                seen[name.split("/WithoutBiases")[0]] = _text(info, "primitiveType")
-    kept = {n for n in block.nodes if nodes_of(features.model)[n].op_type == "Conv"}
-    for name in kept:
-        assert seen[f"{EXACT}{name}"].endswith("f32"), seen
+    for block in blocks_of(features.model):
+        model = conversion.model(block.kept)
+        compiled = compile_mixed(core, core.read_model(model), {"NUM_STREAMS": "1"})
+        seen = {}
+        for node in compiled.get_runtime_model().get_ordered_ops():
+            info = node.get_rt_info()
+            if _text(info, "layerType") in EXECUTED_CONVOLUTIONS:
+                for name in _text(info, "originalLayersNames").split(","):
+                    seen[name.split("/WithoutBiases")[0]] = _text(info, "primitiveType")
+        kinds = {n for n in block.nodes if nodes_of(features.model)[n].op_type == "Conv"}
+        for name in kinds:
+            assert seen[f"{EXACT}{name}"].endswith("f32"), (block.name, seen)
+        low = "bf16" if precision == "fp16" else "8"
+        assert any(kind.endswith(low) for kind in seen.values()), "the others stay as they were"
 
 
 def test_a_graph_without_names_gets_them_and_the_prototypes_can_be_exact(
