@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge import console, failures, tables
-from edge.choices import EngineName, MethodName, ModelName, PrecisionName, PrnSizeName, ScoreName
+from edge import cli_plans, console, failures, tables
+from edge.choices import (
+    BundleArgument,
+    EngineName,
+    Json,
+    MethodName,
+    ModelName,
+    PrecisionName,
+    PrnSizeName,
+    ScoreName,
+)
 
 if TYPE_CHECKING:
     from edge.build import Options
@@ -28,10 +37,8 @@ backbone_app = typer.Typer(help="Backbones as ONNX files.", no_args_is_help=True
 app.add_typer(backbone_app, name="backbone")
 
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 EngineOption = Annotated[EngineName | None, typer.Option(help="auto picks the best, and says why.")]
 Images = Annotated[Path | None, typer.Argument(help="Folder of good images, or MVTec's layout.")]
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
 
 
 @app.command()
@@ -81,6 +88,8 @@ def build(
         list[str] | None,
         typer.Option(help="TensorRT-RTX plan for sm86, sm89 …; repeat; default portable."),
     ] = None,
+    max_flips: Annotated[int | None, typer.Option(min=0, help="Changed verdicts.")] = None,
+    max_score_error: Annotated[float | None, typer.Option(help="See docs/parity.md.")] = None,
     memory: Annotated[int | None, typer.Option(min=16, help="MiB; default 1024.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of every draw.")] = None,
     prn_size: Annotated[
@@ -127,6 +136,8 @@ def build(
         "min_area": min_area,
         "engine": engine,
         "gpu": tuple(gpu) if gpu else None,
+        "max_flips": max_flips,
+        "max_score_error": max_score_error,
         "memory": memory,
         "seed": seed,
         "prn_size": prn_size,
@@ -308,16 +319,8 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(failures.FAILURE)
 
 
-@app.command()
-def info(bundle: BundleArgument, json: Json = False) -> None:
-    """Show what a bundle is and how its threshold was set."""
-    from edge.info import bundle_info
-
-    found = bundle_info(bundle)
-    if json:
-        console.print_json(found)
-    else:
-        tables.print_info(str(bundle), found)
+app.command("compile")(cli_plans.compile_plans)
+app.command("info")(cli_plans.info)
 
 
 @app.command()

@@ -57,6 +57,7 @@ class Inspector:
         settings: Settings,
         engine: str = AUTO,
         say: Callable[[str], None] | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> None:
         """Open the engine and test it.
 
@@ -78,6 +79,7 @@ class Inspector:
             precision=bundle.manifest.precision,
             plans=bundle.plans,
             say=say,
+            progress=progress,
         )
         try:
             self._test_itself()
@@ -197,6 +199,7 @@ def load(
     min_area: int | None = None,
     ignore: IgnoreMask | None = None,
     say: Callable[[str], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Inspector:
     """Load a bundle, ready to inspect.
 
@@ -207,6 +210,7 @@ def load(
         min_area: smallest region in pixels of the frame, in place of the bundle's own.
         ignore: (H, W) uint8; where it is white nothing counts.
         say: receives lines about what takes long, such as why a plan is compiled again.
+        progress: told the share of a plan's compilation that is done.
 
     Raises:
         BundleError: the bundle is missing or damaged.
@@ -223,7 +227,7 @@ def load(
         roi=(roi.x, roi.y, roi.width, roi.height) if roi else None,
         score_pixels=manifest.score_pixels,
     )
-    return Inspector(bundle, settings=settings, engine=engine, say=say)
+    return Inspector(bundle, settings=settings, engine=engine, say=say, progress=progress)
 
 
 def _problem(picture: npt.NDArray[np.uint8]) -> str:

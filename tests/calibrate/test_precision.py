@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper, shape_inference
 
-from calibrate import precision as precision_module
+from calibrate import quantise as quantise_module
 from calibrate.backbones.architectures import ARCHITECTURES
 from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.backbones.contract import IMAGENET_MEAN, IMAGENET_STD
@@ -191,7 +191,7 @@ def test_rounding_before_a_maximum_gives_what_rounding_behind_it_gives(
     outputs = []
     for moved in (True, False):
         if not moved:
-            monkeypatch.setattr(precision_module, "_round_before_maxima", lambda graph: None)
+            monkeypatch.setattr(quantise_module, "_round_before_maxima", lambda graph: None)
         model = graph_at_precision(graph, "int8", calibration=[pictures(2, SIZE)]).model
         nodes = parsed(model).graph.node
         (pool,) = [node for node in nodes if node.op_type == "MaxPool"]
