@@ -24,6 +24,7 @@ from engines.bundle import Bundle
 from engines.choose import AUTO, choice, open_engine
 from engines.engine import Engine
 from engines.errors import EngineError
+from engines.revive import RevivingEngine
 
 GOLDEN_TOLERANCE = {
     "protoad": {"fp32": 0.01, "fp16": 0.05, "int8": 0.2},
@@ -82,10 +83,12 @@ class Inspector:
             progress=progress,
         )
         try:
-            self._test_itself()
+            self._test_itself(self.engine)
         except BaseException:
             self.engine.close()
             raise
+        if isinstance(self.engine, RevivingEngine):
+            self.engine.check_with(self._test_itself)
 
     def inspect(self, image: npt.NDArray[np.uint8] | Frame) -> Result:
         """Judge one image.
@@ -173,8 +176,12 @@ class Inspector:
             image=picture,
         )
 
-    def _test_itself(self) -> None:
-        """Compare the golden images' scores with those of the build."""
+    def _test_itself(self, engine: Engine) -> None:
+        """Compare the golden images' scores with those of the build.
+
+        Raises:
+            EngineError: they differ by more than they may, or the engine cannot run.
+        """
         manifest = self.bundle.manifest
         share = GOLDEN_TOLERANCE[manifest.model][manifest.precision]
         threshold = abs(manifest.threshold.value)
@@ -182,10 +189,10 @@ class Inspector:
             allowed = share * max(threshold, abs(golden.score))
             data = np.frombuffer(self.bundle.read(golden.file), np.uint8)
             image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-            score = float(self.engine.infer(image[None])[1][0])
+            score = float(engine.infer(image[None])[1][0])
             if not math.isfinite(score) or abs(score - golden.score) > allowed:
                 raise EngineError(
-                    f"{self.bundle.path}: {self.engine.name} gives {golden.file} the score "
+                    f"{self.bundle.path}: {engine.name} gives {golden.file} the score "
                     f"{score:.4f} instead of {golden.score:.4f}; try --engine onnxruntime, and "
                     "build the bundle again on this machine"
                 )

@@ -27,7 +27,7 @@ from engines.manifest import TrainingRecord
 
 if TYPE_CHECKING:
     from calibrate.prn.learning import LearntPrn
-    from calibrate.prn_making import PrnMaking
+    from calibrate.prn.making import PrnMaking
 
 ModelName = Literal["protoad", "prn"]
 PROTOTYPES = 4096
@@ -256,8 +256,8 @@ def _prn(options: Options, backbone: Backbone, *, folder: Path, open_engine: Ope
     def teach(images: Sequence[Path], stages: Stages) -> Taught:
         # torch is loaded here, and nowhere else.
         from calibrate.prn.learning import SCORE, PrnRecipe, learn_prn
+        from calibrate.prn.making import prn_making
         from calibrate.prn.shape import prn_stages
-        from calibrate.prn_making import prn_making
 
         recipe = PrnRecipe(
             precision="fp32",

@@ -141,6 +141,9 @@ def builder_config(trt: Any, builder: Any, wanted: Target) -> Any:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if "hardware" in wanted.compatible:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    if wanted.flavour == RTX:
+        # All scratch memory is ours then, without which no stream can be captured.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if wanted.flavour == RTX and wanted.gpu:
         _aim(trt, config, wanted.gpu)
     return config

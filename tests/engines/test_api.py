@@ -82,6 +82,7 @@ GUARDED: dict[tuple[str, str], set[str]] = {
     ("BuilderFlag", "OBEY_PRECISION_CONSTRAINTS"): WEAK,
     ("ILayer", "precision"): WEAK,
     ("ILayer", "set_output_type"): WEAK,
+    ("BuilderFlag", "REQUIRE_USER_ALLOCATION"): ONLY_RTX,
     ("module", "ComputeCapability"): ONLY_RTX,
     ("IBuilderConfig", "num_compute_capabilities"): ONLY_RTX,
     ("IBuilderConfig", "set_compute_capability"): ONLY_RTX,
