@@ -179,6 +179,17 @@ class ParityReport:
         """What is over the limits, in words, or None."""
         return next(filter(None, (self._problem(engine) for engine in self.engines)), None)
 
+    @property
+    def worst(self) -> float:
+        """The largest change of a good image's score on any engine, as a share of the room."""
+        return max((engine.score_error.max for engine in self.engines), default=0.0)
+
+    @property
+    def verdicts_hold(self) -> bool:
+        """Whether no more verdicts differ than may, and all scores are numbers."""
+        most = self.limits.flips
+        return all(one.flips <= most and not one.not_finite for one in self.engines)
+
     def _problem(self, found: EngineParity) -> str | None:
         where = f"{self.precision} on {found.engine} ({found.executes})"
         images = self.good + self.labelled

@@ -122,7 +122,9 @@ def passed(
         say(f"{report.problem}: looking for the layers that matter")
         found = gate.improved(found)
         kept = ", ".join(block.name for block in found.report.kept) if found.report else ""
-        say(f"kept in higher precision: {kept}")
+        say(f"kept in higher precision: {kept or 'nothing'}")
+        if found.report and found.report.problem:
+            say(f"warning: {found.report.problem}, and keeping more layers does not help enough")
     seconds = round(time.monotonic() - begun, 3)
     return replace(found, report=replace(found.report, seconds=seconds) if found.report else None)
 
@@ -152,6 +154,7 @@ class _Gate:
         self._stages = stages
         self._references = References(_open)
         self._images: dict[tuple[Path, ...], Image] = {}
+        self._nearest: Passed | None = None
 
     def report(self, taught: Taught, threshold: Threshold) -> ParityReport:
         """What every engine does differently from fp32."""
@@ -177,6 +180,9 @@ class _Gate:
     def improved(self, first: Passed) -> Passed:
         """The inspector with as few layers in higher precision as the limits allow.
 
+        A score error that the user has not limited is a goal: where it cannot be reached but all
+        verdicts hold, the inspector that comes nearest is it.
+
         Raises:
             PrecisionError: none such.
         """
@@ -192,6 +198,11 @@ class _Gate:
             if found is not None and found.report is not None:
                 report = replace(found.report, before=before.problem or "")
                 return replace(found, report=report)
+        if self._options.max_score_error is None:
+            for near in (self._nearest, first):
+                seen = near.report if near else None
+                if near and seen and seen.verdicts_hold:
+                    return replace(near, report=replace(seen, before=before.problem or ""))
         higher = "fp32" if self._options.precision == "fp16" else "fp16"
         raise PrecisionError(
             f"{before.problem}, also with half of the work in higher precision; build with "
@@ -216,10 +227,14 @@ class _Gate:
         threshold = threshold_of(taught, false_rejects=self._options.false_rejects)
         with self._stages.stage("parity"):
             report = self.report(taught, threshold)
-        if report.problem:
-            return None
-        kept = tuple(entry.record for entry in chosen)
-        return Passed(taught, threshold, replace(report, kept=kept))
+        report = replace(report, kept=tuple(entry.record for entry in chosen))
+        found = Passed(taught, threshold, report)
+        if report.problem is None:
+            return found
+        known = self._nearest.report if self._nearest else None
+        if report.verdicts_hold and (known is None or report.worst < known.worst):
+            self._nearest = found
+        return None
 
     def _error_of(self, rework: Rework, *, room: float) -> Callable[[Kept], float]:
         """Root of the mean square of good images' score errors, on the deployed engine."""
@@ -264,7 +279,7 @@ class _Gate:
 
 def _share_wanted(report: ParityReport) -> float:
     """What may remain of the error: as much as the limit allows, half where a verdict flipped."""
-    worst = max(engine.score_error.max for engine in report.engines)
+    worst = report.worst
     return 0.5 if worst <= report.limits.score_error else report.limits.score_error / worst
 
 

@@ -103,6 +103,18 @@ def test_limits_that_make_no_sense_are_refused_before_the_work(good, tmp_path, r
     assert "--max-score-error above 0" in outcome.line()
 
 
+def test_an_error_that_nobody_limited_is_a_goal_and_missing_it_a_warning(
+    drawn, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setitem(gate.SCORE_ERRORS, "fp16", 1e-9)
+    told: list[str] = []
+    wanted = options(precision="fp16", size=(64, 64), max_flips=99)
+    made = build(drawn, tmp_path / "near.edge", options=wanted, say=told.append)
+    assert told[-1].startswith("warning: fp16 on ")
+    assert "keeping more layers does not help enough" in told[-1]
+    assert made.parity is not None and made.parity.problem is not None
+
+
 def test_fp32_on_the_reference_has_nothing_to_compare(bundle) -> None:
     assert Bundle.open(bundle).manifest.parity is None
 
