@@ -180,8 +180,9 @@ class _Gate:
     def improved(self, first: Passed) -> Passed:
         """The inspector with as few layers in higher precision as the limits allow.
 
-        A score error that the user has not limited is a goal: where it cannot be reached but all
-        verdicts hold, the inspector that comes nearest is it.
+        A score error that the user has not limited is a goal: where it cannot be reached, the
+        inspector stays as it was if all verdicts hold, for kept layers cost time; else it is the
+        nearest whose verdicts hold.
 
         Raises:
             PrecisionError: none such.
@@ -199,7 +200,7 @@ class _Gate:
                 report = replace(found.report, before=before.problem or "")
                 return replace(found, report=report)
         if self._options.max_score_error is None:
-            for near in (self._nearest, first):
+            for near in (first, self._nearest):
                 seen = near.report if near else None
                 if near and seen and seen.verdicts_hold:
                     return replace(near, report=replace(seen, before=before.problem or ""))
