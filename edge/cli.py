@@ -111,43 +111,28 @@ def build(
     json: Json = False,
 ) -> None:
     """Learn an inspector from good images; write its bundle."""
+    _build(dict(locals()))  # every option by its name, which is the name in edge.toml
+
+
+def _build(given: dict[str, Any]) -> None:
+    """Build with the options that were given; those of edge.toml stand in for the others."""
     from calibrate.stages import Stages
     from edge.build import build as run_build
     from edge.config import ConfigError, check_output, read_config
     from edge.parse import checked_rate, layers_from_text
 
+    images, output, json = (given.pop(name) for name in ("images", "output", "json"))
     config = read_config().build
     folder = images or config.images
     if folder is None:
         raise ConfigError(
             "no images: name a folder, or set build.images in edge.toml (`edge init` writes one)"
         )
-    given: dict[str, Any] = {
-        "model": model,
-        "precision": precision,
-        "backbone": backbone,
-        "layers": layers_from_text(layers) if layers is not None else None,
-        "size": size,
-        "roi": roi,
-        "prototypes": prototypes,
-        "method": method,
-        "score": score,
-        "false_rejects": None if false_rejects is None else checked_rate(false_rejects),
-        "min_area": min_area,
-        "engine": engine,
-        "gpu": tuple(gpu) if gpu else None,
-        "max_flips": max_flips,
-        "max_score_error": max_score_error,
-        "memory": memory,
-        "seed": seed,
-        "prn_size": prn_size,
-        "steps": steps,
-        "epochs": epochs,
-        "batch": batch,
-        "defects": defects,
-        "most_defects": most_defects,
-        "textures": textures,
-    }
+    if given["layers"] is not None:
+        given["layers"] = layers_from_text(given["layers"])
+    if given["false_rejects"] is not None:
+        given["false_rejects"] = checked_rate(given["false_rejects"])
+    given["gpu"] = tuple(given["gpu"]) if given["gpu"] else None
     options = _options(given, config.model_dump())
     target = output or config.output or Path("build") / f"{folder.resolve().name}.edge"
     check_output(target)
