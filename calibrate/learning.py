@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -21,8 +21,10 @@ from calibrate.features import (
     patch_runs,
 )
 from calibrate.images import ImagesError, Roi, Size, evenly, fitted_batches
-from calibrate.precision import CALIBRATION_IMAGES, graph_at_precision
-from calibrate.protoad import Score, inspector_graph
+from calibrate.parity import GATE_IMAGES as TRIAL_IMAGES
+from calibrate.parity import Kept
+from calibrate.precision import CALIBRATION_IMAGES, Conversion
+from calibrate.protoad import HEAD, Score, inspector_graph
 from calibrate.prototypes import CellMeans, Cells, Method, Vectors, cells_of_patches
 from calibrate.stages import Stages
 from engines.engine import Engine, Precision
@@ -32,6 +34,7 @@ FOLDS = 5
 PART = 8_192  # patches that are added to the means at once
 HOLD_OUT_FROM = 2_000  # so many images: one fold is enough to hold out
 
+Patches: TypeAlias = npt.NDArray[np.float16] | npt.NDArray[np.float32]  # (rows, D)
 OpenEngine: TypeAlias = Callable[[bytes, Precision], Engine]
 
 
@@ -63,6 +66,21 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """Two graphs of an inspector, and good images that neither has learnt from.
+
+    Attributes:
+        exact: serialised ONNX in fp32.
+        built: at the precision that is deployed.
+        images: their files.
+    """
+
+    exact: bytes
+    built: bytes
+    images: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Learnt:
     """What came out.
 
@@ -70,11 +88,17 @@ class Learnt:
         model: serialised ONNX of the whole inspector.
         prototypes: (K, D) unit rows.
         held_out: (n,) float32 scores of good images, each by prototypes that did not see it.
+        again: makes the inspector once more with some nodes in higher precision.
+        exact: the inspector as a build in fp32 makes it.
+        trials: for comparing the two.
     """
 
     model: bytes
     prototypes: Vectors
     held_out: npt.NDArray[np.float32]
+    again: Making
+    exact: bytes
+    trials: tuple[HeldOut, ...]
 
 
 def learn(
@@ -113,12 +137,91 @@ def learn(
     with stages.stage("graph"):
         exact = features_graph(backbone, size=recipe.size, layers=recipe.layers)
     exact, bank = work.bank(exact)
-    graph = work.at_precision(exact)
+    conversion = work.conversion(exact)
     folds = list(_folds(len(images), seed=recipe.seed))
-    everything, *others = work.cells(bank, folds)
-    prototypes, *crossed = work.means([everything, *others], bank, graph=graph)
-    held_out = work.held_out(folds, crossed, graph=graph)
-    return Learnt(_completed(graph, prototypes, recipe=recipe), prototypes, held_out)
+    divided = work.cells(bank, folds)
+    means = work.means(divided, work.given(bank), exact)
+    making = Making(work, exact, conversion, divided, folds, bank.rows, means)
+    return making.learnt()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Making:
+    """All that does not depend on the precision, from which an inspector is made.
+
+    Attributes:
+        work: the steps.
+        exact: the features in fp32.
+        conversion: brings them to the precision.
+        divided: the cells of all images' patches, and of those outside each fold.
+        folds: indices of images.
+        rows: which patches of each image.
+        means: prototypes of each division in fp32.
+    """
+
+    work: _Learning
+    exact: FeaturesGraph
+    conversion: Conversion
+    divided: Sequence[Cells]
+    folds: Sequence[npt.NDArray[np.int64]]
+    rows: npt.NDArray[np.int32]
+    means: Sequence[Vectors]
+
+    def learnt(self, kept: Kept | None = None) -> Learnt:
+        """The inspector.
+
+        Args:
+            kept: names of nodes of the fp32 inspector, and the higher precision in which they
+                compute; names that begin with `HEAD` keep the prototypes' convolutions.
+        """
+        work, graph, exact = self.work, self._graph(kept), _has_head(kept)
+        prototypes, *crossed = self.means
+        if work.recipe.precision != "fp32":
+            prototypes, *crossed = work.means(self.divided, work.deployed(graph, self.rows), graph)
+        models = [completed(graph, fold, recipe=work.recipe, exact=exact) for fold in crossed]
+        trials = [
+            HeldOut(self._exact(index + 1), models[index], tuple(images))
+            for index, images in self._trials().items()
+        ]
+        return Learnt(
+            model=completed(graph, prototypes, recipe=work.recipe, exact=exact),
+            prototypes=prototypes,
+            held_out=work.held_out(self.folds, models),
+            again=self,
+            exact=self._exact(0),
+            trials=tuple(trials),
+        )
+
+    def trial(self, kept: Kept) -> bytes:
+        """The first fold's inspector, quickly: its prototypes are those in fp32.
+
+        Good enough to see which nodes do harm; what is shipped has means of its own features.
+        """
+        recipe, exact = self.work.recipe, _has_head(kept)
+        return completed(self._graph(kept), self.means[1], recipe=recipe, exact=exact)
+
+    def _graph(self, kept: Kept | None) -> FeaturesGraph:
+        body = {name: kind for name, kind in (kept or {}).items() if not name.startswith(HEAD)}
+        return replace(self.exact, model=self.conversion.model(body))
+
+    def _exact(self, division: int) -> bytes:
+        recipe = replace(self.work.recipe, precision="fp32")
+        exact = replace(self.exact, model=self.conversion.exact)
+        return completed(exact, self.means[division], recipe=recipe)
+
+    def _trials(self) -> dict[int, list[Path]]:
+        """Images of the first folds, as many folds as give enough of them."""
+        wanted = [(fold, index) for fold, part in enumerate(self.folds) for index in part]
+        enough = np.cumsum([len(fold) for fold in self.folds]).searchsorted(TRIAL_IMAGES)
+        some = evenly([pair for pair in wanted if pair[0] <= enough], TRIAL_IMAGES)
+        found: dict[int, list[Path]] = {}
+        for fold, index in some:
+            found.setdefault(fold, []).append(self.work.images[index])
+        return found
+
+
+def _has_head(kept: Kept | None) -> bool:
+    return any(name.startswith(HEAD) for name in kept or {})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,14 +245,15 @@ class _Learning:
             bank = patch_bank(engine, exact, self.images, roi=roi, rows=rows, progress=advance)
         return exact, bank
 
-    def at_precision(self, exact: FeaturesGraph) -> FeaturesGraph:
-        """The graph that is deployed."""
-        if self.recipe.precision == "fp32":
-            return exact
+    def conversion(self, exact: FeaturesGraph) -> Conversion:
+        """What brings the graph to the precision that is deployed."""
+        precision = self.recipe.precision
+        if precision == "fp32":
+            return Conversion(exact.model, precision)
         some = evenly(self.images, CALIBRATION_IMAGES)
         batches = fitted_batches(some, size=self.recipe.size, roi=self.recipe.roi)
         with self.stages.stage("precision"):
-            return graph_at_precision(exact, self.recipe.precision, calibration=batches)
+            return Conversion(exact.model, precision, calibration=batches)
 
     def cells(self, bank: PatchBank, folds: Sequence[npt.NDArray[np.int64]]) -> list[Cells]:
         """The cells of all images' patches, and of those outside each fold."""
@@ -174,42 +278,36 @@ class _Learning:
         )
 
     def means(
-        self, divided: Sequence[Cells], bank: PatchBank, *, graph: FeaturesGraph
+        self, divided: Sequence[Cells], patches: Iterable[Patches], graph: FeaturesGraph
     ) -> list[Vectors]:
-        """Prototypes of each division, from the patches that the deployed graph gives."""
+        """Prototypes of each division, from patches in the order of the images."""
         means = [CellMeans(cells, dimensions=graph.dimensions) for cells in divided]
         done = 0
         with self.stages.stage("means") as advance:
-            for patches in self._deployed(bank, graph=graph):
+            for part in patches:
                 for mean in means:
-                    mean.add(patches, start=done)
-                done += len(patches)
-                advance(done / bank.rows.size)
+                    mean.add(part, start=done)
+                done += len(part)
+                advance(done / len(divided[0].labels))
         return [mean.unit() for mean in means]
 
-    def _deployed(
-        self, bank: PatchBank, *, graph: FeaturesGraph
-    ) -> Iterator[npt.NDArray[np.float16] | npt.NDArray[np.float32]]:
+    def given(self, bank: PatchBank) -> Iterator[Patches]:
+        """The fp32 patches, a part at a time."""
+        for start in range(0, len(bank.patches), PART):
+            yield bank.patches[start : start + PART]
+
+    def deployed(self, graph: FeaturesGraph, rows: npt.NDArray[np.int32]) -> Iterator[Patches]:
         """All patches at the deployed precision, image after image, a part at a time."""
-        if self.recipe.precision == "fp32":
-            for start in range(0, len(bank.patches), PART):
-                yield bank.patches[start : start + PART]
-            return
         with self.open_engine(graph.model, self.recipe.precision) as engine:
-            yield from patch_runs(engine, graph, self.images, roi=self.recipe.roi, rows=bank.rows)
+            yield from patch_runs(engine, graph, self.images, roi=self.recipe.roi, rows=rows)
 
     def held_out(
-        self,
-        folds: Sequence[npt.NDArray[np.int64]],
-        crossed: Sequence[Vectors],
-        *,
-        graph: FeaturesGraph,
+        self, folds: Sequence[npt.NDArray[np.int64]], models: Sequence[bytes]
     ) -> npt.NDArray[np.float32]:
         """(n,) scores of the folds' images, by prototypes that were learnt from the others."""
         found = []
         with self.stages.stage("held-out scores") as advance:
-            for fold, prototypes in zip(folds, crossed, strict=True):
-                model = _completed(graph, prototypes, recipe=self.recipe)
+            for fold, model in zip(folds, models, strict=True):
                 found.append(self._scores(model, [self.images[index] for index in fold]))
                 advance(len(found) / len(folds))
         return np.concatenate(found)
@@ -225,14 +323,22 @@ class _Learning:
             )
 
 
-def _completed(graph: FeaturesGraph, prototypes: Vectors, *, recipe: Recipe) -> bytes:
+def completed(
+    graph: FeaturesGraph, prototypes: Vectors, *, recipe: Recipe, exact: bool = False
+) -> bytes:
+    """The whole inspector's graph; `exact` keeps the prototypes' convolutions in fp32."""
     metadata = {
         "protoedge.model": "protoad",
         "protoedge.precision": recipe.precision,
         "protoedge.prototypes": str(len(prototypes)),
     }
     return inspector_graph(
-        graph, prototypes, precision=recipe.precision, score=recipe.score, metadata=metadata
+        graph,
+        prototypes,
+        precision=recipe.precision,
+        score=recipe.score,
+        metadata=metadata,
+        exact=exact,
     )
 
 

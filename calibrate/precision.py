@@ -5,37 +5,38 @@ The same file then feeds every engine; no engine builder takes a precision optio
 
 from __future__ import annotations
 
-import io
-import logging
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx import TensorProto, helper, shape_inference
 
-from calibrate.features import IMAGE, PREPROCESSING, FeaturesGraph
+from calibrate.features import PREPROCESSING, FeaturesGraph
+from calibrate.quantise import (
+    HEAVY_TAILED,
+    LEAST_CHANNELS,
+    PrecisionError,
+    Quantised,
+    half_constant,
+    name_exact,
+)
 from engines.engine import Precision
 from engines.exact import EXACT
 
+__all__ = [
+    "CALIBRATION_IMAGES",
+    "HEAVY_TAILED",
+    "LEAST_CHANNELS",
+    "Conversion",
+    "PrecisionError",
+    "graph_at_precision",
+    "model_at_precision",
+]
+
 CALIBRATION_IMAGES = 128
-LEAST_CHANNELS = 32  # narrower convolutions gain nothing in INT8
-AT_ONCE = 8  # calibration images
-SMALLEST_SCALE = 1e-8  # TensorRT refuses 0, which a dead channel would give
-LARGEST_HALF = 65504.0
-HEAVY_TAILED = "tail/"
-"""How the names of convolutions begin that stay fp16 in int8 too: a few large values in what they
-read would cost all others their digits."""
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
-
-
-class PrecisionError(ValueError):
-    """A graph cannot be brought to the precision that was asked for."""
 
 
 def graph_at_precision(
@@ -81,16 +82,78 @@ def model_at_precision(
     Raises:
         PrecisionError: int8 without a calibration image.
     """
-    if precision == "fp32":
-        return model
-    return _half(model) if precision == "fp16" else _quantised(model, calibration)
+    return Conversion(model, precision, calibration=calibration).model()
 
 
-def _half(model: bytes) -> bytes:
+class Conversion:
+    """A graph on its way to a precision, as often as wanted: value ranges are measured once.
+
+    Nodes whose names begin with `engines.exact.EXACT` stay float32, and so do their constants.
+
+    Args:
+        model: serialised ONNX in fp32, static shapes.
+        precision: as for `graph_at_precision`.
+        calibration: as for `model_at_precision`.
+
+    Attributes:
+        exact: the graph in fp32, every node with a name.
+        precision: that it is brought to.
+
+    Raises:
+        PrecisionError: int8 without a calibration image.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        precision: Precision,
+        *,
+        calibration: Iterable[npt.NDArray[np.uint8]] = (),
+    ) -> None:
+        self.exact = _named(model)
+        self.precision = precision
+        self._quantised = Quantised(self.exact, calibration) if precision == "int8" else None
+
+    @property
+    def quantised(self) -> frozenset[str]:
+        """Names of the convolutions that become INT8."""
+        return self._quantised.convolutions if self._quantised else frozenset()
+
+    def model(self, kept: Mapping[str, Precision] | None = None) -> bytes:
+        """The graph at the precision.
+
+        Args:
+            kept: names of nodes that compute in a higher precision, and in which: in fp16 graphs
+                any node in ``fp32``; in int8 graphs convolutions in ``fp16``, any node in ``fp32``.
+
+        Raises:
+            PrecisionError: a name that no node has.
+        """
+        kept = kept or {}
+        graph = onnx.load_model_from_string(self.exact)
+        unknown = sorted(set(kept) - {node.name for node in graph.graph.node})
+        if unknown:
+            raise PrecisionError(f"no node {unknown[0]!r}; name nodes of the fp32 graph")
+        if self.precision == "fp32":
+            return self.exact
+        if self._quantised is not None:
+            return self._quantised.model(kept)
+        name_exact(graph.graph, kept)
+        return _half(graph)
+
+
+def _named(model: bytes) -> bytes:
+    """Give every node a name; a graph whose nodes all have one stays as it is, byte by byte."""
+    graph = onnx.load_model_from_string(model)
+    nameless = [(index, node) for index, node in enumerate(graph.graph.node) if not node.name]
+    for index, node in nameless:
+        node.name = f"{node.op_type}/{index}"
+    return bytes(graph.SerializeToString()) if nameless else model
+
+
+def _half(model: onnx.ModelProto) -> bytes:
     """Convert all but the preprocessing, whose 0..255 values need float32, and exact nodes."""
-    whole = shape_inference.infer_shapes(
-        onnx.load_model_from_string(model), strict_mode=True, data_prop=True
-    )
+    whole = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     _Half(whole.graph).convert()
     return bytes(whole.SerializeToString())
 
@@ -139,193 +202,9 @@ class _Half:
             return name
         other = f"{name}/{'half' if wanted == TensorProto.FLOAT16 else 'float'}"
         if name in self._constants:
-            self._made[other] = _half_constant(self._constants[name], other)
+            self._made[other] = half_constant(self._constants[name], other)
         elif other not in self._cast:
             self._cast.add(other)
             title = other.removeprefix(EXACT)  # what it gives is not exact
             self._nodes.append(helper.make_node("Cast", [name], [other], name=title, to=wanted))
         return other
-
-
-def _half_constant(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:
-    """A float32 constant in float16: what is beyond its range becomes its largest value."""
-    values = np.clip(numpy_helper.to_array(weight), -LARGEST_HALF, LARGEST_HALF)
-    return numpy_helper.from_array(values.astype(np.float16), name)
-
-
-def _quantised(model: bytes, calibration: Iterable[npt.NDArray[np.uint8]]) -> bytes:
-    from onnxruntime.quantization import (
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-
-    graph = onnx.load_model_from_string(model)
-    wide = _wide_convolutions(graph.graph)
-    images = _Images(calibration)
-    if not len(images):
-        raise PrecisionError(
-            "int8 needs good images to measure its value ranges on, and there are none; "
-            "give a folder of good images, or --precision fp16"
-        )
-    with tempfile.TemporaryDirectory(prefix="protoedge-") as folder, _quiet():
-        source, target = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
-        source.write_bytes(graph.SerializeToString())
-        quantize_static(
-            source,
-            target,
-            images,
-            quant_format=QuantFormat.QDQ,
-            calibrate_method=CalibrationMethod.Percentile,  # of its default, 99.999
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv"],
-            nodes_to_quantize=wide,
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "QuantizeBias": False,
-                "AddQDQPairToWeight": False,
-                "OpTypesToExcludeOutputQuantization": ["Conv"],
-                "CalibStridedMinMax": images.at_once,
-            },
-        )
-        quantised = onnx.load_model_from_string(target.read_bytes())
-    _spare_exact_nodes(quantised.graph)
-    _round_before_maxima(quantised.graph)
-    _floor_scales(quantised.graph)
-    _halve_other_convolutions(quantised.graph)
-    return bytes(quantised.SerializeToString())
-
-
-class _Images:
-    """Feeds calibration images one at a time, as ONNX Runtime's calibrator asks for them.
-
-    Attributes:
-        at_once: images held in memory with all their tensors. The histograms' bins are as wide as
-            the first of these make them: one image could be all but 0 somewhere, and leave a
-            later one with more bins than there is memory for.
-    """
-
-    def __init__(self, batches: Iterable[npt.NDArray[np.uint8]]) -> None:
-        images = [image[None] for batch in batches for image in batch]
-        self.at_once = min(AT_ONCE, max(1, len(images)))
-        self._images = images[: len(images) - len(images) % self.at_once]
-        self._coming = iter(self._images)
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
-        """The next input, or None after the last."""
-        image = next(self._coming, None)
-        return None if image is None else {IMAGE: image}
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """Feed these images from now on."""
-        self._coming = iter(self._images[start_index:end_index])
-
-
-def _wide_convolutions(graph: onnx.GraphProto) -> list[str]:
-    """Name every convolution; return those that become INT8: wide ones, but not the first."""
-    shapes = {weight.name: list(weight.dims) for weight in graph.initializer}
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    for index, node in enumerate(convolutions):
-        node.name = node.name or f"conv_{index}"
-    return [
-        node.name
-        for node in convolutions[1:]
-        if shapes[node.input[1]][1] >= LEAST_CHANNELS and not node.name.startswith(HEAVY_TAILED)
-    ]
-
-
-def _spare_exact_nodes(graph: onnx.GraphProto) -> None:
-    """Let exact nodes read what is not quantised, and nothing else be called exact.
-
-    ONNX Runtime hands a tensor that a quantised convolution reads to all its readers quantised.
-    """
-    pairs = ("QuantizeLinear", "DequantizeLinear")
-    quantise, dequantise = ({n.output[0]: n for n in graph.node if n.op_type == k} for k in pairs)
-    for node in graph.node:
-        if node.op_type in pairs:
-            node.name = node.name.removeprefix(EXACT)
-        elif node.name.startswith(EXACT):
-            for position, name in enumerate(node.input):
-                source = dequantise.get(name)
-                if source is not None and source.input[0] in quantise:
-                    node.input[position] = quantise[source.input[0]].input[0]
-
-
-def _round_before_maxima(graph: onnx.GraphProto) -> None:
-    """Round also before each MaxPool whose result is rounded: the same, and it pools bytes."""
-    rounding = {n.input[0]: n for n in graph.node if n.op_type == "QuantizeLinear"}
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
-        behind = rounding.get(node.output[0])
-        if node.op_type == "MaxPool" and behind is not None:
-            source, scale = node.input[0], list(behind.input[1:])
-            node.input[0] = f"{source}/rounded"
-            integers = f"{source}/integers"
-            nodes.append(helper.make_node("QuantizeLinear", [source, *scale], [integers]))
-            nodes.append(helper.make_node("DequantizeLinear", [integers, *scale], node.input))
-        nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _floor_scales(graph: onnx.GraphProto) -> None:
-    names = {
-        node.input[1]
-        for node in graph.node
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
-    }
-    for weight in graph.initializer:
-        if weight.name in names:
-            scale = np.maximum(numpy_helper.to_array(weight), np.float32(SMALLEST_SCALE))
-            weight.CopyFrom(numpy_helper.from_array(scale.astype(np.float32), weight.name))
-
-
-def _halve_other_convolutions(graph: onnx.GraphProto) -> None:
-    """Run the convolutions that are not quantised in fp16, cast in and out."""
-    dequantised = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
-    weights = {weight.name: weight for weight in graph.initializer}
-    halves: dict[str, onnx.TensorProto] = {}
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
-        if node.op_type != "Conv" or node.input[1] in dequantised:
-            nodes.append(node)
-            continue
-        for position, name in enumerate(node.input[1:], start=1):
-            # A copy: equal weights are stored once, and another convolution may want them whole.
-            node.input[position] = f"{name}/half"
-            halves[node.input[position]] = _half_constant(weights[name], node.input[position])
-        source, output = node.input[0], node.output[0]
-        node.input[0], node.output[0] = f"{source}/half/{node.name}", f"{output}/half"
-        nodes += [
-            helper.make_node("Cast", [source], [node.input[0]], to=TensorProto.FLOAT16),
-            node,
-            helper.make_node("Cast", [node.output[0]], [output], to=TensorProto.FLOAT),
-        ]
-    used = {name for node in nodes for name in node.input}
-    kept = [*(weight for weight in weights.values() if weight.name in used), *halves.values()]
-    del graph.node[:], graph.value_info[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(kept)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ONNX Runtime's progress off stdout, and advice that does not apply off stderr."""
-    root = logging.getLogger()
-
-    def drop(record: Any) -> bool:
-        return not record.getMessage().startswith("Please consider")
-
-    root.addFilter(drop)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        root.removeFilter(drop)

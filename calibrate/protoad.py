@@ -27,9 +27,11 @@ from scipy.ndimage import gaussian_filter1d
 from calibrate.features import FeaturesGraph, Stage
 from calibrate.prototypes import Vectors
 from engines.engine import Precision
+from engines.exact import EXACT
 
 ANOMALY_MAP = "anomaly_map"
 PRED_SCORE = "pred_score"
+HEAD = "head/"  # how the names of its nodes begin
 SIGMA = 4.0  # px of the map, as in the authors' code
 EPSILON = 1e-6
 BLOCK = 1_024  # prototypes compared at once: their products stay in a CPU's cache (docs/protoad.md)
@@ -43,6 +45,7 @@ def inspector_graph(
     precision: Precision,
     score: Score = "smoothed",
     metadata: dict[str, str] | None = None,
+    exact: bool = False,
 ) -> bytes:
     """Append ProtoAD's head to a features graph.
 
@@ -53,13 +56,14 @@ def inspector_graph(
             its maximum in float16. All that follows is float32.
         score: maximum of the smoothed map, or of the map before smoothing.
         metadata: kept in the model.
+        exact: the prototypes' convolutions in float32 at every precision, and named so.
 
     Returns:
         Serialised ONNX: `image` uint8 (N, H, W, 3) BGR to `anomaly_map` float32 (N, H, W) and
         `pred_score` float32 (N,).
     """
     model = onnx.load_model_from_string(features.model)
-    head = _Head(model, half=precision != "fp32")
+    head = _Head(model, half=precision != "fp32" and not exact, exact=exact)
     distance = head.distance(features.stages, prototypes)
     head.outputs(distance, features, score=score)
     helper.set_model_props(model, metadata or {})
@@ -70,9 +74,10 @@ def inspector_graph(
 class _Head:
     """Writes the head's nodes; each method returns the name of its result."""
 
-    def __init__(self, model: onnx.ModelProto, *, half: bool) -> None:
+    def __init__(self, model: onnx.ModelProto, *, half: bool, exact: bool) -> None:
         self._graph = model.graph
         self._half = half
+        self._prefix = EXACT if exact else ""
         self._batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
         self._opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         self._types = {o.name: o.type.tensor_type.elem_type for o in model.graph.output}
@@ -179,11 +184,15 @@ class _Head:
 
     def _cast(self, name: str, kind: int) -> str:
         suffix = "half" if kind == TensorProto.FLOAT16 else "float"
-        return self._node("Cast", [name], f"{name.removeprefix('head/')}_{suffix}", to=kind)
+        made = f"{name.removeprefix('head/')}_{suffix}"
+        if f"head/{made}" in self._types:
+            return f"head/{made}"
+        return self._node("Cast", [name], made, to=kind)
 
     def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
         output = f"head/{name}"
-        node = helper.make_node(kind, inputs, [output], name=output, **attributes)
+        name = f"{self._prefix}{output}" if kind == "Conv" else output
+        node = helper.make_node(kind, inputs, [output], name=name, **attributes)
         self._graph.node.append(node)
         source_type = self._types.get(inputs[0], int(TensorProto.FLOAT))
         self._types[output] = node.attribute[0].i if kind == "Cast" else source_type

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from edge.power import metered
 from edge.result import Image, Result, Verdict
+from edge.roofline import Roofline
 from engines.engine import Engine, Images
 from engines.errors import EngineError
+from engines.work import Accountable
 
 WARMUP = 10
 
@@ -39,6 +42,13 @@ class BenchReport:
         end_to_end_ms: a frame in, the verdict with its regions out.
         rate_hz: frames per second, end to end, one after the other.
         ratio_to_engine: median end to end over the engine's median; 1.0 would be free.
+        host_ms: of the end-to-end time what is not the engine's: fitting the frame, deciding,
+            making the result. None where the results don't say.
+        launches, copies, copied_bytes: see `engines.work.Work`; None where the engine doesn't tell.
+        watts: mean power while frames were inspected; None where the device doesn't tell.
+        hz_per_watt: frames per second and watt, that is frames per joule.
+        power: who measured the power, or why nobody did.
+        roofline: the least time that the graph can take here; None if it was not asked for.
     """
 
     engine: str
@@ -50,6 +60,14 @@ class BenchReport:
     end_to_end_ms: Latency
     rate_hz: float
     ratio_to_engine: float
+    host_ms: Latency | None = None
+    launches: int | None = None
+    copies: int | None = None
+    copied_bytes: int | None = None
+    watts: float | None = None
+    hz_per_watt: float | None = None
+    power: str = ""
+    roofline: Roofline | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON types."""
@@ -81,9 +99,10 @@ def bench(
     """
     if not frames or iterations < 1:
         raise EngineError("bench: nothing to measure; give at least one image and one iteration")
-    alone, whole = _timed(
+    alone, whole, host = _timed(
         engine, frames=frames, prepare=prepare, inspect=inspect, iterations=iterations
     )
+    work = engine.work() if isinstance(engine, Accountable) else None
     return BenchReport(
         engine=engine.name,
         device=engine.device,
@@ -94,6 +113,37 @@ def bench(
         end_to_end_ms=_latency(whole),
         rate_hz=1e3 / float(np.mean(whole)),
         ratio_to_engine=float(np.median(whole) / np.median(alone)),
+        host_ms=_latency(host) if host else None,
+        launches=work.launches if work else None,
+        copies=work.copies if work else None,
+        copied_bytes=work.copied_bytes if work else None,
+    )
+
+
+def with_power(
+    report: BenchReport,
+    inspect: Callable[[Image], Result],
+    frames: Sequence[Image],
+    *,
+    gpu: bool,
+) -> BenchReport:
+    """Inspect as many frames again, and nothing else, while the device counts its energy.
+
+    Args:
+        report: to complete.
+        inspect: a frame to its result.
+        frames: used in turn.
+        gpu: the engine runs on an NVIDIA GPU.
+    """
+    with metered(gpu=gpu) as energy:
+        for turn in range(report.iterations):
+            inspect(frames[turn % len(frames)])
+    used = energy.joules
+    return replace(
+        report,
+        watts=energy.watts,
+        hz_per_watt=report.iterations / used if used else None,
+        power=energy.source,
     )
 
 
@@ -104,11 +154,12 @@ def _timed(
     prepare: Callable[[Image], Images],
     inspect: Callable[[Image], Result],
     iterations: int,
-) -> tuple[list[float], list[float]]:
-    """Milliseconds of the engine alone and of the whole, per timed iteration."""
+) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds of the engine alone, of the whole, and of the whole without its engine."""
     prepared = [prepare(frame) for frame in frames]
     alone: list[float] = []
     whole: list[float] = []
+    host: list[float] = []
     for turn in range(-WARMUP, iterations):
         index = turn % len(frames)
         begun = time.perf_counter()
@@ -121,7 +172,9 @@ def _timed(
         if turn >= 0:
             alone.append(1e3 * (between - begun))
             whole.append(1e3 * (ended - between))
-    return alone, whole
+            if "engine" in result.speed:
+                host.append(whole[-1] - result.speed["engine"])
+    return alone, whole, host
 
 
 def _latency(milliseconds: Sequence[float]) -> Latency:

@@ -16,10 +16,12 @@ from typing import Any
 from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset, dataset_from_folder
 from calibrate.images import Roi, Skipped, usable_images
+from calibrate.parity import ParityReport
 from calibrate.stages import Stages
-from calibrate.threshold import Threshold, threshold_from_scores
+from calibrate.threshold import Threshold
 from cameras.names import shown
 from edge.build_report import build_report
+from edge.gate import limits_of, passed
 from edge.golden import golden_images
 from edge.measure import Measured, measure, png_from_image
 from edge.methods import Options, Taught, Teach, method_of
@@ -48,6 +50,7 @@ class Built:
         threshold: and what can be said for it.
         measured: figures on labelled images; None without any.
         skipped: images that could not be used.
+        parity: what the precision changed; None where there was nothing to compare.
         why_engine: which engine, and why not a better one.
         plans: compiled, by name.
         seconds: in all, and by stage.
@@ -57,6 +60,7 @@ class Built:
     threshold: Threshold
     measured: Measured | None
     skipped: tuple[Skipped, ...]
+    parity: ParityReport | None
     why_engine: str
     plans: tuple[str, ...]
     seconds: float
@@ -78,6 +82,7 @@ class Built:
             "engines": [manifest.deployed_engine, *self.plans],
             "engine_reason": self.why_engine,
             "figures": dict(manifest.figures),
+            "parity": self.parity.to_json() if self.parity else None,
             "images": manifest.images.used,
             "skipped": {str(item.path): item.reason for item in self.skipped},
         }
@@ -110,7 +115,7 @@ def build(
     """
     stages, say, begun = stages or Stages(), say or _silently, time.monotonic()
     job = _job(images, output, options=options, stages=stages, say=say)
-    outcome = _outcome(job, stages=stages)
+    outcome = _outcome(job, stages=stages, say=say)
     plans = _plans(outcome.taught.model, options=options, stages=stages)
     manifest = _manifest(job, outcome, seconds=time.monotonic() - begun)
     files = _files(manifest, outcome, seconds=stages.seconds)
@@ -121,6 +126,7 @@ def build(
         threshold=outcome.threshold,
         measured=outcome.measured,
         skipped=job.skipped,
+        parity=outcome.parity,
         why_engine=job.engine.reason,
         plans=tuple(store_plan(bundle.plans, plan).name for plan in plans),
         seconds=time.monotonic() - begun,
@@ -153,6 +159,7 @@ class _Outcome:
 
     taught: Taught
     threshold: Threshold
+    parity: ParityReport | None
     measured: Measured | None
     golden: list[tuple[records.GoldenImage, Image]]
     executes: str
@@ -167,6 +174,7 @@ def _job(
     say: Callable[[str], None],
 ) -> _Job:
     _check_gpu(options.gpu)
+    limits_of(options)
     backbone = load_backbone(options.backbone)
     engine = choice(options.engine)
     checkpoints = output.with_name(f"{output.name}.training")
@@ -188,18 +196,21 @@ def _open(engine: Choice, model: bytes, precision: Precision) -> Engine:
     return open_engine(model, engine=engine.name, precision=precision)
 
 
-def _outcome(job: _Job, *, stages: Stages) -> _Outcome:
-    taught = job.teach(job.usable, stages)
-    threshold = threshold_from_scores(
-        taught.held_out,
-        false_rejects=job.options.false_rejects,
-        probabilities=taught.probabilities,
+def _outcome(job: _Job, *, stages: Stages, say: Callable[[str], None]) -> _Outcome:
+    found = passed(
+        job.teach(job.usable, stages),
+        options=job.options,
+        engine=job.engine.name,
+        labelled=job.dataset.test,
+        stages=stages,
+        say=say,
     )
+    taught, threshold = found.taught, found.threshold
     with job.open(taught.model, job.options.precision) as engine:
         measured = _measured(job, taught, engine, threshold=threshold, stages=stages)
         size, roi = job.options.size, job.options.roi
         golden = golden_images(engine, job.usable, measured, size=size, roi=roi)
-        return _Outcome(taught, threshold, measured, golden, engine.executes)
+        return _Outcome(taught, threshold, found.report, measured, golden, engine.executes)
 
 
 def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manifest:
@@ -228,7 +239,8 @@ def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manife
         golden=tuple(record for record, _ in outcome.golden),
         images=records.ImageCounts(used=taught.images, skipped=len(job.skipped)),
         training=taught.training,
-        seconds=round(seconds, 3),
+        parity=_parity_record(outcome.parity),
+        seconds=round(taught.earlier + seconds, 3),
         notes=(job.engine.reason,),
     )
 
@@ -288,14 +300,17 @@ def _plans(model: bytes, *, options: Options, stages: Stages) -> list[Plan]:
         return []
     targets: list[tuple[str, ...]] = [(name,) for name in options.gpu] or [()]
     with stages.stage(RTX) as advance:
-        plans = []
+        plans: list[Plan] = []
+
+        def show(share: float) -> None:
+            advance((len(plans) + share) / len(targets))
+
         for target in targets:
-            plan = compile_plan(model, flavour=RTX, gpu=target)
+            plan = compile_plan(model, flavour=RTX, gpu=target, progress=show)
             problem = precision_problem(plan.layers, options.precision)
             if problem:
                 raise EngineError(f"{RTX}: {problem}; build with another --precision")
             plans.append(plan)
-            advance(len(plans) / len(targets))
         return plans
 
 
@@ -317,6 +332,10 @@ def _threshold_record(threshold: Threshold, *, how: str) -> records.ThresholdRec
         false_reject_bound=threshold.bound,
         warning=threshold.warning,
     )
+
+
+def _parity_record(report: ParityReport | None) -> records.ParityRecord | None:
+    return records.ParityRecord.model_validate(report.to_json()) if report else None
 
 
 def _figures(measured: Measured | None) -> dict[str, float]:

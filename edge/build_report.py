@@ -10,7 +10,7 @@ from calibrate.threshold import Threshold
 from edge.measure import Measured, picture_grid
 from edge.methods import Taught
 from edge.report import Curve, Decision, Picture, Report, Table, report_html
-from engines.manifest import Manifest
+from engines.manifest import Manifest, ParityRecord
 
 JPEG_QUALITY = 88
 
@@ -52,7 +52,7 @@ def build_report(
         ),
         curve=_curve(taught),
         stages_s=seconds,
-        tables=_tables(measured),
+        tables=[*_tables(measured), *_parity_tables(manifest.parity)],
         pictures=pictures,
     )
     return report_html(report)
@@ -77,6 +77,20 @@ def statement(threshold: Threshold) -> str:
     )
 
 
+def parity_line(parity: ParityRecord) -> str:
+    """What the precision changed, in one sentence."""
+    flips = max((engine.flips for engine in parity.engines), default=0)
+    errors = ", ".join(f"{one.score_error.max:.3f} on {one.engine}" for one in parity.engines)
+    line = (
+        f"{flips} of {parity.good + parity.labelled} verdicts differ from fp32 at the threshold; "
+        f"good images' scores by at most {errors} of the room below it"
+    )
+    if parity.kept:
+        names = ", ".join(f"{block.name} in {block.precision}" for block in parity.kept)
+        line += f"; kept so: {names}"
+    return line
+
+
 def _facts(manifest: Manifest) -> dict[str, str]:
     height, width = manifest.size
     roi = manifest.roi
@@ -85,6 +99,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         **_training(manifest),
         "backbone": f"{manifest.backbone.name}: {', '.join(manifest.layers)}",
         "precision": f"{manifest.precision}; executed as {manifest.executes}",
+        **({"parity": parity_line(manifest.parity)} if manifest.parity else {}),
         "engine": "; ".join(manifest.notes),
         "size": f"{width} x {height} px",
         "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",
@@ -118,3 +133,36 @@ def _tables(measured: Measured | None) -> list[Table]:
         for name, item in measured.evaluation.per_defect.items()
     ]
     return [Table("Defects", ("kind", "images", "escapes", "image AUROC"), rows)]
+
+
+def _parity_tables(parity: ParityRecord | None) -> list[Table]:
+    if parity is None:
+        return []
+    names = ("engine", "executes", "flips", "score error, max", "p99", "mean", "map error, max")
+    rows = [
+        (
+            one.engine,
+            one.executes,
+            one.flips,
+            one.score_error.max,
+            one.score_error.p99,
+            one.score_error.mean,
+            one.map_error.max,
+            one.auroc,
+        )
+        for one in parity.engines
+    ]
+    title = (
+        f"{parity.precision} against fp32: {parity.good} held-out good and {parity.labelled} "
+        f"labelled images, errors as shares of the room of {parity.room:.4g} below the threshold"
+    )
+    tables = [Table(title, (*names, "image AUROC"), rows)]
+    if parity.kept:
+        tables.append(
+            Table(
+                f"Kept in higher precision, because {parity.before}",
+                ("layers", "precision", "share of the work", "error removed alone"),
+                [(one.name, one.precision, one.cost, one.error_removed) for one in parity.kept],
+            )
+        )
+    return tables

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
 
 
 class PrecisionName(str, Enum):
@@ -49,3 +56,11 @@ class EngineName(str, Enum):
     tensorrt_rtx = "tensorrt-rtx"
     openvino = "openvino"
     onnxruntime = "onnxruntime"
+
+
+class PlanEngineName(str, Enum):
+    """What compiles plans."""
+
+    auto = "auto"
+    tensorrt = "tensorrt"
+    tensorrt_rtx = "tensorrt-rtx"

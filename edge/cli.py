@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge import console, failures, plc_cli, tables
-from edge.choices import EngineName, MethodName, ModelName, PrecisionName, PrnSizeName, ScoreName
+from edge import cli_plans, console, failures, plc_cli, tables
+from edge.choices import (
+    BundleArgument,
+    EngineName,
+    Json,
+    MethodName,
+    ModelName,
+    PrecisionName,
+    PrnSizeName,
+    ScoreName,
+)
 
 if TYPE_CHECKING:
     from edge.build import Options
@@ -30,10 +39,8 @@ app.add_typer(plc_cli.app, name="plc")
 app.command()(plc_cli.serve)
 
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 EngineOption = Annotated[EngineName | None, typer.Option(help="auto picks the best, and says why.")]
 Images = Annotated[Path | None, typer.Argument(help="Folder of good images, or MVTec's layout.")]
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
 
 
 @app.command()
@@ -83,6 +90,8 @@ def build(
         list[str] | None,
         typer.Option(help="TensorRT-RTX plan for sm86, sm89 …; repeat; default portable."),
     ] = None,
+    max_flips: Annotated[int | None, typer.Option(min=0, help="Changed verdicts.")] = None,
+    max_score_error: Annotated[float | None, typer.Option(help="See docs/parity.md.")] = None,
     memory: Annotated[int | None, typer.Option(min=16, help="MiB; default 1024.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of every draw.")] = None,
     prn_size: Annotated[
@@ -104,41 +113,28 @@ def build(
     json: Json = False,
 ) -> None:
     """Learn an inspector from good images; write its bundle."""
+    _build(dict(locals()))  # every option by its name, which is the name in edge.toml
+
+
+def _build(given: dict[str, Any]) -> None:
+    """Build with the options that were given; those of edge.toml stand in for the others."""
     from calibrate.stages import Stages
     from edge.build import build as run_build
     from edge.config import ConfigError, check_output, read_config
     from edge.parse import checked_rate, layers_from_text
 
+    images, output, json = (given.pop(name) for name in ("images", "output", "json"))
     config = read_config().build
     folder = images or config.images
     if folder is None:
         raise ConfigError(
             "no images: name a folder, or set build.images in edge.toml (`edge init` writes one)"
         )
-    given: dict[str, Any] = {
-        "model": model,
-        "precision": precision,
-        "backbone": backbone,
-        "layers": layers_from_text(layers) if layers is not None else None,
-        "size": size,
-        "roi": roi,
-        "prototypes": prototypes,
-        "method": method,
-        "score": score,
-        "false_rejects": None if false_rejects is None else checked_rate(false_rejects),
-        "min_area": min_area,
-        "engine": engine,
-        "gpu": tuple(gpu) if gpu else None,
-        "memory": memory,
-        "seed": seed,
-        "prn_size": prn_size,
-        "steps": steps,
-        "epochs": epochs,
-        "batch": batch,
-        "defects": defects,
-        "most_defects": most_defects,
-        "textures": textures,
-    }
+    if given["layers"] is not None:
+        given["layers"] = layers_from_text(given["layers"])
+    if given["false_rejects"] is not None:
+        given["false_rejects"] = checked_rate(given["false_rejects"])
+    given["gpu"] = tuple(given["gpu"]) if given["gpu"] else None
     options = _options(given, config.model_dump())
     target = output or config.output or Path("build") / f"{folder.resolve().name}.edge"
     check_output(target)
@@ -310,16 +306,8 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(failures.FAILURE)
 
 
-@app.command()
-def info(bundle: BundleArgument, json: Json = False) -> None:
-    """Show what a bundle is and how its threshold was set."""
-    from edge.info import bundle_info
-
-    found = bundle_info(bundle)
-    if json:
-        console.print_json(found)
-    else:
-        tables.print_info(str(bundle), found)
+app.command("compile")(cli_plans.compile_plans)
+app.command("info")(cli_plans.info)
 
 
 @app.command()

@@ -17,8 +17,9 @@ from edge import console
 from edge.bench import BenchReport, bench
 from edge.evaluation import learnt_files
 from edge.grid import Column, Compared, compared_grid
-from edge.inspector import Inspector, load
+from edge.inspector import Inspector
 from edge.measure import file_sha256, measure, png_from_image, truth_of
+from edge.opening import open_bundle
 from edge.result import Image, Result
 from engines.bundle import Bundle
 from engines.choose import AUTO
@@ -134,7 +135,7 @@ def compare_bundles(
     shown = _chosen(kept)
     entries, columns = [], []
     for name, bundle in zip(_names(opened), opened, strict=True):
-        with load(bundle.path, engine=engine) as inspector:
+        with open_bundle(bundle.path, engine=engine) as inspector:
             entries.append(_entry(name, inspector, kept, frames=frames, stages=stages))
             columns.append(_column(name, inspector, shown))
     if picture is not None:

@@ -37,6 +37,8 @@ precision = "fp16"           # fp32 | fp16 | int8
 # min_area = 0               # smallest region that rejects, in px of the camera's picture
 # engine = "auto"            # tensorrt | tensorrt-rtx | openvino | onnxruntime
 # gpu = ["sm86", "sm89"]     # TensorRT-RTX plans to compile ahead of time; default: portable
+# max_flips = 0              # verdicts that the precision may change
+# max_score_error = 0.1      # share of a good score's way up to the threshold
 # memory = 1024              # most memory for patches, in MiB
 # seed = 0
 # prn_size = "compact"       # or "paper"; this and the rest are prn's
@@ -125,6 +127,8 @@ class BuildSection(_Section):
     min_area: Count | None = None
     engine: EngineName | None = None
     gpu: tuple[str, ...] | None = None
+    max_flips: Count | None = None
+    max_score_error: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     memory: Annotated[int, Field(ge=16)] | None = None
     seed: Count | None = None
     model: Literal["protoad", "prn"] | None = None

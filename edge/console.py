@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -108,9 +108,36 @@ class StageLines:
             self._write(f"{name}: {line}")
 
 
+_shown: list[StageBars | StageLines] = []
+"""The bars on the screen: there can be but one set of them."""
+
+
 @contextmanager
 def stage_bars() -> Iterator[StageBars | StageLines]:
     """Bars for the stages of long work; lines where stderr is no terminal."""
+    with _new_bars() as bars:
+        _shown.append(bars)
+        try:
+            yield bars
+        finally:
+            _shown.remove(bars)
+
+
+@contextmanager
+def late_bar(name: str) -> Iterator[Callable[[float], None]]:
+    """A bar that appears when it first moves: among those on the screen, or of its own."""
+    with ExitStack() as stack:
+
+        def show(share: float) -> None:
+            if not _shown:
+                stack.enter_context(stage_bars())
+            _shown[-1].show(name, share)
+
+        yield show
+
+
+@contextmanager
+def _new_bars() -> Iterator[StageBars | StageLines]:
     if not ERR.is_terminal:
         yield StageLines(say)
         return

@@ -17,9 +17,9 @@ from calibrate.stages import Advance, Show, Stages
 from cameras.connect import open_source
 from edge import console
 from edge.build import Built, Options, build
-from edge.inspector import load
 from edge.line import FrameTruth, draw_conveyor, draw_dataset
 from edge.measure import picture_grid, png_from_image
+from edge.opening import open_bundle
 from edge.result import Result, Verdict
 from edge.sinks import Painter, PicturesSink, ResultsSink, Sink, VideoSink
 from edge.stream import Summary, stream
@@ -143,7 +143,7 @@ def _streamed(
         advance((result.frame + 1) / len(truths))
 
     with contextlib.ExitStack() as stack:
-        inspector = stack.enter_context(load(built.bundle.path))
+        inspector = stack.enter_context(open_bundle(built.bundle.path))
         source = stack.enter_context(open_source(folder / "conveyor.avi"))
         paint = Painter()
         sinks: list[Sink] = [

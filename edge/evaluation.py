@@ -8,8 +8,8 @@ from calibrate.dataset import DatasetError, dataset_from_folder
 from calibrate.evaluate import Evaluation
 from calibrate.stages import Stages
 from edge import console
-from edge.inspector import load
 from edge.measure import measure, picture_grid, png_from_image
+from edge.opening import open_bundle
 from engines.choose import AUTO
 from engines.manifest import Manifest
 from engines.swap import replace_file
@@ -46,7 +46,7 @@ def evaluate_bundle(
             "in ground_truth/DEFECT"
         )
     with (
-        load(bundle, engine=engine, threshold=threshold) as inspector,
+        open_bundle(bundle, engine=engine, threshold=threshold) as inspector,
         stages.stage("labelled images") as advance,
     ):
         measured = measure(

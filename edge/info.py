@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from engines.bundle import Bundle
+from engines.layers import executes, kernels
+from engines.plan_cache import UnusablePlanError, read_record
 
 
 def bundle_info(path: Path) -> dict[str, Any]:
@@ -16,9 +18,7 @@ def bundle_info(path: Path) -> dict[str, Any]:
     """
     bundle = Bundle.open(path)
     manifest = bundle.manifest
-    plans = (
-        sorted(plan.name for plan in bundle.plans.glob("*.plan")) if bundle.plans.is_dir() else []
-    )
+    plans = [plan.name for plan in _plans(bundle)]
     return {
         **manifest.model_dump(mode="json", exclude={"files", "golden", "figures", "threshold"}),
         "threshold": manifest.threshold.value,
@@ -27,4 +27,34 @@ def bundle_info(path: Path) -> dict[str, Any]:
         "golden": {image.file: image.score for image in manifest.golden},
         "model_mib": round(manifest.files["model.onnx"].size / 2**20, 2),
         "plans": plans,
+    }
+
+
+def plan_layers(path: Path) -> dict[str, dict[str, Any]]:
+    """What each plan of a bundle executes, layer by layer, as the sidecars say.
+
+    Nothing is loaded, so nothing is decided: whether a plan is trusted is seen when it is run.
+
+    Raises:
+        BundleError: the bundle is missing or damaged.
+    """
+    return {plan.name: _facts(plan) for plan in _plans(Bundle.open(path))}
+
+
+def _plans(bundle: Bundle) -> list[Path]:
+    return sorted(bundle.plans.glob("*.plan")) if bundle.plans.is_dir() else []
+
+
+def _facts(plan: Path) -> dict[str, Any]:
+    try:
+        record = read_record(plan)
+    except UnusablePlanError as error:
+        return {"problem": str(error)}
+    facts = record.model_dump(mode="json", exclude={"seal", "flavour"})
+    return {
+        "engine": record.flavour,
+        "executes": executes(record.layers),
+        "kernels": kernels(record.layers),
+        "mark": record.mark,
+        **facts,
     }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ import numpy.typing as npt
 from calibrate.backbones.backbone import Backbone
 from calibrate.features import default_layers
 from calibrate.images import Roi, Size
-from calibrate.learning import OpenEngine, Recipe, learn
+from calibrate.learning import HeldOut, Learnt, OpenEngine, Recipe, learn
+from calibrate.parity import MAX_FLIPS, Kept
 from calibrate.prn.settings import DEFAULT_BATCH, DEFAULT_STEPS, Settings, TrainingError
 from calibrate.prn.shape import PrnSize, shape_of
 from calibrate.protoad import Score
@@ -23,6 +24,10 @@ from calibrate.stages import Stages
 from engines.choose import AUTO
 from engines.engine import Precision
 from engines.manifest import TrainingRecord
+
+if TYPE_CHECKING:
+    from calibrate.prn.learning import LearntPrn
+    from calibrate.prn.making import PrnMaking
 
 ModelName = Literal["protoad", "prn"]
 PROTOTYPES = 4096
@@ -57,6 +62,9 @@ class Options:
         defects: folder of real defects with masks, for PRN to learn from; None = none.
         most_defects: at most how many of them; None = all.
         textures: folder of textures for PRN's simulated defects; None = drawn ones.
+        max_flips: verdicts that the precision may change, of the images that the gate sees.
+        max_score_error: most that it may move a good image's score, as a share of the way from
+            good images' median score up to the threshold; None = what is usual at the precision.
     """
 
     model: ModelName = "protoad"
@@ -81,6 +89,8 @@ class Options:
     defects: Path | None = None
     most_defects: int | None = None
     textures: Path | None = None
+    max_flips: int = MAX_FLIPS
+    max_score_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,8 @@ class Taught:
         probabilities: whether scores end at 1.
         training: of a network.
         course: of its training.
+        earlier: seconds that a training took before it was stopped, and gone on with here.
+        rework: for comparing it with fp32, and for making it again.
     """
 
     model: bytes
@@ -125,6 +137,27 @@ class Taught:
     probabilities: bool = False
     training: TrainingRecord | None = None
     course: Course | None = None
+    earlier: float = 0.0
+    rework: Rework | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rework:
+    """How an inspector is compared with fp32, and made again with nodes in higher precision.
+
+    Attributes:
+        exact: serialised ONNX of the inspector that a build in fp32 makes.
+        trials: pairs of graphs, and good images that neither learnt from.
+        quantised: names of the convolutions that become INT8.
+        trial: the first trial's graph with some nodes kept, made quickly.
+        again: the inspector with some nodes kept, nothing but its precision learnt anew.
+    """
+
+    exact: bytes
+    trials: tuple[HeldOut, ...]
+    quantised: frozenset[str]
+    trial: Callable[[Kept], bytes]
+    again: Callable[[Kept], Taught]
 
 
 Teach = Callable[[Sequence[Path], Stages], Taught]
@@ -166,18 +199,34 @@ def _protoad(options: Options, backbone: Backbone, open_engine: OpenEngine) -> T
 
     def teach(images: Sequence[Path], stages: Stages) -> Taught:
         learnt = learn(backbone, images, recipe=recipe, open_engine=open_engine, stages=stages)
-        return Taught(
-            model=learnt.model,
-            prototypes=len(learnt.prototypes),
-            held_out=learnt.held_out,
-            images=len(images),
-            layers=recipe.layers,
-            method=recipe.method,
-            score_kind=recipe.score,
-            how_held_out="cross-fitted",
-        )
+        return _taught_protoad(learnt, recipe, images=len(images))
 
     return teach
+
+
+def _taught_protoad(learnt: Learnt, recipe: Recipe, *, images: int) -> Taught:
+    making = learnt.again
+
+    def again(kept: Kept) -> Taught:
+        return _taught_protoad(making.learnt(kept), recipe, images=images)
+
+    return Taught(
+        model=learnt.model,
+        prototypes=len(learnt.prototypes),
+        held_out=learnt.held_out,
+        images=images,
+        layers=recipe.layers,
+        method=recipe.method,
+        score_kind=recipe.score,
+        how_held_out="cross-fitted",
+        rework=Rework(
+            exact=learnt.exact,
+            trials=learnt.trials,
+            quantised=making.conversion.quantised,
+            trial=making.trial,
+            again=again,
+        ),
+    )
 
 
 def _check_prn(options: Options, backbone: Backbone) -> None:
@@ -207,10 +256,11 @@ def _prn(options: Options, backbone: Backbone, *, folder: Path, open_engine: Ope
     def teach(images: Sequence[Path], stages: Stages) -> Taught:
         # torch is loaded here, and nowhere else.
         from calibrate.prn.learning import SCORE, PrnRecipe, learn_prn
+        from calibrate.prn.making import prn_making
         from calibrate.prn.shape import prn_stages
 
         recipe = PrnRecipe(
-            precision=options.precision,
+            precision="fp32",
             size=options.size,
             settings=_settings(options),
             roi=options.roi,
@@ -221,18 +271,14 @@ def _prn(options: Options, backbone: Backbone, *, folder: Path, open_engine: Ope
             folder=folder,
         )
         learnt = learn_prn(backbone, images, recipe=recipe, open_engine=open_engine, stages=stages)
-        losses = learnt.history.losses
-        record = TrainingRecord(
-            size=learnt.settings.size,
-            steps=learnt.settings.steps,
-            batch=learnt.settings.batch,
-            arithmetic=learnt.settings.precision,
-            loss=float(np.mean(losses[-RECENT:])),
-            textures=options.textures.name if options.textures else "drawn",
-            defects=learnt.defects,
+        making = prn_making(
+            learnt.model,
+            images,
+            recipe=replace(recipe, precision=options.precision),
+            open_engine=open_engine,
+            stages=stages,
         )
-        validations = tuple((v.step, v.average_precision) for v in learnt.history.validations)
-        return Taught(
+        first = Taught(
             model=learnt.model,
             prototypes=learnt.prototypes,
             held_out=learnt.held_out,
@@ -242,8 +288,44 @@ def _prn(options: Options, backbone: Backbone, *, folder: Path, open_engine: Ope
             score_kind=SCORE,
             how_held_out="held out",
             probabilities=True,
-            training=record,
-            course=Course(losses, validations),
+            training=_training_record(learnt, options),
+            course=_course(learnt),
+            earlier=learnt.earlier,
         )
+        return _taught_prn(first, making, {})
 
     return teach
+
+
+def _taught_prn(taught: Taught, making: PrnMaking, kept: Kept) -> Taught:
+    """The trained network at the precision that is deployed."""
+    model = making.model(kept)
+    return replace(
+        taught,
+        model=model,
+        held_out=making.held_out(model),
+        rework=Rework(
+            exact=making.exact,
+            trials=(making.trial(model),),
+            quantised=making.conversion.quantised,
+            trial=making.model,
+            again=lambda more: _taught_prn(taught, making, more),
+        ),
+    )
+
+
+def _training_record(learnt: LearntPrn, options: Options) -> TrainingRecord:
+    return TrainingRecord(
+        size=learnt.settings.size,
+        steps=learnt.settings.steps,
+        batch=learnt.settings.batch,
+        arithmetic=learnt.settings.precision,
+        loss=float(np.mean(learnt.history.losses[-RECENT:])),
+        textures=options.textures.name if options.textures else "drawn",
+        defects=learnt.defects,
+    )
+
+
+def _course(learnt: LearntPrn) -> Course:
+    validations = tuple((v.step, v.average_precision) for v in learnt.history.validations)
+    return Course(learnt.history.losses, validations)

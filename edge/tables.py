@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def print_built(built: Built) -> None:
     """Which inspector was built, what its threshold promises, and what it measured."""
-    from edge.build_report import statement
+    from edge.build_report import parity_line, statement
 
     manifest = built.bundle.manifest
     rows: list[tuple[str, object]] = [
@@ -23,6 +23,7 @@ def print_built(built: Built) -> None:
         ("executes", f"{manifest.precision} graph as {manifest.executes}"),
         ("prototypes", f"{manifest.prototypes} from {manifest.images.used} images"),
         ("threshold", statement(built.threshold)),
+        *([("parity", parity_line(manifest.parity))] if manifest.parity else []),
         *figure_rows(manifest.figures),
         ("plans", built.plans),
         ("report", built.bundle.path / "report.html"),
@@ -47,29 +48,63 @@ def print_info(title: str, facts: Mapping[str, Any]) -> None:
     """A bundle's facts; groups of them are opened to one line each."""
     rows: list[tuple[str, object]] = []
     for name, value in facts.items():
-        if isinstance(value, dict) and value:
+        if name == "parity" and value:
+            rows.append((name, _parity(value)))
+        elif isinstance(value, dict) and value:
             rows += [(f"{name}.{part}", item) for part, item in value.items()]
         else:
             rows.append((name, value))
     console.print_table(title, rows)
 
 
+def _parity(value: Mapping[str, Any]) -> str:
+    from edge.build_report import parity_line
+    from engines.manifest import ParityRecord
+
+    return parity_line(ParityRecord.model_validate(value))
+
+
 def print_bench(title: str, report: BenchReport) -> None:
-    """Latencies of the engine and of the whole inspector."""
+    """Latencies of the engine, of the whole and of the host's part; then what it all means."""
+    steps = [("engine", report.engine_ms), ("end to end", report.end_to_end_ms)]
+    if report.host_ms is not None:
+        steps.append(("host", report.host_ms))
     rows = [
         (what, *(f"{value:.2f}" for value in (times.p50, times.p95, times.p99)))
-        for what, times in (("engine", report.engine_ms), ("end to end", report.end_to_end_ms))
+        for what, times in steps
     ]
     console.print_columns(title, ("ms", "p50", "p95", "p99"), rows)
+    copied = None
+    if report.copies is not None and report.copied_bytes is not None:
+        copied = f"{report.copies}, {report.copied_bytes / 2**20:.2f} MiB"
+    power = report.power
+    if report.watts is not None and report.hz_per_watt is not None:
+        power = f"{report.watts:.1f} W, {report.hz_per_watt:.2f} frames/s per W ({report.power})"
     console.print_table(
         f"{report.rate_hz:.1f} frames/s",
         [
             ("engine", f"{report.engine} on {report.device}"),
             ("executes", f"{report.precision} graph as {report.executes}"),
             ("end to end / engine", f"{report.ratio_to_engine:.2f}"),
+            ("launches a call", report.launches),
+            ("copies a call", copied),
+            ("power", power or None),
+            *_roofline_rows(report),
             ("frames", report.iterations),
         ],
     )
+
+
+def _roofline_rows(report: BenchReport) -> list[tuple[str, object]]:
+    found = report.roofline
+    if found is None:
+        return []
+    peaks = ", ".join(f"{kind} {peak:.0f} GFLOP/s" for kind, peak in found.peak_gflops.items())
+    return [
+        ("the graph", f"{found.gflop:.2f} GFLOP, {found.mib:.1f} MiB read and written"),
+        ("this machine", f"{peaks}; {found.bandwidth_gb_s:.0f} GB/s"),
+        ("roofline", f"{found.bound_ms:.2f} ms: {found.share:.0%} of the engine's time"),
+    ]
 
 
 def print_checks(checks: list[Check]) -> None:

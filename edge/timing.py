@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,10 @@ import numpy as np
 from calibrate.dataset import dataset_from_folder
 from calibrate.images import fit_image
 from cameras.decode import image_from_bytes, image_from_file
-from edge.bench import BenchReport, bench
-from edge.inspector import load
+from edge.bench import BenchReport, bench, with_power
+from edge.opening import open_bundle
 from edge.result import Image
+from edge.roofline import CPU_ENGINES, roofline
 from engines.bundle import Bundle
 from engines.choose import AUTO
 from engines.engine import Images
@@ -29,7 +31,7 @@ def bench_bundle(
     iterations: int = 200,
     camera: tuple[int, int] = CAMERA,
 ) -> BenchReport:
-    """Time a bundle's engine, and everything from a frame to its verdict.
+    """Time a bundle's engine, and everything from a frame to its verdict, and measure the machine.
 
     Args:
         path: the bundle's folder.
@@ -42,14 +44,14 @@ def bench_bundle(
     Raises:
         BundleError, EngineError, DatasetError, ImageError: as their modules say.
     """
-    with load(path, engine=engine) as inspector:
+    with open_bundle(path, engine=engine) as inspector:
         manifest, roi = inspector.bundle.manifest, inspector.settings.roi
 
         def prepare(frame: Image) -> Images:
             return fit_image(frame, manifest.size, roi)[None]
 
         frames = _golden(inspector.bundle, camera) if images is None else _read(images)
-        return bench(
+        report = bench(
             inspector.engine,
             precision=manifest.precision,
             frames=frames,
@@ -57,6 +59,10 @@ def bench_bundle(
             inspect=inspector.inspect,
             iterations=iterations,
         )
+        gpu = inspector.engine.name not in CPU_ENGINES
+        report = with_power(report, inspector.inspect, frames, gpu=gpu)
+        found = roofline(inspector.bundle.model(), inspector.engine, engine_ms=report.engine_ms.p50)
+        return replace(report, roofline=found)
 
 
 def _read(images: Path) -> list[Image]:

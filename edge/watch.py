@@ -15,7 +15,8 @@ import numpy as np
 from cameras.connect import open_source
 from cameras.decode import image_from_file
 from edge.config import Config, ConfigError, find_bundle, read_config
-from edge.inspector import Inspector, load
+from edge.inspector import Inspector
+from edge.opening import open_bundle
 from edge.regions import IgnoreMask
 from edge.sinks import Painter, PicturesSink, ResultsSink, SinkError, VideoSink
 from edge.stream import Summary, stop_on_signals, stream
@@ -80,7 +81,7 @@ def _first(*values: Value | None) -> Value | None:
 
 def _inspector(options: Watch, config: Config) -> Inspector:
     ignore = _first(options.ignore, config.stream.ignore)
-    return load(
+    return open_bundle(
         find_bundle(options.bundle, config),
         engine=_first(options.engine, config.stream.engine, "auto") or "auto",
         threshold=_first(options.threshold, config.stream.threshold),

@@ -23,12 +23,14 @@ class Wish:
         plans: folder that keeps compiled plans; None compiles anew each time.
         threads: of a CPU engine; None lets it choose.
         say: receives a line about what takes long, such as why a plan is compiled again.
+        progress: told the share of a plan's compilation that is done.
     """
 
     precision: Precision
     plans: Path | None = None
     threads: int | None = None
     say: Callable[[str], None] | None = None
+    progress: Callable[[float], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def open_engine(
     plans: Path | None = None,
     threads: int | None = None,
     say: Callable[[str], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Engine:
     """Open an engine on a graph.
 
@@ -95,13 +98,14 @@ def open_engine(
         plans: folder that keeps compiled plans, such as a bundle's ``engines``.
         threads: of a CPU engine.
         say: receives lines about what takes long.
+        progress: told the share of a plan's compilation that is done, while this call runs.
 
     Raises:
         EngineError: the engine can't work here, or doesn't take the graph. ``auto`` does not try
             the next one then: what was chosen is what runs.
     """
     chosen = choice(engine)
-    wish = Wish(precision=precision, plans=plans, threads=threads, say=say)
+    wish = Wish(precision=precision, plans=plans, threads=threads, say=say, progress=progress)
     return ENGINES[chosen.name].open(model, wish)
 
 
@@ -148,11 +152,22 @@ def _why_not_tensorrt(flavour: str) -> str | None:
 
 def _open_tensorrt(flavour: str) -> Callable[[bytes, Wish], Engine]:
     def opener(model: bytes, wish: Wish) -> Engine:
+        from engines.revive import RevivingEngine
         from engines.tensorrt import TensorRtEngine
 
-        return TensorRtEngine(
-            model, precision=wish.precision, flavour=flavour, plans=wish.plans, say=wish.say
-        )
+        watchers = [wish.progress]  # of the first opening: later ones are beside the line
+
+        def open_it() -> TensorRtEngine:
+            return TensorRtEngine.from_model(
+                model,
+                precision=wish.precision,
+                flavour=flavour,
+                plans=wish.plans,
+                say=wish.say,
+                progress=watchers.pop() if watchers else None,
+            )
+
+        return RevivingEngine(open_it, say=wish.say)
 
     return opener
 
@@ -160,7 +175,9 @@ def _open_tensorrt(flavour: str) -> Callable[[bytes, Wish], Engine]:
 def _open_openvino(model: bytes, wish: Wish) -> Engine:
     from engines.openvino import OpenVinoEngine
 
-    return OpenVinoEngine(model, precision=wish.precision, threads=wish.threads)
+    return OpenVinoEngine(
+        model, precision=wish.precision, threads=wish.threads, plans=wish.plans, say=wish.say
+    )
 
 
 def _open_onnxruntime(model: bytes, wish: Wish) -> Engine:

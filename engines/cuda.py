@@ -1,4 +1,7 @@
-"""The CUDA runtime through cuda-bindings: every error code becomes an `EngineError` here.
+"""CUDA through cuda-bindings: every error code of every call becomes an `EngineError` here.
+
+    EngineError
+        DeviceLostError    the GPU or this process's context on it is gone; open the engine again
 
 cuda-bindings imports on a machine without a GPU or driver and says so with error 35 (no driver, or
 one older than the runtime) or 100 (no device).
@@ -6,14 +9,23 @@ one older than the runtime) or 100 (no device).
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from engines.cuda_errors import ADVICE, LOST, NO_DRIVER
+from engines.engine import Output
 from engines.errors import EngineError
 
 MIB = 1 << 20
-NO_DRIVER = 35
+
+
+class DeviceLostError(EngineError):
+    """No call can succeed any more until the engine is closed and opened again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +64,104 @@ def runtime() -> Any:
     return found
 
 
+def driver() -> Any:
+    """The module `cuda.bindings.driver`.
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    try:
+        from cuda.bindings import driver as found
+    except ImportError as error:
+        raise EngineError(
+            f"cuda-bindings cannot be imported ({error}); pip install cuda-bindings"
+        ) from error
+    return found
+
+
 def call(function: Callable[..., tuple[Any, ...]], *arguments: object) -> Any:
-    """Call a CUDA runtime function and return what it gives besides its error code.
+    """Call a CUDA function and return what it gives besides its error code.
 
     Args:
-        function: of `runtime()`.
+        function: of `runtime()` or `driver()`.
         arguments: handed on in order.
 
     Returns:
         None, the one value, or the tuple of values.
 
     Raises:
-        EngineError: any error code but success, with CUDA's name and description of it.
+        DeviceLostError: an error after which every further call fails.
+        EngineError: any other error code, with CUDA's description of it and what to do.
     """
-    code, *values = function(*arguments)
+    try:
+        code, *values = function(*arguments)
+    except RuntimeError as error:  # what cuda-bindings raises where there is no driver library
+        raise EngineError(f"{function.__name__}: {_described_as(NO_DRIVER)} ({error})") from error
     if int(code) != 0:
-        raise EngineError(_described(code, function.__name__))
+        raise error_from_code(code, function.__name__)
     if not values:
         return None
     return values[0] if len(values) == 1 else tuple(values)
+
+
+def error_from_code(code: Any, function: str) -> EngineError:
+    """The error for a code that isn't success: `DeviceLostError` where nothing works after it.
+
+    Args:
+        code: a ``cudaError_t`` or a ``CUresult``; their numbers are the same where it matters.
+        function: that gave it.
+    """
+    number = int(code)
+    if number == NO_DRIVER:
+        # CUDA's own words blame the driver's version even where there is no driver at all.
+        return EngineError(_described_as(number))
+    advice = ADVICE.get(number, "")
+    told = f"CUDA error {number} in {function}: {_words(code)}" + (f"; {advice}" if advice else "")
+    return DeviceLostError(told) if number in LOST else EngineError(told)
+
+
+@dataclass(frozen=True, slots=True)
+class Cuda:
+    """The two CUDA libraries as an engine sees them: the one place where others can be put in.
+
+    Attributes:
+        runtime: functions and constants of `cuda.bindings.runtime`.
+        driver: those of `cuda.bindings.driver`.
+    """
+
+    runtime: Any
+    driver: Any
+
+    @classmethod
+    def installed(cls) -> Cuda:
+        """The real ones.
+
+        Raises:
+            EngineError: cuda-bindings is not installed.
+        """
+        return cls(runtime=runtime(), driver=driver())
+
+    def run(self, name: str, *arguments: object) -> Any:
+        """Call a function of the runtime, such as ``cudaMalloc``; see `call`."""
+        try:
+            return call(getattr(self.runtime, name), *arguments)
+        except EngineError:
+            # The runtime keeps an error until it is asked for, and the next library that asks
+            # after its own launch, as TensorRT and torch do, would take it for its own.
+            self.runtime.cudaGetLastError()
+            raise
+
+    def drive(self, name: str, *arguments: object) -> Any:
+        """Call a function of the driver, such as ``cuCtxGetCurrent``; see `call`."""
+        return call(getattr(self.driver, name), *arguments)
+
+    def view(self, address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Output:
+        """Host memory as an array that doesn't own it; it must not outlive the memory."""
+        kind = np.dtype(dtype)
+        size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+        memory = memoryview((ctypes.c_uint8 * size).from_address(address))
+        host: Output = np.frombuffer(memory, np.uint8).view(kind).reshape(shape)
+        return host
 
 
 def gpus() -> list[Gpu]:
@@ -103,11 +194,13 @@ def _gpu(cudart: Any, index: int, driver: str) -> Gpu:
     )
 
 
-def _described(code: Any, function: str) -> str:
-    """``CUDA error 2 in cudaMalloc: out of memory``."""
-    if int(code) == NO_DRIVER:
-        # CUDA's own words blame the driver's version even where there is no driver at all.
-        return f"CUDA error {NO_DRIVER}: there is no NVIDIA driver, or it is too old"
+def _described_as(number: int) -> str:
+    return f"CUDA error {number}: {ADVICE[number]}"
+
+
+def _words(code: Any) -> str:
+    """CUDA's description of a runtime's error, or the name of a driver's."""
+    if hasattr(code, "name") and code.name.startswith("CUDA_"):
+        return str(code.name)
     problem, text = runtime().cudaGetErrorString(code)
-    known = text.decode(errors="replace") if int(problem) == 0 and text else str(code)
-    return f"CUDA error {int(code)} in {function}: {known}"
+    return text.decode(errors="replace") if int(problem) == 0 and text else str(code)

@@ -1,10 +1,10 @@
-"""The one protocol that every engine follows."""
+"""The one protocol that every engine follows, and what an engine adds that works ahead."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NewType, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ import numpy.typing as npt
 Precision = Literal["fp32", "fp16", "int8"]
 Images: TypeAlias = npt.NDArray[np.uint8]  # (N, H, W, 3) BGR
 Output: TypeAlias = npt.NDArray[Any]
+Ticket = NewType("Ticket", int)
+"""Stands for one `submit` until its `collect`; never given out twice by an engine."""
 
 
 class Engine(Protocol):
@@ -56,3 +58,39 @@ class Engine(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+@runtime_checkable
+class PipelinedEngine(Engine, Protocol):
+    """An engine that takes the next images while it still works on earlier ones.
+
+    `engines.in_flight.infer_each` uses it where it is there and `infer` where it is not. One thread
+    may submit while another collects; `infer` and `close` want the engine for themselves.
+
+    Attributes:
+        batch: images that one `submit` takes at most.
+        slots: how many submitted and not yet collected tickets there may be, at least 1.
+    """
+
+    batch: int
+    slots: int
+
+    def submit(self, images: Images) -> Ticket:
+        """Begin with (N, H, W, 3) uint8 BGR images, 1 <= N <= `batch`, and don't wait.
+
+        The images are the caller's again when this returns.
+
+        Raises:
+            EngineError: wrong shape or type, all `slots` are taken, or the device failed; there is
+                no ticket then, and nothing to collect.
+        """
+        ...
+
+    def collect(self, ticket: Ticket) -> tuple[Output, ...]:
+        """Wait for a ticket, in any order, and give what `infer` gives for its images.
+
+        Raises:
+            EngineError: the ticket is unknown or was collected before, or the device failed; the
+                ticket's slot is free either way.
+        """
+        ...

@@ -15,14 +15,17 @@ from pydantic import BaseModel, ConfigDict
 
 from engines.engine import Precision
 
-Kind = Literal["convolution", "gemm", "other"]
+Kind = Literal["convolution", "gemm", "other", "sync"]
 
 _LINE = re.compile(
     r"^\s*Name: (?P<name>.*?), LayerType: (?P<kind>[^,]+), Inputs: \[(?P<inputs>.*?)\]"
-    r"(?:, Constants: \[(?P<constants>.*?)\])?, Outputs: \[(?P<outputs>.*?)\], TacticName: "
+    r"(?:, Constants: \[(?P<constants>.*?)\])?, Outputs: \[(?P<outputs>.*?)\], "
+    r"TacticName: (?P<tactic>[^,]*)"
 )
 _TENSOR = re.compile(r"\{ Name: (?P<name>.*?), Dimensions: .*?Datatype: (?P<type>\w+)")
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+_SYNC = re.compile(r"^(signal|wait)$")
+_STUB = "CASK_STUB"  # TensorRT-RTX picks the kernel when the plan is loaded
 _CONVOLUTION = re.compile(r"conv|correlation", re.IGNORECASE)
 _GEMM = re.compile(r"gemm|matrixmultiply|matmul", re.IGNORECASE)
 _TYPES = (
@@ -40,9 +43,10 @@ class Layer(BaseModel):
 
     Attributes:
         name: TensorRT's own.
-        kind: whether it is one of those that cost time.
-        precision: type of what it reads first, such as ``fp16``; empty if it reads nothing.
+        kind: whether it is one of those that cost time; ``sync`` runs no kernel.
+        inputs: types of what it reads, such as ``fp16``, without its constants.
         outputs: types of what it writes.
+        tactic: the kernel, or the tactic that stands for it; empty if it isn't known yet.
         nodes: the graph's nodes that went into it.
     """
 
@@ -50,9 +54,15 @@ class Layer(BaseModel):
 
     name: str
     kind: Kind
-    precision: str
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    tactic: str
     nodes: tuple[str, ...]
+
+    @property
+    def precision(self) -> str:
+        """Type of what it reads first, which it computes in; empty if it reads nothing."""
+        return self.inputs[0] if self.inputs else ""
 
 
 def layers_from_log(message: str) -> tuple[Layer, ...]:
@@ -62,15 +72,18 @@ def layers_from_log(message: str) -> tuple[Layer, ...]:
         match = _LINE.match(line)
         if match is None:
             continue
-        inputs = [_type(tensor["type"]) for tensor in _TENSOR.finditer(match["inputs"])]
+        inputs, outputs = (
+            tuple(_type(tensor["type"]) for tensor in _TENSOR.finditer(match[part]))
+            for part in ("inputs", "outputs")
+        )
+        tactic = match["tactic"].strip()
         found.append(
             Layer(
                 name=match["name"],
                 kind=_kind(match["kind"]),
-                precision=inputs[0] if inputs else "",
-                outputs=tuple(
-                    _type(tensor["type"]) for tensor in _TENSOR.finditer(match["outputs"])
-                ),
+                inputs=inputs,
+                outputs=outputs,
+                tactic="" if _STUB in tactic else tactic,
                 nodes=tuple(_NODE.findall(line)),
             )
         )
@@ -78,23 +91,38 @@ def layers_from_log(message: str) -> tuple[Layer, ...]:
 
 
 def layers_from_inspector(text: str) -> tuple[Layer, ...]:
-    """Parse the engine inspector's JSON; the tensors' type has been under three keys so far."""
+    """Parse the engine inspector's JSON; the tensors' type has been under three keys so far.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    content = json.loads(text)
+    entries = content.get("Layers", []) if isinstance(content, dict) else []
     found = []
-    for entry in json.loads(text).get("Layers", []):
+    for entry in entries:
         if not isinstance(entry, dict):
             continue  # names only: the plan was not built with detailed verbosity
-        inputs = [_tensor_type(tensor) for tensor in entry.get("Inputs", [])]
-        described = f"{entry.get('ParameterType', '')} {entry.get('LayerType', '')}"
+        inputs, outputs = (
+            tuple(_tensor_type(tensor) for tensor in entry.get(part, []))
+            for part in ("Inputs", "Outputs")
+        )
+        described = f"{entry.get('ParameterType', '')} {entry.get('LayerType', '')}".strip()
         found.append(
             Layer(
                 name=str(entry.get("Name", "")),
                 kind=_kind(described),
-                precision=inputs[0] if inputs else "",
-                outputs=tuple(_tensor_type(tensor) for tensor in entry.get("Outputs", [])),
+                inputs=inputs,
+                outputs=outputs,
+                tactic=str(entry.get("TacticName") or entry.get("TacticValue") or ""),
                 nodes=tuple(_NODE.findall(str(entry.get("Metadata", "")))),
             )
         )
     return tuple(found)
+
+
+def kernels(layers: Iterable[Layer]) -> int:
+    """How many of them run something on the GPU."""
+    return sum(layer.kind != "sync" for layer in layers)
 
 
 def executes(layers: Iterable[Layer]) -> str:
@@ -104,20 +132,22 @@ def executes(layers: Iterable[Layer]) -> str:
 
 
 def precision_problem(layers: Sequence[Layer], precision: Precision) -> str | None:
-    """Why a plan isn't what was asked for, or None.
+    """Why a plan isn't at all what was asked for, or None; `engines.proof` looks at each layer.
 
-    Most convolutions must compute in the asked type; a few may stay higher on purpose. Without any
-    layer listed nothing can be said, and nothing is refused.
+    Some convolutions may stay higher on purpose, where the graph says so. Without any listed
+    nothing can be said here.
     """
     count = Counter(layer.precision for layer in layers if layer.kind == "convolution")
     total = sum(count.values())
-    if not total or 2 * count[precision] >= total:
+    if not total or count[precision]:
         return None
     told = ", ".join(f"{number} in {name}" for name, number in count.most_common())
     return f"{precision} was asked for, but of {total} convolutions run {told}"
 
 
 def _kind(described: str) -> Kind:
+    if _SYNC.match(described):
+        return "sync"
     if _CONVOLUTION.search(described):
         return "convolution"
     return "gemm" if _GEMM.search(described) else "other"

@@ -124,6 +124,98 @@ class TrainingRecord(_Record):
     defects: tuple[Digest, ...] = ()
 
 
+class SpreadRecord(_Record):
+    """Of absolute differences."""
+
+    max: float
+    p99: float
+    mean: float
+
+
+class LimitsRecord(_Record):
+    """What the precision might change, at most.
+
+    Attributes:
+        flips: verdicts that differ at the threshold.
+        score_error: of a good image, as a share of the room below the threshold.
+    """
+
+    flips: NonNegativeInt
+    score_error: float
+
+
+class EngineParityRecord(_Record):
+    """What one engine did differently from fp32 on ONNX Runtime.
+
+    Attributes:
+        engine, executes: its name, and the arithmetic that it ran.
+        flips: verdicts that differ at the threshold.
+        flipped: names of a few of those images.
+        not_finite: scores that are no number.
+        score_error: of good images, as a share of the room.
+        defect_score_error: of defective images; None without any.
+        map_error: of all maps' values, as a share of the room.
+        auroc: on the labelled images; None without both kinds.
+    """
+
+    engine: str
+    executes: str
+    flips: NonNegativeInt
+    flipped: tuple[str, ...] = ()
+    not_finite: NonNegativeInt = 0
+    score_error: SpreadRecord
+    defect_score_error: SpreadRecord | None = None
+    map_error: SpreadRecord
+    auroc: float | None = None
+
+
+class KeptRecord(_Record):
+    """Layers that were left in a higher precision.
+
+    Attributes:
+        name: the block's first and last convolution.
+        nodes: of the fp32 graph.
+        precision: that they compute in.
+        cost: share of the graph's multiplications.
+        error_removed: share of the scores' error that this block alone stood for.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    precision: Literal["fp16", "fp32"]
+    cost: float
+    error_removed: float
+
+
+class ParityRecord(_Record):
+    """What the precision changed, on images that were not learnt from.
+
+    Attributes:
+        precision: of the graph.
+        threshold: by which both sides were judged.
+        room: from good images' median score up to the threshold; errors are shares of it.
+        limits: that the build kept.
+        good, labelled: how many images were compared.
+        auroc: of fp32 on the labelled ones; None without both kinds.
+        engines: the deployed one first.
+        kept: in higher precision, so that the limits are kept.
+        before: what was over the limits before that; empty if nothing was.
+        seconds: that the comparison took, and the search for what to keep.
+    """
+
+    precision: Literal["fp32", "fp16", "int8"]
+    threshold: float
+    room: float
+    limits: LimitsRecord
+    good: NonNegativeInt
+    labelled: NonNegativeInt
+    auroc: float | None = None
+    engines: tuple[EngineParityRecord, ...]
+    kept: tuple[KeptRecord, ...] = ()
+    before: str = ""
+    seconds: float = Field(default=0.0, ge=0)
+
+
 class Manifest(_Record):
     """Everything that is known about a bundle.
 
@@ -152,7 +244,9 @@ class Manifest(_Record):
         files: every file but this one and those under ``engines``, by path inside the bundle.
         images: that were learnt from.
         training: of a network; None where nothing is trained.
-        seconds: that the build took, without writing the bundle; None = not known.
+        parity: what the precision changed; None where there was nothing to compare.
+        seconds: that the build took, without writing the bundle, but with a training that was
+            stopped and gone on with; None = not known.
         notes: what a reader must know.
     """
 
@@ -179,6 +273,7 @@ class Manifest(_Record):
     files: dict[str, FileRecord] = Field(default_factory=dict)
     images: ImageCounts
     training: TrainingRecord | None = None
+    parity: ParityRecord | None = None
     seconds: float | None = Field(default=None, ge=0)
     notes: tuple[str, ...] = ()
 

@@ -31,6 +31,7 @@ CONVOLUTIONS = frozenset(
     }
 )
 NOT_COMPUTED = frozenset({"Constant", "Const", "Parameter", "Result"})
+NOT_LAUNCHED = frozenset({"Const", "Input", "Output", "Reshape"})
 EXECUTED_CONVOLUTIONS = frozenset({"Convolution", "Deconvolution"})
 EXECUTED_PRODUCTS = frozenset({"FullyConnected", "MatMul"})
 EXECUTED_COPIES = frozenset({"Reorder", "Reshape", "Const"})  # these compute nothing
@@ -107,6 +108,15 @@ def executes(compiled: Any) -> str:
     return "f32"
 
 
+def launches(compiled: Any) -> int:
+    """Primitives that one call executes, one after the other."""
+    kinds = [
+        _text(node.get_rt_info(), "layerType")
+        for node in compiled.get_runtime_model().get_ordered_ops()
+    ]
+    return sum(kind not in NOT_LAUNCHED for kind in kinds)
+
+
 def low_precision_among(compiled: Any, names: Iterable[str]) -> list[str]:
     """Executed nodes that stem from `names` and compute in bf16 all the same.
 
@@ -170,7 +180,7 @@ def _marked_precise(core: Any, graph: Any, names: frozenset[str]) -> Any:
     try:
         with tempfile.TemporaryDirectory(prefix="protoedge-") as folder:
             path = Path(folder) / "graph.xml"
-            openvino.serialize(graph, path, path.with_suffix(".bin"))
+            _serialise(openvino, graph, path)
             tree = ElementTree.parse(path)
             for layer in tree.iterfind("layers/layer"):
                 if layer.get("name") in names and layer.get("type") not in NOT_COMPUTED:
@@ -182,6 +192,14 @@ def _marked_precise(core: Any, graph: Any, names: frozenset[str]) -> Any:
             f"openvino: no room for a temporary copy of the graph: {error}; free some space in "
             f"{tempfile.gettempdir()} or set TMPDIR"
         ) from error
+
+
+def _serialise(openvino: Any, graph: Any, path: Path) -> None:
+    try:
+        openvino.serialize(graph, path, path.with_suffix(".bin"))
+    except RuntimeError as error:
+        # A full disk arrives as "iostream error"; a graph that was just read can be written.
+        raise OSError(" ".join(str(error).split())[:200]) from error
 
 
 def _mark(layer: ElementTree.Element) -> None:

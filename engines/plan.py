@@ -1,6 +1,9 @@
 """ONNX to a TensorRT plan: one code path for TensorRT and TensorRT-RTX.
 
 The network is strongly typed: precision is in the graph, and the builder gets no precision flag.
+TensorRT 10.3 alone gets a second chance with a weakly typed network, bound to the graph's types;
+the plan then says so. Either way the list of the plan's layers is held against the graph.
+
 TensorRT-RTX compiles without a GPU, for any of `RTX_GPUS`; TensorRT only for the GPU that is there.
 """
 
@@ -8,18 +11,35 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from engines.cuda import MIB, gpus
 from engines.errors import EngineError
 from engines.layers import Layer, layers_from_inspector, layers_from_log
-from engines.tensorrt_module import RTX, TENSORRT, import_flavour
+from engines.plan_config import (
+    RTX_GPUS,
+    Compatible,
+    Target,
+    allow_lower,
+    builder_config,
+    load_timings,
+    save_timings,
+    target,
+)
+from engines.plan_progress import Progress, monitor
+from engines.proof import prove
+from engines.tensorrt_log import Told, quiet_logger
+from engines.tensorrt_module import RTX, TENSORRT, import_flavour, version_of
+from engines.turing import TURING, graph_for_turing
 
-RTX_GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-Progress = Callable[[str, int, int], None]
-"""Receives the phase's name, steps done and steps in all."""
+__all__ = ["RTX_GPUS", "Plan", "Progress", "compile_plan", "quiet_logger"]
+
+WEAK_UNTIL = (10, 3)
+"""The last version that may build weakly typed; on it some strongly typed graphs fail."""
+Typing = Literal["strong", "weak"]
+_compiling = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +50,12 @@ class Plan:
         plan: what the runtime deserialises; native code.
         flavour: ``tensorrt`` or ``tensorrt-rtx``.
         version: of the library that compiled it.
-        gpu: compute capabilities it is for; empty means Ampere and newer (TensorRT-RTX only).
+        gpu: compute capabilities it is for; empty means Ampere and newer.
         onnx_sha256: of the graph.
         layers: what it executes; empty if the library didn't say.
+        typing: ``strong``: types are the graph's; ``weak``: TensorRT 10.3's fallback.
+        compatible: what else than the very same library and GPU may load it.
+        notes: what a reader must know, such as why it is weakly typed.
     """
 
     plan: bytes = field(repr=False)
@@ -41,6 +64,9 @@ class Plan:
     gpu: tuple[str, ...]
     onnx_sha256: str
     layers: tuple[Layer, ...] = field(repr=False)
+    typing: Typing = "strong"
+    compatible: tuple[Compatible, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def compile_plan(
@@ -49,84 +75,126 @@ def compile_plan(
     flavour: str = RTX,
     gpu: Sequence[str] = (),
     workspace_mib: int | None = None,
+    compatible: Sequence[Compatible] = (),
     progress: Progress | None = None,
 ) -> Plan:
-    """Compile a graph.
+    """Compile a graph, and prove that the plan computes in the graph's types.
 
     Args:
         model: serialised ONNX.
         flavour: ``tensorrt`` or ``tensorrt-rtx``.
         gpu: compute capabilities such as ``sm89``; empty is portable with TensorRT-RTX, and the
             GPU that is there with TensorRT, which knows no other.
-        workspace_mib: most scratch memory that a kernel may take; None leaves TensorRT's default.
-        progress: told about the builder's phases, from its threads.
+        workspace_mib: most scratch memory that a kernel may take; None leaves TensorRT's default,
+            but on a Jetson half of the memory that is free.
+        compatible: ``version``: newer TensorRTs of the same major version load the plan too;
+            ``hardware``: any GPU from Ampere on. Both cost speed, and are for TensorRT alone.
+        progress: told the share that is done, from the builder's threads.
 
     Raises:
-        EngineError: the library is missing or takes no part of the graph, with its own words.
+        EngineError: the library is missing or takes no part of the graph, with its own words; or a
+            heavy layer runs in another precision than the graph's, with its name.
     """
     trt = import_flavour(flavour)
-    targets = _targets(flavour, gpu)
-    log = quiet_logger(trt)
-    builder = _builder(trt, log, flavour)
-    network = builder.create_network(_strongly_typed(trt))
-    _parse(trt, network, model, log, flavour)
-    _refuse_what_turing_lacks(trt, network, targets)
-    config = _config(trt, builder, flavour=flavour, targets=targets, workspace_mib=workspace_mib)
-    monitor = _monitor(trt, progress)  # must outlive the build
-    if monitor is not None:
-        config.progress_monitor = monitor
-    built = builder.build_serialized_network(network, config)
-    if built is None:
-        raise EngineError(_build_failure(flavour, targets, log.told()))
-    plan = bytes(built)
-    return Plan(
-        plan=plan,
-        flavour=flavour,
-        version=str(trt.__version__),
-        gpu=targets,
-        onnx_sha256=hashlib.sha256(model).hexdigest(),
-        layers=layers_from_log(log.layers) or _inspected(trt, plan, log, flavour),
-    )
+    wanted = target(flavour, gpu, workspace_mib=workspace_mib, compatible=compatible)
+    build = _Build(trt, model, wanted, monitor(trt, progress) if progress else None)
+    # One at a time: what the one logger hears must be this build's, and the memory is shared.
+    with _compiling:
+        try:
+            plan = build.run("strong")
+        except _RefusedError as error:
+            if flavour != TENSORRT or version_of(trt)[:2] > WEAK_UNTIL:
+                raise
+            build.notes.append(f"weakly typed, since strongly typed it was refused: {error}")
+            plan = build.run("weak")
+    problem = _unproven(plan, model)
+    if problem:
+        raise EngineError(f"{flavour}: {problem}")
+    return plan
 
 
-def _builder(trt: Any, log: Any, flavour: str) -> Any:
+class _RefusedError(EngineError):
+    """The parser or the builder doesn't take the graph this way."""
+
+
+@dataclass(slots=True)
+class _Build:
+    """One graph on its way to a plan."""
+
+    trt: Any
+    model: bytes
+    wanted: Target
+    monitor: Any
+    notes: list[str] = field(default_factory=list)
+
+    def run(self, typing: Typing) -> Plan:
+        trt, wanted = self.trt, self.wanted
+        log = quiet_logger(trt)
+        with log.collecting() as told:
+            builder = _builder(trt, log, told, wanted.flavour)
+            network = builder.create_network(_strongly_typed(trt) if typing == "strong" else 0)
+            model = graph_for_turing(self.model) if TURING in wanted.gpu else self.model
+            _parse(trt, network, model, log, wanted.flavour)
+            _refuse_what_turing_lacks(trt, network, wanted.gpu)
+            config = builder_config(trt, builder, wanted)
+            if typing == "weak":
+                allow_lower(trt, config, network)
+            if self.monitor is not None:
+                config.progress_monitor = self.monitor
+            self._note(load_timings(trt, config, wanted))
+            content = self._serialised(builder, network, config, told)
+            self._note(save_timings(trt, config, wanted))
+        rtx = wanted.flavour == RTX  # tells its layers while it builds; the other one afterwards
+        layers = layers_from_log(told.layers) if rtx else _inspected(trt, content, log, wanted)
+        return Plan(
+            plan=content,
+            flavour=wanted.flavour,
+            version=str(trt.__version__),
+            gpu=wanted.gpu,
+            onnx_sha256=hashlib.sha256(self.model).hexdigest(),
+            layers=layers,
+            typing=typing,
+            compatible=wanted.compatible,
+            notes=tuple(self.notes),
+        )
+
+    def _serialised(self, builder: Any, network: Any, config: Any, told: Told) -> bytes:
+        built = builder.build_serialized_network(network, config)
+        stopped_by = self.monitor.stopped_by if self.monitor is not None else None
+        if stopped_by is not None:
+            raise stopped_by
+        if built is None:
+            raise _RefusedError(_build_failure(self.wanted, told.text()))
+        return bytes(built)
+
+    def _note(self, note: str) -> None:
+        if note:
+            self.notes.append(note)
+
+
+def _unproven(plan: Plan, model: bytes) -> str | None:
+    """Why the plan isn't what its graph asks for, as far as its layers tell; or None.
+
+    TensorRT may keep the layers of a fused region to itself; a strongly typed network's types are
+    then its word. TensorRT-RTX lists all, and nothing is known of a weakly typed plan otherwise.
+    """
+    proof = prove(plan.layers, model)
+    problem = proof.problem()
+    if problem:
+        return f"{problem}; build with another --precision"
+    if proof.unseen and (plan.flavour == RTX or plan.typing == "weak"):
+        return (
+            f"it doesn't list {proof.unseen[0]} among the plan's layers, so that its precision "
+            "can't be proven; please report it with the output of `edge doctor`"
+        )
+    return None
+
+
+def _builder(trt: Any, log: Any, told: Told, flavour: str) -> Any:
     try:
         return trt.Builder(log)
     except TypeError as error:  # pybind11's word for a null pointer from the C++ factory
-        raise EngineError(f"{flavour}: no builder: {log.told() or error}") from error
-
-
-def _targets(flavour: str, gpu: Sequence[str]) -> tuple[str, ...]:
-    if flavour != RTX:
-        here = gpus()[0].compute_capability
-        if tuple(gpu) not in ((), (here,)):
-            raise EngineError(f"{flavour}: compiles only for the GPU that is here, {here}")
-        return (here,)
-    for name in gpu:
-        if name not in RTX_GPUS:
-            raise EngineError(f"{flavour}: {name} is not one of {', '.join(RTX_GPUS)}")
-    if "sm75" in gpu and len(gpu) > 1:
-        raise EngineError(
-            f"{flavour}: compile sm75 as a plan of its own; together with it, INT8 is emulated "
-            "on all the others"
-        )
-    return tuple(gpu)
-
-
-def _config(
-    trt: Any, builder: Any, *, flavour: str, targets: Sequence[str], workspace_mib: int | None
-) -> Any:
-    config = builder.create_builder_config()
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    # TF32 is on by default; it would run what the graph says is FP32 with 10 bits of mantissa.
-    config.clear_flag(trt.BuilderFlag.TF32)
-    if workspace_mib is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib * MIB)
-    if flavour == RTX and targets:
-        config.num_compute_capabilities = len(targets)
-        for index, name in enumerate(targets):
-            config.set_compute_capability(getattr(trt.ComputeCapability, name.upper()), index)
-    return config
+        raise EngineError(f"{flavour}: no builder: {told.text() or error}") from error
 
 
 def _strongly_typed(trt: Any) -> int:
@@ -143,7 +211,7 @@ def _parse(trt: Any, network: Any, model: bytes, log: Any, flavour: str) -> None
         problem = parser.get_error(index)
         node = problem.node_name() if hasattr(problem, "node_name") else ""
         told.append(f"{node}: {problem.desc()}" if node else str(problem.desc()))
-    raise EngineError(f"{flavour}: it does not take this graph: {_line('; '.join(told))}")
+    raise _RefusedError(f"{flavour}: it does not take this graph: {_line('; '.join(told))}")
 
 
 def _refuse_what_turing_lacks(trt: Any, network: Any, targets: Sequence[str]) -> None:
@@ -152,7 +220,7 @@ def _refuse_what_turing_lacks(trt: Any, network: Any, targets: Sequence[str]) ->
     It would refuse them for sm75 as well, but TensorRT-RTX 1.7 remembers such a failure: the next
     INT8 graph that the same process compiles, for any GPU, comes out emulated in FP32.
     """
-    if "sm75" not in targets:
+    if TURING not in targets:
         return
     for index in range(network.num_layers):
         layer = network.get_layer(index)
@@ -164,67 +232,24 @@ def _refuse_what_turing_lacks(trt: Any, network: Any, targets: Sequence[str]) ->
             )
 
 
-def _build_failure(flavour: str, targets: Sequence[str], told: str) -> str:
-    target = ", ".join(targets) or "Ampere and newer"
-    return f"{flavour}: not compiled for {target}: {_line(told) or 'no reason given'}"
+def _build_failure(wanted: Target, told: str) -> str:
+    where = ", ".join(wanted.gpu) or "Ampere and newer"
+    hint = ""
+    if wanted.workspace is not None and re.search("memory|workspace", told, re.IGNORECASE):
+        hint = f"; the workspace is {wanted.workspace >> 20} MiB: raise --workspace"
+    return f"{wanted.flavour}: not compiled for {where}: {_line(told) or 'no reason given'}{hint}"
 
 
-def _inspected(trt: Any, plan: bytes, log: Any, flavour: str) -> tuple[Layer, ...]:
-    """Layers from the inspector; it needs the GPU, so there are none for other machines' plans."""
-    if flavour == RTX:
-        return ()
-    engine = trt.Runtime(log).deserialize_cuda_engine(plan)
+def _inspected(trt: Any, plan: bytes, log: Any, wanted: Target) -> tuple[Layer, ...]:
+    """Layers from the inspector, which needs the GPU that the plan is for."""
+    deserializer = trt.Runtime(log)
+    if "version" in wanted.compatible:
+        deserializer.engine_host_code_allowed = True  # the plan brings its own small runtime
+    engine = deserializer.deserialize_cuda_engine(plan)
     if engine is None:
-        raise EngineError(f"{flavour}: the new plan does not load: {log.told()}")
+        raise EngineError(f"{wanted.flavour}: the new plan does not load: {log.told()}")
     inspector = engine.create_engine_inspector()
     return layers_from_inspector(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
-
-
-def quiet_logger(trt: Any) -> Any:
-    """A logger that keeps what went wrong and the list of layers, and prints nothing."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-            self.layers = ""
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors.append(message)
-            elif message.startswith("Layers:"):
-                self.layers = message
-
-        def told(self) -> str:
-            return "; ".join(dict.fromkeys(self.errors))
-
-    return Log()
-
-
-def _monitor(trt: Any, progress: Progress | None) -> Any:
-    """TensorRT's progress as calls of `progress`; None where there is no such interface."""
-    if progress is None or not hasattr(trt, "IProgressMonitor"):
-        return None
-    tell: Progress = progress
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.steps: dict[str, int] = {}
-
-        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
-            self.steps[phase] = steps
-            tell(phase, 0, steps)
-
-        def step_complete(self, phase: str, step: int) -> bool:
-            tell(phase, step + 1, self.steps.get(phase, step + 1))
-            return True
-
-        def phase_finish(self, phase: str) -> None:
-            steps = self.steps.pop(phase, 1)
-            tell(phase, steps, steps)
-
-    return Monitor()
 
 
 def _line(text: str) -> str:

@@ -20,9 +20,9 @@ OF_TORCH = {  # networks as torch modules: for training and for checking exporte
     *(
         f"calibrate.prn.{name}"
         for name in (
-            *("attention", "checkpoint", "decoder", "export", "frozen", "fusion", "learning"),
-            *("losses", "matching", "network", "nodes", "prototypes", "training", "validation"),
-            "weights",
+            *("attention", "checkpoint", "decoder", "export", "folding", "frozen", "fusion"),
+            *("learning", "losses", "making", "matching", "network", "nodes", "prototypes"),
+            *("training", "validation", "weights"),
         )
     ),
 }

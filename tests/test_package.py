@@ -52,9 +52,9 @@ def test_the_public_surface() -> None:
 def test_every_module_imports_without_the_extras() -> None:
     # Networks that are trained or exported are torch's; everything else may not need it.
     prn = (
-        *("attention", "checkpoint", "decoder", "export", "frozen", "fusion", "learning"),
-        *("losses", "matching", "network", "nodes", "prototypes", "training", "validation"),
-        "weights",
+        *("attention", "checkpoint", "decoder", "export", "folding", "frozen", "fusion"),
+        *("learning", "losses", "making", "matching", "network", "nodes", "prototypes"),
+        *("training", "validation", "weights"),
     )
     networks = {
         f"calibrate.backbones.{name}" for name in ("mobilenet", "resnet", "rounding", "slim")

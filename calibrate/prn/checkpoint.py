@@ -52,12 +52,14 @@ class Checkpoint:
         tensors: ``network.NAME`` and ``optimiser.NAME.KIND``.
         history: up to it.
         scaler: the loss scale's state, for fp16; empty otherwise.
+        seconds: that the training had taken.
     """
 
     shape: Shape
     tensors: dict[str, Tensor]
     history: History
     scaler: dict[str, float]
+    seconds: float
 
 
 def identity(settings: Settings, *, images: Sequence[Image], backbone: str, note: str) -> str:
@@ -84,6 +86,7 @@ def save_checkpoint(
     history: History,
     identity: str,
     scaler: dict[str, float],
+    seconds: float,
 ) -> None:
     """Replace the folder's checkpoint, whole or not at all.
 
@@ -100,6 +103,7 @@ def save_checkpoint(
         "losses": json.dumps(history.losses),
         "validations": json.dumps([asdict(item) for item in history.validations]),
         "scaler": json.dumps(scaler),
+        "seconds": json.dumps(seconds),
     }
     write_tensors(tensors, folder / FILE, metadata=metadata)
 
@@ -123,6 +127,7 @@ def load_checkpoint(folder: Path, *, identity: str) -> Checkpoint | None:
         tensors=tensors,
         history=History(tuple(json.loads(metadata["losses"])), tuple(validations)),
         scaler=json.loads(metadata["scaler"]),
+        seconds=json.loads(metadata["seconds"]),
     )
 
 

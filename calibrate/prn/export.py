@@ -24,7 +24,7 @@ from calibrate.images import Size
 from calibrate.precision import HEAVY_TAILED
 from calibrate.prn.attention import MultiSizeSelfAttention, PatchAttention
 from calibrate.prn.decoder import Decoder, Level, Logit
-from calibrate.prn.folding import Kernel, dense, folded_front
+from calibrate.prn.folding import Kernel, folded_front
 from calibrate.prn.fusion import MultiScaleFusion, Up
 from calibrate.prn.matching import Matching
 from calibrate.prn.network import PRN
@@ -179,7 +179,7 @@ class _Walk:
             before, after = (self._shape.sizes[index] for index in way)
             return self._up(source, path, before, after, name=name)
         if isinstance(path, nn.Conv2d):
-            return self._nodes.dense(source, dense(path), name=name)
+            return self._nodes.conv(source, path, None, name=name)
         return source
 
     def _up(self, source: str, up: Up, before: Size, after: Size, *, name: str) -> str:

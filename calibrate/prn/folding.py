@@ -36,18 +36,33 @@ class Kernel:
     up: bool = False
 
 
-def dense(conv: nn.Conv2d) -> Kernel:
-    """A convolution, grouped or not, as a dense one, in float64."""
-    weight = conv.weight.detach().double()
-    groups = conv.groups
-    if groups > 1:
-        blocks = weight.reshape(groups, -1, *weight.shape[1:])
-        whole = blocks.new_zeros(groups, blocks.shape[1], groups, *weight.shape[1:])
-        for group in range(groups):
-            whole[group, :, group] = blocks[group]
-        weight = whole.reshape(weight.shape[0], -1, *weight.shape[2:])
+def dense(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> Kernel:
+    """A convolution, grouped or not, and the batch norm (in eval mode) behind it, in float64.
+
+    Raises:
+        ValueError: the padding is not half the kernel, or the batch norm keeps no running
+            statistics.
+    """
+    if any(pad != side // 2 for pad, side in zip(conv.padding, conv.kernel_size, strict=True)):
+        raise ValueError(f"padding {conv.padding} of a kernel {conv.kernel_size}; give half of it")
+    weight = _ungrouped(conv.weight.detach().double(), conv.groups)
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().double()
+    if norm is not None:
+        if norm.running_mean is None or norm.running_var is None:
+            raise ValueError("a batch norm without running statistics cannot be folded")
+        gain = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
+        weight = weight * gain[:, None, None, None]
+        bias = norm.bias.detach().double() + (bias - norm.running_mean.double()) * gain
     return Kernel(weight, bias, stride=conv.stride[0])
+
+
+def _ungrouped(weight: Tensor, groups: int) -> Tensor:
+    """(out, in / groups, k, k) to (out, in, k, k), with zeros between the groups."""
+    blocks = weight.reshape(groups, -1, *weight.shape[1:])
+    whole = blocks.new_zeros(groups, blocks.shape[1], groups, *weight.shape[1:])
+    for group in range(groups):
+        whole[group, :, group] = blocks[group]
+    return whole.reshape(weight.shape[0], -1, *weight.shape[2:])
 
 
 def folded_front(network: PRN) -> list[list[Kernel]]:
@@ -68,7 +83,8 @@ def folded_front(network: PRN) -> list[list[Kernel]]:
 
 def _folded(network: PRN, source: int, target: int) -> Kernel:
     conv, norm = cast(nn.Sequential, network.entry[target])
-    narrow, bias = _normed(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
+    entry = dense(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
+    narrow = entry.weight.flatten(1)
     fusions = (network.fuse_features, network.fuse_residuals)
     parts = [_path(fusion, source, target, channels=narrow.shape[1] // 2) for fusion in fusions]
     halves = narrow.chunk(2, dim=1)
@@ -78,7 +94,7 @@ def _folded(network: PRN, source: int, target: int) -> Kernel:
     ]
     weights[0] = weights[0] * network.scale[source].double()  # residuals are scaled already
     biases = sum(half @ part.bias for half, part in zip(halves, parts, strict=True))
-    total = biases + bias if source == target else biases
+    total = biases + entry.bias if source == target else biases
     first = parts[0]
     return Kernel(torch.cat(weights, dim=1), cast(Tensor, total), first.stride, first.up)
 
@@ -92,11 +108,3 @@ def _path(fusion: MultiScaleFusion, source: int, target: int, *, channels: int) 
         return dense(path)
     unit = torch.eye(channels, dtype=torch.float64)[:, :, None, None]
     return Kernel(unit, unit.new_zeros(channels))
-
-
-def _normed(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """A 1x1 convolution without bias and the batch norm behind it: (out, in) and (out,)."""
-    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-    gain = norm.weight.detach().double() / (variance.double() + norm.eps).sqrt()
-    weight = conv.weight.detach().double().flatten(1) * gain[:, None]
-    return weight, norm.bias.detach().double() - mean.double() * gain

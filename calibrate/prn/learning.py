@@ -72,6 +72,7 @@ class LearntPrn:
         defects: SHA-256 of the files of real defects that were learnt from.
         settings: as they were used.
         history: losses and validations.
+        earlier: seconds of the training that was stopped before, and gone on with.
     """
 
     model: bytes
@@ -81,6 +82,7 @@ class LearntPrn:
     defects: tuple[str, ...]
     settings: Settings
     history: History
+    earlier: float
 
 
 def learn_prn(
@@ -136,6 +138,7 @@ def learn_prn(
         defects=tuple(defect.sha256 for defect in material.synthesis.defects),
         settings=replace(material.settings, precision=trained.precision),
         history=trained.history,
+        earlier=trained.earlier,
     )
 
 

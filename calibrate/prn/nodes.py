@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from calibrate.prn.folding import Kernel
+from calibrate.prn.folding import Kernel, dense
 from engines.exact import EXACT
 
 LEAST_HALF = 6e-8  # smaller weights are nothing in float16, and a warning in its conversion
@@ -80,22 +80,7 @@ class Nodes:
 
     def conv(self, source: str, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, *, name: str) -> str:
         """A convolution, with the batch norm behind it folded in."""
-        weight, bias = folded(conv, norm)
-        given = [
-            source,
-            self.constant(f"{name}/weight", weight),
-            self.constant(f"{name}/bias", bias),
-        ]
-        (top, left), (down, right) = _pair(conv.padding), _pair(conv.padding)
-        return self.node(
-            "Conv",
-            given,
-            name,
-            kernel_shape=list(conv.kernel_size),
-            strides=list(conv.stride),
-            pads=[top, left, down, right],
-            group=conv.groups,
-        )
+        return self.dense(source, dense(conv, norm), name=name)
 
     def dense(self, source: str, kernel: Kernel, *, name: str) -> str:
         """A convolution whose padding is half its kernel, rounded down."""
@@ -161,27 +146,3 @@ def array(tensor: Tensor) -> Array:
     values = tensor.detach().cpu().float().numpy().copy()
     values[np.abs(values) < LEAST_HALF] = 0
     return values
-
-
-def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Array, Array]:
-    """Weight and bias of a convolution and the batch norm (in eval mode) behind it.
-
-    Raises:
-        ValueError: the batch norm keeps no running statistics.
-    """
-    weight = conv.weight.detach().double()
-    bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().double()
-    if norm is not None:
-        if norm.running_mean is None or norm.running_var is None:
-            raise ValueError("a batch norm without running statistics cannot be folded")
-        gain = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
-        weight = weight * gain[:, None, None, None]
-        bias = norm.bias.detach().double() + (bias - norm.running_mean.double()) * gain
-    return array(weight), array(bias)
-
-
-def _pair(padding: str | tuple[int, ...]) -> tuple[int, int]:
-    if isinstance(padding, str):
-        raise TypeError(f"padding {padding!r}: give numbers")
-    first, second = padding
-    return first, second

@@ -57,13 +57,15 @@ class Trained:
         network: in evaluation mode, on the CPU.
         history: losses and validations.
         precision: that the trained part ran at.
-        seconds: of this call; a resumed training's earlier ones are not in it.
+        seconds: of this call.
+        earlier: seconds of the calls that it goes on from.
     """
 
     network: PRN
     history: History
     precision: TrainingPrecision
     seconds: float
+    earlier: float
 
 
 def train(
@@ -95,7 +97,6 @@ def train(
         BackboneError: the backbone lacks a stage, or an operator is not known here.
         ValueError: a size that 32 does not divide.
     """
-    began = time.monotonic()
     run = run or Run()
     settings = settings or Settings()
     if not images:
@@ -103,8 +104,13 @@ def train(
     trainer = _Trainer(images, backbone, synthesise, held_out, settings=settings, run=run)
     trainer.go()
     network = trainer.network.to("cpu").eval()
-    seconds = time.monotonic() - began
-    return Trained(network, trainer.history, trainer.settings.precision, seconds)
+    return Trained(
+        network,
+        trainer.history,
+        trainer.settings.precision,
+        seconds=trainer.seconds,
+        earlier=trainer.earlier,
+    )
 
 
 class _Trainer:
@@ -120,6 +126,7 @@ class _Trainer:
         settings: Settings,
         run: Run,
     ) -> None:
+        self.began = time.monotonic()
         self.run = run
         self.device = torch.device(_device(run.device))
         self.settings = replace(settings, precision=_precision(settings.precision, self.device))
@@ -131,6 +138,7 @@ class _Trainer:
         self.recent: float | None = None
         self.identity = ""
         found = self._found(backbone)
+        self.earlier = found.seconds if found else 0.0
         self.network = self._network(backbone, found).to(self.device).train()
         self.optimiser = _optimiser(self.network, self.settings)
         half = self.settings.precision == "fp16"
@@ -148,6 +156,11 @@ class _Trainer:
     def history(self) -> History:
         """So far."""
         return History(tuple(self.losses), tuple(self.validations))
+
+    @property
+    def seconds(self) -> float:
+        """Since this call began."""
+        return time.monotonic() - self.began
 
     def go(self) -> None:
         """Make the remaining steps."""
@@ -220,6 +233,7 @@ class _Trainer:
                 history=self.history,
                 identity=self.identity,
                 scaler=self.scaler.state_dict(),
+                seconds=self.earlier + self.seconds,
             )
 
     def _found(self, backbone: Backbone) -> Checkpoint | None:

@@ -5,6 +5,7 @@ Run with `just benchmark`; on a machine that does nothing else.
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -15,11 +16,13 @@ import pytest
 
 from calibrate.images import fit_image
 from cameras.connect import open_source
+from cameras.decode import image_from_bytes
 from edge.inspector import Inspector, load
 from edge.sinks import ResultsSink
 from edge.stream import stream
 from engines.choose import open_engine
 from engines.engine import Engine
+from engines.in_flight import infer_each
 
 pytestmark = pytest.mark.benchmark
 
@@ -89,6 +92,68 @@ def test_openvino_against_onnxruntime_fp32(
     median = statistics.median(ratios)
     tell(f"openvino {precision} ({executes}) / onnxruntime fp32: {median:.2f} {rounded(ratios)}")
     assert min(ratios) > 0
+
+
+def test_inspect_against_the_bare_request(line: Path, tell: Tell) -> None:
+    """On a good part at the model's size: what is not the engine's."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    with load(line / "part.edge", engine="openvino") as inspector:
+        picture = golden(inspector)
+        request = inspector.engine._alone._request  # its input is bound: it has the last picture
+        ratios, hosts = [], []
+        for turn in range(300):
+            begun = time.perf_counter()
+            request.infer(share_outputs=True)
+            between = time.perf_counter()
+            inspector.inspect(picture)
+            ended = time.perf_counter()
+            if turn >= 50:
+                ratios.append((ended - between) / (between - begun))
+                hosts.append((ended - between) - (between - begun))
+    tell(
+        f"inspect / bare request: {statistics.median(ratios):.3f}; "
+        f"difference of medians {1e3 * statistics.median(hosts):.3f} ms"
+    )
+    assert min(ratios) > 0
+
+
+def test_second_start_against_first(line: Path, tmp_path: Path, tell: Tell) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    ratios = []
+    for turn in range(TURNS):
+        bundle = shutil.copytree(line / "part.edge", tmp_path / f"{turn}.edge")
+        shutil.rmtree(bundle / "engines", ignore_errors=True)
+        seconds = []
+        for _ in range(2):
+            begun = time.perf_counter()
+            load(bundle, engine="openvino").close()
+            seconds.append(time.perf_counter() - begun)
+        ratios.append(seconds[1] / seconds[0])
+    tell(f"second start / first: {statistics.median(ratios):.3f} {rounded(ratios)}")
+    assert min(ratios) > 0
+
+
+def test_working_ahead_against_one_after_another(line: Path, tell: Tell) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    with load(line / "part.edge", engine="openvino") as inspector:
+        images = golden(inspector)[None]
+        ratios = []
+        for _ in range(TURNS):
+            one = rate_hz(inspector.engine, images, count=60)
+            begun = time.perf_counter()
+            count = sum(1 for _ in infer_each(inspector.engine, (images for _ in range(60))))
+            ratios.append(count / (time.perf_counter() - begun) / one)
+        tell(
+            f"{inspector.engine.slots} in flight / one after another: "
+            f"{statistics.median(ratios):.3f} {rounded(ratios)}"
+        )
+    assert min(ratios) > 0
+
+
+def golden(inspector: Inspector) -> np.ndarray:
+    bundle = inspector.bundle
+    good = next(image for image in bundle.manifest.golden if image.kind == "good")
+    return image_from_bytes(bundle.read(good.file))
 
 
 def rounded(ratios: list[float]) -> list[float]:

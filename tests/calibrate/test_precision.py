@@ -8,16 +8,21 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper, shape_inference
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from calibrate import precision as precision_module
+from calibrate import quantise as quantise_module
 from calibrate.backbones.architectures import ARCHITECTURES
 from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.backbones.contract import IMAGENET_MEAN, IMAGENET_STD
 from calibrate.backbones.graph import GraphWriter
 from calibrate.backbones.weights import Weights
 from calibrate.features import FeaturesGraph, features_graph
-from calibrate.precision import LEAST_CHANNELS, PrecisionError, graph_at_precision
+from calibrate.precision import (
+    LEAST_CHANNELS,
+    PrecisionError,
+    graph_at_precision,
+    model_at_precision,
+)
 from calibrate.protoad import inspector_graph
 from engines.onnxruntime import OnnxRuntimeEngine
 
@@ -191,7 +196,7 @@ def test_rounding_before_a_maximum_gives_what_rounding_behind_it_gives(
     outputs = []
     for moved in (True, False):
         if not moved:
-            monkeypatch.setattr(precision_module, "_round_before_maxima", lambda graph: None)
+            monkeypatch.setattr(quantise_module, "_round_before_maxima", lambda graph: None)
         model = graph_at_precision(graph, "int8", calibration=[pictures(2, SIZE)]).model
         nodes = parsed(model).graph.node
         (pool,) = [node for node in nodes if node.op_type == "MaxPool"]
@@ -303,3 +308,43 @@ def test_a_dead_channel_compiles(precision, small_backbone, pictures, directions
 
     plan = compile_plan(inspector)
     assert executes(plan.layers) == {"int8": "int8+fp16"}.get(precision, precision)
+
+
+def wide_range() -> bytes:
+    """A convolution of what spans 17 powers of ten: (image / 128)^8."""
+    random = np.random.default_rng(0)
+    constants = {
+        "pre/scale": np.float32(1 / 128),
+        "first": random.uniform(0.2, 0.4, (LEAST_CHANNELS, 3, 1, 1)).astype(np.float32),
+        "second": random.normal(size=(8, LEAST_CHANNELS, 3, 3)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], "pre/float", to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], "pre/planes", perm=[0, 3, 1, 2]),
+        helper.make_node("Mul", ["planes", "pre/scale"], ["scaled"], "pre/scaled"),
+        helper.make_node("Conv", ["scaled", "first"], ["power1"], "one"),
+        *(helper.make_node("Mul", [f"power{n}"] * 2, [f"power{2 * n}"]) for n in (1, 2, 4)),
+        helper.make_node("Conv", ["power8", "second"], ["maps"], "two", pads=[1] * 4),
+    ]
+    whole = helper.make_graph(
+        nodes,
+        "wide",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 8, 8, 3])],
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, [1, 8, 8, 8])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def test_a_first_image_that_is_all_but_nothing_does_not_set_the_ranges() -> None:
+    """Bins as fine as that image's would take more memory than there is."""
+    images = [np.full((1, 8, 8, 3), level, np.uint8) for level in (1, *range(140, 250, 10))]
+    quantised = onnx.load_model_from_string(
+        model_at_precision(wide_range(), "int8", calibration=images)
+    )
+    constants = {weight.name: weight for weight in quantised.graph.initializer}
+    scale = float(numpy_helper.to_array(constants["power8_scale"]))
+    first = np.random.default_rng(0).uniform(0.2, 0.4, (LEAST_CHANNELS, 3))
+    largest = (first.sum(axis=1).max() * 200 / 128) ** 8  # eight images are used, up to 200
+    assert scale * 127 == pytest.approx(largest, rel=0.02)

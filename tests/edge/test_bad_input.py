@@ -276,7 +276,7 @@ def test_wrong_backbones(run, good, small, built, tmp_path) -> None:
         (("--false-rejects", "nan"), "between 0 and 1"),
         (("--prototypes", "0"), "--prototypes"),
         (("--precision", "fp8"), "--precision"),
-        (("--model", "prn"), "'--model': 'prn' is not one of 'protoad'"),
+        (("--model", "padim"), "'--model': 'padim' is not one of 'protoad'"),
         (("--engine", "coral"), "--engine"),
         (("--gpu", "sm999"), "gpu 'sm999'"),
     ],

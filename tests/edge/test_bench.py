@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 
 import cv2
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edge.bench import bench
+from edge.bench import bench, with_power
 from edge.result import Result, Verdict
 from engines.errors import EngineError
 from engines.onnxruntime import OnnxRuntimeEngine
@@ -131,3 +133,42 @@ def test_nothing_to_measure_is_said(engine, frames, iterations) -> None:
             inspect=inspector(engine),
             iterations=iterations,
         )
+
+
+def test_the_hosts_part_is_what_the_engine_did_not_take(engine) -> None:
+    judge = inspector(engine)
+
+    def inspect(frame):
+        result = judge(frame)
+        return dataclasses.replace(result, speed={"engine": 0.0})
+
+    report = bench(
+        engine, precision="fp32", frames=FRAMES, prepare=prepare, inspect=inspect, iterations=20
+    )
+    assert report.host_ms == report.end_to_end_ms
+    assert (report.copies, report.launches) == (3, None)
+    assert report.copied_bytes == 32 * 32 * 3 + 32 * 32 * 4 + 4
+
+
+def test_power_is_measured_over_as_many_frames_again(engine, monkeypatch) -> None:
+    from edge import bench as bench_module
+    from edge.power import Energy
+
+    seen = []
+
+    @contextlib.contextmanager
+    def counted(*, gpu):
+        energy = Energy(None, "a counter")
+        yield energy
+        energy.joules, energy.seconds = 4.0, 2.0
+        assert not gpu
+
+    judge = inspector(engine)
+    report = bench(
+        engine, precision="fp32", frames=FRAMES, prepare=prepare, inspect=judge, iterations=20
+    )
+    assert (report.watts, report.power, report.roofline) == (None, "", None)
+    monkeypatch.setattr(bench_module, "metered", counted)
+    report = with_power(report, lambda frame: seen.append(1) or judge(frame), FRAMES, gpu=False)
+    assert len(seen) == 20
+    assert (report.watts, report.hz_per_watt, report.power) == (2.0, 5.0, "a counter")

@@ -87,3 +87,13 @@ def test_the_bundled_backbone_is_worth_a_resnet18_on_magnetic_tiles(
         found[name] = figures(built)["image_auroc"]
     assert found["bundled"] >= 0.95 * found["resnet18"]
     assert found["resnet18"] > 0.7
+
+
+def test_a_short_prn_tells_bottles_apart_in_int8(realdata: Path, tmp_path: Path) -> None:
+    """A thirtieth of a full training, at half the size."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("openvino", reason="the engine that CPUs deploy is not installed")
+    options = Options(model="prn", precision="int8", engine="openvino", size=(128, 128), steps=100)
+    found = figures(build(realdata / "bottle", tmp_path / "prn.edge", options=options))
+    assert found["image_auroc"] >= 0.97
+    assert found["pixel_auroc"] >= 0.94

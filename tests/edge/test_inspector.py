@@ -7,6 +7,7 @@ import json
 import math
 import re
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def test_the_public_signatures_are_these() -> None:
         "*min_area=None",
         "*ignore=None",
         "*say=None",
+        "*progress=None",
     ]
     assert parameters(edge.Inspector.inspect) == ["self", "image"]
     assert parameters(edge.Inspector.stream) == ["self", "source"]
@@ -468,6 +470,37 @@ def test_a_golden_image_or_model_that_was_changed_in_the_file_is_refused(bundle)
     load(bundle, engine=ENGINE).close()
 
 
+def test_the_second_start_on_a_cpu_compiles_nothing(bundle, good_image, monkeypatch) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    from engines import openvino_compile
+
+    def compiled(*given: object) -> None:
+        raise AssertionError("compiled again")
+
+    with load(bundle, engine="openvino") as first:
+        score = first.inspect(good_image).score
+    monkeypatch.setattr(openvino_compile, "_compiled", compiled)
+    with load(bundle, engine="openvino") as second:
+        assert second.inspect(good_image).score == score
+
+
+def test_a_steady_line_allocates_nothing_of_a_frames_size(built, good_image) -> None:
+    """Engine, fitting and deciding together, on a good part of the model's size."""
+    with load(built, engine=ENGINE) as loaded:
+        for _ in range(3):
+            loaded.inspect(good_image)
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            for _ in range(10):
+                loaded.inspect(good_image)
+            peak = tracemalloc.get_traced_memory()[1] - before
+        finally:
+            tracemalloc.stop()
+    assert peak < good_image.nbytes / 4, peak
+
+
 @pytest.mark.slow
 def test_the_other_engine_passes_the_self_test_in_every_precision(drawn, tmp_path) -> None:
     """A bundle is built on one machine and deployed on another."""
@@ -475,7 +508,13 @@ def test_the_other_engine_passes_the_self_test_in_every_precision(drawn, tmp_pat
     from edge.build import Options, build
 
     for precision in ("fp32", "fp16", "int8"):
-        options = Options(precision=precision, size=(128, 128), prototypes=64, engine="openvino")
+        options = Options(
+            precision=precision,
+            size=(128, 128),
+            prototypes=64,
+            engine="openvino",
+            max_score_error=1.0,  # so few images and prototypes don't make an int8 worth shipping
+        )
         made = build(drawn / "train" / "good", tmp_path / f"{precision}.edge", options=options)
         for engine in ("openvino", "onnxruntime"):
             load(made.bundle.path, engine=engine).close()

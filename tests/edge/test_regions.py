@@ -180,3 +180,35 @@ def test_the_score_outside_a_mask_is_the_mean_of_the_highest_where_that_is_the_s
     few = Settings(0.5, ignore=ignore, score_pixels=1000)
     _, score, _, _ = decide(anomaly_map, 0.9, settings=few, frame_shape=(10, 10, 3))
     assert score == pytest.approx(float(anomaly_map[:9].mean()))
+
+
+@pytest.mark.parametrize("shape", [(1, 140_001), (140_001, 1), (511, 513), (600, 600)])
+def test_areas_without_end_are_all_found(shape) -> None:
+    """Every other pixel is an area of its own: more of them than 16 bits can count."""
+    values = np.zeros(shape, np.float32)
+    values[::2, ::2] = 1.0
+    found = find_regions(
+        values, threshold=0.5, min_area=0, ignore=None, roi=None, frame_shape=shape
+    )
+    assert len(found) == int(values.sum())
+    assert {(region.width, region.height, region.area) for region in found} == {(1, 1, 1)}
+
+
+def test_an_area_inside_the_box_of_another_keeps_its_own_peak() -> None:
+    values = np.zeros((64, 64), np.float32)
+    values[8:40, 8], values[39, 8:40] = 0.6, 0.7  # an angle
+    values[12:16, 30:34] = 0.9  # in its box, apart from it
+    found = find_regions(
+        values, threshold=0.5, min_area=0, ignore=None, roi=None, frame_shape=(64, 64)
+    )
+    assert [round(region.peak, 3) for region in found] == [0.9, 0.7]
+    assert [region.area for region in found] == [16, 63]
+
+
+def test_a_map_that_is_hot_everywhere_is_one_area() -> None:
+    values = np.linspace(0.6, 0.8, 64 * 48, dtype=np.float32).reshape(64, 48)
+    (found,) = find_regions(
+        values, threshold=0.5, min_area=0, ignore=None, roi=None, frame_shape=(128, 96)
+    )
+    assert (found.x, found.y, found.width, found.height, found.area) == (0, 0, 96, 128, 128 * 96)
+    assert found.peak == float(values.max())

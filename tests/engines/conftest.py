@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+sys.path.append(str(Path(__file__).parent))  # fake_cuda and its siblings, which import each other
 
 
 @dataclass
@@ -150,3 +155,20 @@ def images() -> np.ndarray:
     random = np.random.default_rng(7)
     coarse = random.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     return np.repeat(np.repeat(coarse, 8, axis=1), 8, axis=2)
+
+
+@pytest.fixture(autouse=True)
+def a_process_without_gpu_engines(monkeypatch) -> None:
+    """What this process knows of its GPU's context is true of one fake GPU only."""
+    from engines import cuda_device
+
+    monkeypatch.setattr(cuda_device, "_OPEN", Counter())
+    monkeypatch.setattr(cuda_device, "_OURS", {})
+
+
+@pytest.fixture(autouse=True)
+def home_of_its_own(monkeypatch, tmp_path_factory) -> None:
+    """Neither caches nor the machine's key of whoever runs the tests."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))

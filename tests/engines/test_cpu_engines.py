@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from engines.engine import PipelinedEngine, Ticket
 from engines.errors import EngineError
+from engines.in_flight import infer_each
 from engines.onnxruntime import OnnxRuntimeEngine
 from engines.openvino import OpenVinoEngine, has_bf16, import_openvino
 from engines.openvino_precision import low_precision_among, names_kept_f32
@@ -165,6 +170,19 @@ def test_without_the_marks_the_head_would_run_in_bf16(inspector_graph) -> None:
     assert low_precision_among(plain, kept)
 
 
+def test_a_full_disk_is_named_as_the_cause(inspector_graph) -> None:
+    if not has_bf16(import_openvino().Core()):
+        pytest.skip("this processor has no bf16 instructions")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    model = inspector_graph("fp16")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(EngineError, match=r"temporary copy of the graph.*free some space"):
+            OpenVinoEngine(model, precision="fp16")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_openvino_says_what_it_executes(inspector_graph) -> None:
     native = has_bf16(import_openvino().Core())
     expected = {"fp32": "f32", "fp16": "bf16" if native else "f32"}
@@ -214,3 +232,75 @@ def test_nothing_is_sent_written_or_printed(tmp_path, inspector_graph) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
     assert list(home.rglob("*")) == []
     assert list(here.iterdir()) == []
+
+
+def test_working_ahead_gives_the_answers_of_one_by_one(inspector_graph, images) -> None:
+    model = inspector_graph("fp16", batch=2)
+    chunks = [images[:2], images[2:4], images[4:5], images[1:3], images[:1], images[3:5]]
+    with OpenVinoEngine(model, precision="fp16", threads=2) as engine:
+        assert isinstance(engine, PipelinedEngine)
+        expected = [engine.infer(chunk) for chunk in chunks]
+        found = list(infer_each(engine, iter(chunks)))
+        for one, other in zip(expected, found, strict=True):
+            for first, second in zip(one, other, strict=True):
+                np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_slots_run_out_and_come_back_in_any_order(inspector_graph, images) -> None:
+    with OpenVinoEngine(inspector_graph(), precision="fp32", threads=2) as engine:
+        singles = [images[index : index + 1] for index in range(engine.slots)]
+        expected = [engine.infer(image) for image in singles]
+        buffer = np.empty_like(singles[0])
+        tickets = []
+        for image in singles:
+            np.copyto(buffer, image)
+            tickets.append(engine.submit(buffer))
+            buffer[:] = 0  # it is the caller's again
+        with pytest.raises(EngineError, match="slots are taken"):
+            engine.submit(images[:1])
+        found = {index: engine.collect(tickets[index]) for index in reversed(range(engine.slots))}
+        for index, (maps, scores) in found.items():
+            np.testing.assert_allclose(maps, expected[index][0], atol=1e-6)
+            np.testing.assert_allclose(scores, expected[index][1], atol=1e-6)
+        with pytest.raises(EngineError, match="collected before"):
+            engine.collect(tickets[0])
+        with pytest.raises(EngineError, match="up to 1 image"):
+            engine.submit(images[:2])
+        engine.collect(engine.submit(images[:1]))
+        engine.submit(images[:1])  # and closed while it is under way
+    for call in (lambda: engine.submit(images[:1]), lambda: engine.collect(Ticket(99))):
+        with pytest.raises(EngineError, match=r"closed|unknown"):
+            call()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_steady_state_allocates_nothing_of_a_frames_size(engine, inspector_graph) -> None:
+    size = 128
+    images = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
+    with engine(inspector_graph(size=size), precision="fp32", threads=1) as opened:
+        kept = [opened.infer(images) for _ in range(3)]
+        del kept
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            for _ in range(20):
+                opened.infer(images)
+            peak = tracemalloc.get_traced_memory()[1] - before
+        finally:
+            tracemalloc.stop()
+    assert peak < images.nbytes / 4, peak
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_threads_do_not_mix_their_images(engine, inspector_graph, images) -> None:
+    with engine(inspector_graph(), precision="fp32", threads=1) as opened:
+        expected = [opened.infer(images[index : index + 1])[1][0] for index in range(4)]
+
+        def scores(index: int) -> set[float]:
+            return {float(opened.infer(images[index : index + 1])[1][0]) for _ in range(50)}
+
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(scores, range(4)))
+    for index, score in enumerate(expected):
+        np.testing.assert_allclose(list(found[index]), score, atol=1e-6)

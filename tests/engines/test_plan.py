@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+import onnx
 import pytest
 
 from engines.errors import EngineError
-from engines.layers import executes, layers_from_inspector, precision_problem
-from engines.plan import Plan, compile_plan
+from engines.layers import executes, kernels, layers_from_inspector, precision_problem
+from engines.onnxruntime import OnnxRuntimeEngine
+from engines.plan import RTX_GPUS, Plan, compile_plan, quiet_logger
+from engines.proof import prove
 from engines.tensorrt_module import import_flavour, why_not_on
+from engines.turing import graph_for_turing
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 
@@ -61,6 +66,24 @@ def test_a_plan_of_another_precision_than_asked_is_noticed(plans) -> None:
     assert precision_problem((), "int8") is None
 
 
+def test_the_table_says_types_in_and_out_and_the_kernel(plans) -> None:
+    layers = plans["int8"].layers
+    first = next(layer for layer in layers if "conv2" in layer.nodes and layer.kind != "other")
+    assert first.inputs[0] == "int8"
+    assert first.outputs
+    assert kernels(layers) == len([layer for layer in layers if layer.kind != "sync"])
+    assert any(layer.tactic.startswith("__myl_") for layer in layers), "generated kernels"
+    assert all("STUB" not in layer.tactic for layer in layers)
+
+
+def test_a_plan_compiled_while_another_one_lives_is_proven_too(inspector_graph) -> None:
+    """TensorRT keeps to its first logger; the second plan's layers must not go astray."""
+    builder = trt.Builder(quiet_logger(trt))
+    plan = compile_plan(inspector_graph("fp16"), gpu=("sm86",))
+    assert executes(plan.layers) == "fp16"
+    del builder
+
+
 @pytest.mark.parametrize("gpu", [(), ("sm86",), ("sm120",), ("sm86", "sm89")])
 def test_each_target_compiles(gpu, features_graph) -> None:
     plan = compile_plan(features_graph("fp16"), gpu=gpu, workspace_mib=256)
@@ -73,22 +96,74 @@ def test_targets_that_cannot_be_are_refused(features_graph) -> None:
         compile_plan(features_graph(), gpu=("sm87",))
     with pytest.raises(EngineError, match="plan of its own"):
         compile_plan(features_graph(), gpu=("sm75", "sm89"))
+    with pytest.raises(EngineError, match="sm121; TensorRT serves it"):
+        compile_plan(features_graph(), gpu=("sm90",))
+    with pytest.raises(EngineError, match="load with the version alone"):
+        compile_plan(features_graph(), compatible=("version",))
+    with pytest.raises(EngineError, match="without a GPU's name"):
+        compile_plan(features_graph(), gpu=("sm89",), compatible=("hardware",))
+
+
+def test_tensorrt_rtx_itself_has_no_hopper() -> None:
+    """The list of GPUs is ours; this asks the library, which knows best."""
+    config = trt.Builder(quiet_logger(trt)).create_builder_config()
+    config.num_compute_capabilities = 1
+    assert config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    assert not config.set_compute_capability(trt.ComputeCapability(90), 0)
+    assert {f"sm{int(value)}" for value in trt.ComputeCapability.__members__.values()} - {
+        "sm0",
+        "sm1",
+    } == set(RTX_GPUS)
+    assert "not supported" in quiet_logger(trt).told()
+
+
+def test_too_little_workspace_says_which_option(features_graph) -> None:
+    with pytest.raises(EngineError, match="raise --workspace"):
+        compile_plan(features_graph(size=256), gpu=("sm89",), workspace_mib=1)
 
 
 def test_what_turing_lacks_is_said(inspector_graph) -> None:
+    """A product of two values that are computed cannot be written as a convolution."""
+    graph = onnx.load_model_from_string(inspector_graph("fp32"))
+    rows = next(node for node in graph.graph.node if node.name == "head/rows")
+    rows.input[0] = "computed"
+    graph.graph.node.insert(0, onnx.helper.make_node("Identity", ["rows"], ["computed"]))
     with pytest.raises(EngineError, match="Turing has no FP32 MatMul") as caught:
-        compile_plan(inspector_graph("fp32"), gpu=("sm75",))
+        compile_plan(graph.SerializeToString(), gpu=("sm75",))
     assert "\n" not in str(caught.value)
     assert "head/rows" in str(caught.value)
     after = compile_plan(inspector_graph("int8"), gpu=("sm89",))
     assert executes(after.layers) == "int8", "a failed build for sm75 spoils the next one"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_turing_gets_convolutions_for_its_products(precision, inspector_graph) -> None:
+    model = inspector_graph(precision)
+    plan = compile_plan(model, flavour="tensorrt-rtx", gpu=("sm75",))
+    assert plan.onnx_sha256 == hashlib.sha256(model).hexdigest(), "the bundle's graph, not ours"
+    rows = next(layer for layer in plan.layers if "head/rows" in layer.nodes)
+    assert rows.kind in ("convolution", "gemm") and rows.precision == "fp32"
+    assert prove(plan.layers, model).problem() is None
+
+
+def test_turings_graph_gives_the_same(inspector_graph, images) -> None:
+    model = inspector_graph("fp32", batch=2)
+    lowered = graph_for_turing(model)
+    kinds = [node.op_type for node in onnx.load_model_from_string(lowered).graph.node]
+    assert "MatMul" not in kinds and kinds.count("Conv") == 5
+    with (
+        OnnxRuntimeEngine(model, precision="fp32") as before,
+        OnnxRuntimeEngine(lowered, precision="fp32") as after,
+    ):
+        for one, other in zip(before.infer(images), after.infer(images), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_turing_compiles_what_it_has(features_graph) -> None:
     plan = compile_plan(features_graph("fp16"), gpu=("sm75",))
     assert executes(plan.layers) == "fp16"
-    emulated = compile_plan(features_graph("int8"), gpu=("sm75",))
-    assert precision_problem(emulated.layers, "int8")
+    with pytest.raises(EngineError, match=r"conv1 must run in int8 and runs in fp32 \(2 of 2"):
+        compile_plan(features_graph("int8"), gpu=("sm75",))
 
 
 def test_a_graph_that_the_parser_refuses_names_the_node() -> None:
@@ -110,50 +185,25 @@ def test_a_graph_that_the_parser_refuses_names_the_node() -> None:
         compile_plan(b"rubbish")
 
 
-def test_progress_is_told(features_graph) -> None:
-    told: list[tuple[str, int, int]] = []
-    compile_plan(features_graph(), progress=lambda *step: told.append(step))
-    assert told
-    assert all(0 <= done <= steps for _, done, steps in told)
+def test_progress_grows_to_the_end(features_graph) -> None:
+    told: list[float] = []
+    compile_plan(features_graph(), progress=told.append)
+    assert len(told) > 10
+    assert told == sorted(told)
+    assert 0 < told[0] < 0.5
+    assert told[-1] == 1.0
 
 
-def test_everything_that_runs_a_plan_exists_in_the_library() -> None:
-    """No GPU here: at least no name is invented."""
-    for name in ("get_tensor_name", "get_tensor_mode", "get_tensor_dtype", "get_tensor_shape"):
-        assert hasattr(trt.ICudaEngine, name)
-    for name in ("num_io_tensors", "create_execution_context", "create_engine_inspector"):
-        assert hasattr(trt.ICudaEngine, name)
-    assert hasattr(trt.IExecutionContext, "set_tensor_address")
-    assert hasattr(trt.IExecutionContext, "execute_async_v3")
-    assert hasattr(trt.Runtime, "deserialize_cuda_engine")
-    assert hasattr(trt.TensorIOMode, "INPUT")
-    assert trt.nptype(trt.uint8).__name__ == "uint8"
-    assert "uint8" in str(trt.uint8).lower()
-    assert hasattr(trt.LayerInformationFormat, "JSON")
+def test_whoever_watches_can_stop_the_compilation(features_graph) -> None:
+    """Ctrl-C arrives in the monitor: TensorRT holds Python's main thread all the while."""
 
+    def stop(share: float) -> None:
+        if share > 0.1:
+            raise KeyboardInterrupt
 
-def test_everything_of_cuda_that_is_called_exists() -> None:
-    runtime = pytest.importorskip("cuda.bindings.runtime")
-    for name in [
-        "cudaSetDevice",
-        "cudaStreamCreate",
-        "cudaStreamDestroy",
-        "cudaStreamSynchronize",
-        "cudaHostAlloc",
-        "cudaFreeHost",
-        "cudaMalloc",
-        "cudaFree",
-        "cudaMemcpyAsync",
-        "cudaHostAllocDefault",
-        "cudaGetDeviceCount",
-        "cudaGetDeviceProperties",
-        "cudaDriverGetVersion",
-        "cudaGetErrorString",
-    ]:
-        assert hasattr(runtime, name)
-    assert hasattr(runtime.cudaMemcpyKind, "cudaMemcpyHostToDevice")
-    for name in ("name", "major", "minor", "totalGlobalMem", "integrated"):
-        assert hasattr(runtime.cudaDeviceProp, name)
+    with pytest.raises(KeyboardInterrupt):
+        compile_plan(features_graph(), progress=stop)
+    assert compile_plan(features_graph()).layers, "the next one is as if nothing had been"
 
 
 def test_the_inspectors_json_is_read_in_each_of_its_dialects() -> None:
@@ -173,6 +223,8 @@ def test_the_inspectors_json_is_read_in_each_of_its_dialects() -> None:
         ("gemm", "bf16"),
     ]
     assert layers[0].nodes == ("conv1", "relu1")
+    assert layers[0].outputs == ("fp16",)
+    assert layers_from_inspector('{"Layers": ["names", "alone"]}') == ()
     assert executes(layers) == "int8+fp16"
 
 
@@ -188,5 +240,9 @@ def test_a_broken_import_names_its_known_cause(monkeypatch, tmp_path) -> None:
 
 def test_rtx_does_not_serve_a_jetson() -> None:
     assert why_not_on("tensorrt-rtx", "sm87") == ("tensorrt-rtx does not serve sm87; TensorRT does")
+    assert why_not_on("tensorrt-rtx", "sm90") == ("tensorrt-rtx does not serve sm90; TensorRT does")
+    assert why_not_on("tensorrt-rtx", "sm61") == (
+        "tensorrt-rtx does not serve sm61; sm75 is its first"
+    )
     assert why_not_on("tensorrt-rtx", "sm89") is None
     assert why_not_on("tensorrt", "sm87") is None

@@ -10,20 +10,29 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engines import tensorrt
 from engines.cuda import Gpu
 from engines.layers import Layer
+from engines.machine_key import machine_key
 from engines.plan import Plan
 from engines.plan_cache import (
     UnusablePlanError,
     Wanted,
     load_plan,
-    machine_key,
     plan_path,
+    read_record,
     store_plan,
+    trusted_path,
 )
+from engines.tensorrt_compile import plan_for
 
-LAYER = Layer(name="c", kind="convolution", precision="fp16", outputs=("fp16",), nodes=("conv1",))
+LAYER = Layer(
+    name="c",
+    kind="convolution",
+    inputs=("fp16",),
+    outputs=("fp16",),
+    tactic="",
+    nodes=("conv1",),
+)
 PLAN = Plan(
     plan=bytes(range(256)) * 8,
     flavour="tensorrt-rtx",
@@ -39,6 +48,7 @@ WANTED = Wanted(flavour="tensorrt-rtx", version="1.7.1", gpu=("sm89",), onnx_sha
 def state(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     return folder
 
 
@@ -82,11 +92,52 @@ def test_a_plan_for_another_gpu_or_flavour_is_stale_even_under_the_right_name(tm
             load_plan(tmp_path, WANTED)
 
 
-def test_a_plan_from_another_machine_is_not_loaded(tmp_path, monkeypatch) -> None:
-    store_plan(tmp_path / "engines", PLAN)
+def test_a_plan_from_another_machine_is_loaded_only_if_it_is_listed(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "engines"
+    path = store_plan(folder, PLAN)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
-    with pytest.raises(UnusablePlanError, match="not compiled on this machine"):
-        load_plan(tmp_path / "engines", WANTED)
+    with pytest.raises(UnusablePlanError, match="not compiled on this machine, nor does"):
+        load_plan(folder, WANTED)
+    mark = read_record(path).mark
+    trusted_path().parent.mkdir(parents=True)
+    trusted_path().write_text(f"# line 3\n{'0' * 64}\n{mark.upper()}  # bottle.edge\n")
+    assert load_plan(folder, WANTED) == PLAN
+    other = dataclasses.replace(PLAN, onnx_sha256="b" * 64)
+    path.with_suffix(".json").write_text(
+        path.with_suffix(".json").read_text().replace("a" * 64, other.onnx_sha256)
+    )
+    with pytest.raises(UnusablePlanError, match="not compiled on this machine, nor does"):
+        load_plan(folder, dataclasses.replace(WANTED, onnx_sha256="b" * 64))
+
+
+def test_a_key_that_proves_nothing_is_made_anew(tmp_path, state) -> None:
+    store_plan(tmp_path, PLAN)
+    path = state / "protoedge" / "plan.key"
+    before = machine_key()
+    for spoil in (
+        lambda: path.write_bytes(b""),
+        lambda: path.write_bytes(before[:-1]),
+        lambda: path.chmod(0o644),
+        lambda: (path.unlink(), path.symlink_to(tmp_path / "elsewhere")),
+    ):
+        spoil()
+        now = machine_key()
+        assert len(now) == 32 and now != before
+        with pytest.raises(UnusablePlanError, match="not compiled on this machine"):
+            load_plan(tmp_path, WANTED)
+
+
+def test_plans_move_to_newer_libraries_only_if_they_were_made_to(tmp_path) -> None:
+    moving = dataclasses.replace(
+        PLAN, flavour="tensorrt", version="10.3.0", compatible=("version",)
+    )
+    wanted = dataclasses.replace(WANTED, flavour="tensorrt")
+    store_plan(tmp_path, moving)
+    for version in ("10.3.0", "10.3.0.1", "10.13.2", "10.16"):
+        assert load_plan(tmp_path, dataclasses.replace(wanted, version=version)) == moving
+    for version in ("10.2.9", "11.0.0", "8.6.1", "", "unknown"):
+        with pytest.raises(UnusablePlanError, match="compiled by version 10"):
+            load_plan(tmp_path, dataclasses.replace(wanted, version=version))
 
 
 def test_a_forged_sidecar_is_not_believed(tmp_path) -> None:
@@ -145,8 +196,14 @@ def test_a_plan_is_compiled_once_and_again_only_with_a_reason(tmp_path, features
     told: list[str] = []
 
     def plan(model: bytes) -> Plan:
-        return tensorrt._plan(
-            model, flavour="tensorrt-rtx", gpu=GPU, plans=tmp_path, say=told.append
+        precision = "fp16" if model == features_graph("fp16") else "fp32"
+        return plan_for(
+            model,
+            flavour="tensorrt-rtx",
+            precision=precision,
+            gpu=GPU,
+            plans=tmp_path,
+            say=told.append,
         )
 
     first = plan(features_graph("fp16"))
@@ -168,9 +225,10 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_not_the_engine(
     pytest.importorskip("tensorrt_rtx")
     (tmp_path / "engines").write_bytes(b"a file where the folder should be")
     told: list[str] = []
-    plan = tensorrt._plan(
+    plan = plan_for(
         features_graph(),
         flavour="tensorrt-rtx",
+        precision="fp32",
         gpu=GPU,
         plans=tmp_path / "engines",
         say=told.append,

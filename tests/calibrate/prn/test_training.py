@@ -159,6 +159,8 @@ def test_killed_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
     settings = replace(SHORT, steps=6)
     finished = trained(settings, run=Run(folder=tmp_path, device="cpu"))  # nothing is left to do
     assert finished.seconds <= time.monotonic() - begun
+    assert finished.earlier > 0
+    assert trained(settings).earlier == 0
     assert same(finished.network, trained(settings).network)
 
 

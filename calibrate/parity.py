@@ -1,0 +1,368 @@
+"""Parity: what a graph at its built precision does differently from the same graph in fp32.
+
+An inspector ships one threshold, so there is one here too: that of the deployed engine's scores.
+The reference is the inspector that a build in fp32 makes of the same images, on ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from calibrate.images import Image
+from calibrate.metrics import image_auroc
+from engines.choose import ENGINES
+from engines.engine import Engine, Precision
+
+REFERENCE = "onnxruntime"
+GATE_IMAGES = 64  # good ones, and as many labelled ones
+BATCH = 16
+MAX_FLIPS = 0
+SCORE_ERRORS: dict[Precision, float] = {"fp32": 0.01, "fp16": 0.1, "int8": 0.1}
+"""Of the room, unless the user says otherwise; why these, says docs/parity.md."""
+LEAST_ROOM = 1e-6
+NAMES_SHOWN = 20
+Kept: TypeAlias = Mapping[str, Precision]  # nodes of the fp32 graph, and what they compute in
+Open: TypeAlias = Callable[[str, bytes, Precision], Engine]  # engine's name, graph, precision
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a build may change, at most.
+
+    Attributes:
+        flips: verdicts that differ at the threshold.
+        score_error: largest change of a good image's score, as a share of the room: the way from
+            the median score of good images up to the threshold. A share of the threshold would
+            mean something else for each method: distances of good parts lie near 0, the
+            probabilities of a network need not.
+    """
+
+    flips: int
+    score_error: float
+
+    def __post_init__(self) -> None:
+        if self.flips < 0 or not 0 < self.score_error < math.inf:
+            raise ValueError(
+                f"limits of {self.flips} flips and a score error of {self.score_error}: give "
+                "--max-flips from 0 on and --max-score-error above 0"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """What a graph gives for a trial's images.
+
+    Attributes:
+        maps: (n, H, W) float32.
+        scores: (n,) float32.
+    """
+
+    maps: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """Images, and the two graphs that have to agree on them.
+
+    Attributes:
+        exact: serialised ONNX in fp32.
+        built: at its precision.
+        images: (n, H, W, 3) uint8 BGR, none of which the two have learnt from.
+        names: of the images' files.
+        defective: (n,) which of them show a defect; None where nobody has labelled them and all
+            are good.
+    """
+
+    exact: bytes
+    built: bytes
+    images: Image
+    names: tuple[str, ...]
+    defective: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Of absolute differences."""
+
+    max: float
+    p99: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParity:
+    """How one engine differs from the reference.
+
+    Attributes:
+        engine: its name.
+        executes: the arithmetic that it ran.
+        flips: verdicts that differ at the threshold, over all images.
+        flipped: names of a few of those images.
+        not_finite: scores that are no number.
+        score_error: of good images' scores, as a share of the room.
+        defect_score_error: of defective images' scores; None without any. Not limited: where a
+            score is far above the threshold its change means nothing.
+        map_error: of all maps' values, as a share of the room.
+        auroc: of the labelled images' scores; None without both kinds.
+    """
+
+    engine: str
+    executes: str
+    flips: int
+    flipped: tuple[str, ...]
+    not_finite: int
+    score_error: Spread
+    defect_score_error: Spread | None
+    map_error: Spread
+    auroc: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBlock:
+    """Layers that the build left in a higher precision.
+
+    Attributes:
+        name: of the block: its first and its last convolution.
+        nodes: of the fp32 graph.
+        precision: that they compute in.
+        cost: share of the graph's multiplications.
+        error_removed: share of the scores' error (root of the mean square) that went away when
+            this block alone was kept.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    precision: Precision
+    cost: float
+    error_removed: float
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """What the gate saw, and what it did about it.
+
+    Attributes:
+        precision: that was asked for.
+        threshold: the one that is shipped; both sides are judged by it.
+        room: from the median score of good images up to the threshold; errors are shares of it.
+        limits: that were kept.
+        good: held-out good images that were compared.
+        labelled: labelled images.
+        auroc: of the reference on the labelled ones; None without both kinds.
+        engines: one entry each, the deployed one first.
+        kept: in higher precision.
+        before: what was over the limits when nothing was kept; empty if nothing was.
+        seconds: that the gate took, with its search.
+    """
+
+    precision: Precision
+    threshold: float
+    room: float
+    limits: Limits
+    good: int
+    labelled: int
+    auroc: float | None
+    engines: tuple[EngineParity, ...]
+    kept: tuple[KeptBlock, ...] = ()
+    before: str = ""
+    seconds: float = 0.0
+
+    @property
+    def problem(self) -> str | None:
+        """What is over the limits, in words, or None."""
+        return next(filter(None, (self._problem(engine) for engine in self.engines)), None)
+
+    @property
+    def worst(self) -> float:
+        """The largest change of a good image's score on any engine, as a share of the room."""
+        return max((engine.score_error.max for engine in self.engines), default=0.0)
+
+    @property
+    def verdicts_hold(self) -> bool:
+        """Whether no more verdicts differ than may, and all scores are numbers."""
+        most = self.limits.flips
+        return all(one.flips <= most and not one.not_finite for one in self.engines)
+
+    def _problem(self, found: EngineParity) -> str | None:
+        where = f"{self.precision} on {found.engine} ({found.executes})"
+        images = self.good + self.labelled
+        if found.not_finite:
+            return f"{where}: {found.not_finite} of {images} scores are no number"
+        if found.flips > self.limits.flips:
+            named = ", ".join(found.flipped[:3])
+            return (
+                f"{where}: {found.flips} of {images} verdicts differ from fp32 ({named}), "
+                f"{self.limits.flips} may"
+            )
+        if found.score_error.max > self.limits.score_error:
+            return (
+                f"{where}: a good image's score is off by {found.score_error.max:.3f} of the room "
+                f"below the threshold, {self.limits.score_error:g} may be"
+            )
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; the manifest keeps the same object."""
+        found = asdict(self)
+        found["engines"] = [asdict(engine) for engine in self.engines]
+        found["kept"] = [asdict(block) for block in self.kept]
+        return found
+
+
+class References:
+    """Outputs of the fp32 graphs on ONNX Runtime; each graph is run once.
+
+    Args:
+        open_engine: opens an engine by its name.
+    """
+
+    def __init__(self, open_engine: Open) -> None:
+        self._open = open_engine
+        self._found: dict[tuple[bytes, tuple[str, ...]], Outputs] = {}
+
+    def of(self, trial: Trial) -> Outputs:
+        """The trial's images through its fp32 graph."""
+        key = (trial.exact, trial.names)
+        if key not in self._found:
+            with self._open(REFERENCE, trial.exact, "fp32") as engine:
+                self._found[key] = outputs_of(engine, trial.images)
+        return self._found[key]
+
+
+def engines_to_compare(deployed: str, precision: Precision) -> tuple[str, ...]:
+    """The engines that can run here, the deployed one first.
+
+    In fp32 it is that one alone, and none where it is the reference itself.
+    """
+    if precision == "fp32":
+        return () if deployed == REFERENCE else (deployed,)
+    others = (name for name, kind in ENGINES.items() if name != deployed and not kind.why_not())
+    return (deployed, *others)
+
+
+def parity(
+    trials: Sequence[Trial],
+    *,
+    references: References,
+    engines: Sequence[str],
+    open_engine: Open,
+    report: ParityReport,
+) -> ParityReport:
+    """Run every engine over every trial and compare.
+
+    Args:
+        trials: held-out images, and labelled ones.
+        references: remembers the fp32 side.
+        engines: names, the deployed one first.
+        open_engine: opens an engine by its name.
+        report: precision, threshold, room and limits; the rest is filled in.
+
+    Returns:
+        The report with its figures.
+
+    Raises:
+        EngineError: an engine does not take a graph, or fails.
+    """
+    exact = [references.of(trial) for trial in trials]
+    found = []
+    for name in engines:
+        built, executes = [], ""
+        for trial in trials:
+            with open_engine(name, trial.built, report.precision) as engine:
+                built.append(outputs_of(engine, trial.images))
+                executes = engine.executes
+        found.append(_compared(name, executes, trials, (exact, built), report))
+    labels = [trial.defective for trial in trials]
+    return _with_counts(report, trials, tuple(found), _auroc(exact, labels))
+
+
+def outputs_of(engine: Engine, images: Image) -> Outputs:
+    """Maps and scores of (n, H, W, 3) images."""
+    maps, scores = [], []
+    for start in range(0, len(images), BATCH):
+        some = engine.infer(images[start : start + BATCH])
+        maps.append(np.asarray(some[0], np.float32))
+        scores.append(np.asarray(some[1], np.float32))
+    return Outputs(np.concatenate(maps), np.concatenate(scores))
+
+
+def room_below(threshold: float, held_out: npt.NDArray[np.float32]) -> float:
+    """From the median score of good images up to the threshold; never 0."""
+    return max(threshold - float(np.median(held_out)), LEAST_ROOM)
+
+
+def _with_counts(
+    report: ParityReport,
+    trials: Sequence[Trial],
+    engines: tuple[EngineParity, ...],
+    auroc: float | None,
+) -> ParityReport:
+    return ParityReport(
+        precision=report.precision,
+        threshold=report.threshold,
+        room=report.room,
+        limits=report.limits,
+        good=sum(len(trial.names) for trial in trials if trial.defective is None),
+        labelled=sum(len(trial.names) for trial in trials if trial.defective is not None),
+        auroc=auroc,
+        engines=engines,
+    )
+
+
+def _compared(
+    name: str,
+    executes: str,
+    trials: Sequence[Trial],
+    sides: tuple[Sequence[Outputs], Sequence[Outputs]],
+    report: ParityReport,
+) -> EngineParity:
+    exact, built = (np.concatenate([part.scores for part in side]) for side in sides)
+    names = [name for trial in trials for name in trial.names]
+    defective = np.concatenate([_defective(trial) for trial in trials])
+    finite = np.isfinite(built)
+    threshold = np.float32(report.threshold)
+    flipped = ((exact >= threshold) != (built >= threshold)) | ~finite
+    error = np.abs(built.astype(np.float64) - exact) / report.room
+    maps = [np.abs(one.maps - other.maps).ravel() for one, other in zip(*sides, strict=True)]
+    return EngineParity(
+        engine=name,
+        executes=executes,
+        flips=int(flipped.sum()),
+        flipped=tuple(names[index] for index in np.flatnonzero(flipped)[:NAMES_SHOWN]),
+        not_finite=int((~finite).sum()),
+        score_error=_spread(error[finite & ~defective]),
+        defect_score_error=_spread(error[finite & defective]) if defective.any() else None,
+        map_error=_spread(np.concatenate(maps) / np.float32(report.room)),
+        auroc=_auroc(sides[1], [trial.defective for trial in trials]),
+    )
+
+
+def _defective(trial: Trial) -> npt.NDArray[np.bool_]:
+    return np.zeros(len(trial.names), bool) if trial.defective is None else trial.defective
+
+
+def _spread(values: npt.NDArray[np.floating]) -> Spread:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return Spread(0.0, 0.0, 0.0)
+    return Spread(float(known.max()), float(np.quantile(known, 0.99)), float(known.mean()))
+
+
+def _auroc(
+    outputs: Sequence[Outputs], labels: Sequence[npt.NDArray[np.bool_] | None]
+) -> float | None:
+    scores: list[float] = []
+    defects: list[bool] = []
+    for part, labelled in zip(outputs, labels, strict=True):
+        if labelled is not None:
+            finite = np.isfinite(part.scores)
+            scores += part.scores[finite].tolist()
+            defects += labelled[finite].tolist()
+    return image_auroc(scores, defects=defects).value

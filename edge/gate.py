@@ -1,0 +1,337 @@
+"""The gate: what a precision changes stays within the limits, or the build does not ship it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from calibrate.dataset import GOOD, Sample
+from calibrate.images import Image, evenly, fit_image, fitted_batches
+from calibrate.parity import (
+    GATE_IMAGES,
+    REFERENCE,
+    SCORE_ERRORS,
+    Kept,
+    Limits,
+    ParityReport,
+    References,
+    Trial,
+    engines_to_compare,
+    outputs_of,
+    parity,
+    room_below,
+)
+from calibrate.precision import PrecisionError
+from calibrate.sensitivity import (
+    Block,
+    Ranked,
+    a_step_up,
+    affordable,
+    blocks_of,
+    enough,
+    kept_of,
+    ranked,
+    root_mean_square,
+)
+from calibrate.stages import Stages
+from calibrate.threshold import Threshold, threshold_from_scores
+from cameras.decode import image_from_file
+from cameras.errors import ImageError
+from cameras.names import shown
+from edge.measure import file_sha256
+from edge.methods import Options, Rework, Taught
+from engines.choose import open_engine
+from engines.engine import Engine, Precision
+
+LOOKED_AT = 512  # labelled images, from which those near the threshold are taken
+RANK_IMAGES = 16  # good ones, on which blocks are told apart
+LOOSER = "or allow more with --max-flips and --max-score-error"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passed:
+    """An inspector that may be shipped.
+
+    Attributes:
+        taught: as it is shipped; not always the one that was given.
+        threshold: of its held-out scores.
+        report: what the gate saw; None where there was nothing to compare.
+    """
+
+    taught: Taught
+    threshold: Threshold
+    report: ParityReport | None
+
+
+def limits_of(options: Options) -> Limits:
+    """What the user allows, or what is usual at the precision.
+
+    Raises:
+        ValueError: limits that make no sense.
+    """
+    usual = SCORE_ERRORS[options.precision]
+    given = options.max_score_error
+    return Limits(options.max_flips, usual if given is None else given)
+
+
+def threshold_of(taught: Taught, *, false_rejects: float) -> Threshold:
+    """The threshold of an inspector's held-out scores."""
+    return threshold_from_scores(
+        taught.held_out, false_rejects=false_rejects, probabilities=taught.probabilities
+    )
+
+
+def passed(
+    taught: Taught,
+    *,
+    options: Options,
+    engine: str,
+    labelled: Sequence[Sample],
+    stages: Stages,
+    say: Callable[[str], None],
+) -> Passed:
+    """Compare an inspector with fp32; over the limits, keep the layers that matter.
+
+    Args:
+        taught: as it was learnt.
+        options: precision, limits and all else that the user decided.
+        engine: the deployed one.
+        labelled: images with labels; may be none.
+        stages: told about progress.
+        say: receives lines that a user should see.
+
+    Raises:
+        PrecisionError: the limits cannot be kept with at most half of the work in higher
+            precision.
+        EngineError: an engine fails.
+    """
+    engines, begun = engines_to_compare(engine, options.precision), time.monotonic()
+    threshold = threshold_of(taught, false_rejects=options.false_rejects)
+    if not engines or taught.rework is None:
+        return Passed(taught, threshold, None)
+    with stages.stage("parity"):
+        labels = _labelled(labelled, options, taught, threshold=threshold.value, engine=engine)
+        gate = _Gate(options, engines, labels, stages)
+        report = gate.report(taught, threshold)
+    found = Passed(taught, threshold, report)
+    if report.problem:
+        say(f"{report.problem}: looking for the layers that matter")
+        found = gate.improved(found)
+        kept = ", ".join(block.name for block in found.report.kept) if found.report else ""
+        say(f"kept in higher precision: {kept or 'nothing'}")
+        if found.report and found.report.problem:
+            say(f"warning: {found.report.problem}, and keeping more layers does not help enough")
+    seconds = round(time.monotonic() - begun, 3)
+    return replace(found, report=replace(found.report, seconds=seconds) if found.report else None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Labelled:
+    """Labelled images, read."""
+
+    images: Image
+    names: tuple[str, ...]
+    defective: tuple[bool, ...]
+
+
+class _Gate:
+    """Compares, ranks and tries again; the fp32 side is run once."""
+
+    def __init__(
+        self,
+        options: Options,
+        engines: Sequence[str],
+        labelled: _Labelled | None,
+        stages: Stages,
+    ) -> None:
+        self._options = options
+        self._engines = engines
+        self._labelled = labelled
+        self._stages = stages
+        self._references = References(_open)
+        self._images: dict[tuple[Path, ...], Image] = {}
+        self._nearest: Passed | None = None
+
+    def report(self, taught: Taught, threshold: Threshold) -> ParityReport:
+        """What every engine does differently from fp32."""
+        options = self._options
+        empty = ParityReport(
+            precision=options.precision,
+            threshold=threshold.value,
+            room=room_below(threshold.value, taught.held_out),
+            limits=limits_of(options),
+            good=0,
+            labelled=0,
+            auroc=None,
+            engines=(),
+        )
+        return parity(
+            self._trials(taught),
+            references=self._references,
+            engines=self._engines,
+            open_engine=_open,
+            report=empty,
+        )
+
+    def improved(self, first: Passed) -> Passed:
+        """The inspector with as few layers in higher precision as the limits allow.
+
+        A score error that the user has not limited is a goal: where it cannot be reached, the
+        inspector stays as it was if all verdicts hold, for kept layers cost time; else it is the
+        nearest whose verdicts hold.
+
+        Raises:
+            PrecisionError: none such.
+        """
+        rework, before = first.taught.rework, first.report
+        if rework is None or before is None:
+            raise PrecisionError("nothing to compare with fp32; build with --precision fp32")
+        for blocks in _levels(self._options.precision, rework):
+            with self._stages.stage("sensitivity") as advance:
+                error_of = self._error_of(rework, room=before.room)
+                order = affordable(ranked(blocks, error_of=error_of, progress=advance))
+                count = enough(order, error_of=error_of, share=_share_wanted(before))
+            found = self._first_that_passes(rework, order, count=count)
+            if found is not None and found.report is not None:
+                report = replace(found.report, before=before.problem or "")
+                return replace(found, report=report)
+        if self._options.max_score_error is None:
+            for near in (first, self._nearest):
+                seen = near.report if near else None
+                if near and seen and seen.verdicts_hold:
+                    return replace(near, report=replace(seen, before=before.problem or ""))
+        higher = "fp32" if self._options.precision == "fp16" else "fp16"
+        raise PrecisionError(
+            f"{before.problem}, also with half of the work in higher precision; build with "
+            f"--precision {higher}, {LOOSER}"
+        )
+
+    def _first_that_passes(
+        self, rework: Rework, order: Sequence[Ranked], *, count: int
+    ) -> Passed | None:
+        """Keep so many blocks, then twice as many, up to all; each attempt is measured in full."""
+        while order:
+            count = min(count, len(order))
+            tried = self._tried(rework, order[:count])
+            if tried is not None or count == len(order):
+                return tried
+            count *= 2
+        return None
+
+    def _tried(self, rework: Rework, chosen: Sequence[Ranked]) -> Passed | None:
+        """The inspector with these blocks kept, if it is within the limits."""
+        taught = rework.again(kept_of(chosen))
+        threshold = threshold_of(taught, false_rejects=self._options.false_rejects)
+        with self._stages.stage("parity"):
+            report = self.report(taught, threshold)
+        report = replace(report, kept=tuple(entry.record for entry in chosen))
+        found = Passed(taught, threshold, report)
+        if report.problem is None:
+            return found
+        known = self._nearest.report if self._nearest else None
+        if report.verdicts_hold and (known is None or report.worst < known.worst):
+            self._nearest = found
+        return None
+
+    def _error_of(self, rework: Rework, *, room: float) -> Callable[[Kept], float]:
+        """Root of the mean square of good images' score errors, on the deployed engine."""
+        held_out = rework.trials[0]
+        images = self._stack(tuple(evenly(held_out.images, RANK_IMAGES)))
+        with _open(REFERENCE, held_out.exact, "fp32") as engine:
+            exact = outputs_of(engine, images).scores
+
+        def error_of(kept: Kept) -> float:
+            model = rework.trial(kept)
+            with _open(self._engines[0], model, self._options.precision) as engine:
+                scores = outputs_of(engine, images).scores
+            return root_mean_square((scores - exact) / np.float32(room))
+
+        return error_of
+
+    def _trials(self, taught: Taught) -> list[Trial]:
+        rework = taught.rework
+        if rework is None:
+            return []
+        found = [
+            Trial(
+                exact=each.exact,
+                built=each.built,
+                images=self._stack(each.images),
+                names=tuple(shown(path.name) for path in each.images),
+            )
+            for each in rework.trials
+        ]
+        if self._labelled is not None:
+            labels = self._labelled
+            defective = np.array(labels.defective, bool)
+            found.append(Trial(rework.exact, taught.model, labels.images, labels.names, defective))
+        return found
+
+    def _stack(self, paths: tuple[Path, ...]) -> Image:
+        if paths not in self._images:
+            size, roi = self._options.size, self._options.roi
+            self._images[paths] = np.concatenate(list(fitted_batches(paths, size=size, roi=roi)))
+        return self._images[paths]
+
+
+def _share_wanted(report: ParityReport) -> float:
+    """What may remain of the error: as much as the limit allows, half where a verdict flipped."""
+    worst = report.worst
+    return 0.5 if worst <= report.limits.score_error else report.limits.score_error / worst
+
+
+def _levels(precision: Precision, rework: Rework) -> tuple[tuple[Block, ...], ...]:
+    """What can be kept: in int8 graphs first in the next higher precision, then in fp32."""
+    blocks = blocks_of(rework.exact)
+    if precision == "int8":
+        return (a_step_up(blocks, rework.quantised), blocks)
+    return (blocks,) if precision == "fp16" else ()
+
+
+def _labelled(
+    samples: Sequence[Sample], options: Options, taught: Taught, *, threshold: float, engine: str
+) -> _Labelled | None:
+    """Some labelled images: half of them evenly, and those nearest to the threshold.
+
+    Only near the threshold can a verdict flip, and few images lie there. None that was learnt from
+    or cannot be read is among them.
+    """
+    learnt = frozenset(taught.training.defects if taught.training else ())
+    near: list[tuple[float, Sample]] = []
+    with _open(engine, taught.model, options.precision) as opened:
+        for sample in evenly(samples, LOOKED_AT):
+            image = _read(sample, options, learnt)
+            if image is not None:
+                distance = abs(float(opened.infer(image[None])[1][0]) - threshold)
+                near.append((distance if np.isfinite(distance) else 0.0, sample))
+    chosen = evenly([sample for _, sample in near], GATE_IMAGES // 2)
+    for _, sample in sorted(near, key=lambda pair: pair[0]):
+        if len(chosen) < GATE_IMAGES and sample not in chosen:
+            chosen.append(sample)
+    images = [_read(sample, options, learnt) for sample in chosen]
+    found = [(image, s) for image, s in zip(images, chosen, strict=True) if image is not None]
+    if not found:
+        return None
+    return _Labelled(
+        np.stack([image for image, _ in found]),
+        tuple(shown(Path(sample.defect, sample.path.name)) for _, sample in found),
+        tuple(sample.defect != GOOD for _, sample in found),
+    )
+
+
+def _read(sample: Sample, options: Options, learnt: frozenset[str]) -> Image | None:
+    """The image at the model's size; None if it may not or cannot be used."""
+    if learnt and file_sha256(sample.path) in learnt:
+        return None
+    try:
+        return fit_image(image_from_file(sample.path), options.size, options.roi)
+    except ImageError:
+        return None  # the measurement of all labelled images names it
+
+
+def _open(name: str, model: bytes, precision: Precision) -> Engine:
+    return open_engine(model, engine=name, precision=precision)
