@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from calibrate.images import Image
 from calibrate.metrics import image_auroc
 from engines.choose import ENGINES
 from engines.engine import Engine, Precision
+from engines.errors import EngineError
 
 REFERENCE = "onnxruntime"
 GATE_IMAGES = 64  # good ones, and as many labelled ones
@@ -157,6 +158,7 @@ class ParityReport:
         labelled: labelled images.
         auroc: of the reference on the labelled ones; None without both kinds.
         engines: one entry each, the deployed one first.
+        not_compared: why an engine beside the deployed one could not be, a line each.
         kept: in higher precision.
         before: what was over the limits when nothing was kept; empty if nothing was.
         seconds: that the gate took, with its search.
@@ -170,6 +172,7 @@ class ParityReport:
     labelled: int
     auroc: float | None
     engines: tuple[EngineParity, ...]
+    not_compared: tuple[str, ...] = ()
     kept: tuple[KeptBlock, ...] = ()
     before: str = ""
     seconds: float = 0.0
@@ -268,19 +271,45 @@ def parity(
         The report with its figures.
 
     Raises:
-        EngineError: an engine does not take a graph, or fails.
+        EngineError: the reference or the deployed engine does not take a graph, or fails.
     """
     exact = [references.of(trial) for trial in trials]
-    found = []
+    found: list[EngineParity] = []
+    failed: list[str] = []
     for name in engines:
-        built, executes = [], ""
-        for trial in trials:
-            with open_engine(name, trial.built, report.precision) as engine:
-                built.append(outputs_of(engine, trial.images))
-                executes = engine.executes
-        found.append(_compared(name, executes, trials, (exact, built), report))
+        try:
+            built, executes = _built(name, trials, open_engine, report.precision)
+        except EngineError as error:
+            if name == engines[0]:
+                raise
+            failed.append(str(error))
+        else:
+            found.append(_compared(name, executes, trials, (exact, built), report))
     labels = [trial.defective for trial in trials]
-    return _with_counts(report, trials, tuple(found), _auroc(exact, labels))
+    good, labelled = (
+        sum(len(trial.names) for trial in trials if (trial.defective is None) is unlabelled)
+        for unlabelled in (True, False)
+    )
+    return replace(
+        report,
+        good=good,
+        labelled=labelled,
+        auroc=_auroc(exact, labels),
+        engines=tuple(found),
+        not_compared=tuple(failed),
+    )
+
+
+def _built(
+    name: str, trials: Sequence[Trial], open_engine: Open, precision: Precision
+) -> tuple[list[Outputs], str]:
+    """Outputs of the graphs at their precision, and the arithmetic that the engine ran."""
+    outputs, executes = [], ""
+    for trial in trials:
+        with open_engine(name, trial.built, precision) as engine:
+            outputs.append(outputs_of(engine, trial.images))
+            executes = engine.executes
+    return outputs, executes
 
 
 def outputs_of(engine: Engine, images: Image) -> Outputs:
@@ -296,24 +325,6 @@ def outputs_of(engine: Engine, images: Image) -> Outputs:
 def room_below(threshold: float, held_out: npt.NDArray[np.float32]) -> float:
     """From the median score of good images up to the threshold; never 0."""
     return max(threshold - float(np.median(held_out)), LEAST_ROOM)
-
-
-def _with_counts(
-    report: ParityReport,
-    trials: Sequence[Trial],
-    engines: tuple[EngineParity, ...],
-    auroc: float | None,
-) -> ParityReport:
-    return ParityReport(
-        precision=report.precision,
-        threshold=report.threshold,
-        room=report.room,
-        limits=report.limits,
-        good=sum(len(trial.names) for trial in trials if trial.defective is None),
-        labelled=sum(len(trial.names) for trial in trials if trial.defective is not None),
-        auroc=auroc,
-        engines=engines,
-    )
 
 
 def _compared(

@@ -18,6 +18,7 @@ from onnx import shape_inference
 from calibrate.features import PREPROCESSING
 from calibrate.parity import Kept, KeptBlock
 from calibrate.protoad import HEAD
+from engines.cost import costs_of
 from engines.engine import Precision
 from engines.exact import EXACT
 
@@ -87,7 +88,7 @@ def blocks_of(model: bytes) -> tuple[Block, ...]:
     graph = shape_inference.infer_shapes(
         onnx.load_model_from_string(model), strict_mode=True, data_prop=True
     ).graph
-    costs = _multiplications(graph)
+    costs = {cost.node: cost.flop for cost in costs_of(graph) if cost.kind == "Conv"}
     total = max(sum(costs.values()), 1)
     parts = _joined(_parts(graph, costs), costs)
     blocks = []
@@ -199,19 +200,3 @@ def _joined(parts: list[list[str]], costs: dict[str, int]) -> list[list[str]]:
         least = int(np.argmin(sums))
         parts[least : least + 2] = [parts[least] + parts[least + 1]]
     return parts
-
-
-def _multiplications(graph: onnx.GraphProto) -> dict[str, int]:
-    """Of each convolution by its name: outputs times the size of one kernel."""
-    weights = {weight.name: list(weight.dims) for weight in graph.initializer}
-    shapes = {
-        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.value_info, *graph.output)
-    }
-    return {
-        node.name: int(
-            np.prod(shapes.get(node.output[0], [1])) * np.prod(weights[node.input[1]][1:])
-        )
-        for node in graph.node
-        if node.op_type == "Conv" and node.input[1] in weights
-    }

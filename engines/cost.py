@@ -19,12 +19,14 @@ class Cost:
 
     Attributes:
         node: its name in the graph.
+        kind: ``Conv``, ``ConvTranspose``, ``Gemm`` or ``MatMul``.
         flop: multiplications and additions, each counted as one.
         numbers: that it reads and writes at least: both factors and the result, each once.
         rounded: both of its factors are int8 numbers.
     """
 
     node: str
+    kind: str
     flop: int
     numbers: int
     rounded: bool
@@ -36,7 +38,11 @@ def costs_from_onnx(model: bytes) -> tuple[Cost, ...]:
     Engines compute activations, additions and changes of type within the products beside them, so
     what is left out is little arithmetic and, at best, no traffic.
     """
-    graph = shape_inference.infer_shapes(onnx.load_model_from_string(model)).graph
+    return costs_of(shape_inference.infer_shapes(onnx.load_model_from_string(model)).graph)
+
+
+def costs_of(graph: onnx.GraphProto) -> tuple[Cost, ...]:
+    """The same of a graph whose shapes are inferred; a product of unknown shapes costs 0."""
     shapes = _shapes(graph)
     rounded = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     return tuple(_cost(node, shapes, rounded) for node in graph.node if node.op_type in PRODUCTS)
@@ -67,6 +73,7 @@ def _cost(node: onnx.NodeProto, shapes: Shapes, rounded: set[str]) -> Cost:
     numbers = prod(first) + prod(second) + prod(output)
     return Cost(
         node=node.name or node.output[0],
+        kind=node.op_type,
         flop=2 * products if known else 0,
         numbers=numbers if known else 0,
         rounded=node.input[0] in rounded and node.input[1] in rounded,

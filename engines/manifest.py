@@ -198,6 +198,7 @@ class ParityRecord(_Record):
         good, labelled: how many images were compared.
         auroc: of fp32 on the labelled ones; None without both kinds.
         engines: the deployed one first.
+        not_compared: why an engine beside the deployed one could not be, a line each.
         kept: in higher precision, so that the limits are kept.
         before: what was over the limits before that; empty if nothing was.
         seconds: that the comparison took, and the search for what to keep.
@@ -211,6 +212,7 @@ class ParityRecord(_Record):
     labelled: NonNegativeInt
     auroc: float | None = None
     engines: tuple[EngineParityRecord, ...]
+    not_compared: tuple[str, ...] = ()
     kept: tuple[KeptRecord, ...] = ()
     before: str = ""
     seconds: float = Field(default=0.0, ge=0)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import onnx
-from onnx import TensorProto, numpy_helper, shape_inference
+from onnx import TensorProto, shape_inference
 
+from engines.cost import costs_of
 from engines.engine import Precision
 from engines.layers import Layer
 
 HEAVY = 0.005
 """Share of a graph's multiplications from which on a product counts: lighter ones cost nothing,
 and TensorRT computes some of them within other kernels."""
-_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _NAMES = {
     TensorProto.FLOAT: "fp32",
     TensorProto.FLOAT16: "fp16",
@@ -74,17 +73,13 @@ class Proof:
 def heavy_products(model: bytes) -> tuple[Product, ...]:
     """Convolutions and matrix products of a serialised graph that cost time, with their types."""
     graph = shape_inference.infer_shapes(onnx.load_model_from_string(model)).graph
-    facts = _Facts(graph)
-    found = [
-        (node, facts.type_of(node), facts.multiplications(node))
-        for node in graph.node
-        if node.op_type in _PRODUCTS
-    ]
-    total = sum(count for _, _, count in found) or 1
+    costs = costs_of(graph)
+    types = _types_of_products(graph)
+    total = sum(cost.flop for cost in costs) or 1
     return tuple(
-        Product(node.name, kind, count / total, node.op_type.startswith("Conv"))
-        for node, kind, count in found
-        if count / total >= HEAVY
+        Product(cost.node, types[cost.node], cost.flop / total, cost.kind.startswith("Conv"))
+        for cost in costs
+        if cost.flop / total >= HEAVY
     )
 
 
@@ -120,45 +115,19 @@ def graph_problem(model: bytes, precision: Precision) -> str | None:
     return f"{precision} was asked for, but the graph is in {'+'.join(sorted(found))}"
 
 
-class _Facts:
-    """Types and shapes of a graph's tensors."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self._constants = {weight.name: weight for weight in graph.initializer}
-        self._types = {name: weight.data_type for name, weight in self._constants.items()}
-        self._shapes: dict[str, tuple[int, ...]] = {
-            name: tuple(weight.dims) for name, weight in self._constants.items()
-        }
-        for value in (*graph.input, *graph.value_info, *graph.output):
-            kind = value.type.tensor_type
-            self._types[value.name] = kind.elem_type
-            self._shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
-        for node in graph.node:
-            if node.op_type == "Constant" and node.attribute[0].name == "value":
-                values = numpy_helper.to_array(node.attribute[0].t)
-                self._shapes[node.output[0]] = values.shape
-        self._dequantised = {
-            node.output[0]: node.input[0]
-            for node in graph.node
-            if node.op_type == "DequantizeLinear"
-        }
-
-    def type_of(self, node: onnx.NodeProto) -> str:
-        """The type that both factors have: that of the stored numbers where both are rounded."""
-        stored = [self._dequantised.get(name) for name in node.input[:2]]
-        if all(name is not None for name in stored):
-            kinds = {self._types.get(name or "") for name in stored}
-            if kinds <= {TensorProto.INT8, None}:
-                return "int8"
-        return _NAMES.get(self._types.get(node.input[0], 0), "an unknown type")
-
-    def multiplications(self, node: onnx.NodeProto) -> int:
-        """How many; 0 where a shape is not known."""
-        first, second, output = (
-            self._shapes.get(name, ()) for name in (*node.input[:2], node.output[0])
-        )
-        if node.op_type == "Conv":
-            return prod(output) * prod(second[1:]) if output else 0
-        if node.op_type == "ConvTranspose":
-            return prod(first) * prod(second[1:]) if first else 0
-        return prod(output) * first[-1] if output and first else 0
+def _types_of_products(graph: onnx.GraphProto) -> dict[str, str]:
+    """By node: the type that both factors have, of the stored numbers where both are rounded."""
+    types = {weight.name: weight.data_type for weight in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        types[value.name] = value.type.tensor_type.elem_type
+    stored = {
+        node.output[0]: types.get(node.input[0], TensorProto.INT8)  # inference may not tell
+        for node in graph.node
+        if node.op_type == "DequantizeLinear"
+    }
+    found = {}
+    for node in graph.node:
+        rounded = [stored.get(name) == TensorProto.INT8 for name in node.input[:2]]
+        plain = _NAMES.get(types.get(node.input[0], 0), "an unknown type")
+        found[node.name or node.output[0]] = "int8" if all(rounded) and rounded else plain
+    return found

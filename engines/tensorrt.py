@@ -141,7 +141,13 @@ class TensorRtEngine:
                 raise EngineError(problem)
             with device:
                 plan = plan_for(
-                    model, flavour=flavour, precision=precision, gpu=gpu, plans=plans, say=say
+                    model,
+                    flavour=flavour,
+                    precision=precision,
+                    gpu=gpu,
+                    plans=plans,
+                    say=say,
+                    progress=progress,
                 )
             engine = cls(plan, libraries=libraries, device=gpu.name)
         except BaseException as error:

@@ -190,15 +190,27 @@ def test_the_room_is_never_zero() -> None:
     assert room_below(0.2, np.array([0.2, 0.2], np.float32)) > 0
 
 
-def test_an_engine_that_fails_is_told() -> None:
-    def broken(name: str, model: bytes, precision: str) -> Recorded:
-        raise EngineError("no such device")
+@pytest.mark.parametrize("bad", ["first", "second"])
+def test_an_engine_that_fails_beside_the_deployed_one_is_left_out_and_named(bad) -> None:
+    def opened(name: str, model: bytes, precision: str) -> Recorded:
+        if name == bad:
+            raise EngineError("no such device")
+        return Recorded(model, name, precision)
 
-    with pytest.raises(EngineError, match="no such device"):
-        parity(
+    def report() -> ParityReport:
+        return parity(
             [trial([0.1], [0.1])],
             references=References(Opened()),
-            engines=("openvino",),
-            open_engine=broken,
+            engines=("first", "second"),
+            open_engine=opened,
             report=blank(),
         )
+
+    if bad == "first":
+        with pytest.raises(EngineError, match="no such device"):
+            report()
+        return
+    found = report()
+    assert [one.engine for one in found.engines] == ["first"]
+    assert found.not_compared == ("no such device",)
+    assert found.to_json()["not_compared"] == ("no such device",)

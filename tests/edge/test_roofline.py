@@ -20,8 +20,8 @@ def quick(monkeypatch) -> None:
 
 
 def test_each_product_takes_the_longer_of_computing_and_moving() -> None:
-    computes = Cost("a", flop=2000, numbers=10, rounded=False)
-    moves = Cost("b", flop=10, numbers=1000, rounded=True)
+    computes = Cost("a", "Conv", flop=2000, numbers=10, rounded=False)
+    moves = Cost("b", "Conv", flop=10, numbers=1000, rounded=True)
     peaks = {"bf16": 100.0, "int8": 200.0}
     assert bound_s([computes], ["bf16"], peaks=peaks, bandwidth=50.0) == 20.0
     assert bound_s([moves], ["int8"], peaks=peaks, bandwidth=50.0) == 20.0
@@ -43,7 +43,7 @@ def test_each_product_takes_the_longer_of_computing_and_moving() -> None:
     ],
 )
 def test_what_a_product_computes_in(rounded, executes, kind) -> None:
-    assert arithmetic(Cost("a", 1, 1, rounded), executes) == kind
+    assert arithmetic(Cost("a", "Conv", 1, 1, rounded), executes) == kind
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])

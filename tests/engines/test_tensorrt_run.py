@@ -346,6 +346,8 @@ def test_from_a_model_the_context_is_held_from_before_the_compiler(
         assert asked["gpu"] is gpu
         machine.gpu.lost = 700 if code == 700 else 0
         machine.fail("cudaMalloc", code)
+        if asked["progress"]:
+            asked["progress"](1.0)
         return Plan(PLAN, "tensorrt", "1", (), "", ())
 
     monkeypatch.setattr(tensorrt, "gpus", lambda: [gpu])
@@ -359,7 +361,9 @@ def test_from_a_model_the_context_is_held_from_before_the_compiler(
             TensorRtEngine.from_model(b"", **ask)
         assert machine.resets == (code == 700)
         return
-    with TensorRtEngine.from_model(b"", **ask) as engine:
+    shares: list[float] = []
+    with TensorRtEngine.from_model(b"", **ask, progress=shares.append) as engine:
+        assert shares == [1.0]
         assert engine.device == "Fake 1"
         assert same(engine.infer(pictures(2)), pictures(2))
 
