@@ -6,7 +6,7 @@ nodes around them: within one, a change of precision in the middle costs casts a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -16,7 +16,8 @@ import onnx
 from onnx import shape_inference
 
 from calibrate.features import PREPROCESSING
-from calibrate.parity import Kept, KeptBlock
+from calibrate.parity import Kept
+from calibrate.parity_report import KeptBlock
 from calibrate.protoad import HEAD
 from engines.cost import costs_of
 from engines.engine import Precision
@@ -27,8 +28,8 @@ MOST_KEPT = 0.5
 """Share of the multiplications: a graph with more of them in higher precision is not what was
 asked for."""
 _POOLS = ("MaxPool", "AveragePool")
-"""Joins that belong to no block: OpenVINO computes them in the type of what reads them, and would
-then, being told otherwise, run the whole graph in f32."""
+"""Joins that belong to no block unless all that reads them does: OpenVINO computes them in the type
+of what reads them, and would then, being told otherwise, run the whole graph in f32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def blocks_of(model: bytes) -> tuple[Block, ...]:
     ).graph
     costs = {cost.node: cost.flop for cost in costs_of(graph) if cost.kind == "Conv"}
     total = max(sum(costs.values()), 1)
-    parts = _joined(_parts(graph, costs), costs)
+    parts = _with_pools(graph, _joined(_never_alone(graph, _parts(graph, costs), costs), costs))
     blocks = []
     for part in parts:
         heavy = [name for name in part if name in costs]
@@ -175,7 +176,7 @@ def _parts(graph: onnx.GraphProto, costs: dict[str, int]) -> list[list[str]]:
     parts: list[list[str]] = []
     joined, head = True, False
     for node in graph.node:
-        if node.name.startswith((PREPROCESSING, EXACT)):
+        if _is_exact(node.name):
             continue
         in_head = node.name.startswith(HEAD)
         if node.op_type == "Conv" and (in_head != head or (joined and not in_head)):
@@ -186,6 +187,60 @@ def _parts(graph: onnx.GraphProto, costs: dict[str, int]) -> list[list[str]]:
         both = sum(name in computed for name in node.input) > 1
         joined = joined or node.op_type in (*_POOLS, "Concat") or (node.op_type == "Add" and both)
     return [part for part in parts if any(name in costs for name in part)]
+
+
+def _never_alone(
+    graph: onnx.GraphProto, parts: list[list[str]], costs: Mapping[str, int]
+) -> list[list[str]]:
+    """Join parts whose convolutions meet none of their own part with what follows them.
+
+    Between a cast from fp16 and one back to it, TensorRT-RTX 1.7 computes a lone fp32 convolution
+    in fp16, which the proof of precision then refuses.
+    """
+    found: list[list[str]] = []
+    for part in reversed(parts):
+        alone = not _meet(graph, part, costs)
+        if alone and found:
+            found[0] = [*part, *found[0]]
+        else:
+            found.insert(0, part)
+    return found
+
+
+def _meet(graph: onnx.GraphProto, part: Sequence[str], costs: Mapping[str, int]) -> bool:
+    """Whether some convolution of a part reads what another one, or the nodes behind it, gives."""
+    behind: set[str] = set()
+    for node in graph.node:
+        if node.name not in part:
+            continue
+        reads = any(name in behind for name in node.input)
+        if reads and node.name in costs:
+            return True
+        if reads or node.name in costs:
+            behind.update(node.output)
+    return False
+
+
+def _with_pools(graph: onnx.GraphProto, parts: list[list[str]]) -> list[list[str]]:
+    """Add the pools that lie wholly within a part; what is exact already counts as within."""
+    found = [set(part) for part in parts]
+    readers: dict[str, list[str]] = {}
+    makers: dict[str, str] = {}
+    for node in graph.node:
+        makers |= dict.fromkeys(node.output, node.name)
+        for name in node.input:
+            readers.setdefault(name, []).append(node.name)
+    for node in graph.node:
+        if node.op_type in _POOLS:
+            reading = [name for name in readers.get(node.output[0], ()) if not _is_exact(name)]
+            for part in found:
+                if makers.get(node.input[0]) in part and all(name in part for name in reading):
+                    part.add(node.name)
+    return [[node.name for node in graph.node if node.name in part] for part in found]
+
+
+def _is_exact(name: str) -> bool:
+    return name.startswith((PREPROCESSING, EXACT))
 
 
 def _joined(parts: list[list[str]], costs: dict[str, int]) -> list[list[str]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+Method: TypeAlias = Literal["order statistic", "tail"]
 CONFIDENCE = 0.95
 TAIL_SHARE = 0.1  # of the scores, to which the tail is fitted
 TAIL_LEAST = 5
@@ -29,16 +30,18 @@ class Threshold:
         bound: the true rate is at most this, with `confidence`.
         confidence: of the bound.
         warning: why the rate asked is not proven; empty when it is.
+        moved: from where the rate puts it, as a share of the room (see docs/parity.md).
     """
 
     value: float
-    method: Literal["order statistic", "tail"]
+    method: Method
     false_rejects: float
     held_out: int
     rejected: int
     bound: float
     confidence: float
     warning: str
+    moved: float = 0.0
 
 
 def threshold_from_scores(
@@ -81,18 +84,55 @@ def threshold_from_scores(
         value = _probability(_tail_quantile(_logits(ranked), false_rejects))
     else:
         value = _tail_quantile(ranked, false_rejects)
-    value = _just_above(max(value, float(ranked[allowed])))
-    rejected = int((ranked >= np.float32(value)).sum())
-    bound = upper_bound(rejected, len(ranked), confidence)
-    return Threshold(
-        value=value,
+    return _known(
+        _just_above(max(value, float(ranked[allowed]))),
+        ranked,
         method="order statistic" if enough else "tail",
         false_rejects=false_rejects,
-        held_out=len(ranked),
+        confidence=confidence,
+    )
+
+
+def moved(
+    threshold: Threshold, value: float, *, scores: npt.NDArray[np.float32], room: float
+) -> Threshold:
+    """The same threshold elsewhere, with what can be said for it there.
+
+    Args:
+        threshold: as it was set from the scores.
+        value: the new one.
+        scores: (n,) that it was set from.
+        room: that the way is told as a share of.
+    """
+    found = _known(
+        value,
+        scores,
+        method=threshold.method,
+        false_rejects=threshold.false_rejects,
+        confidence=threshold.confidence,
+    )
+    return replace(found, moved=threshold.moved + (value - threshold.value) / room)
+
+
+def _known(
+    value: float,
+    scores: npt.NDArray[np.float32],
+    *,
+    method: Method,
+    false_rejects: float,
+    confidence: float,
+) -> Threshold:
+    rejected = int((scores >= np.float32(value)).sum())
+    bound = upper_bound(rejected, len(scores), confidence)
+    return Threshold(
+        value=value,
+        method=method,
+        false_rejects=false_rejects,
+        held_out=len(scores),
         rejected=rejected,
         bound=bound,
         confidence=confidence,
-        warning=_warning(len(ranked), false_rejects, bound, confidence),
+        warning=_warning(len(scores), false_rejects, bound, confidence),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset, dataset_from_folder
 from calibrate.images import Roi, Skipped, usable_images
-from calibrate.parity import ParityReport
+from calibrate.parity_report import ParityReport
 from calibrate.stages import Stages
 from calibrate.threshold import Threshold
 from cameras.names import shown
@@ -331,6 +331,7 @@ def _threshold_record(threshold: Threshold, *, how: str) -> records.ThresholdRec
         held_out_images=threshold.held_out,
         false_reject_bound=threshold.bound,
         warning=threshold.warning,
+        moved=threshold.moved,
     )
 
 

@@ -74,6 +74,7 @@ def statement(threshold: Threshold) -> str:
         f"{threshold.rejected} of {threshold.held_out} good images that were not learnt from reach "
         f"{threshold.value:.4f}: at most {threshold.bound:.2%} of good parts are rejected, with "
         f"{threshold.confidence:.0%} confidence ({threshold.false_rejects:.2%} asked for)"
+        f"{_moved(threshold)}"
     )
 
 
@@ -89,6 +90,16 @@ def parity_line(parity: ParityRecord) -> str:
         names = ", ".join(f"{block.name} in {block.precision}" for block in parity.kept)
         line += f"; kept so: {names}"
     return line
+
+
+def _moved(threshold: Threshold) -> str:
+    """Why the threshold is not where the rate of false rejects puts it; empty if it is."""
+    if not threshold.moved:
+        return ""
+    return (
+        f"; moved by {threshold.moved:+.4f} of the way from the median good score, to where no "
+        "verdict differs from fp32"
+    )
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:

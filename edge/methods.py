@@ -15,7 +15,8 @@ from calibrate.backbones.backbone import Backbone
 from calibrate.features import default_layers
 from calibrate.images import Roi, Size
 from calibrate.learning import HeldOut, Learnt, OpenEngine, Recipe, learn
-from calibrate.parity import MAX_FLIPS, Kept
+from calibrate.parity import Kept
+from calibrate.parity_report import MAX_FLIPS
 from calibrate.prn.settings import DEFAULT_BATCH, DEFAULT_STEPS, Settings, TrainingError
 from calibrate.prn.shape import PrnSize, shape_of
 from calibrate.protoad import Score

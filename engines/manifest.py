@@ -69,6 +69,7 @@ class ThresholdRecord(_Record):
         held_out_images: good images that were not used to learn the prototypes.
         false_reject_bound: the rate of false rejects is at most this, with `confidence`.
         warning: what the user must know, such as too few images for the rate asked; empty if none.
+        moved: by the parity gate, as a share of the room, to where no verdict differs from fp32.
     """
 
     value: float
@@ -79,6 +80,7 @@ class ThresholdRecord(_Record):
     held_out_images: NonNegativeInt | None = None
     false_reject_bound: float | None = Field(default=None, ge=0, le=1)
     warning: str = ""
+    moved: float = 0.0
 
 
 class GoldenImage(_Record):

@@ -8,15 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibrate.parity import (
-    Limits,
-    ParityReport,
-    References,
-    Trial,
-    engines_to_compare,
-    parity,
-    room_below,
-)
+from calibrate.parity import References, Trial, engines_to_compare, parity, room_below
+from calibrate.parity_report import Limits, ParityReport
 from engines.errors import EngineError
 
 THRESHOLD = 0.5

@@ -14,8 +14,9 @@ from calibrate.backbones.contract import IMAGENET_MEAN, IMAGENET_STD
 from calibrate.backbones.graph import GraphWriter
 from calibrate.backbones.weights import Weights
 from calibrate.features import features_graph
-from calibrate.precision import graph_at_precision
+from calibrate.precision import Conversion, graph_at_precision
 from calibrate.protoad import inspector_graph
+from calibrate.sensitivity import blocks_of
 from engines.layers import Layer, executes, kernels
 from engines.plan import Plan, compile_plan
 from engines.proof import heavy_products, prove
@@ -169,6 +170,18 @@ def test_prn_compiles_as_its_graph_says(precision, gpu, prn) -> None:
     assert set(executes(plan.layers).split("+")) == {"int8": {"int8", "fp16"}}.get(
         precision, {precision}
     )
+
+
+@pytest.mark.parametrize("method", ["small", "prn"])
+def test_each_block_that_can_be_kept_compiles_in_fp32(method, pictures, request) -> None:
+    """A lone fp32 convolution between casts would be computed in fp16."""
+    exact = request.getfixturevalue(method)["fp32"]
+    conversion = Conversion(exact, "fp16")
+    for block in blocks_of(exact):
+        model = conversion.model(block.kept)
+        proof = prove(compile_plan(model).layers, model)
+        assert proof.problem() is None, block.name
+        assert "fp32" in {product.precision for product in proof.products}
 
 
 def test_the_proof_knows_what_costs_time(small) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import onnx
 import pytest
 
-from calibrate.parity import Limits, ParityReport
+from calibrate.parity_report import Limits, ParityReport
 from calibrate.precision import PrecisionError
 from edge import gate
 from edge.build import Built, Options, build
