@@ -11,7 +11,7 @@ install:
 
 # the tests; arguments go to pytest
 test *args:
-    pytest {{ args }}
+    pytest -n auto --dist loadfile {{ args }}
 
 # only what needs an NVIDIA GPU
 test-gpu *args:
