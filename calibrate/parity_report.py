@@ -189,8 +189,9 @@ def agreeing_threshold(report: ParityReport, *, near: float, within: float) -> f
     lows, highs = np.array(report.spans, np.float32).reshape(-1, 2).T
     # A verdict differs where low < threshold <= high: the nearest places are just beside a span.
     places = np.concatenate([lows, np.nextafter(highs, np.float32(np.inf)), [np.float32(near)]])
-    places = places[np.abs(places - near) <= within]
     for place in sorted(places.tolist(), key=lambda value: abs(value - near)):
+        if abs(place - near) > within:
+            return None
         if ((lows < place) & (place <= highs)).sum() <= report.limits.flips:
             return float(place)
     return None

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from calibrate.parity import References, Trial, engines_to_compare, parity, room_below
-from calibrate.parity_report import Limits, ParityReport
+from calibrate.parity_report import Limits, ParityReport, agreeing_threshold
 from engines.errors import EngineError
 
 THRESHOLD = 0.5
@@ -207,3 +209,32 @@ def test_an_engine_that_fails_beside_the_deployed_one_is_left_out_and_named(bad)
     assert [one.engine for one in found.engines] == ["first"]
     assert found.not_compared == ("no such device",)
     assert found.to_json()["not_compared"] == ("no such device",)
+
+
+spans = st.lists(
+    st.tuples(st.floats(0, 1, width=32), st.floats(0, 0.125, width=32)).map(
+        lambda pair: (np.float32(pair[0]).item(), np.float32(pair[0] + pair[1]).item())
+    ),
+    max_size=30,
+)
+
+
+@given(spans, st.floats(0, 1, width=32), st.floats(0, 0.2), st.integers(0, 3))
+def test_the_threshold_moves_to_the_nearest_place_where_verdicts_agree(
+    pairs, near, within, flips
+) -> None:
+    def differing(threshold: np.ndarray) -> np.ndarray:
+        lows, highs = np.array(pairs, np.float32).reshape(-1, 2).T[:, :, None]
+        return ((lows < threshold) & (threshold <= highs)).sum(axis=0)
+
+    report = blank(spans=tuple(pairs), limits=Limits(flips, 0.1))
+    found = agreeing_threshold(report, near=near, within=within)
+    everywhere = np.linspace(near - within, near + within, 201, dtype=np.float32)
+    everywhere = everywhere[np.abs(everywhere.astype(float) - near) <= within]
+    calm = np.abs(everywhere[differing(everywhere) <= flips].astype(float) - near)
+    if found is None:
+        assert not len(calm)
+        return
+    assert np.float32(found) == found and abs(found - near) <= within
+    assert differing(np.array([found], np.float32))[0] <= flips
+    assert not len(calm) or abs(found - near) <= calm.min()

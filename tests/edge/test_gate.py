@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import onnx
 import pytest
 
-from calibrate.parity_report import Limits, ParityReport
+from calibrate.parity_report import EngineParity, Limits, ParityReport, Spread
 from calibrate.precision import PrecisionError
+from calibrate.stages import Stages
+from calibrate.threshold import Threshold, threshold_from_scores
 from edge import gate
 from edge.build import Built, Options, build
+from edge.build_report import statement
 from edge.gate import Passed, _Gate
+from edge.methods import Taught
 from engines.bundle import Bundle
 from engines.exact import EXACT
 
@@ -160,3 +165,56 @@ def test_more_blocks_are_kept_until_the_limits_hold() -> None:
     assert asked(9, count=3) == ([3, 6, 9], True)
     assert asked(10, count=9) == ([9], False)
     assert asked(1, count=1, blocks=0) == ([], False)
+
+
+class Moving(_Gate):
+    """The same scores wherever the threshold is, and one more image near where it went."""
+
+    def __init__(self, first, *later) -> None:
+        self._options = options(max_score_error=0.1)
+        self._stages, self.looks = Stages(), []
+        self._pairs, self._later = [first], list(later)
+
+    def look(self, taught, threshold) -> None:
+        self.looks.append(threshold.value)
+        if self._later:
+            self._pairs.append(self._later.pop(0))
+
+    def report(self, taught, threshold) -> ParityReport:
+        low, high = np.array(self._pairs).T
+        flips = int(((low < threshold.value) & (threshold.value <= high)).sum())
+        nothing = Spread(0.01, 0.01, 0.01)
+        engine = EngineParity("one", "int8", flips, ("a.png",), 0, nothing, None, nothing, None)
+        limits = Limits(0, 0.1)
+        return ParityReport(
+            "int8", threshold.value, 0.4, limits, 1, 1, None, (engine,), spans=tuple(self._pairs)
+        )
+
+
+def nudged(*pairs) -> tuple[Passed | None, list[float], Threshold]:
+    held_out = np.linspace(0, 0.5, 101, dtype=np.float32)
+    threshold = threshold_from_scores(held_out, false_rejects=0.2)
+    gate = Moving(*[(threshold.value + low, threshold.value + high) for low, high in pairs])
+    taught = Taught(b"", 1, held_out, 101, (), "", "", "")
+    return (
+        gate.nudged(Passed(taught, threshold, gate.report(taught, threshold))),
+        gate.looks,
+        threshold,
+    )
+
+
+def test_a_verdict_that_differs_moves_the_threshold_and_the_next_nearest_are_seen() -> None:
+    found, looks, before = nudged((-0.003, 0.004), (-0.0041, -0.0029))
+    assert found is not None and found.report is not None
+    assert looks[0] < before.value, "below the image was nearer, until another one was seen there"
+    assert found.threshold.value == looks[-1] > before.value + 0.004
+    assert found.threshold.moved == pytest.approx((found.threshold.value - before.value) / 0.4)
+    assert found.report.problem is None and "1 of 2 verdicts differ" in found.report.before
+    assert found.threshold.bound <= before.bound
+    assert "moved by +0.01" in statement(found.threshold)
+
+
+def test_the_threshold_moves_no_farther_than_it_is_known() -> None:
+    assert nudged((-0.1, 0.1))[0] is None
+    found, looks, before = nudged((0.1, 0.2))
+    assert found is not None and not looks and found.threshold == before
