@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
     from edge.result import Verdict
 
     inspector = object.__new__(Inspector)  # without a bundle: only the engine matters here
-    inspector.engine = line.engine
+    inspector.engine, inspector._lock = line.engine, threading.Lock()
     inspector.settings = Settings(threshold=0.5, min_area=1, ignore=None, roi=None, score_pixels=1)
     inspector.bundle = type("B", (), {"manifest": type("M", (), {"size": (8, 16)})})
     picture = np.full((8, 16, 3), 51, np.uint8)
