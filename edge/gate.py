@@ -43,9 +43,9 @@ from engines.choose import open_engine
 from engines.engine import Engine, Precision
 
 RANK_IMAGES = 16  # good ones, on which blocks are told apart
-NUDGE = 0.02
-"""Of the room: so far the threshold moves before layers are kept. It is not known better than that:
-were all scores so much higher, an eighth more good parts would be rejected (docs/parity.md)."""
+NUDGE = 0.05
+"""Of the room: so far the threshold moves before layers are kept; it is not known better than that
+(docs/parity.md)."""
 MOST_MOVES = 4  # of the threshold, each seen by the images nearest to where it went
 LOOSER = "or allow more with --max-flips and --max-score-error"
 
