@@ -266,14 +266,9 @@ class _Gate:
     def _first_that_passes(
         self, rework: Rework, order: Sequence[Ranked], *, count: int
     ) -> Passed | None:
-        """Keep so many blocks, then twice as many, up to all; each attempt is measured in full."""
-        while order:
-            count = min(count, len(order))
-            tried = self._tried(rework, order[:count])
-            if tried is not None or count == len(order):
-                return tried
-            count *= 2
-        return None
+        """Keep so many blocks, then all; each attempt is measured in full."""
+        attempts = (self._tried(rework, order[:n]) for n in sorted({count, len(order)}) if n)
+        return next(filter(None, attempts), None)
 
     def _tried(self, rework: Rework, chosen: Sequence[Ranked]) -> Passed | None:
         """The inspector with these blocks kept, if it is within the limits."""
