@@ -267,7 +267,8 @@ class _Gate:
         self, rework: Rework, order: Sequence[Ranked], *, count: int
     ) -> Passed | None:
         """Keep so many blocks, then all; each attempt is measured in full."""
-        attempts = (self._tried(rework, order[:n]) for n in sorted({count, len(order)}) if n)
+        counts = sorted({min(count, len(order)), len(order)})
+        attempts = (self._tried(rework, order[:n]) for n in counts if n)
         return next(filter(None, attempts), None)
 
     def _tried(self, rework: Rework, chosen: Sequence[Ranked]) -> Passed | None:
