@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from calibrate.images import Image
 from calibrate.metrics import image_auroc
-from calibrate.parity_report import EngineParity, ParityReport, Spread
+from calibrate.parity_report import EngineParity, ParityReport, Spans, Spread
 from engines.choose import ENGINES
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
@@ -142,14 +142,14 @@ def parity(
         auroc=_auroc(exact, labels),
         engines=tuple(found),
         not_compared=tuple(failed),
-        spans=_spans([exact, *outputs]),
+        spans=tuple(_spans(exact, built) for built in outputs),
     )
 
 
-def _spans(sides: Sequence[Sequence[Outputs]]) -> tuple[tuple[float, float], ...]:
-    scores = np.stack([np.concatenate([part.scores for part in side]) for side in sides])
-    known = scores[:, np.isfinite(scores).all(axis=0)]
-    return tuple(zip(known.min(axis=0).tolist(), known.max(axis=0).tolist(), strict=True))
+def _spans(exact: Sequence[Outputs], built: Sequence[Outputs]) -> Spans:
+    sides = np.stack([np.concatenate([part.scores for part in side]) for side in (exact, built)])
+    sides[1] = np.where(np.isfinite(sides[1]), sides[1], sides[0])  # counted as not finite already
+    return tuple(zip(sides.min(axis=0).tolist(), sides.max(axis=0).tolist(), strict=True))
 
 
 def _built(

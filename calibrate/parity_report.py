@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from engines.engine import Precision
 MAX_FLIPS = 0
 SCORE_ERRORS: dict[Precision, float] = {"fp32": 0.01, "fp16": 0.1, "int8": 0.1}
 """Of the room, unless the user says otherwise; why these, says docs/parity.md."""
+Spans: TypeAlias = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,8 @@ class ParityReport:
         kept: in higher precision.
         before: what was over the limits when nothing was kept; empty if nothing was.
         seconds: that the gate took, with its search.
-        spans: (lowest, highest) score of each image over the reference and all engines; for a
-            threshold in between, the verdicts differ.
+        spans: for each engine, of each image the lower and the higher of its score and the
+            reference's; for a threshold in between, the verdicts differ.
     """
 
     precision: Precision
@@ -128,7 +130,7 @@ class ParityReport:
     kept: tuple[KeptBlock, ...] = ()
     before: str = ""
     seconds: float = 0.0
-    spans: tuple[tuple[float, float], ...] = ()
+    spans: tuple[Spans, ...] = ()
 
     @property
     def problem(self) -> str | None:
@@ -140,11 +142,14 @@ class ParityReport:
         """The largest change of a good image's score on any engine, as a share of the room."""
         return max((engine.score_error.max for engine in self.engines), default=0.0)
 
-    @property
-    def verdicts_hold(self) -> bool:
-        """Whether no more verdicts differ than may, and all scores are numbers."""
+    def verdicts_hold(self, engines: int | None = None) -> bool:
+        """Whether no more verdicts differ than may, and all scores are numbers.
+
+        Args:
+            engines: that are asked, from the deployed one on; None asks all.
+        """
         most = self.limits.flips
-        return all(one.flips <= most and not one.not_finite for one in self.engines)
+        return all(one.flips <= most and not one.not_finite for one in self.engines[:engines])
 
     def _problem(self, found: EngineParity) -> str | None:
         where = f"{self.precision} on {found.engine} ({found.executes})"
@@ -173,25 +178,29 @@ class ParityReport:
         return found
 
 
-def agreeing_threshold(report: ParityReport, *, near: float, within: float) -> float | None:
+def agreeing_threshold(
+    spans: Sequence[Spans], *, flips: int, near: float, within: float
+) -> float | None:
     """The nearest threshold at which no more verdicts differ than may.
 
     A threshold is an estimate: within what the scores may be off, one is as good as another.
 
     Args:
-        report: with the images' spans.
+        spans: of the engines that have to agree, at least one.
+        flips: verdicts that may differ on each.
         near: where to look.
         within: so far away at most.
 
     Returns:
         The threshold, exactly a float32; None if there is none.
     """
-    lows, highs = np.array(report.spans, np.float32).reshape(-1, 2).T
+    lows, highs = np.array(spans, np.float32).reshape(len(spans), -1, 2).transpose(2, 0, 1)
     # A verdict differs where low < threshold <= high: the nearest places are just beside a span.
-    places = np.concatenate([lows, np.nextafter(highs, np.float32(np.inf)), [np.float32(near)]])
+    beside = (lows.ravel(), np.nextafter(highs, np.float32(np.inf)).ravel())
+    places = np.concatenate([*beside, [np.float32(near)]])
     for place in sorted(places.tolist(), key=lambda value: abs(value - near)):
         if abs(place - near) > within:
             return None
-        if ((lows < place) & (place <= highs)).sum() <= report.limits.flips:
+        if ((lows < place) & (place <= highs)).sum(axis=1).max() <= flips:
             return float(place)
     return None

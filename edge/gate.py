@@ -229,17 +229,25 @@ class _Gate:
         )
 
     def _nearly(self, known: Sequence[Passed]) -> Passed | None:
-        """The first whose verdicts hold, or can be made to, if its score errors are allowed."""
+        """The first whose verdicts hold, or can be made to, if its score errors are allowed.
+
+        On every engine if it can be had, else on the deployed one; the report tells of the others.
+        """
         hard = self._options.max_score_error
         order = [known[0], *sorted(known[1:], key=_worst)]
         allowed = [one for one in order if hard is None or _worst(one) <= hard]
-        for one in allowed:
-            if one.report is not None and one.report.verdicts_hold:
-                return one
-        within = limits_of(self._options).score_error
-        return next(filter(None, (self._moved(one, within=within) for one in allowed[:2])), None)
+        far = limits_of(self._options).score_error
+        for engines in (None, 1):
+            for one in allowed:
+                if one.report is not None and one.report.verdicts_hold(engines):
+                    return one
+            tried = (self._moved(one, within=far, engines=engines) for one in allowed[:2])
+            found = next(filter(None, tried), None)
+            if found is not None:
+                return found
+        return None
 
-    def _moved(self, found: Passed, *, within: float) -> Passed | None:
+    def _moved(self, found: Passed, *, within: float, engines: int | None = None) -> Passed | None:
         """The same inspector with its threshold where no verdict differs.
 
         It is moved by at most a share of the room, and seen again by the labelled images that are
@@ -248,11 +256,16 @@ class _Gate:
         begun = found.threshold.value
         for _ in range(MOST_MOVES):
             seen = found.report
-            if seen is None or any(one.not_finite for one in seen.engines):
+            if seen is None or any(one.not_finite for one in seen.engines[:engines]):
                 return None
-            if seen.verdicts_hold:
+            if seen.verdicts_hold(engines):
                 return found
-            value = agreeing_threshold(seen, near=begun, within=within * seen.room)
+            value = agreeing_threshold(
+                seen.spans[:engines],
+                flips=seen.limits.flips,
+                near=begun,
+                within=within * seen.room,
+            )
             if value is None:
                 return None
             scores = found.taught.held_out

@@ -227,8 +227,7 @@ def test_the_threshold_moves_to_the_nearest_place_where_verdicts_agree(
         lows, highs = np.array(pairs, np.float32).reshape(-1, 2).T[:, :, None]
         return ((lows < threshold) & (threshold <= highs)).sum(axis=0)
 
-    report = blank(spans=tuple(pairs), limits=Limits(flips, 0.1))
-    found = agreeing_threshold(report, near=near, within=within)
+    found = agreeing_threshold([pairs], flips=flips, near=near, within=within)
     everywhere = np.linspace(near - within, near + within, 201, dtype=np.float32)
     everywhere = everywhere[np.abs(everywhere.astype(float) - near) <= within]
     calm = np.abs(everywhere[differing(everywhere) <= flips].astype(float) - near)

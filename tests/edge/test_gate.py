@@ -187,7 +187,7 @@ class Moving(_Gate):
         engine = EngineParity("one", "int8", flips, ("a.png",), 0, nothing, None, nothing, None)
         limits = Limits(0, 0.1)
         return ParityReport(
-            "int8", threshold.value, 0.4, limits, 1, 1, None, (engine,), spans=tuple(self._pairs)
+            "int8", threshold.value, 0.4, limits, 1, 1, None, (engine,), spans=(tuple(self._pairs),)
         )
 
 
