@@ -71,14 +71,18 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
             recipe_id=config.station.recipe,
             silent_after_s=config.station.silent_after_s,
         )
+        record = config.station.results
+        lines = None if record is None else stack.enter_context(ResultsFile(record))
         station = stack.enter_context(Station(worker, options=_options(config, judge)))
         station.on_change(_Teller(say))
-        if config.station.results is not None:
-            lines = stack.enter_context(ResultsFile(config.station.results))
+        if lines is not None:
             station.on_result(lines.write)
         for name, section in sections.items():
             bridge = stack.enter_context(_opened(name, station, section))
             say(f"{bridge.where}: serves {config.station.name}")
+        # First of all at the end: the part that it cuts short is decided, recorded and published,
+        # and the PLC sees why there are no more.
+        stack.callback(station.close)
         if config.station.mode == "free":
             _run_free(station, every_s=config.station.every_ms / 1e3, stop=stop)
         stop.wait()

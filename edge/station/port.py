@@ -87,6 +87,14 @@ class Port(Protocol):
         """Call a listener whenever anything but the heartbeat changed; the rules of `on_result`."""
         ...
 
+    def flush(self, timeout_s: float = 2.0) -> bool:
+        """Wait until every listener has got what was decided so far; False if it takes longer.
+
+        For the end of a bridge, before it takes its listeners off. A station's `close` does it
+        too. A listener that calls it gets False at once: it would wait for itself.
+        """
+        ...
+
 
 class Bridge(Protocol):
     """What a bridge is: complete at birth, it serves until it is closed.
