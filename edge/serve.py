@@ -62,8 +62,9 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
         )
     judge = _judge(wishes, config)
     sys.setswitchinterval(SWITCH_S)
-    # It logs a traceback for whatever a stranger sends; our bridge logs what matters.
-    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+    # They log a traceback for whatever a stranger sends; our bridge logs what matters.
+    for library in ("asyncua", "asyncuagds"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         worker = ProcessWorker(

@@ -28,7 +28,7 @@ from edge.station import (
     State,
 )
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "plc_modbus.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "plc_modbus.md"
 RESULT = InspectionResult(
     station="press",
     boot_id=0xB007,
