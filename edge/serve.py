@@ -103,7 +103,8 @@ def section_of(name: str, config: Config) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join((name, *(str(part) for part in first["loc"])))
-        raise ConfigError(f"edge.toml: {where}: {first['msg']}; see docs/plc_{name}.md") from error
+        says = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"edge.toml: {where}: {says}; see docs/plc_{name}.md") from error
 
 
 def _opened(name: str, station: Station, section: Any) -> Bridge:

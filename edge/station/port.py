@@ -123,6 +123,25 @@ class Bridge(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Registers:
+    """Where a value is in Modbus, in numbers for engineering tools.
+
+    Attributes:
+        holding: first holding register, from 0.
+        input: first input register, from 0; None for what the PLC writes.
+        count: registers.
+        bit: first bit of the register, 0 the least significant; None for all of it.
+        bits: how many.
+    """
+
+    holding: int
+    input: int | None
+    count: int
+    bit: int | None = None
+    bits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MapRow:
     """One row of `edge plc map`, and of a table for engineering tools.
 
@@ -133,6 +152,7 @@ class MapRow:
         kind: its type: ``uint16``, ``float32``, ``Boolean``, ``JSON``.
         access: ``read``, ``write``, ``read-write`` or ``call``.
         meaning: one line.
+        registers: where it is in Modbus; None for other bridges.
     """
 
     bridge: str
@@ -141,3 +161,4 @@ class MapRow:
     kind: str
     access: str
     meaning: str
+    registers: Registers | None = None
