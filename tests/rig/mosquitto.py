@@ -23,7 +23,7 @@ if not (MOSQUITTO and shutil.which("mosquitto_sub")):
 ROOT = "protoedge/site/line/flange"
 
 
-def until(condition: Callable[[], bool], what: str, *, within_s: float = 20.0) -> None:
+def until(condition: Callable[[], bool], what: str, *, within_s: float = 60.0) -> None:
     end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, what

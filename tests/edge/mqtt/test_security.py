@@ -71,13 +71,13 @@ def test_encrypted_with_a_password(station: Station, secured: Secured, tmp_path:
     ):
         assert bridge.where == f"mqtt mqtts://127.0.0.1:{secured.broker.port}"
         until(lambda: bool(heard.messages(f"{ROOT}/availability")), "not online")
-        inspect(station, range(300))
-        until(lambda: len(heard.parts()) >= 300, "not delivered")
+        inspect(station, range(100))
+        until(lambda: len(heard.parts()) >= 100, "not delivered")
         secured.broker.kill()
-        inspect(station, range(300, 400))
+        inspect(station, range(100, 200))
         secured.broker.start()
         # What the listener hears of it is between the broker and the listener.
-        until(lambda: bridge.delivery.delivered >= 400, "not delivered after the restart")
+        until(lambda: bridge.delivery.delivered >= 200, "not delivered after the restart")
 
 
 @pytest.mark.parametrize(
