@@ -62,9 +62,7 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
         )
     judge = _judge(wishes, config)
     sys.setswitchinterval(SWITCH_S)
-    # They log a traceback for whatever a stranger sends; our bridge logs what matters.
-    for library in ("asyncua", "asyncuagds"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
+    _quieten_asyncua()
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         worker = ProcessWorker(
@@ -105,6 +103,12 @@ def section_of(name: str, config: Config) -> Any:
         where = ".".join((name, *(str(part) for part in first["loc"])))
         says = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"edge.toml: {where}: {says}; see docs/plc_{name}.md") from error
+
+
+def _quieten_asyncua() -> None:
+    """It logs a traceback for whatever a stranger sends; our bridge logs what matters."""
+    for name in ("asyncua", "asyncuagds"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _opened(name: str, station: Station, section: Any) -> Bridge:
