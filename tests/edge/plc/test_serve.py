@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("pymodbus", reason="pymodbus is not installed")
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 EDGE = (sys.executable, "-c", "from edge.cli import main; main()")
 
 

@@ -24,7 +24,7 @@ from opcua_peer import Peer, connected, free_port
 
 from edge.bridges.opcua_nodes import NAMESPACE
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 HELLO = b"HELF" + struct.pack("<7I", 32, 0, 65536, 65536, 0, 0, 0)
 LINES = (
     r"opcua: made pki/opcua/own/certificate\.der; the clients must trust it",
