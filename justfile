@@ -49,6 +49,10 @@ bench bundle="build/demo/flange.edge":
 benchmark *args:
     pytest -m benchmark tests/benchmarks {{ args }}
 
+# the full counts that are promised of the PLC bridges (half an hour), on a machine that does nothing else
+soak *args:
+    pytest -m soak -rA tests/edge {{ args }}
+
 # everything that a change must pass, in a fresh environment
 ci *args:
     .ci/run {{ args }}

@@ -79,15 +79,16 @@ def print_map(
     json: Json = False,
 ) -> None:
     """Print registers, OPC UA nodes and MQTT topics, as edge.toml has them."""
-    from edge.plc_map import HEAD, csv_from_rows, map_of
+    from edge.plc_map import HEAD, PLACE, cells_of, csv_from_rows, map_of, texts_of
 
     rows = map_of(tuple(one.value for one in bridge or BridgeChoice))
     if json:
-        console.print_json({"rows": [dict(zip(HEAD, row, strict=True)) for row in rows]})
+        names = (*HEAD, *PLACE)
+        console.print_json({"rows": [dict(zip(names, cells_of(row), strict=True)) for row in rows]})
     elif csv:
         typer.echo(csv_from_rows(rows), nl=False)
     else:
-        for name, group in groupby(rows, key=itemgetter(0)):
+        for name, group in groupby(map(texts_of, rows), key=itemgetter(0)):
             console.print_columns(name, HEAD[1:], (row[1:] for row in group))
 
 

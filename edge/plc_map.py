@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple
 from types import MappingProxyType
 
 from edge.config import Config, read_config
 from edge.station.port import MapRow
 
 HEAD = ("bridge", "address", "name", "kind", "access", "meaning")
-Row = tuple[str, ...]
+PLACE = ("holding", "input", "registers", "bit", "bits")
+"""More columns for engineering tools: where in Modbus a value is, in numbers from 0."""
+Cell = str | int | None
 
 
-def map_of(bridges: Iterable[str]) -> list[Row]:
+def map_of(bridges: Iterable[str]) -> list[MapRow]:
     """The rows of some bridges, as `edge.toml` names station and topics.
 
     Args:
@@ -25,15 +26,28 @@ def map_of(bridges: Iterable[str]) -> list[Row]:
         ConfigError: `edge.toml` says something that makes no sense.
     """
     config = read_config()
-    return [astuple(row) for name in bridges for row in _ROWS[name](config)]
+    return [row for name in bridges for row in _ROWS[name](config)]
 
 
-def csv_from_rows(rows: Iterable[Row]) -> str:
+def texts_of(row: MapRow) -> tuple[str, ...]:
+    """What stands below `HEAD`."""
+    return row.bridge, row.address, row.name, row.kind, row.access, row.meaning
+
+
+def cells_of(row: MapRow) -> tuple[Cell, ...]:
+    """What stands below `HEAD` and `PLACE`; None where there is nothing to say."""
+    place = row.registers
+    if place is None:
+        return (*texts_of(row), *(None,) * len(PLACE))
+    return (*texts_of(row), place.holding, place.input, place.count, place.bit, place.bits)
+
+
+def csv_from_rows(rows: Iterable[MapRow]) -> str:
     """The rows with a head, as RFC 4180 has it."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(HEAD)
-    writer.writerows(rows)
+    writer.writerow((*HEAD, *PLACE))
+    writer.writerows(map(cells_of, rows))
     return text.getvalue()
 
 

@@ -6,6 +6,7 @@ the control block if it changed. It rejects by default, and trusts nothing: see 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -117,6 +118,8 @@ class _Link:
             from pymodbus.client import ModbusTcpClient
         except ModuleNotFoundError as error:
             raise StationError("pymodbus is not installed; pip install 'protoedge[plc]'") from error
+        # It logs what it also raises, or what is said below in other words.
+        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
         self._where = f"{plan.host}:{plan.port}"
         self._client = ModbusTcpClient(plan.host, port=plan.port, timeout=plan.timeout_s, retries=0)
         if not self._client.connect():  # type: ignore[no-untyped-call]

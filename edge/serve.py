@@ -62,8 +62,7 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
         )
     judge = _judge(wishes, config)
     sys.setswitchinterval(SWITCH_S)
-    # It logs a traceback for whatever a stranger sends; our bridge logs what matters.
-    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+    _quieten_asyncua()
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         worker = ProcessWorker(
@@ -71,14 +70,18 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
             recipe_id=config.station.recipe,
             silent_after_s=config.station.silent_after_s,
         )
+        record = config.station.results
+        lines = None if record is None else stack.enter_context(ResultsFile(record))
         station = stack.enter_context(Station(worker, options=_options(config, judge)))
         station.on_change(_Teller(say))
-        if config.station.results is not None:
-            lines = stack.enter_context(ResultsFile(config.station.results))
+        if lines is not None:
             station.on_result(lines.write)
         for name, section in sections.items():
             bridge = stack.enter_context(_opened(name, station, section))
             say(f"{bridge.where}: serves {config.station.name}")
+        # First of all at the end: the part that it cuts short is decided, recorded and published,
+        # and the PLC sees why there are no more.
+        stack.callback(station.close)
         if config.station.mode == "free":
             _run_free(station, every_s=config.station.every_ms / 1e3, stop=stop)
         stop.wait()
@@ -98,7 +101,14 @@ def section_of(name: str, config: Config) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join((name, *(str(part) for part in first["loc"])))
-        raise ConfigError(f"edge.toml: {where}: {first['msg']}; see docs/plc_{name}.md") from error
+        says = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"edge.toml: {where}: {says}; see docs/plc_{name}.md") from error
+
+
+def _quieten_asyncua() -> None:
+    """It logs a traceback for whatever a stranger sends; our bridge logs what matters."""
+    for name in ("asyncua", "asyncuagds"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _opened(name: str, station: Station, section: Any) -> Bridge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
@@ -175,7 +176,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def _no_address(section: ModbusSection, error: OSError) -> str:
-    what = f"modbus: cannot listen on {section.host}:{section.port}: {error.strerror or error}"
+    # The system's words: asyncio's repeat the address. Those of a name have no positive number.
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+    what = f"modbus: cannot listen on {section.host}:{section.port}: {reason}"
     if isinstance(error, PermissionError):
         return f"{what}; take a port from 1024 up, or allow it with setcap cap_net_bind_service"
     return f"{what}; see who has it with: ss -ltnp, or take another port"

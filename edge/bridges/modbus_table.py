@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge.bridges.modbus_map import (
@@ -18,7 +19,7 @@ from edge.bridges.modbus_map import (
     ResultRegister,
     StatusBit,
 )
-from edge.station import ErrorCode, MapRow
+from edge.station import ErrorCode, MapRow, Registers
 
 BEGIN = "<!-- begin of the tables: python -m edge.bridges.modbus_table docs/plc_modbus.md -->"
 END = "<!-- end of the tables -->"
@@ -28,10 +29,12 @@ def map_rows() -> Sequence[MapRow]:
     """Return every register and every bit of it, as addressed on the wire, from 0."""
     rows: list[MapRow] = []
     for control in CONTROL:
-        rows += _rows(control, f"holding {_span(control)}", access="read-write")
+        place = Registers(control.address, None, control.kind.words)
+        rows += _rows(control, f"holding {_span(control)}", place, access="read-write")
     for result in RESULT:
         address = f"input {_span(result)}, holding {_span(result, MIRROR)}"
-        rows += _rows(result, address, access="read")
+        place = Registers(MIRROR + result.address, result.address, result.kind.words)
+        rows += _rows(result, address, place, access="read")
     return tuple(rows)
 
 
@@ -62,22 +65,26 @@ def text_with_tables(text: str) -> str:
     return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
 
 
-def _rows(register: ControlRegister | ResultRegister, address: str, *, access: str) -> list[MapRow]:
-    rows = [MapRow("modbus", address, register.name, str(register.kind), access, register.meaning)]
+def _rows(
+    register: ControlRegister | ResultRegister, address: str, place: Registers, *, access: str
+) -> list[MapRow]:
+    kind, meaning = str(register.kind), register.meaning
+    rows = [MapRow("modbus", address, register.name, kind, access, meaning, place)]
     for bit in register.bits:
         where, name = f"{address}, {_place(bit)}", f"{register.name}.{bit.name}"
         kind = "bool" if bit.width == 1 else f"uint{bit.width}"
-        rows.append(MapRow("modbus", where, name, kind, access, bit.meaning))
+        one = replace(place, bit=bit.number, bits=bit.width)
+        rows.append(MapRow("modbus", where, name, kind, access, bit.meaning, one))
     return rows
 
 
 def _span(register: ControlRegister | ResultRegister, base: int = 0) -> str:
     first = base + register.address
-    return str(first) if register.kind.words == 1 else f"{first}–{first + 1}"
+    return str(first) if register.kind.words == 1 else f"{first}-{first + 1}"
 
 
 def _place(bit: Bit | StatusBit) -> str:
-    return f"b{bit.number}" if bit.width == 1 else f"b{bit.number}–b{bit.number + bit.width - 1}"
+    return f"b{bit.number}" if bit.width == 1 else f"b{bit.number}-b{bit.number + bit.width - 1}"
 
 
 def _control_lines() -> Iterable[list[str]]:

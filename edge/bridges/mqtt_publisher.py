@@ -98,6 +98,7 @@ class Publisher:
         """Send what waits if the broker is there; a second call does nothing."""
         if self._closing.is_set():
             return
+        self._port.flush(GOODBYE_S)  # what was decided before is published too
         for cancel in self._cancels:
             cancel()
         self._closing.set()

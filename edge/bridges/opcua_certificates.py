@@ -106,7 +106,7 @@ class Clients:
         path = self._rejected / f"{_fingerprint(certificate)}.der"
         _log.warning(
             "opcua: the certificate of %s is not trusted; to let it in, move %s to %s",
-            *(_shown(certificate), path, self._trusted),
+            *(shown(certificate), path, self._trusted),
         )
         try:
             if not path.exists() and sum(1 for _ in self._rejected.iterdir()) < _MOST_REJECTED:
@@ -188,6 +188,6 @@ def _fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def _shown(certificate: x509.Certificate) -> str:
+def shown(certificate: x509.Certificate) -> str:
     """The subject, in printable characters: a stranger wrote it."""
     return repr(certificate.subject.rfc4514_string())[:120]

@@ -26,7 +26,7 @@ from asyncua.ua.status_codes import StatusCodes
 from cryptography import x509
 
 from edge.bridges.opcua import endpoint_url
-from edge.bridges.opcua_certificates import Clients, own_identity
+from edge.bridges.opcua_certificates import Clients, own_identity, shown
 from edge.bridges.opcua_methods import Methods
 from edge.bridges.opcua_nodes import CONTROL, NAMESPACE, control_from_values, node_name
 from edge.bridges.opcua_space import Space, node_id
@@ -137,7 +137,14 @@ class StationServer:
     ) -> None:
         if not self._clients.admits(certificate):
             raise ServiceError(StatusCodes.BadCertificateUntrusted)
-        await self._times.validate(certificate, application)
+        try:
+            await self._times.validate(certificate, application)
+        except ServiceError as error:
+            _log.warning(
+                "opcua: the certificate of %s was refused: %s",
+                *(shown(certificate), ua.StatusCode(ua.UInt32(error.code)).name),
+            )
+            raise
 
     def _remember_controls(self, index: int) -> None:
         ids = tuple(

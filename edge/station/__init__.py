@@ -10,7 +10,15 @@ from edge.station.contract import (
 )
 from edge.station.jobs import Answer, Change, Job, Recipe, StationOptions
 from edge.station.judging import JudgeOptions
-from edge.station.port import Bridge, Cancel, Listener, MapRow, Port, ResultListener
+from edge.station.port import (
+    Bridge,
+    Cancel,
+    Listener,
+    MapRow,
+    Port,
+    Registers,
+    ResultListener,
+)
 from edge.station.process_worker import ProcessWorker
 from edge.station.station import Station
 from edge.station.thread_worker import ThreadWorker
@@ -54,6 +62,7 @@ __all__ = [
     "Port",
     "ProcessWorker",
     "Recipe",
+    "Registers",
     "ResultListener",
     "Snapshot",
     "State",

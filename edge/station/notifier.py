@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from edge.station.contract import InspectionResult, Snapshot
 from edge.station.port import Cancel
@@ -15,7 +17,10 @@ from edge.station.port import Cancel
 LOG = logging.getLogger("edge.station")
 MOST_WAITING = 1000
 CLOSE_AFTER_S = 2.0
+LOOK_S = 0.05
 Item = TypeVar("Item")
+Waiting: TypeAlias = InspectionResult | Snapshot | threading.Event | None
+"""What listeners get, who waits until they have it, or nothing but a nudge."""
 
 
 @dataclass(slots=True)
@@ -53,7 +58,9 @@ class Notifier:
     def __init__(self) -> None:
         self._results: _Listeners[InspectionResult] = _Listeners()
         self._changes: _Listeners[Snapshot] = _Listeners()
-        self._waiting: queue.Queue[InspectionResult | Snapshot | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[Waiting] = queue.Queue(MOST_WAITING)
+        self._ending = False
+        self._given_up = False
         self.lost = 0
         self._thread = threading.Thread(target=self._run, name="edge-notifier", daemon=True)
         self._thread.start()
@@ -71,7 +78,7 @@ class Notifier:
         listened = (
             self._results.called if isinstance(item, InspectionResult) else self._changes.called
         )
-        if not listened:
+        if not listened or self._ending:
             return
         try:
             self._waiting.put_nowait(item)
@@ -80,20 +87,43 @@ class Notifier:
                 LOG.error("a listener is too slow: %d wait; what comes is lost", MOST_WAITING)
             self.lost += 1
 
-    def close(self) -> None:
-        """Deliver what waits, then stop; a second call does nothing."""
-        if self._thread is threading.current_thread() or not self._thread.is_alive():
-            return
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until listeners have got what was told so far; see `Port.flush`."""
+        if self._thread is threading.current_thread():
+            return False
+        if not self._thread.is_alive():
+            return not self._given_up
+        passed = threading.Event()
+        limit = time.monotonic() + timeout_s
         try:
-            self._waiting.put(None, timeout=CLOSE_AFTER_S)
+            self._waiting.put(passed, timeout=timeout_s)
         except queue.Full:
-            LOG.error("a listener hangs and is left to itself")
-            return
+            return False
+        while not passed.wait(min(LOOK_S, max(0.0, limit - time.monotonic()))):
+            if not self._thread.is_alive():  # it ended with what it had been told
+                return not self._given_up
+            if time.monotonic() >= limit:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Deliver what waits, at most for some seconds, then stop; a second call does nothing."""
+        self._ending = True
+        with contextlib.suppress(queue.Full):  # then it does not sleep
+            self._waiting.put_nowait(None)
+        if self._thread is threading.current_thread():
+            return  # a listener closes the station: what waits follows when it returns
         self._thread.join(CLOSE_AFTER_S)
+        if self._thread.is_alive() and not self._given_up:
+            self._given_up = True
+            LOG.error("a listener hangs; %d that wait are lost", self._waiting.qsize())
 
     def _run(self) -> None:
-        while (item := self._waiting.get()) is not None:
+        while not self._given_up and not (self._ending and self._waiting.empty()):
+            item = self._waiting.get()
             if isinstance(item, InspectionResult):
                 self._results.call(item)
-            else:
+            elif isinstance(item, Snapshot):
                 self._changes.call(item)
+            elif item is not None:
+                item.set()

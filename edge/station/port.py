@@ -87,6 +87,14 @@ class Port(Protocol):
         """Call a listener whenever anything but the heartbeat changed; the rules of `on_result`."""
         ...
 
+    def flush(self, timeout_s: float = 2.0) -> bool:
+        """Wait until every listener has got what was decided so far; False if it takes longer.
+
+        For the end of a bridge, before it takes its listeners off. A station's `close` does it
+        too. A listener that calls it gets False at once: it would wait for itself.
+        """
+        ...
+
 
 class Bridge(Protocol):
     """What a bridge is: complete at birth, it serves until it is closed.
@@ -115,6 +123,25 @@ class Bridge(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Registers:
+    """Where a value is in Modbus, in numbers for engineering tools.
+
+    Attributes:
+        holding: first holding register, from 0.
+        input: first input register, from 0; None for what the PLC writes.
+        count: registers.
+        bit: first bit of the register, 0 the least significant; None for all of it.
+        bits: how many.
+    """
+
+    holding: int
+    input: int | None
+    count: int
+    bit: int | None = None
+    bits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MapRow:
     """One row of `edge plc map`, and of a table for engineering tools.
 
@@ -125,6 +152,7 @@ class MapRow:
         kind: its type: ``uint16``, ``float32``, ``Boolean``, ``JSON``.
         access: ``read``, ``write``, ``read-write`` or ``call``.
         meaning: one line.
+        registers: where it is in Modbus; None for other bridges.
     """
 
     bridge: str
@@ -133,3 +161,4 @@ class MapRow:
     kind: str
     access: str
     meaning: str
+    registers: Registers | None = None

@@ -94,6 +94,10 @@ class Station:
         """Call a listener whenever anything but the heartbeat changed."""
         return self._notifier.on_change(listener)
 
+    def flush(self, timeout_s: float = 2.0) -> bool:
+        """Wait until every listener has got what was decided so far; see `Port.flush`."""
+        return self._notifier.flush(timeout_s)
+
     # The three forms of an inspection.
 
     def submit(
@@ -172,7 +176,11 @@ class Station:
         return (await asyncio.wrap_future(done)).command_error
 
     def close(self) -> None:
-        """Go offline, stop the worker and all threads; a second call does nothing."""
+        """Go offline, stop the worker and all threads; a second call does nothing.
+
+        What was decided before, and the part that this ends, still reach every listener: a slow
+        one for up to two seconds.
+        """
         with self._lock:
             if self._closed:
                 return

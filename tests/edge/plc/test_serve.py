@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("pymodbus", reason="pymodbus is not installed")
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 EDGE = (sys.executable, "-c", "from edge.cli import main; main()")
 
 
@@ -141,6 +141,22 @@ def test_parts_for_a_plc_then_a_lost_worker_then_the_end(serve, toml, tmp_path) 
     assert (code, gone(worker)) == (0, True)
     counters = json.loads(out)
     assert (counters["triggers"], counters["restarts"], counters["faults"]) == (10, 1, 1)
+
+
+def test_the_part_that_the_end_cuts_short_is_recorded(serve, toml, tmp_path) -> None:
+    from pymodbus.client import ModbusTcpClient
+
+    served = serve(toml.replace("silent_after_s = 5", "silent_after_s = 50"))
+    served.said("online, recipe 1")
+    os.kill(served.worker, signal.SIGSTOP)
+    with ModbusTcpClient("127.0.0.1", port=served.port, timeout=30) as plc:
+        plc.write_register(0, 1)
+        plc.write_registers(0, [3, 0, 7, 0, 4711])
+        assert plc.read_input_registers(0, count=1).registers[0] & 1 << 8, "busy"
+        code, _ = served.stop()
+    line = json.loads((tmp_path / "results.jsonl").read_text())
+    assert (code, line["part_id"], line["decision"]) == (0, 4711, "REJECT")
+    assert (line["error"], line["reason"]) == (5, "the station was closed")
 
 
 def test_a_killed_serve_leaves_no_orphan(serve, toml) -> None:

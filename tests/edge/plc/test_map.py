@@ -16,8 +16,18 @@ def test_the_map_has_every_bridge_as_csv(run) -> None:
     assert outcome.code == 0
     rows = list(csv.DictReader(io.StringIO(outcome.out)))
     assert {row["bridge"] for row in rows} == {"modbus", "opcua", "mqtt"}
-    assert set(rows[0]) == {"bridge", "address", "name", "kind", "access", "meaning"}
     assert all(row["address"] and row["meaning"] for row in rows)
+    assert all(row["address"].isascii() and row["name"].isascii() for row in rows)
+    by_name = {row["name"]: row for row in rows if row["bridge"] == "modbus"}
+    places = {
+        "PartId": ("3", "", "2", "", ""),
+        "Score": ("1012", "12", "2", "", ""),
+        "Status.OfflineReason": ("1000", "0", "1", "4", "3"),
+    }
+    for name, place in places.items():
+        row = by_name[name]
+        assert tuple(row[of] for of in ("holding", "input", "registers", "bit", "bits")) == place
+    assert not any(row["holding"] for row in rows if row["bridge"] != "modbus")
 
 
 def test_the_map_names_what_edge_toml_names(run) -> None:
@@ -47,3 +57,4 @@ def test_simulating_without_a_station(run) -> None:
         outcome = run("plc", "simulate", "--port", taken.getsockname()[1], "--timeout-s", "1")
     assert outcome.code == 1
     assert "nobody answers; start edge serve" in outcome.line()
+    assert outcome.err.count("\n") == 1, "pymodbus says nothing of its own"

@@ -13,7 +13,7 @@ import pytest
 from edge.config import StationSection
 from edge.station import ErrorCode, Phase
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GUIDE = (ROOT / "docs/plc.md").read_text(encoding="utf-8")
 PATIENCE_S = 120
 

@@ -234,6 +234,81 @@ def test_a_listener_can_be_taken_off(station) -> None:
     assert heard.empty()
 
 
+@pytest.mark.parametrize("flushed", [False, True])
+def test_what_was_decided_before_the_end_reaches_a_slow_listener(station, *, flushed: bool) -> None:
+    heard: list[int] = []
+
+    def hear(result) -> None:
+        time.sleep(0.005)
+        heard.append(result.part_id)
+
+    cancel = station.on_result(hear)
+    for part in range(40):
+        station.inspect(part_id=part)
+    if flushed:
+        assert station.flush(PATIENCE_S)
+        cancel()
+    else:
+        station.close()
+        assert station.flush()
+    assert heard == list(range(40))
+
+
+def test_the_part_that_the_end_cuts_short_reaches_listeners(station, judge) -> None:
+    heard: list[ErrorCode] = []
+    station.on_result(lambda result: heard.append(result.error))
+    station.inspect()
+    judge.gate.clear()
+    station.trigger()
+    threading.Timer(0.05, judge.gate.set).start()
+    station.close()
+    assert heard == [ErrorCode.NONE, ErrorCode.ABORTED]
+
+
+def test_a_listener_that_hangs_keeps_the_end_waiting_for_so_long(
+    station, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr("edge.station.notifier.CLOSE_AFTER_S", 0.2)
+    released, heard = threading.Event(), []
+
+    def hang(result) -> None:
+        heard.append(result)
+        released.wait(PATIENCE_S)
+
+    station.on_result(hang)
+    for _ in range(5):
+        station.inspect()
+    begun = time.monotonic()
+    assert not station.flush(0.1)
+    with caplog.at_level(logging.CRITICAL, logger="edge.station"):
+        station.close()
+    assert time.monotonic() - begun < PATIENCE_S / 2
+    assert not station.flush(), "some were lost"
+    released.set()
+    time.sleep(0.05)
+    assert len(heard) == 1, "nobody calls a listener after the end"
+
+
+def test_a_listener_may_close_the_station(station) -> None:
+    heard: list[int] = []
+
+    def hear(result) -> None:
+        heard.append(result.seq)
+        if result.seq == 1:
+            assert not station.flush(), "it would wait for itself"
+            while station.snapshot().seq < 3:
+                time.sleep(0.001)
+            station.close()
+
+    station.on_result(hear)
+    for _ in range(3):
+        station.inspect()
+    limit = time.monotonic() + PATIENCE_S
+    while heard != [1, 2, 3] and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert heard == [1, 2, 3]
+
+
 def test_a_worker_that_cannot_begin_is_a_fault() -> None:
     with (
         Station(ThreadWorker(Judge(), recipe_id=9), options=OPTIONS) as station,

@@ -1,4 +1,4 @@
-"""What `Inspect` costs beyond the inspection itself: `pytest -m benchmark` on a quiet machine."""
+"""What `Inspect` costs beyond the inspection itself, on a machine that does nothing else."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from asyncua import Client, ua
+from asyncua.crypto.cert_gen import setup_self_signed_certificate
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edge.bridges.opcua import OpcuaSection, open_bridge
 from edge.station import Evaluation, StationOptions
@@ -22,7 +26,7 @@ from edge.station.thread_worker import ThreadWorker
 
 CALLS = int(os.environ.get("EDGE_OPCUA_CALLS", "2000"))
 INSPECTS_S = 0.01
-SERVES = "import sys; sys.path.insert(0, {tests!r}); from test_opcua_latency import serve; serve()"
+SERVES = "import sys; sys.path.insert(0, {tests!r}); from test_latency import serve; serve()"
 
 
 class Timed:
@@ -86,20 +90,9 @@ class Silent:
         pass
 
 
-@pytest.mark.benchmark
-@pytest.mark.timeout(900)
-def test_what_inspect_costs_beyond_the_inspection(tmp_path: Path) -> None:
-    from asyncua.crypto.cert_gen import setup_self_signed_certificate
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    own = tmp_path / "client.der", tmp_path / "client.pem"
-    asyncio.run(
-        setup_self_signed_certificate(
-            *(own[1], own[0], "urn:tests:plc", socket.gethostname()),
-            [ExtendedKeyUsageOID.CLIENT_AUTH],
-            {"organizationName": "tests"},
-        )
-    )
+@contextmanager
+def served(tmp_path: Path) -> Iterator[str]:
+    """A server in a process of its own; its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -112,10 +105,28 @@ def test_what_inspect_costs_beyond_the_inspection(tmp_path: Path) -> None:
     assert server.stdin is not None and server.stdout is not None
     try:
         assert server.stdout.readline() == b"ready\n"
-        url = f"opc.tcp://127.0.0.1:{port}"
-        trusted = tmp_path / "pki" / "own" / "certificate.der"
-        security = f"Basic256Sha256,SignAndEncrypt,{own[0]},{own[1]},{trusted}"
-        report = {}
+        yield f"opc.tcp://127.0.0.1:{port}"
+    finally:
+        server.stdin.close()
+        server.wait()
+        server.stdout.close()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_what_inspect_costs_beyond_the_inspection(tmp_path: Path) -> None:
+    own = tmp_path / "client.der", tmp_path / "client.pem"
+    asyncio.run(
+        setup_self_signed_certificate(
+            *(own[1], own[0], "urn:tests:plc", socket.gethostname()),
+            [ExtendedKeyUsageOID.CLIENT_AUTH],
+            {"organizationName": "tests"},
+        )
+    )
+    trusted = tmp_path / "pki" / "own" / "certificate.der"
+    security = f"Basic256Sha256,SignAndEncrypt,{own[0]},{own[1]},{trusted}"
+    report = {}
+    with served(tmp_path) as url:
         for name, told, watched in (
             ("plain", None, False),
             ("encrypted", security, False),
@@ -125,9 +136,5 @@ def test_what_inspect_costs_beyond_the_inspection(tmp_path: Path) -> None:
             report[name] = {f"p{p}": round(found[len(found) * p // 100], 2) for p in (50, 99)} | {
                 "max": round(found[-1], 2)
             }
-    finally:
-        server.stdin.close()
-        server.wait()
-        server.stdout.close()
     print(json.dumps(report))
     assert report["encrypted"]["p99"] <= 5.0, report

@@ -20,7 +20,7 @@ from edge.station import Control, Snapshot
 
 SEED = 20260729
 SHORT = 1000
-FULL = 10_000  # `pytest -m benchmark tests/edge/test_modbus_fuzz.py`
+FULL = 10_000  # `just soak`
 CONTROL, RESULT, MIRROR = 8, 32, 1000
 
 
@@ -204,7 +204,7 @@ def bridge(kept: Kept) -> Iterator[ModbusBridge]:
 
 @pytest.mark.parametrize(
     "count",
-    [SHORT, pytest.param(FULL, marks=[pytest.mark.benchmark, pytest.mark.timeout(1800)])],
+    [SHORT, pytest.param(FULL, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
 )
 def test_malformed_frames(bridge: ModbusBridge, kept: Kept, count: int) -> None:
     dice, model, sent = random.Random(SEED), Model(), 0

@@ -28,7 +28,7 @@ from edge.station import (
     State,
 )
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "plc_modbus.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "plc_modbus.md"
 RESULT = InspectionResult(
     station="press",
     boot_id=0xB007,
@@ -268,6 +268,6 @@ def test_rows_name_every_register_and_bit_once() -> None:
     assert len({row.address for row in rows}) == len({row.name for row in rows}) == len(rows)
     by_name = {row.name: row for row in rows}
     assert by_name["Status.Ready"].address == "input 0, holding 1000, b0"
-    assert by_name["PartId"].address == "holding 3–4"
+    assert by_name["PartId"].address == "holding 3-4"
     assert by_name["PartId"].access == "read-write"
     assert by_name["SequenceTail"].access == "read"

@@ -1,6 +1,5 @@
-"""How long a PLC waits beyond the inspection itself; reported, never judged.
+"""How long a PLC waits beyond the inspection itself, on a machine that does nothing else.
 
-``pytest -m benchmark -s tests/edge/test_modbus_latency.py`` on a machine that does nothing else.
 The station and its bridge are this process, the inspection is another, the PLC (libmodbus) a third,
 and the hogs burn a core each beside them. The same way with bare sockets, measured in the same
 minute, tells what the machine itself takes.
@@ -28,9 +27,8 @@ from edge.station.judging import JudgeOptions
 from edge.station.process_worker import ProcessWorker
 from edge.station.station import Station
 
-pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
-SOURCE = Path(__file__).parent / "plc" / "plc.c"
 CYCLES = int(os.environ.get("EDGE_PLC_CYCLES", "1000"))
 WORKER = """
 import sys, time
@@ -68,16 +66,6 @@ while end.recv(2):
     end.send(str((time.perf_counter_ns() - begun) // 1000).encode())
 """
 HOG = "import time\nwhile True: sum(range(1000))"
-
-
-@pytest.fixture(scope="module")
-def plc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if subprocess.run(["pkg-config", "--exists", "libmodbus"], check=False).returncode:
-        pytest.skip("no libmodbus; apt-get install libmodbus-dev gcc pkg-config")
-    flags = subprocess.check_output(["pkg-config", "--cflags", "--libs", "libmodbus"], text=True)
-    program = tmp_path_factory.mktemp("plc") / "plc"
-    subprocess.run(["cc", "-O2", "-o", str(program), str(SOURCE), *flags.split()], check=True)
-    return program
 
 
 @pytest.fixture(autouse=True)
@@ -175,9 +163,15 @@ def test_latency(
     ):
         station.wait_ready(30)
         lines.append(line("the same way with bare sockets", relay_us(CYCLES)))
+        reached = False
         for scan_us in (1000, 250, 0):
             spent = beyond_us(plc, bridge, station, scan_us=scan_us)
             how = f"scanning every {scan_us} µs" if scan_us else "scanning without pause"
             lines.append(line(f"trigger to result beyond the inspection, {how}", spent))
+            p50, p99 = np.percentile(spent, [50, 99])
+            reached = reached or (p50 <= 1000 and p99 <= 3000)
     with capsys.disabled():
         print("\n" + "\n".join(lines))
+    # At one of the scan times: the scan is the PLC's own share, and without pause it is one more
+    # hog. Two hogs and the inspection are more than two cores.
+    assert reached or burning == 2, "\n".join(lines)

@@ -39,8 +39,8 @@ from edge.station.wire import (
     wire_pair,
 )
 
-HERE = Path(__file__).resolve().parent
-WORKER = (sys.executable, str(HERE / "station_worker.py"))
+RIG = Path(__file__).resolve().parents[2] / "rig"
+WORKER = (sys.executable, str(RIG / "station_worker.py"))
 JUDGE = JudgeOptions(recipes={1: "a.edge"}, source="none")
 OPTIONS = StationOptions(deadline_ms=20_000, recipes=frozenset({1, 2, 8, 9}))
 PATIENCE_S = 60.0

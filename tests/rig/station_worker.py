@@ -4,6 +4,7 @@
 
 A part's id says what happens to it: its last three digits are the score in thousandths; 1_000_000
 and more stalls for as many milliseconds as the millions say; 4_000_000_000 ends the process.
+RIG_LOADS_S in the environment is how many seconds a recipe takes to load.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class DrawnJudge:
     """Scores by the part's id."""
 
     def load(self, recipe_id: int) -> Recipe:
+        time.sleep(float(os.environ.get("RIG_LOADS_S", "0")))
         if recipe_id == 9:
             raise JudgeError("recipe 9: its golden image scores 0.9 instead of 0.1")
         if recipe_id == 8:
