@@ -37,7 +37,7 @@ from calibrate.sensitivity import (
 from calibrate.stages import Stages
 from calibrate.threshold import Threshold, moved, threshold_from_scores
 from cameras.names import shown
-from edge.gate_images import Labelled, labelled_near
+from edge.gate_images import Labelled, labelled_images
 from edge.methods import Options, Rework, Taught
 from engines.choose import open_engine
 from engines.engine import Engine, Precision
@@ -46,7 +46,6 @@ RANK_IMAGES = 16  # good ones, on which blocks are told apart
 NUDGE = 0.05
 """Of the room: so far the threshold moves before layers are kept; it is not known better than that
 (docs/parity.md)."""
-MOST_MOVES = 4  # of the threshold, each seen by the images nearest to where it went
 LOOSER = "or allow more with --max-flips and --max-score-error"
 
 
@@ -111,9 +110,10 @@ def passed(
     threshold = threshold_of(taught, false_rejects=options.false_rejects)
     if not engines or taught.rework is None:
         return Passed(taught, threshold, None)
-    gate = _Gate(options, engines, labelled, stages)
+    learnt = frozenset(taught.training.defects if taught.training else ())
     with stages.stage("parity"):
-        gate.look(taught, threshold)
+        known = labelled_images(labelled, options, learnt=learnt)
+        gate = _Gate(options, engines, known, stages)
         report = gate.report(taught, threshold)
     for line in report.not_compared:
         say(f"warning: not compared with fp32: {line}")
@@ -142,29 +142,16 @@ class _Gate:
         self,
         options: Options,
         engines: Sequence[str],
-        samples: Sequence[Sample],
+        labelled: Labelled | None,
         stages: Stages,
     ) -> None:
         self._options = options
         self._engines = engines
-        self._samples = samples
-        self._labelled: Labelled | None = None
+        self._labelled = labelled
         self._stages = stages
         self._references = References(_open)
         self._images: dict[tuple[Path, ...], Image] = {}
         self._failed: list[Passed] = []
-
-    def look(self, taught: Taught, threshold: Threshold) -> None:
-        """Choose the labelled images that the reports compare; those chosen before stay."""
-        with _open(self._engines[0], taught.model, self._options.precision) as engine:
-            self._labelled = labelled_near(
-                self._samples,
-                self._options,
-                taught,
-                threshold=threshold.value,
-                engine=engine,
-                known=self._labelled,
-            )
 
     def report(self, taught: Taught, threshold: Threshold) -> ParityReport:
         """What every engine does differently from fp32."""
@@ -250,31 +237,29 @@ class _Gate:
     def _moved(self, found: Passed, *, within: float, engines: int | None = None) -> Passed | None:
         """The same inspector with its threshold where no verdict differs.
 
-        It is moved by at most a share of the room, and seen again by the labelled images that are
-        nearest there.
+        Args:
+            found: the inspector.
+            within: share of the room that the threshold may move by.
+            engines: that have to agree with fp32, from the deployed one on; None asks all.
         """
-        begun = found.threshold.value
-        for _ in range(MOST_MOVES):
-            seen = found.report
-            if seen is None or any(one.not_finite for one in seen.engines[:engines]):
-                return None
-            if seen.verdicts_hold(engines):
-                return found
-            value = agreeing_threshold(
-                seen.spans[:engines],
-                flips=seen.limits.flips,
-                near=begun,
-                within=within * seen.room,
-            )
-            if value is None:
-                return None
-            scores = found.taught.held_out
-            threshold = moved(found.threshold, value, scores=scores, room=seen.room)
-            with self._stages.stage("parity"):
-                self.look(found.taught, threshold)
-                report = replace(self.report(found.taught, threshold), kept=seen.kept)
-            found = replace(found, threshold=threshold, report=report)
-        return None
+        seen = found.report
+        if seen is None or any(one.not_finite for one in seen.engines[:engines]):
+            return None
+        if seen.verdicts_hold(engines):
+            return found
+        value = agreeing_threshold(
+            seen.spans[:engines],
+            flips=seen.limits.flips,
+            near=found.threshold.value,
+            within=within * seen.room,
+        )
+        if value is None:
+            return None
+        scores = found.taught.held_out
+        threshold = moved(found.threshold, value, scores=scores, room=seen.room)
+        with self._stages.stage("parity"):
+            report = replace(self.report(found.taught, threshold), kept=seen.kept)
+        return replace(found, threshold=threshold, report=report)
 
     def _first_that_passes(
         self, rework: Rework, order: Sequence[Ranked], *, count: int
