@@ -25,6 +25,7 @@ from cameras.names import shown
 from edge.losses import Losses
 from edge.overlay import draw
 from edge.result import Image, Result, Verdict
+from edge.rotation import RotatedFile
 
 Paint: TypeAlias = Callable[[Result], Image]
 
@@ -38,6 +39,9 @@ class SinkError(RuntimeError):
 
 class Sink(Protocol):
     """Takes results in order, always from the same thread.
+
+    A sink may also have ``flush()``, called when nothing more waits for it, and ``trouble``: why
+    it loses results now, in words, empty when it does not.
 
     Attributes:
         lossless: whether it must get every result, and then without pictures; one that draws may
@@ -85,11 +89,13 @@ class Painter:
 
 
 class ResultsSink:
-    """JSON lines: one object per result (`Result.to_json`), on disk as soon as it is written.
+    """JSON lines: one object per result (`Result.to_json`), in the file as soon as it is written.
 
     Args:
         path: the file.
         append: keep what is in it; otherwise it is replaced.
+        most_bytes: a new file is begun before it grows larger; None = no limit.
+        kept: older files beside it, as ``NAME.1`` and so on.
 
     Raises:
         SinkError: the file cannot be written.
@@ -97,37 +103,39 @@ class ResultsSink:
 
     lossless = True
 
-    def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        append: bool = False,
+        most_bytes: int | None = None,
+        kept: int = 9,
+    ) -> None:
         self._losses = Losses(shown(path), "result lines")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else os.O_TRUNC)
         try:
-            self._file = open(os.open(path, flags, 0o644), "wb", buffering=0)  # noqa: PTH123, SIM115
+            self._file = RotatedFile(path, append=append, most_bytes=most_bytes, kept=kept)
         except OSError as error:
             raise SinkError(f"{shown(path)}: {error.strerror}; name a file to write") from error
-        self._torn = False
 
     @property
     def lost(self) -> int:
         """Results that could not be written."""
         return self._losses.count
 
+    @property
+    def trouble(self) -> str:
+        """Why results are being lost now; empty when they are not."""
+        return self._losses.trouble
+
     def write(self, result: Result) -> None:
         """Write one line; a full disk costs this line, and is reported once."""
-        line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False) + "\n"
-        data = line.encode("utf-8", "backslashreplace")
-        if self._torn:  # a line was cut off half-way: it must not swallow the next
-            data = b"\n" + data
+        line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
         try:
-            written = self._file.write(data)
+            self._file.write(line.encode("utf-8", "backslashreplace"))
         except OSError as error:
             self._losses.add(error.strerror or str(error))
-            return
-        if written != len(data):
-            self._torn = True
-            self._losses.add("no space left")
-            return
-        self._torn = False
-        self._losses.recovered()
+        else:
+            self._losses.recovered()
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -184,6 +192,11 @@ class VideoSink:
     def lost(self) -> int:
         """Results that could not be written."""
         return self._losses.count
+
+    @property
+    def trouble(self) -> str:
+        """Why results are being lost now; empty when they are not."""
+        return self._losses.trouble
 
     def write(self, result: Result) -> None:
         """Draw and append one frame."""
@@ -296,6 +309,11 @@ class PicturesSink:
     def lost(self) -> int:
         """Results that could not be written."""
         return self._losses.count
+
+    @property
+    def trouble(self) -> str:
+        """Why results are being lost now; empty when they are not."""
+        return self._losses.trouble
 
     def write(self, result: Result) -> None:
         """Draw and write one picture, or none if it is not to be kept."""
