@@ -27,12 +27,13 @@ class Losses:
         self._before = 0  # losses when the outage began
 
     def add(self, why: str, count: int = 1) -> None:
-        """Count losses."""
+        """Count losses; with a count of 0 they wait in memory."""
         if not self.trouble:
             self._before = self.count
+            are = "are lost" if count else "wait, and are lost when too many do,"
             _log.error(
-                "%s: %s; %s are lost from here, the inspection goes on; free space there",
-                *(self._where, why, self._what),
+                "%s: %s; %s %s from here, the inspection goes on; free space there",
+                *(self._where, why, self._what, are),
             )
         self.trouble = f"{self._where}: {why}"
         self.count += count
