@@ -19,7 +19,8 @@ from edge.inspector import Inspector
 from edge.opening import open_bundle
 from edge.regions import IgnoreMask
 from edge.sinks import Painter, PicturesSink, ResultsSink, SinkError, VideoSink
-from edge.stream import Summary, stop_on_signals, stream
+from edge.stream import stop_on_signals, stream
+from edge.tally import Summary
 from edge.window import WindowSink
 
 Value = TypeVar("Value")
