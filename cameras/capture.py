@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from types import TracebackType
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cameras.device import Device, Opened
 from cameras.errors import CameraError
 from cameras.frame import Frame
 
@@ -27,37 +26,6 @@ _NS = 1_000_000_000
 _CATCH_UP_NS = _NS
 # A frame that waited longer shows what is no longer there: the next one is waited for.
 _MAX_AGE_NS = _NS // 5
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """How one camera is opened; plain values, so that another process could open it as well.
-
-    Attributes:
-        target: index, path, address or pipeline, as OpenCV takes it; may contain credentials.
-        backend: ``cv2.CAP_...``.
-        parameters: alternating ``cv2.CAP_PROP_...`` and value. Timeouts count only here, not
-            when they are set later.
-    """
-
-    target: str | int
-    backend: int
-    parameters: tuple[int, ...] = ()
-
-    def open(self) -> cv2.VideoCapture | None:
-        """Return the open camera, None when it does not answer."""
-        capture = cv2.VideoCapture()
-        try:
-            if isinstance(self.target, int):
-                opened = capture.open(self.target, self.backend, self.parameters)
-            else:
-                opened = capture.open(self.target, self.backend, self.parameters)
-        except cv2.error:
-            opened = False
-        if not opened:
-            capture.release()
-            return None
-        return capture
 
 
 class LiveSource:
@@ -84,11 +52,14 @@ class LiveSource:
         self._stall_ns = int(stall_after * _NS)
         self._check = check
         began = time.monotonic()
-        first = device.open()
-        if first is None:
+        try:
+            first = device.open()
+        except CameraError as error:
             waited = time.monotonic() - began
-            raise CameraError(f"{name}: does not answer (tried for {waited:.1f} s); check {check}")
-        self.rate_hz = _rate_from_capture(first)
+            raise CameraError(
+                f"{name}: {error} (tried for {waited:.1f} s); check {check}"
+            ) from error
+        self.rate_hz = first.rate_hz
         self._stop = threading.Event()
         self._fresh = threading.Condition()
         self._slot: Frame | None = None
@@ -159,7 +130,7 @@ class LiveSource:
         index, self._index = self._index, self._index + 1
         return Frame(self.name, index, time.time_ns(), time.monotonic_ns(), image, reason)
 
-    def _read(self, capture: cv2.VideoCapture | None) -> None:
+    def _read(self, capture: Opened | None) -> None:
         """Run in the thread: publish what a connection delivers, then connect again, for ever."""
         attempt = 0
         while not self._stop.is_set():
@@ -167,24 +138,27 @@ class LiveSource:
                 try:
                     delivered = self._drain(capture)
                 finally:
-                    capture.release()
+                    capture.close()
                 attempt = 0 if delivered else attempt
             if not self._stop.wait(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]):
-                capture = self._device.open()
                 attempt += 1
+                try:
+                    capture = self._device.open()
+                except CameraError:
+                    capture = None
 
-    def _drain(self, capture: cv2.VideoCapture) -> bool:
+    def _drain(self, capture: Opened) -> bool:
         """Publish pictures until the connection is lost; tell whether there was any.
 
         Opening collects pictures for up to seconds before it returns. They are old and come at
         once: they are counted as dropped until a read has to wait for the camera.
         """
-        wait_ns = _NS / (2 * (_rate_from_capture(capture) or 30.0))
+        wait_ns = _NS / (2 * (capture.rate_hz or 30.0))
         opened_ns = time.monotonic_ns()
         behind, delivered = True, False
         while not self._stop.is_set():
             began = time.monotonic_ns()
-            image = _image_from_capture(capture)
+            image = capture.read()
             now = time.monotonic_ns()
             # After a stall both the decoder's rest and what queued up on the way are old: the
             # connection is given up even when the read says True.
@@ -209,22 +183,3 @@ class LiveSource:
             self._slot = self._numbered(image)
             self._last_ns = self._slot.monotonic_ns
             self._fresh.notify_all()
-
-
-def _rate_from_capture(capture: cv2.VideoCapture) -> float | None:
-    """Return the nominal rate, None when the camera does not tell a believable one."""
-    rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
-    return rate_hz if 0.1 <= rate_hz <= 1000 else None
-
-
-def _image_from_capture(capture: cv2.VideoCapture) -> npt.NDArray[np.uint8] | None:
-    """Return the next picture, (H, W, 3) uint8 BGR; None when the connection is of no more use."""
-    try:
-        good, image = capture.read()
-    except cv2.error:
-        return None
-    if not good or image is None or image.dtype != np.uint8:
-        return None
-    if image.ndim == 2:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
-    return np.asarray(image, np.uint8) if image.shape[2] == 3 else None
