@@ -31,6 +31,7 @@ _APPLICATION = 0x65646765  # "edge"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS results (
     id INTEGER PRIMARY KEY,
+    camera TEXT NOT NULL,
     source TEXT NOT NULL,
     frame INTEGER NOT NULL,
     captured_at_ns INTEGER NOT NULL,
@@ -45,8 +46,8 @@ CREATE INDEX IF NOT EXISTS results_not_ok ON results (captured_at_ns) WHERE verd
 """
 _INSERT = """
 INSERT INTO results
-    (source, frame, captured_at_ns, verdict, score, threshold, reason, result)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    (camera, source, frame, captured_at_ns, verdict, score, threshold, reason, result)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _TRIM = """
 DELETE FROM results WHERE id IN (
@@ -188,7 +189,8 @@ def _row_from_result(result: Result) -> _Row:
     line = result.to_json()
     text = json.dumps(line, ensure_ascii=False, allow_nan=False)
     names = ("source", "frame", "captured_at_ns", "verdict", "score", "threshold", "reason")
-    return (*(_storable(line[name]) for name in names), _storable(text))
+    values = (line.get("camera", ""), *(line[name] for name in names), text)
+    return tuple(_storable(value) for value in values)
 
 
 def _storable(value: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +32,7 @@ Paint: TypeAlias = Callable[[Result], Image]
 
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 _RATE_OVER_S = 2.0
+_CLOSE_S = 1.0
 
 
 class SinkError(RuntimeError):
@@ -186,6 +188,7 @@ class VideoSink:
         self._size = (64, 64)  # (width, height)
         self._frames = 0
         self._writer: cv2.VideoWriter | None = None
+        self._busy = threading.Lock()  # closed by another thread than the one that writes
         self._try_encoder()
 
     @property
@@ -202,6 +205,31 @@ class VideoSink:
         """Draw and append one frame."""
         if self._writer is None and result.image is None:
             return
+        with self._busy:
+            self._write(result)
+
+    def close(self) -> None:
+        """Complete the video and give it its name; a second call does nothing."""
+        if not self._busy.acquire(timeout=_CLOSE_S):
+            self._losses.add("the disk hangs")  # and the thread that writes with it
+            return
+        try:
+            self._complete()
+        finally:
+            self._busy.release()
+
+    def __enter__(self) -> VideoSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, result: Result) -> None:
         try:
             picture = self._paint(result)
             if self._writer is None:
@@ -216,8 +244,7 @@ class VideoSink:
         except (cv2.error, OSError) as error:
             self._losses.add(str(error).splitlines()[0])
 
-    def close(self) -> None:
-        """Complete the video and give it its name; a second call does nothing."""
+    def _complete(self) -> None:
         if self._writer is None:
             return
         self._writer.release()
@@ -226,18 +253,10 @@ class VideoSink:
         if self._frames_on_disk() < 0.9 * self._frames:
             self._losses.add(f"incomplete, kept as {shown(self._part)}; is the disk full?")
             return
-        self._part.replace(self._path)
-
-    def __enter__(self) -> VideoSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        try:
+            self._part.replace(self._path)
+        except OSError as error:
+            self._losses.add(f"kept as {shown(self._part)}: {error.strerror}")
 
     def _try_encoder(self) -> None:
         """Write nothing, so that a wrong path or a missing encoder is known before the start."""
@@ -319,7 +338,7 @@ class PicturesSink:
         """Draw and write one picture, or none if it is not to be kept."""
         if self._only_ng and result.verdict is not Verdict.NG:
             return
-        path = self._folder / f"{_name_from_result(result)}{self._suffix}"
+        path = self._folder / f"{name_from_result(result)}{self._suffix}"
         part = path.with_suffix(".part")
         try:
             good, data = cv2.imencode(self._suffix, self._paint(result))
@@ -348,7 +367,7 @@ class PicturesSink:
         self.close()
 
 
-def _name_from_result(result: Result) -> str:
+def name_from_result(result: Result) -> str:
     """Return a file name without suffix, such as ``20260131T101500.123Z_000012_NG_part-7``."""
     seconds, rest = divmod(result.captured_at_ns, 1_000_000_000)
     when = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y%m%dT%H%M%S")
