@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -9,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -20,14 +21,23 @@ from cameras.connect import open_source
 from cameras.errors import ImageError
 from cameras.frame import Frame
 from cameras.source import frame_now
+from edge.health import Health
+from edge.health_signs import SignReader
 from edge.regions import IgnoreMask, Settings, decide
-from edge.result import Result, error_from_frame
+from edge.result import Result, Roi, error_from_frame
 from engines.bundle import Bundle
 from engines.choose import AUTO, choice, open_engine
 from engines.engine import Engine
 from engines.errors import EngineError
 from engines.revive import RevivingEngine
+from engines.shared import EngineShare
 
+if TYPE_CHECKING:
+    from edge.within import Within
+
+LOG = logging.getLogger("edge.inspector")
+HUNG_S = 3.0
+DEADLINE_MS = 1000.0
 GOLDEN_TOLERANCE = {
     "protoad": {"fp32": 0.01, "fp16": 0.05, "int8": 0.2},
     "prn": {"fp32": 0.01, "fp16": 0.2, "int8": 0.2},
@@ -54,6 +64,7 @@ class Inspector:
         engine: runs the graph.
         why_engine: which engine, and why not a better one.
         settings: threshold, smallest area, ignore mask, region of interest.
+        health: what makes a picture unfit to be judged; another may be set.
     """
 
     def __init__(
@@ -61,52 +72,76 @@ class Inspector:
         bundle: Bundle,
         *,
         settings: Settings,
-        engine: str = AUTO,
+        engine: str | Engine = AUTO,
         say: Callable[[str], None] | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
         """Open the engine and test it.
+
+        Args:
+            bundle: opened.
+            settings: threshold, smallest area, ignore mask, region of interest.
+            engine: ``auto``, the name of one, or one that is open, such as a share of one; it is
+                closed with the inspector, or at once if it fails the test.
+            say: receives lines about what takes long.
+            progress: told the share of a plan's compilation that is done.
 
         Raises:
             EngineError: the engine can't work here, or fails the self-test.
         """
         self.bundle = bundle
         self.settings = settings
+        self.health = Health(bundle.manifest.health)
+        self._signs = SignReader(bundle.manifest.size)
         self._lock = threading.Lock()  # an engine has one set of buffers
-        chosen = choice(engine)
-        self.why_engine = chosen.reason
-        if chosen.name != bundle.manifest.deployed_engine:
+        self._starting = threading.Lock()
+        self._within: Within | None = None
+        if isinstance(engine, str):
+            chosen = choice(engine)
+            name, self.why_engine = chosen.name, chosen.reason
+            self.engine: Engine = open_engine(
+                bundle.model(),
+                engine=chosen.name,
+                precision=bundle.manifest.precision,
+                plans=bundle.plans,
+                say=say,
+                progress=progress,
+            )
+        else:
+            name, self.engine = engine.name, engine
+            self.why_engine = f"{engine.name}: it was given"
+        if name != bundle.manifest.deployed_engine:
             self.why_engine += (
                 f"; the threshold was set by {bundle.manifest.deployed_engine}, whose scores "
                 "differ a little: build again here to be exact"
             )
-        self.engine: Engine = open_engine(
-            bundle.model(),
-            engine=chosen.name,
-            precision=bundle.manifest.precision,
-            plans=bundle.plans,
-            say=say,
-            progress=progress,
-        )
         try:
             self._test_itself(self.engine)
         except BaseException:
             self.engine.close()
             raise
-        if isinstance(self.engine, RevivingEngine):
-            self.engine.check_with(self._test_itself)
+        opened = self.engine.shared.engine if isinstance(self.engine, EngineShare) else self.engine
+        if isinstance(opened, RevivingEngine):
+            opened.check_with(self._test_itself)
 
-    def inspect(self, image: npt.NDArray[np.uint8] | Frame) -> Result:
+    def inspect(
+        self, image: npt.NDArray[np.uint8] | Frame, *, deadline_ms: float | None = None
+    ) -> Result:
         """Judge one image.
 
         Args:
             image: (H, W, 3) uint8 BGR of any size, or a frame from a camera.
+            deadline_ms: from the call to its result; then ERROR, whatever the engine does. None
+                waits for as long as it takes.
 
         Returns:
-            The result. A frame without an image, an image of a wrong shape or type, and an
-            engine's failure give ERROR: never OK, never an exception.
+            The result. A frame without an image, an image of a wrong shape or type, one that is
+            black, burnt out, blurred or covered, and an engine's failure give ERROR: never OK,
+            never an exception.
         """
         frame = image if isinstance(image, Frame) else frame_now("image", 0, image)
+        if deadline_ms is not None:
+            return self._in_time()(frame, deadline_ms=deadline_ms)
         picture = frame.image
         if picture is None:
             return error_from_frame(frame, threshold=self.settings.threshold)
@@ -161,9 +196,19 @@ class Inspector:
         )
 
     def close(self) -> None:
-        """Release the engine, after an inspection that is under way; a second call does nothing."""
-        with self._lock:
+        """Release the engine, after an inspection that is under way; a second call does nothing.
+
+        One that has hung for 3 s is left to itself, and the engine with it.
+        """
+        if self._within is not None:
+            self._within.close()
+        if not self._lock.acquire(timeout=HUNG_S):
+            LOG.warning("%s: an inspection hangs and is left to itself", self.bundle.path)
+            return
+        try:
             self.engine.close()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> Inspector:
         return self
@@ -181,9 +226,22 @@ class Inspector:
             frame = item if isinstance(item, Frame) else frame_now("image", index, cast(Any, item))
             yield self.inspect(frame)
 
+    def _in_time(self) -> Within:
+        """What keeps deadlines; its threads begin with the first of them."""
+        from edge.within import Within
+
+        with self._starting:
+            if self._within is None:
+                threshold = self.settings.threshold
+                self._within = Within(self.inspect, deadline_ms=DEADLINE_MS, threshold=threshold)
+            return self._within
+
     def _judged(self, frame: Frame, picture: npt.NDArray[np.uint8]) -> Result:
         begun = time.perf_counter()
         fitted = fit_image(picture, self.bundle.manifest.size, self.settings.roi)
+        problem = self.health.problem(self._signs.read(fitted)) if self.health.looks else ""
+        if problem:
+            return error_from_frame(frame, threshold=self.settings.threshold, reason=problem)
         prepared = time.perf_counter()
         maps, scores = self.engine.infer(fitted[None])
         inferred = time.perf_counter()
@@ -262,16 +320,40 @@ def load(
         ValueError: a threshold, area or mask that makes no sense.
     """
     bundle = Bundle.open(path)
+    settings = settings_of(bundle, threshold=threshold, min_area=min_area, ignore=ignore)
+    return Inspector(bundle, settings=settings, engine=engine, say=say, progress=progress)
+
+
+def settings_of(
+    bundle: Bundle,
+    *,
+    threshold: float | None = None,
+    min_area: int | None = None,
+    ignore: IgnoreMask | None = None,
+    roi: Roi | None = None,
+) -> Settings:
+    """A bundle's settings, each of which may be another.
+
+    Args:
+        bundle: whose.
+        threshold: in place of the bundle's own.
+        min_area: smallest region in pixels of the frame, in place of the bundle's own.
+        ignore: (H, W) uint8; where it is white nothing counts.
+        roi: (x, y, width, height) in pixels of the frame that is inspected, in place of the
+            bundle's own: where another camera sees the same part.
+
+    Raises:
+        ValueError: a threshold, area or mask that makes no sense.
+    """
     manifest = bundle.manifest
-    roi = manifest.roi
-    settings = Settings(
+    own = manifest.roi
+    return Settings(
         threshold=manifest.threshold.value if threshold is None else threshold,
         min_area=manifest.min_area if min_area is None else min_area,
         ignore=ignore,
-        roi=(roi.x, roi.y, roi.width, roi.height) if roi else None,
+        roi=roi or ((own.x, own.y, own.width, own.height) if own else None),
         score_pixels=manifest.score_pixels,
     )
-    return Inspector(bundle, settings=settings, engine=engine, say=say, progress=progress)
 
 
 def problem_of_picture(picture: npt.NDArray[np.uint8]) -> str:

@@ -9,7 +9,7 @@ from types import TracebackType
 from cameras.frame import Frame
 from edge.result import Result, Verdict, error_from_frame
 from edge.station.inspecting import answer_from_result
-from edge.station.jobs import NS_PER_S, Answer, Job, Recipe, StationOptions
+from edge.station.jobs import NS_PER_MS, NS_PER_S, Answer, Job, Recipe, StationOptions
 from edge.station.station import Station
 from edge.station.thread_worker import ThreadWorker
 from edge.station.words import State, StationError
@@ -19,6 +19,8 @@ START_S = 10.0
 FOR_EVER_S = 1e8
 """A thread cannot be replaced: one that hangs stays, and is busy until it comes back."""
 PARTS = 0xFFFFFFFF
+MS_PER_S = 1000.0
+SHORTEST_MS = 0.001
 
 
 class Within:
@@ -27,17 +29,19 @@ class Within:
     Until that inspection ends, every further frame is an ERROR at once: nothing waits behind what
     hangs, and what comes late is thrown away. So is what `inspect` raises: logged, and an ERROR.
 
-    One thread calls it; released by `close` or at the end of `with`.
+    Any thread may call it, one at a time is served; released by `close` or at the end of `with`.
 
     Args:
         inspect: one frame's result.
-        deadline_ms: from the call to its result.
+        deadline_ms: from the call to its result, where the call says nothing else.
         threshold: of the ERROR results, until there is a result to take it from.
     """
 
     def __init__(self, inspect: Inspect, *, deadline_ms: float, threshold: float) -> None:
         self._judge = _Judge(inspect)
         self._threshold = threshold
+        self._deadline_ms = deadline_ms
+        self._turn = threading.Lock()
         self._count = 0
         self._begun = time.monotonic_ns()
         options = StationOptions(
@@ -54,25 +58,25 @@ class Within:
         """Results that came after their deadline and were thrown away."""
         return self._station.snapshot().counters.late
 
-    def __call__(self, frame: Frame) -> Result:
-        """Judge a frame; never raises."""
-        self._count = self._count % PARTS + 1
-        self._judge.give(self._count, frame)
-        begun = time.monotonic_ns()
+    def __call__(self, frame: Frame, *, deadline_ms: float | None = None) -> Result:
+        """Judge a frame; never raises.
+
+        Args:
+            frame: to be judged.
+            deadline_ms: of this one.
+        """
+        wanted_ms = self._deadline_ms if deadline_ms is None else deadline_ms
+        left_ms = wanted_ms
+        if not self._turn.acquire(blocking=False):
+            begun = time.monotonic_ns()
+            if not self._turn.acquire(timeout=wanted_ms / MS_PER_S):
+                reason = f"not begun within {wanted_ms:g} ms: others are before it"
+                return self._failed(frame, reason)
+            left_ms = max(wanted_ms - (time.monotonic_ns() - begun) / NS_PER_MS, SHORTEST_MS)
         try:
-            part = self._station.submit(part_id=self._count)
-        except StationError:
-            self._judge.take_back(self._count)
-            since_s = (time.monotonic_ns() - self._begun) / NS_PER_S
-            return self._failed(frame, f"an earlier inspection hangs, for {since_s:.1f} s by now")
-        self._begun = begun
-        done = part.result()
-        result = self._judge.result(done.seq)
-        decided = done.state is State.COMPLETED
-        if result is None or not (decided or result.verdict is Verdict.ERROR):
-            return self._failed(frame, done.reason or f"the inspection was {done.state.name}")
-        self._threshold = result.threshold
-        return result
+            return self._answered(frame, left_ms)
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         """End the thread, after what it is at; one that hangs is left to itself after 5 s."""
@@ -88,6 +92,25 @@ class Within:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _answered(self, frame: Frame, deadline_ms: float) -> Result:
+        self._count = self._count % PARTS + 1
+        self._judge.give(self._count, frame)
+        now = time.monotonic_ns()
+        try:
+            part = self._station.submit(part_id=self._count, deadline_ms=deadline_ms)
+        except StationError:
+            self._judge.take_back(self._count)
+            since_s = (now - self._begun) / NS_PER_S
+            return self._failed(frame, f"an earlier inspection hangs, for {since_s:.1f} s by now")
+        self._begun = now
+        done = part.result()
+        result = self._judge.result(done.seq)
+        decided = done.state is State.COMPLETED
+        if result is None or not (decided or result.verdict is Verdict.ERROR):
+            return self._failed(frame, done.reason or f"the inspection was {done.state.name}")
+        self._threshold = result.threshold
+        return result
 
     def _failed(self, frame: Frame, reason: str) -> Result:
         return error_from_frame(frame, threshold=self._threshold, reason=frame.reason or reason)
