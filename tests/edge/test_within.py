@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 
@@ -118,9 +119,9 @@ def test_several_threads_are_served_one_after_the_other() -> None:
     assert {result.verdict for result in results} == {Verdict.OK}
 
 
-def test_an_inspector_answers_within_a_deadline(built) -> None:
+def test_an_inspector_answers_within_a_deadline(built, good) -> None:
     with edge.load(built, engine="onnxruntime") as inspector:
-        image = np.full((128, 128, 3), 90, np.uint8)
+        image = cv2.imread(str(next(good.iterdir())))
         plain = inspector.inspect(image)
         timed = inspector.inspect(image, deadline_ms=20_000)
         assert (timed.verdict, timed.score) == (plain.verdict, plain.score)
