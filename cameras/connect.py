@@ -11,11 +11,14 @@ from types import MappingProxyType
 
 from cameras.errors import SourceError
 from cameras.files import open_path
+from cameras.folder import open_folder
+from cameras.genicam import open_genicam
 from cameras.gstreamer import open_csi, open_pipeline
 from cameras.names import looks_like_address, redacted, shown
 from cameras.network import open_network
 from cameras.options import Options, words_from_query
 from cameras.post import open_post
+from cameras.replay import open_replay
 from cameras.source import Source
 from cameras.tcp import open_tcp
 from cameras.v4l2 import open_v4l2
@@ -81,6 +84,23 @@ def _gst(address: str, wishes: Wishes) -> Source:
     return open_pipeline(address, stall_after=wishes.stall_after)
 
 
+def _genicam(address: str, wishes: Wishes) -> Source:
+    bare, options = wishes.taken_apart(address)
+    return open_genicam(
+        bare, options=options, stall_after=wishes.stall_after, open_timeout=wishes.open_timeout
+    )
+
+
+def _watch(address: str, wishes: Wishes) -> Source:
+    bare, options = wishes.taken_apart(address)
+    return open_folder(_local(bare), options=options)
+
+
+def _replay(address: str, wishes: Wishes) -> Source:
+    bare, options = wishes.taken_apart(address)
+    return open_replay(_local(bare), options=options, stall_after=wishes.stall_after)
+
+
 def _push(opener: Callable[..., Source]) -> Callable[[str, Wishes], Source]:
     def opened(address: str, wishes: Wishes) -> Source:
         bare, options = wishes.taken_apart(address)
@@ -103,10 +123,13 @@ SCHEMES: Mapping[str, Callable[[str, Wishes], Source]] = MappingProxyType(
         "v4l2": _v4l2,
         "csi": _csi,
         "gst": _gst,
+        "genicam": _genicam,
         "file": _file,
+        "watch": _watch,
         "tcp": _push(open_tcp),
         "post": _push(open_post),
         "zmq": _push(open_zeromq),
+        "replay": _replay,
     }
 )
 
@@ -162,7 +185,7 @@ def open_source(
     return _named(source, wishes)
 
 
-_WITHOUT_SLASHES = (_v4l2, _gst)
+_WITHOUT_SLASHES = (_v4l2, _gst, _genicam, _watch, _replay)
 """What names a path or a pipeline, and so needs no ``//``."""
 
 

@@ -20,6 +20,8 @@ from cameras.errors import SourceError
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         "OpenCvDevice": "cameras.opencv",
+        "GenicamDevice": "cameras.genicam",
+        "ReplayDevice": "cameras.replay",
     }
 )
 
@@ -33,8 +35,27 @@ class Opened(Protocol):
 
     rate_hz: float | None
 
-    def read(self) -> npt.NDArray[np.uint8] | None:
-        """Wait for the next picture, (H, W, 3) uint8 BGR; None when the connection is lost."""
+    def grab(self) -> bool:
+        """Wait for the next picture; False when the connection is of no more use.
+
+        It may block for as long as it likes, as long as it lets other threads run: the capture
+        process is killed when it hangs.
+        """
+        ...
+
+    def retrieve(self, into: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8] | None:
+        """Return the picture that was grabbed last, None when the connection is of no more use.
+
+        Args:
+            into: (H, W, 3) uint8 in shared memory, of the size of the picture before. The picture
+                is written there, and that same array returned, if it can be; it may be ignored.
+
+        Returns:
+            (H, W, 3) uint8 BGR, valid until the next `grab`.
+
+        Raises:
+            CameraError: there is a picture, but not of a kind that can be used.
+        """
         ...
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import unquote
 
 from cameras.errors import SourceError
@@ -106,11 +106,16 @@ class Options:
             raise self._wrong(word, f"must be {' or '.join(choices)}")
         return value
 
-    def rest(self) -> dict[str, str]:
-        """Return the words that nobody has asked for, and count them as known."""
-        rest = {word: value for word, value in self._words.items() if word not in self._known}
-        self._known.extend(rest)
-        return rest
+    def named(self, kind: str, belongs: Callable[[str], bool]) -> dict[str, str]:
+        """Return all words of a kind that only a camera can know, in their order.
+
+        Args:
+            kind: what they are called among the known words.
+            belongs: tells whether a word is one of them.
+        """
+        found = {word: value for word, value in self._words.items() if belongs(word)}
+        self._known += [*found, kind]
+        return found
 
     def done(self) -> None:
         """Refuse what nobody asked for.
