@@ -92,6 +92,24 @@ class Health:
                 return f"{name}: {reason}"
         return ""
 
+    def wrong_size(self, shape: tuple[int, ...]) -> str:
+        """Why a picture is not of the good images' size, beginning with the sign.
+
+        Empty if it is, or if they have many. It matters where a region of interest is given in
+        pixels; without one, any size is fitted.
+
+        Args:
+            shape: (height, width, ...) of the picture.
+        """
+        sizes = self.record.sizes if self.record else ()
+        if not sizes or (shape[0], shape[1]) in sizes or "size" in self.off:
+            return ""
+        good = ", ".join(f"{width}x{height}" for height, width in sizes)
+        return (
+            f"size: the picture has {shape[1]}x{shape[0]} px, the good images have {good}, and the "
+            "region of interest is given in their pixels; set the camera back"
+        )
+
     def _black(self, signs: Signs) -> str:
         limit = self.record.black if self.record else None
         if limit is None or signs.brightness >= limit:

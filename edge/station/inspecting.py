@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,6 +12,8 @@ from cameras.connect import open_source
 from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
+from edge.health import Health
+from edge.health_stream import CameraHealth
 from edge.inspector import Inspector, load, problem_of_picture
 from edge.result import Result, Verdict
 from edge.station.contract import Box
@@ -63,6 +66,8 @@ class InspectorJudge:
         if self._inspector is not None:
             self._inspector.close()
         self._inspector = inspector
+        if self._camera is not None:
+            self._camera.seen.health = inspector.health
         return Recipe(
             recipe_id,
             model_hash=inspector.bundle.manifest.files["model.onnx"].sha256,
@@ -118,6 +123,7 @@ class _Camera:
         self._settle_ns = int(options.settle_ms * NS_PER_MS)
         self._source: Source = open_source(self._name, stall_after=self._stall_after_s)
         self._frames: Iterator[Frame] = iter(self._source)
+        self.seen = CameraHealth(Health(None))
 
     @property
     def live(self) -> bool:
@@ -135,6 +141,9 @@ class _Camera:
             frame = next(self._frames, None)
             if frame is None:
                 frame = self._begin_anew()
+            problem = self.seen.problem(frame) if self.live else ""
+            if problem:
+                frame = replace(frame, image=None, reason=problem)
             if not self.live or frame.image is None or frame.monotonic_ns >= earliest_ns:
                 return frame
 
