@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cameras.errors import CameraError, SourceError
-from cameras.names import one_line
 from cameras.options import Options
 
 CONNECTIONS = 16
@@ -62,7 +61,7 @@ def binding_from_address(address: str, options: Options) -> Binding:
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:
-        raise SourceError(f"{options.name}: '{one_line(host)}' is no IP address; {form}") from None
+        raise SourceError(f"{options.name}: the host is no IP address; {form}") from None
     token = _token(options)
     if not token and not ip.is_loopback:
         raise SourceError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from cameras.v4l2 import open_v4l2
 from cameras.zeromq import open_zeromq
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(//)?")
+_BEFORE_PATH = re.compile(r"\A(?:file|watch|replay|v4l2):(?://)?", re.IGNORECASE)
 _INDEX = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
@@ -68,7 +70,7 @@ def _network(address: str, wishes: Wishes) -> Source:
 
 def _v4l2(address: str, wishes: Wishes) -> Source:
     bare, options = wishes.taken_apart(address)
-    path = re.sub(r"^v4l2:(//)?", "", bare, flags=re.IGNORECASE)
+    path = _BEFORE_PATH.sub("", bare)
     if _INDEX.fullmatch(path):
         path = f"/dev/video{int(path)}"
     return open_v4l2(Path(path), options=options, stall_after=wishes.stall_after)
@@ -170,7 +172,7 @@ def open_source(
         return _v4l2(f"/dev/video{source}", wishes)
     if isinstance(source, Path):
         return _path(source, wishes)
-    if not source.strip() or "\0" in source:
+    if not source.strip() or "\0" in source or not _can_be_a_name(source):
         raise SourceError("no source named; try 0, /dev/video0, rtsp://…, a file or a folder")
     scheme = _SCHEME.match(source)
     if scheme is not None:
@@ -192,10 +194,9 @@ _WITHOUT_SLASHES = (_v4l2, _gst, _genicam, _watch, _replay)
 def _named(source: str, wishes: Wishes) -> Source:
     """Open what looks like a path."""
     try:
-        bare = Path(source.partition("?")[0])
-        if _is_device(bare):
+        if _is_device(Path(source.partition("?")[0])):
             return _v4l2(source, wishes)
-        return _path(Path(source).expanduser(), wishes)
+        return _path(_expanded(source), wishes)
     except SourceError:
         if looks_like_address(source):
             raise SourceError(
@@ -213,8 +214,29 @@ def _path(path: Path, wishes: Wishes) -> Source:
 
 def _local(address: str) -> Path:
     """The path behind a scheme, with or without ``//``."""
-    return Path(re.sub(r"^[a-zA-Z0-9]+:(//)?", "", address)).expanduser()
+    return _expanded(_BEFORE_PATH.sub("", address))
+
+
+def _expanded(name: str) -> Path:
+    path = Path(name)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody of this name has a home: then it is a file of this name
+        return path
 
 
 def _is_device(path: Path) -> bool:
-    return bool(re.fullmatch(r"/dev/(video\d+|v4l/.+)", str(path))) or path.is_char_device()
+    if re.fullmatch(r"/dev/(video\d+|v4l/.+)", str(path)):
+        return True
+    try:
+        return path.is_char_device()
+    except OSError as error:
+        raise SourceError(f"{shown(path)}: {error.strerror}; check path and permissions") from error
+
+
+def _can_be_a_name(source: str) -> bool:
+    try:
+        os.fsencode(source)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -203,10 +203,11 @@ def open_genicam(
         raise SourceError(
             f"{options.name}: harvesters is not installed; pip install 'protoedge[genicam]'"
         )
+    features = _features(options)
     device = GenicamDevice(
         producers=_producers(options),
         camera=camera,
-        features=_features(options),
+        features=features,
         find_timeout_s=open_timeout,
         read_timeout_s=stall_after,
     )

@@ -6,7 +6,7 @@ import cv2
 
 from cameras.capture import LiveSource
 from cameras.errors import SourceError
-from cameras.names import one_line, redacted_pipeline
+from cameras.names import redacted, redacted_pipeline
 from cameras.opencv import OpenCvDevice
 from cameras.options import Options
 
@@ -31,7 +31,7 @@ def open_csi(address: str, *, options: Options, stall_after: float) -> LiveSourc
     """
     sensor = address.removeprefix("csi://")
     if not (sensor.isascii() and sensor.isdigit() and len(sensor) <= 3):
-        raise SourceError(f"{one_line(address)}: the sensor's number is missing; write csi://0")
+        raise SourceError(f"{redacted(address)}: the sensor's number is missing; write csi://0")
     pipeline = csi_pipeline(int(sensor), options=options)
     options.done()
     _require_gstreamer(address)

@@ -34,7 +34,7 @@ def redacted(address: str) -> str:
 
 def redacted_pipeline(pipeline: str) -> str:
     """Return a GStreamer pipeline without the users and passwords of its elements."""
-    hidden = _PROPERTY.sub(r"\1***", _INSIDE.sub(r"\1/***@", pipeline))
+    hidden = _INSIDE.sub(r"\1/***@", _PROPERTY.sub(r"\1***", pipeline))
     return one_line(_SECRET.sub(r"\1***", hidden))
 
 
@@ -45,7 +45,11 @@ def looks_like_address(text: str) -> bool:
 
 def shown(path: str | os.PathLike[str]) -> str:
     """Return a path that can be printed and recorded, whatever bytes its name is made of."""
-    return one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
+    try:
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # no file can be called so
+        name = os.fspath(path)
+    return one_line(name)
 
 
 def one_line(text: str) -> str:

@@ -78,6 +78,8 @@ class _Server:
     def close(self) -> None:
         """Close every connection and end the threads."""
         self._stop.set()
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._thread.join()
         self._listening.close()
         with self._lock:
