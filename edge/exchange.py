@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from cameras.frame import Frame
+from edge.health import Health
 from edge.inspector import Inspector
 from edge.regions import Settings
 from edge.result import Result, error_from_frame
@@ -85,6 +86,11 @@ class Exchange:
     def settings(self) -> Settings:
         """Of the inspector at work."""
         return self.inspector.settings
+
+    @property
+    def health(self) -> Health:
+        """Of the inspector at work."""
+        return self.inspector.health
 
     @property
     def why_engine(self) -> str:

@@ -1,0 +1,260 @@
+"""The life of a process that inspects for months: ready, tested, exchanged, watched, stopped.
+
+Two threads do it. One looks every quarter of a second whether all is well, and tells systemd and
+the log. The other tests inspectors and exchanges them, which may take minutes. Neither stands
+between a frame and its verdict.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from edge.exchange import Exchange
+from edge.notify import Notifier
+from edge.pulse import Pulse, PulseOptions
+from edge.sinks import Sink
+
+LOOK_S = 0.25
+BUNDLE_LOOK_S = 1.0
+RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds from a failed self-test to the next, the last one for ever."""
+_STARTING_S = 30.0
+_READY = "ready"
+_CLOSE_S = 1.0
+_log = logging.getLogger("edge.life")
+
+
+@dataclass(frozen=True, slots=True)
+class LifeOptions:
+    """How it is watched over.
+
+    Attributes:
+        self_test_s: seconds between two tests with the golden images; 0 = at the start alone.
+        watch_bundles: whether a bundle that is built anew is taken into use.
+    """
+
+    self_test_s: float = 600.0
+    watch_bundles: bool = True
+
+
+@dataclass(eq=False, slots=True)
+class _Cared:
+    """An inspector to care for."""
+
+    exchange: Exchange
+    bundle: Path | None
+    seen: tuple[int, ...] | None
+    test_due_s: float
+    failures: int = 0
+
+
+class Life:
+    """Watches over the cameras that are put into it, from `with` to its end.
+
+    Args:
+        options: how.
+        stop: set when the process shall end.
+        notifier: what systemd hears.
+    """
+
+    def __init__(
+        self,
+        options: LifeOptions | None = None,
+        *,
+        stop: threading.Event,
+        notifier: Notifier | None = None,
+    ) -> None:
+        self._options = options or LifeOptions()
+        self._stop = stop
+        self._notifier = notifier or Notifier()
+        self._pulses: dict[str, Pulse] = {}
+        self._cared: list[_Cared] = []
+        self._asked = threading.Event()  # to reload
+        self._awake = threading.Event()
+        self._over = threading.Event()
+        self._began = False
+        self._said = ""
+        self._troubles: list[str] = []
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for target, name in ((self._watch, "edge-watch"), (self._care, "edge-care"))
+        ]
+
+    def camera(
+        self,
+        name: str,
+        exchange: Exchange,
+        *,
+        options: PulseOptions,
+        sinks: Sequence[Sink] = (),
+        bundle: Path | None = None,
+    ) -> Pulse:
+        """Take a camera in; `Pulse.result` wants each of its results.
+
+        Args:
+            name: of the camera; empty where there is one alone.
+            exchange: its inspector.
+            options: what is expected of it.
+            sinks: where its results go.
+            bundle: the folder that is watched for a newer one.
+        """
+        pulse = Pulse(name, exchange, options=options, sinks=sinks)
+        self._pulses[name] = pulse
+        due = time.monotonic() + (self._options.self_test_s or float("inf"))
+        self._cared.append(_Cared(exchange, bundle, _signature(bundle), due))
+        return pulse
+
+    def begin(self) -> None:
+        """All cameras are there: what is not ready from now on is told."""
+        self._began = True
+
+    def reload(self) -> None:
+        """Open all inspectors anew, soon; any thread and a signal handler may call it."""
+        self._asked.set()
+        self._awake.set()
+
+    def not_ready(self) -> dict[str, str]:
+        """Why which camera can't be relied on now; empty when all can."""
+        if not self._began:
+            return {"": "starting"}
+        if self._stop.is_set():
+            return {"": "stopping"}
+        reasons = {name: pulse.not_ready() for name, pulse in self._pulses.items()}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that is known, in JSON types."""
+        reasons = self.not_ready()
+        return {
+            "ready": not reasons,
+            "reasons": reasons,
+            "cameras": {name: pulse.to_json() for name, pulse in self._pulses.items()},
+        }
+
+    def close(self) -> None:
+        """End the threads; a test that is under way is not waited for. Twice is once."""
+        self._over.set()
+        self._awake.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(_CLOSE_S)
+
+    def __enter__(self) -> Life:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Watching.
+
+    def _watch(self) -> None:
+        pause = LOOK_S
+        if self._notifier.watchdog_s is not None:
+            pause = min(LOOK_S, self._notifier.watchdog_s / 4)
+        stopping = False
+        while not self._over.is_set():
+            if self._stop.is_set() and not stopping:
+                stopping = True
+                self._notifier.stopping()
+            if not self._hung():
+                self._notifier.alive()
+                if self._said != _READY:
+                    self._notifier.extend(_STARTING_S)
+            if self._began and not stopping:
+                self._tell()
+            self._over.wait(pause)
+
+    def _hung(self) -> bool:
+        return any(pulse.hung() for pulse in self._pulses.values())
+
+    def _tell(self) -> None:
+        """Say what has changed: readiness, and what sinks cannot do."""
+        reasons = self.not_ready()
+        line = "; ".join(f"{name}: {why}" if name else why for name, why in reasons.items())
+        # Digits count up within one reason: "no frame for 1.0 s", "for 2.0 s".
+        said = "".join(letter for letter in f"not ready: {line}" if not letter.isdigit())
+        said = said if line else _READY
+        if said != self._said:
+            if line:
+                _log.warning("not ready: %s", line)
+            else:
+                _log.info("ready")
+                self._notifier.ready()
+            self._said = said
+        troubles = [each for pulse in self._pulses.values() for each in pulse.troubles()]
+        self._notifier.status("; ".join([f"not ready: {line}" if line else "ready", *troubles]))
+
+    # Caring.
+
+    def _care(self) -> None:
+        while not self._over.is_set():
+            self._awake.wait(BUNDLE_LOOK_S)
+            self._awake.clear()
+            asked = self._asked.is_set()
+            self._asked.clear()
+            for cared in self._cared:
+                if self._over.is_set() or self._stop.is_set():
+                    return
+                self._look_after(cared, asked=asked)
+
+    def _look_after(self, cared: _Cared, *, asked: bool) -> None:
+        if asked or (self._options.watch_bundles and self._is_newer(cared)):
+            cared.seen = _signature(cared.bundle)
+            self._notifier.reloading()
+            cared.exchange.reload()
+            if self._said == _READY:
+                self._notifier.ready()
+        if time.monotonic() < cared.test_due_s:
+            return
+        if cared.exchange.test():
+            cared.failures = 0
+            wait_s = self._options.self_test_s
+        else:
+            wait_s = RETRY_S[min(cared.failures, len(RETRY_S) - 1)]
+            cared.failures += 1
+        cared.test_due_s = time.monotonic() + wait_s
+
+    def _is_newer(self, cared: _Cared) -> bool:
+        signature = _signature(cared.bundle)
+        return signature is not None and signature != cared.seen
+
+
+@contextlib.contextmanager
+def reload_on_hangup(life: Life) -> Iterator[None]:
+    """Reload at each SIGHUP while the block runs; for a program's main thread alone."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        life.reload()
+
+    before = signal.signal(signal.SIGHUP, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _signature(bundle: Path | None) -> tuple[int, ...] | None:
+    """What changes when a bundle is built anew; None while there is none."""
+    if bundle is None:
+        return None
+    try:
+        status = (bundle / "manifest.json").stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
