@@ -150,9 +150,13 @@ def _build(given: dict[str, Any]) -> None:
 
 @app.command()
 def stream(
-    source: Annotated[
-        str | None,
-        typer.Argument(help="/dev/video0, 0, csi://0, rtsp://…, http://…, file, folder, glob."),
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE...]",
+            help="/dev/video0, 0, csi://0, rtsp://…, http://…, file, folder, glob, or the name of "
+            "a camera in edge.toml; several run together.",
+        ),
     ] = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Default: of edge.toml, or the only one in build/.")
@@ -172,13 +176,17 @@ def stream(
     ignore: Annotated[Path | None, typer.Option(help="Mask: white is ignored.")] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     stall_after: Annotated[float | None, typer.Option(help="s without a frame: ERROR.")] = None,
+    deadline_ms: Annotated[
+        float | None, typer.Option(min=1, help="From a live frame to its result, then ERROR.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Inspect a camera, a stream, a video or images."""
-    from edge.watch import Watch, watch
+    """Inspect cameras, streams, videos or images, one or several at once."""
+    from edge.wanted import Watch
+    from edge.watch import watch
 
     options = Watch(
-        source=source,
+        sources=tuple(sources or ()),
         bundle=bundle,
         engine=engine.value if engine else None,
         show=show,
@@ -190,12 +198,13 @@ def stream(
         ignore=ignore,
         max_frames=max_frames,
         stall_after=stall_after,
+        deadline_ms=deadline_ms,
     )
     summary = watch(options, say=console.say)
     if json:
         console.print_json(summary.to_json())
     else:
-        console.say(tables.summary_line(summary.to_json()))
+        tables.say_summary(summary.to_json())
 
 
 @app.command()

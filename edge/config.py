@@ -59,6 +59,13 @@ bundle = "build/{name}.edge"
 # record = "overlay.mp4"
 # results = "results.jsonl"
 # stall_after = 1.0          # seconds without a frame after which the verdict is ERROR
+# deadline_ms = 1000.0       # from a live frame to its result, then ERROR
+# roi = "100,50,800,600"     # in place of the bundle's own
+# health_off = ["occluded"]  # signs of a bad picture that are not looked for
+
+[cameras]                    # several at once, with what differs from [stream]: docs/stream.md
+# left = {{ source = "rtsp://line3/cam0", bundle = "build/left.edge", threshold = 0.25 }}
+# right = {{ source = "1", roi = "100,50,800,600", options = {{ size = "1280x720" }} }}
 
 [station]                    # `edge serve`: see docs/plc.md
 # name = "station"
@@ -104,6 +111,8 @@ class ConfigError(ValueError):
 EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
+Milliseconds = Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)]
+CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class _Section(BaseModel):
@@ -152,7 +161,26 @@ class StreamSection(_Section):
     ignore: Path | None = None
     record: Path | None = None
     results: Path | None = None
+    roi: str | None = None
     stall_after: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    deadline_ms: Milliseconds | None = None
+    health_off: tuple[str, ...] | None = None
+
+
+class CameraSection(_Section):
+    """One of several cameras of `edge stream`; None takes the word of `[stream]`."""
+
+    source: str
+    bundle: Path | None = None
+    engine: EngineName | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    min_area: Count | None = None
+    ignore: Path | None = None
+    roi: str | None = None
+    stall_after: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    deadline_ms: Milliseconds | None = None
+    options: dict[str, str | float] = {}
+    health_off: tuple[str, ...] | None = None
 
 
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
@@ -170,7 +198,7 @@ class StationSection(_Section):
     engine: EngineName = "auto"
     recipes: dict[Annotated[int, Field(ge=1, le=65535)], Path] | None = None
     recipe: Positive = 1
-    deadline_ms: Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)] = 1000.0
+    deadline_ms: Milliseconds = 1000.0
     warm_up: Annotated[int, Field(ge=1, le=1000)] = 5
     settle_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)] = 0.0
     stall_after_s: Seconds = 1.0
@@ -185,6 +213,7 @@ class Config(_Section):
 
     build: BuildSection = BuildSection()
     stream: StreamSection = StreamSection()
+    cameras: dict[CameraName, CameraSection] = {}
     station: StationSection = StationSection()
     modbus: dict[str, Any] = {}
     opcua: dict[str, Any] = {}

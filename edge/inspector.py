@@ -101,7 +101,8 @@ class Inspector:
             )
         else:
             name, self.engine = engine.name, engine
-            self.why_engine = f"{engine.name}: it was given"
+            why = engine.shared.why if isinstance(engine, EngineShare) else ""
+            self.why_engine = why or f"{engine.name}: it was given"
         if name != bundle.manifest.deployed_engine:
             self.why_engine += (
                 f"; the threshold was set by {bundle.manifest.deployed_engine}, whose scores "

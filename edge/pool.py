@@ -8,7 +8,7 @@ from collections.abc import Callable
 from edge.inspector import Inspector, settings_of
 from edge.regions import Settings
 from engines.bundle import MODEL, Bundle
-from engines.choose import AUTO, choice, open_engine
+from engines.choose import AUTO, Choice, choice, open_engine
 from engines.errors import EngineError
 from engines.shared import EngineShare, SharedEngine
 
@@ -61,7 +61,7 @@ class EnginePool:
                 except EngineError:
                     # Closed meanwhile, or ill: whoever has it keeps it, we open another.
                     del self._engines[key]
-            share = self._opened(bundle, chosen.name)
+            share = self._opened(bundle, chosen)
             inspector = self._tested(bundle, share, wanted)
             self._engines[key] = share.shared
             return inspector
@@ -69,12 +69,12 @@ class EnginePool:
     def _tested(self, bundle: Bundle, share: EngineShare, settings: Settings) -> Inspector:
         return Inspector(bundle, settings=settings, engine=share)
 
-    def _opened(self, bundle: Bundle, name: str) -> EngineShare:
+    def _opened(self, bundle: Bundle, chosen: Choice) -> EngineShare:
         engine = open_engine(
             bundle.model(),
-            engine=name,
+            engine=chosen.name,
             precision=bundle.manifest.precision,
             plans=bundle.plans,
             say=self._say,
         )
-        return SharedEngine(engine, within_ms=self._within_ms).share()
+        return SharedEngine(engine, within_ms=self._within_ms, why=chosen.reason).share()

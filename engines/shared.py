@@ -34,10 +34,16 @@ class SharedEngine:
     Args:
         engine: opened; nobody else may use it from here on.
         within_ms: how long an image may wait for others to fill a batch; 0 waits for none.
+        why: why it is this engine, for whoever wants to know.
+
+    Attributes:
+        engine: the same.
+        why: the same.
     """
 
-    def __init__(self, engine: Engine, *, within_ms: float = WITHIN_MS) -> None:
+    def __init__(self, engine: Engine, *, within_ms: float = WITHIN_MS, why: str = "") -> None:
         self.engine = engine
+        self.why = why
         self._within_s = within_ms / 1e3
         self._pipelined = engine if isinstance(engine, PipelinedEngine) else None
         self._batch = int(getattr(engine, "batch", 1))
