@@ -65,21 +65,45 @@ class OpenCvCamera:
         rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
         self.rate_hz = rate_hz if 0.1 <= rate_hz <= 1000 else None
 
-    def read(self) -> npt.NDArray[np.uint8] | None:
-        """See `Opened.read`."""
+    def grab(self) -> bool:
+        """See `Opened.grab`."""
         try:
-            good, image = self._capture.read()
+            return self._capture.grab()
+        except cv2.error:
+            return False
+
+    def retrieve(self, into: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8] | None:
+        """See `Opened.retrieve`; OpenCV converts colours straight into `into`."""
+        try:
+            good, image = self._capture.retrieve(into)
         except cv2.error:
             return None
-        if not good or image is None or image.dtype != np.uint8:
+        if not good or image is None:
             return None
-        if image.ndim == 2:
-            return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
-        return np.asarray(image, np.uint8) if image.shape[2] == 3 else None
+        if image.dtype != np.uint8:
+            raise CameraError(f"delivers samples of type {image.dtype}; set it to 8 bits")
+        if image is into:
+            return into
+        return bgr_from_picture(np.asarray(image, np.uint8))
 
     def close(self) -> None:
         """See `Opened.close`."""
         self._capture.release()
+
+
+def bgr_from_picture(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return (H, W, 3) BGR of what a camera delivers: grey, BGR or BGR with alpha.
+
+    Raises:
+        CameraError: none of these.
+    """
+    channels = 1 if image.ndim == 2 else image.shape[-1]
+    if image.ndim == 3 and channels == 3:
+        return image
+    if image.ndim in (2, 3) and channels in (1, 4):
+        code = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
+        return np.asarray(cv2.cvtColor(image, code), np.uint8)
+    raise CameraError(f"delivers pictures of shape {image.shape}; set it to colour or grey")
 
 
 def _set(capture: cv2.VideoCapture, name: str, number: int, value: float) -> None:
