@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge import rotation
@@ -20,6 +20,7 @@ def lines_of(path: Path) -> list[bytes]:
     return [line for file in (*files, path) for line in file.read_bytes().splitlines()]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 60), max_size=40),
     st.integers(10, 200),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edge.inspector as module
@@ -107,6 +107,7 @@ def test_a_region_of_interest_that_is_not_kept_is_caught(roi) -> None:
             )
 
 
+@settings(deadline=None)
 @given(
     st.tuples(st.integers(16, 400), st.integers(16, 400)),
     st.none() | st.tuples(*[st.integers(0, 300)] * 2, st.integers(16, 900), st.integers(16, 900)),
@@ -115,8 +116,8 @@ def test_a_region_of_interest_that_is_not_kept_is_caught(roi) -> None:
 )
 def test_what_is_right_always_passes(size, roi, threshold, min_area) -> None:
     check_preparation(fit_image, size=size, roi=roi)
-    settings = Settings(threshold, roi=roi, min_area=min_area)
-    check_decision(decide, settings=settings, size=size)
+    wanted = Settings(threshold, roi=roi, min_area=min_area)
+    check_decision(decide, settings=wanted, size=size)
 
 
 def answer(verdict: Verdict) -> Callable[..., tuple]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.quota import MIB, Quota
@@ -122,6 +122,7 @@ def test_only_what_is_ours_is_removed(tmp_path) -> None:
     assert all(path.exists() for path in (*theirs, secret))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 400), max_size=30), st.integers(1, 1000))
 def test_a_folder_never_holds_more_than_it_may(sizes, most) -> None:
     import tempfile
