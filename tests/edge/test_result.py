@@ -13,6 +13,7 @@ from edge.tally import Summary
 
 FIELDS = [
     "camera",
+    "part",
     "source",
     "frame",
     "captured_at_ns",
