@@ -170,14 +170,20 @@ class FolderWatch:
 
     def _fresh(self, listed: dict[str, _Stamp]) -> Iterator[Frame]:
         """Yield what is whole and was not yet delivered."""
-        self._done = {name: stamp for name, stamp in self._done.items() if name in listed}
+        # A file that was inspected and then renamed is no new picture.
+        left = {stamp for name, stamp in self._done.items() if name not in listed}
+        self._done = {
+            name: stamp
+            for name, stamp in listed.items()
+            if self._done.get(name) == stamp or (name not in self._done and stamp in left)
+        }
         inodes = {stamp.inode for stamp in listed.values()}
         for name in [name for name in self._growing if name not in listed]:
             if self._growing.pop(name).stamp.inode not in inodes:  # and not merely renamed
                 path = self._watching.folder / name
                 reason = f"{shown(path)}: was removed before it could be read; keep it longer"
                 yield self._frame(path, None, reason)
-        fresh = [name for name, stamp in listed.items() if self._done.get(name) != stamp]
+        fresh = [name for name in listed if name not in self._done]
         for name in sorted(fresh, key=lambda name: (listed[name].changed_ns, os.fsencode(name))):
             if self._has_settled(name, listed[name]):
                 yield from self._read(name, listed[name])

@@ -124,12 +124,13 @@ class GenicamCamera:
                 return True
         return False
 
-    def retrieve(self, into: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8] | None:
+    def retrieve(self, into: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8] | None:
         """See `Opened.retrieve`."""
         if self._buffer is None:
             return None
         try:
-            for part in self._buffer.payload.components:
+            parts = self._buffer.payload.components
+            for part in parts:
                 if part.data is not None and part.data_format in NAMES:
                     return bgr_from_pixels(
                         part.data,
@@ -137,15 +138,13 @@ class GenicamCamera:
                         size=(part.width, part.height),
                         into=into,
                     )
-        except (*self._errors, AttributeError, KeyError, ValueError):
+        except (*self._errors, AttributeError, KeyError):
             return None
+        except ValueError as error:
+            raise CameraError(f"delivers less than a picture: {error}") from error
         finally:
             self._give_back()
-        return None
-
-    def read(self) -> npt.NDArray[np.uint8] | None:
-        """See `Opened.read`."""
-        return self.retrieve() if self.grab() else None
+        raise CameraError("delivers no picture of a format that is read; set PixelFormat=Mono8")
 
     def close(self) -> None:
         """See `Opened.close`."""

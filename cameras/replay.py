@@ -148,7 +148,7 @@ class ReplayCamera:
         time.sleep(max(0.0, self._began_s + self._number * self._period_s - now_s))
         return bool(self._images)
 
-    def retrieve(self, into: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8] | None:
+    def retrieve(self, into: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8] | None:
         """See `Opened.retrieve`."""
         if not self._images:
             return None
@@ -157,10 +157,6 @@ class ReplayCamera:
             return image.copy()
         np.copyto(into, image)
         return into
-
-    def read(self) -> npt.NDArray[np.uint8] | None:
-        """See `Opened.read`."""
-        return self.retrieve() if self.grab() else None
 
     def close(self) -> None:
         """See `Opened.close`."""
