@@ -38,7 +38,7 @@ _LEAST_OCCLUDED = 0.25
 _USUAL = (2.0, 98.0)  # percent of the images: a few odd ones must not hide an obstacle
 _WHITE_SLACK = 0.15
 _BLUR_ROOM = 0.5  # of the way from the least sharp good image to a blurred one
-_BLUR_SEEN = 0.9  # of the least sharpness; a blurred one above it looks like a good one
+_BLUR_SEEN = 0.85  # of the least sharpness; a blurred one above it looks like a good one
 
 
 @dataclass(frozen=True, slots=True, eq=False)

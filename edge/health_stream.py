@@ -28,9 +28,10 @@ STAYS = 1.5  # times as long as pictures have stayed by themselves
 MEMORY = 512  # pictures that one which comes again is compared with: loops are frozen too
 RUNS = 20  # latest of those that ended by themselves
 RESTLESS_S = 3.0  # without a picture that stayed, and pictures are said to be changing
+ALIVE_S = 1.0  # without a picture that stayed, and one that was frozen is believed again
 NOISY = 0.5  # share of a picture's pieces that change each time, of late, if noise arrives
 LATE_S = 1.5  # time constant of that share
-STILL = 4.0  # mean grey levels by which a still scene differs after a key frame
+STILL = 8.0  # grey levels by which any part of a still scene differs after a key frame
 _LEAST_RUN_S = 0.5  # a shorter one is an encoder's or a camera's everyday
 _LONGEST_STEP_S = 1.0
 _PIECES = 4  # of each row
@@ -56,6 +57,8 @@ class Frozen:
         self._restless_ns: int | None = None  # since when no picture has stayed
         self._patience_s = UNSURE_S
         self._runs: deque[float] = deque(maxlen=RUNS)
+        self._frozen_ns: int | None = None  # since when it is frozen, if it is
+        self._refreshed = 0  # how often it stayed and then changed a little, since it is frozen
 
     def problem(self, image: Image, monotonic_ns: int) -> str:
         """Why the picture says nothing about the present; empty if it may be believed.
@@ -67,21 +70,22 @@ class Frozen:
         rows = np.ascontiguousarray(image[:: 8 if image.size > 3 * _LARGE else 4])
         marks = _marks_of(rows)
         key = hash(marks.tobytes())
-        new = key not in self._seen
         self._follow(marks, monotonic_ns)
-        if new:
+        if key not in self._seen:
             self._learn(rows, monotonic_ns)
             self._remember(key)
             self._new_ns, self._repeats, self._rows = monotonic_ns, 0, rows
             self._patience_s = self._patience(monotonic_ns)
-            return ""
-        self._repeats += 1
-        stayed = (monotonic_ns - self._new_ns) / _NS
-        if stayed < self._patience_s or self._repeats < FEWEST:
+        else:
+            self._repeats += 1
+            stayed_s = (monotonic_ns - self._new_ns) / _NS
+            if stayed_s >= self._patience_s and self._repeats >= FEWEST:
+                self._frozen_ns = self._new_ns if self._frozen_ns is None else self._frozen_ns
+        if self._frozen_ns is None:
             return ""
         return (
-            f"the picture has not changed for {stayed:.1f} s, and {self._patience_s:.1f} s would "
-            "be usual here; check the camera and what lies between"
+            f"the picture has not changed for {(monotonic_ns - self._frozen_ns) / _NS:.1f} s; "
+            "check the camera and what lies between"
         )
 
     def _follow(self, marks: Marks, now_ns: int) -> None:
@@ -95,27 +99,42 @@ class Frozen:
         self._marks, self._last_ns = marks, now_ns
 
     def _learn(self, rows: Image, now_ns: int) -> None:
-        """A picture that stayed, in a scene that goes on as it was, stayed by itself."""
+        """Draw conclusions from a new picture: how long the last one stayed, and what is new."""
         stayed_s = (now_ns - self._new_ns) / _NS
-        if self._repeats < 1 or stayed_s < _LEAST_RUN_S or self._rows is None:
+        stayed = self._repeats > 0 and stayed_s >= _LEAST_RUN_S
+        if not stayed and self._frozen_ns is None:
             return
-        self._restless_ns = now_ns
-        if rows.shape == self._rows.shape:
-            difference = cv2.norm(rows, self._rows, cv2.NORM_L1) / max(1, rows.size)
-            if difference < STILL:
+        moved = self._moved(rows)
+        if stayed:
+            self._restless_ns = now_ns
+            self._refreshed += self._frozen_ns is not None
+            if not moved:
                 self._runs.append(stayed_s)
+        lives = (now_ns - (self._restless_ns or now_ns)) / _NS >= ALIVE_S
+        # A key frame alone is no life: that of a frozen picture differs from what came before it,
+        # but only the first of them is new.
+        if moved or lives or self._refreshed >= 2:
+            self._frozen_ns, self._refreshed = None, 0
+
+    def _moved(self, rows: Image) -> bool:
+        """Whether the scene is no longer as it was, rather than coded anew."""
+        if self._rows is None or rows.shape != self._rows.shape:
+            return True
+        change = cv2.absdiff(rows, self._rows)
+        return float(np.max(cv2.resize(change, (8, 8), interpolation=cv2.INTER_AREA))) >= STILL
 
     def _patience(self, now_ns: int) -> float:
         """How long a picture may stay from now on."""
         longest = sorted(self._runs)
-        # One long stay may have been a fault; where noise arrives, it was one.
-        trusted = longest[-3] if len(longest) >= 3 else 0.0
-        if not trusted and longest and self._changed < NOISY:
-            trusted = longest[-1]
         began_ns = now_ns if self._restless_ns is None else self._restless_ns
-        restless = (now_ns - began_ns) / _NS >= RESTLESS_S
-        sure = restless or self._changed >= NOISY or len(longest) >= 3
-        return min(LONGEST_S, max(QUICK_S if sure else UNSURE_S, STAYS * trusted))
+        if self._changed >= NOISY:
+            # Here a long stay was a fault, unless it comes again and again.
+            stays = STAYS * longest[-3] if len(longest) >= 3 else 0.0
+            least = QUICK_S
+        else:
+            stays = STAYS * longest[-1] if longest else 0.0
+            least = QUICK_S if (now_ns - began_ns) / _NS >= RESTLESS_S else UNSURE_S
+        return min(LONGEST_S, max(least, stays))
 
     def _remember(self, key: int) -> None:
         self._seen[key] = None
