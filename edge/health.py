@@ -161,6 +161,12 @@ _CHECKS: Mapping[str, Callable[[Health, Signs], str]] = MappingProxyType(
 NAMES = (*_CHECKS, "size", "frozen")
 
 
+def sign_in(reason: str) -> str:
+    """The sign that made a result an ERROR, by its reason; empty if it was none."""
+    word = reason.partition(": ")[0]
+    return word if word in NAMES else ""
+
+
 def occlusion_from_record(record: OcclusionRecord) -> Occlusion:
     """Limits as arrays; a grid is square.
 

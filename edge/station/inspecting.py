@@ -12,7 +12,7 @@ from cameras.connect import open_source
 from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
-from edge.health import Health
+from edge.health import Health, sign_in
 from edge.health_stream import CameraHealth
 from edge.inspector import Inspector, load, problem_of_picture
 from edge.result import Result, Verdict
@@ -170,7 +170,9 @@ def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: in
     error = ErrorCode.NONE
     if result.verdict is Verdict.ERROR:
         error = ErrorCode.ENGINE
-        if frame.image is None:
+        if sign_in(result.reason):
+            error = ErrorCode.BAD_PICTURE
+        elif frame.image is None:
             error = ErrorCode.NO_PICTURE
         elif problem_of_picture(frame.image):
             error = ErrorCode.BAD_PICTURE

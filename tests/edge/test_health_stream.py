@@ -353,10 +353,10 @@ def test_a_station_rejects_a_part_whose_camera_is_frozen(built: Path, drawn: Pat
     finally:
         judge.close()
     codes = [answer.error for answer in answers]
-    assert ErrorCode.NO_PICTURE in codes
-    first = codes.index(ErrorCode.NO_PICTURE)
+    first = codes.index(ErrorCode.BAD_PICTURE)
     assert 8 <= first <= 12
-    assert set(codes[first:]) == {ErrorCode.NO_PICTURE}
+    assert set(codes[:first]) == {ErrorCode.NONE}
+    assert set(codes[first:]) == {ErrorCode.BAD_PICTURE}
     assert answers[first].reason.startswith("frozen: ")
 
 
