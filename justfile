@@ -49,6 +49,10 @@ bench bundle="build/demo/flange.edge":
 benchmark *args:
     pytest -m benchmark tests/benchmarks {{ args }}
 
+# what takes minutes to hours: months in a camera's life, in short; arguments go to pytest
+soak *args:
+    pytest -m soak --timeout 0 {{ args }}
+
 # everything that a change must pass, in a fresh environment
 ci *args:
     .ci/run {{ args }}
