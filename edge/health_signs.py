@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -30,7 +31,7 @@ class Signs:
             four times as small: 1/4 where everything is smooth, about 1 where edges are one pixel
             wide; 0 where there are none. Contrast and the number of edges cancel out.
         light: mean grey level of each cell of a grid.
-        detail: mean slope in each cell, in grey levels times eight a pixel.
+        detail: mean slope in each cell, both ways together, in grey levels times eight a pixel.
     """
 
     brightness: float
@@ -75,15 +76,15 @@ class SignReader:
         """Measure a picture that `reduced` gave, or what was made of one."""
         shares = np.cumsum(cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel()) / grey.size
         small = self._coarse.shape[::-1]
-        coarse = cv2.resize(grey, small, dst=self._coarse, interpolation=cv2.INTER_AREA)
-        slopes, energy = self._fine_slopes.of(grey)
-        _, below = self._coarse_slopes.of(np.asarray(coarse, np.uint8))
+        cv2.resize(grey, small, dst=self._coarse, interpolation=cv2.INTER_AREA)
+        energy = self._fine_slopes.of(grey)
+        below = self._coarse_slopes.of(self._coarse)
         return Signs(
             brightness=float(np.searchsorted(shares, 0.99)),
             white=float(1 - shares[WHITE - 1]),
             sharpness=energy / below if below >= _FAINT else 0.0,
-            light=_cells(grey),
-            detail=_cells(slopes),
+            light=_cells(self._coarse),
+            detail=_cells(self._fine_slopes.each()),
         )
 
     def reduced(self, fitted: Image) -> npt.NDArray[np.uint8]:
@@ -96,18 +97,24 @@ class _Slopes:
     """Lengths of the gradients of pictures of one shape."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        self._x, self._y, self._length = (np.empty(shape, np.float32) for _ in range(3))
-        self._root = float(np.sqrt(shape[0] * shape[1]))
+        self._x, self._y = (np.empty(shape, np.int16) for _ in range(2))
+        self._steep, self._both = (np.empty(shape, np.uint8) for _ in range(2))
+        self._root = math.sqrt(shape[0] * shape[1])
 
-    def of(self, grey: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], float]:
-        """Each pixel's slope, valid until the next call, and the root of their mean square."""
-        x = cv2.Sobel(grey, cv2.CV_32F, 1, 0, dst=self._x)
-        y = cv2.Sobel(grey, cv2.CV_32F, 0, 1, dst=self._y)
-        length = cv2.magnitude(x, y, magnitude=self._length)
-        return np.asarray(length, np.float32), cv2.norm(length, cv2.NORM_L2) / self._root
+    def of(self, grey: npt.NDArray[np.uint8]) -> float:
+        """Root of the mean square of a picture's slopes."""
+        cv2.spatialGradient(grey, self._x, self._y)
+        along, across = cv2.norm(self._x, cv2.NORM_L2), cv2.norm(self._y, cv2.NORM_L2)
+        return math.hypot(along, across) / self._root
+
+    def each(self) -> npt.NDArray[np.uint8]:
+        """Each pixel's slope in the last picture, both ways together; valid until the next one."""
+        cv2.convertScaleAbs(self._x, dst=self._both)
+        cv2.convertScaleAbs(self._y, dst=self._steep)
+        return np.asarray(cv2.add(self._both, self._steep, dst=self._both), np.uint8)
 
 
-def _cells(picture: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> Grid:
+def _cells(picture: npt.NDArray[np.uint8]) -> Grid:
     """Mean of each cell."""
     found = cv2.resize(picture, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
     return np.asarray(found, np.float32)

@@ -396,3 +396,37 @@ def test_no_lesson_makes_it_wait_for_longer_than_the_longest(stay, seed) -> None
     while not frozen.problem(picture, round(clock * 1e9)):
         clock += 0.5
     assert clock - begun <= LONGEST_S + 0.5
+
+
+# --- ten minutes ----------------------------------------------------------------------------
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("sigma", "gop", "crf"),
+    [
+        (1.0, None, None),
+        (4.0, None, None),
+        (1.0, 30, 28),
+        (1.0, 60, 36),
+        (2.0, 250, 36),
+        (3.0, 60, 40),
+        (1.0, 250, 45),
+    ],
+)
+def test_no_false_alarm_in_ten_minutes_of_a_still_scene(scene, sigma, gop, crf, capsys) -> None:
+    sensor = Sensor(scene, sigma=sigma)
+    coded = Coded(gop=gop, crf=crf) if gop else None
+    repeats, last = 0, scene
+
+    def source(_: float) -> np.ndarray:
+        nonlocal repeats, last
+        picture = coded.through(sensor.take()) if coded else sensor.take()
+        repeats += np.array_equal(picture, last)
+        last = picture
+        return picture
+
+    found = alarms(source, seconds=600)
+    with capsys.disabled():
+        print(f"\nsigma {sigma}, gop {gop}, crf {crf}: {repeats} repeats, {len(found)} alarms")
+    assert found == []
