@@ -59,7 +59,7 @@ class _Child:
 
     process: subprocess.Popen[bytes]
     link: socket.socket
-    errors: IO[bytes]
+    output: IO[bytes]
     born_s: float
     beat: int
     alive: bool = False  # it has given a sign of life
@@ -147,7 +147,7 @@ class CaptureProcess:
         finally:
             child.link.close()
             ending = reap(child.process, patience_s=CLOSE_WITHIN_S)
-            child.errors.close()
+            child.output.close()
             self._child = None
         return child.condemned or f"the process that captures ended: {ending}"
 
@@ -160,9 +160,9 @@ class CaptureProcess:
                 [sys.executable, "-c", _BOOT, *map(str, handed), *sys.path],
                 pass_fds=handed,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={**_TALKATIVE, **os.environ},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **_TALKATIVE},
             )
         except OSError:
             ours.close()
@@ -171,21 +171,21 @@ class CaptureProcess:
             theirs.close()
         with contextlib.suppress(OSError):  # gone already: seen in a moment
             send(ours, self._task)
-        errors = cast("IO[bytes]", process.stderr)
-        os.set_blocking(errors.fileno(), False)
-        return _Child(process, ours, errors, time.monotonic(), self.vitals.beat)
+        output = cast("IO[bytes]", process.stdout)
+        os.set_blocking(output.fileno(), False)
+        return _Child(process, ours, output, time.monotonic(), self.vitals.beat)
 
     def _watch(self, child: _Child) -> None:
         """Hear what the process says until it is gone, has to go, or the source is closed."""
         poll = select.poll()
         poll.register(child.link, select.POLLIN)
-        poll.register(child.errors, select.POLLIN)
+        poll.register(child.output, select.POLLIN)
         last = time.monotonic()
         while not self._closing.is_set():
             ready = dict(poll.poll(_TICK_S * 1000))
             # First what libraries wrote: it explains what the process then says.
-            if child.errors.fileno() in ready and not self._read_errors(child):
-                poll.unregister(child.errors)
+            if child.output.fileno() in ready and not self._read_output(child):
+                poll.unregister(child.output)
             if child.link.fileno() in ready and not self._heard(child):
                 return
             now = time.monotonic()
@@ -250,10 +250,10 @@ class CaptureProcess:
         elif child.overdue_s >= OVERDUE_AFTER_S:
             child.condemned = "the camera's driver hangs"
 
-    def _read_errors(self, child: _Child) -> bool:
+    def _read_output(self, child: _Child) -> bool:
         """Read what libraries wrote; False if there will be no more."""
         try:
-            data = os.read(child.errors.fileno(), 1 << 16)
+            data = os.read(child.output.fileno(), 1 << 16)
         except BlockingIOError:
             return True
         if not data:
