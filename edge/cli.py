@@ -168,7 +168,14 @@ def stream(
     ] = None,
     record: Annotated[Path | None, typer.Option(help="Overlay video, .mp4 or .avi.")] = None,
     results: Annotated[Path | None, typer.Option(help="JSON lines, one a frame.")] = None,
+    database: Annotated[Path | None, typer.Option(help="SQLite, a row a frame.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="Folder for overlay pictures.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder for NG and ERROR parts, with a quota.")
+    ] = None,
+    monitor: Annotated[
+        str | None, typer.Option(help="127.0.0.1:PORT of /healthz and /metrics.")
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="In place of the bundle's.")] = None,
     min_area: Annotated[
         int | None, typer.Option(min=0, help="Smallest region that rejects, px of the frame.")
@@ -181,7 +188,7 @@ def stream(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Inspect cameras, streams, videos or images, one or several at once."""
+    """Inspect cameras, streams, videos or images."""
     from edge.wanted import Watch
     from edge.watch import watch
 
@@ -192,7 +199,10 @@ def stream(
         show=show,
         record=record,
         results=results,
+        database=database,
         pictures=pictures,
+        keep=keep,
+        monitor=monitor,
         threshold=threshold,
         min_area=min_area,
         ignore=ignore,

@@ -58,6 +58,13 @@ bundle = "build/{name}.edge"
 # ignore = "ignore.png"      # where it is white nothing counts
 # record = "overlay.mp4"
 # results = "results.jsonl"
+# results_mb = 100           # append, and begin a new file at this size: results.jsonl.1 …
+# results_kept = 9           # older files
+# database = "results.db"    # SQLite: a row a result
+# keep = "kept"              # folder for NG and ERROR parts: picture, drawn, result line
+# keep_mb = 10240            # the oldest make room
+# keep_free_mb = 512         # of the disk, that stay free
+# clip_s = 2.0               # a clip with so many seconds before and after; default: none
 # stall_after = 1.0          # seconds without a frame after which the verdict is ERROR
 # deadline_ms = 1000.0       # from a live frame to its result, then ERROR
 # roi = "100,50,800,600"     # in place of the bundle's own
@@ -66,6 +73,15 @@ bundle = "build/{name}.edge"
 [cameras]                    # several at once, with what differs from [stream]: docs/stream.md
 # left = {{ source = "rtsp://line3/cam0", bundle = "build/left.edge", threshold = 0.25 }}
 # right = {{ source = "1", roi = "100,50,800,600", options = {{ size = "1280x720" }} }}
+
+[life]                       # docs/operation.md
+# self_test_s = 600.0        # between tests with the golden images; 0: at the start alone
+# watch_bundles = true       # take a bundle into use that is built anew
+# monitor = "127.0.0.1:9464" # /healthz and /metrics
+
+[log]
+# format = "text"            # or "json"; default: plain lines
+# level = "info"             # debug | info | warning | error
 
 [station]                    # `edge serve`: see docs/plc.md
 # name = "station"
@@ -161,6 +177,13 @@ class StreamSection(_Section):
     ignore: Path | None = None
     record: Path | None = None
     results: Path | None = None
+    results_mb: Positive | None = None
+    results_kept: Positive | None = None
+    database: Path | None = None
+    keep: Path | None = None
+    keep_mb: Positive | None = None
+    keep_free_mb: Count | None = None
+    clip_s: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)] | None = None
     roi: str | None = None
     stall_after: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     deadline_ms: Milliseconds | None = None
@@ -208,12 +231,29 @@ class StationSection(_Section):
     results: Path | None = None
 
 
+class LifeSection(_Section):
+    """How a command that runs for months is watched over."""
+
+    self_test_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 600.0
+    watch_bundles: bool = True
+    monitor: str | None = None
+
+
+class LogSection(_Section):
+    """How it logs; without a format, plain lines on stderr."""
+
+    format: Literal["text", "json"] | None = None
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Config(_Section):
     """The whole file. What a bridge is told is checked by the bridge, when it is opened."""
 
     build: BuildSection = BuildSection()
     stream: StreamSection = StreamSection()
     cameras: dict[CameraName, CameraSection] = {}
+    life: LifeSection = LifeSection()
+    log: LogSection = LogSection()
     station: StationSection = StationSection()
     modbus: dict[str, Any] = {}
     opcua: dict[str, Any] = {}

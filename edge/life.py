@@ -20,7 +20,7 @@ from typing import Any
 
 from edge.exchange import Exchange
 from edge.notify import Notifier
-from edge.pulse import Pulse, PulseOptions
+from edge.pulse import Pulse, PulseOptions, troubles_of
 from edge.sinks import Sink
 
 LOOK_S = 0.25
@@ -77,6 +77,7 @@ class Life:
         self._stop = stop
         self._notifier = notifier or Notifier()
         self._pulses: dict[str, Pulse] = {}
+        self._sinks: list[Sink] = []
         self._cared: list[_Cared] = []
         self._asked = threading.Event()  # to reload
         self._awake = threading.Event()
@@ -113,6 +114,10 @@ class Life:
         self._cared.append(_Cared(exchange, bundle, _signature(bundle), due))
         return pulse
 
+    def share(self, sinks: Sequence[Sink]) -> None:
+        """Take sinks in that all cameras share."""
+        self._sinks.extend(sinks)
+
     def begin(self) -> None:
         """All cameras are there: what is not ready from now on is told."""
         self._began = True
@@ -137,6 +142,8 @@ class Life:
         return {
             "ready": not reasons,
             "reasons": reasons,
+            "troubles": troubles_of(self._sinks),
+            "not_written": sum(sink.lost for sink in self._sinks),
             "cameras": {name: pulse.to_json() for name, pulse in self._pulses.items()},
         }
 
@@ -197,7 +204,9 @@ class Life:
                 _log.info("ready")
                 self._notifier.ready()
             self._said = said
-        troubles = [each for pulse in self._pulses.values() for each in pulse.troubles()]
+        pulses = self._pulses.values()
+        troubles = [each for pulse in pulses for each in troubles_of(pulse.sinks)]
+        troubles += troubles_of(self._sinks)
         self._notifier.status("; ".join([f"not ready: {line}" if line else "ready", *troubles]))
 
     # Caring.

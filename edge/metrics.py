@@ -42,6 +42,16 @@ class _Reported(Collector):
         yield GaugeMetricFamily(
             "edge_ready", "1 when every camera can be relied on.", float(self._report["ready"])
         )
+        yield GaugeMetricFamily(
+            "edge_shared_sinks_in_trouble",
+            "Places of all cameras' results that cannot be written now.",
+            float(len(self._report["troubles"])),
+        )
+        yield CounterMetricFamily(
+            "edge_shared_results_not_written",
+            "Lost by sinks of all cameras.",
+            float(self._report["not_written"]),
+        )
         cameras: Mapping[str, Mapping[str, Any]] = self._report["cameras"]
         yield from _gauges(cameras)
         yield from _counters(cameras)

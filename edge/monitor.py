@@ -40,6 +40,7 @@ class Monitor:
             is not installed.
 
     Attributes:
+        host: as addresses have it.
         port: that it listens on.
 
     Raises:
@@ -62,6 +63,7 @@ class Monitor:
             self._server = Server((host, port), Handler)
         except OSError as error:
             raise MonitorError(f"{address}: {error.strerror}; give another port") from error
+        self.host = f"[{host}]" if ":" in host else host
         self.port = int(self._server.server_address[1])
         Handler.hosts = _hosts(host, self.port)
         self._thread = threading.Thread(

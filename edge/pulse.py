@@ -122,11 +122,6 @@ class Pulse:
             return f"no result for {silent:.0f} s, not even an ERROR"
         return ""
 
-    def troubles(self) -> list[str]:
-        """What its sinks can't do now."""
-        found = (str(getattr(sink, "trouble", "")) for sink in self.sinks)
-        return [trouble for trouble in found if trouble]
-
     def to_json(self) -> dict[str, Any]:
         """Everything that is known, in JSON types."""
         now = time.monotonic()
@@ -154,7 +149,7 @@ class Pulse:
                     "failures": exchange.failed_tests,
                 },
                 "reloads": {"done": exchange.reloads, "refused": exchange.refused},
-                "troubles": self.troubles(),
+                "troubles": troubles_of(self.sinks),
             }
 
     def _count(self, latency_s: float) -> None:
@@ -162,3 +157,9 @@ class Pulse:
         place = next((n for n, most in enumerate(BUCKETS_MS) if ms <= most), len(BUCKETS_MS))
         self._buckets[place] += 1
         self._latency_s += latency_s
+
+
+def troubles_of(sinks: Sequence[Sink]) -> list[str]:
+    """What sinks can't do now."""
+    found = (str(getattr(sink, "trouble", "")) for sink in sinks)
+    return [trouble for trouble in found if trouble]

@@ -32,7 +32,10 @@ class Watch:
     show: bool | None = None
     record: Path | None = None
     results: Path | None = None
+    database: Path | None = None
     pictures: Path | None = None
+    keep: Path | None = None
+    monitor: str | None = None
     threshold: float | None = None
     min_area: int | None = None
     ignore: Path | None = None

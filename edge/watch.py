@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,22 +17,24 @@ from cameras.connect import open_source
 from cameras.decode import image_from_file
 from cameras.errors import CameraError, SourceError
 from cameras.source import Source
-from edge.config import Config, read_config
+from edge.config import StreamSection, read_config
+from edge.exchange import Exchange
 from edge.health_stream import StreamHealth
 from edge.inspector import DEADLINE_MS, Inspector, settings_of
+from edge.life import Life
+from edge.living import living
 from edge.opening import open_bundle
 from edge.pool import EnginePool
+from edge.pulse import Pulse, PulseOptions
 from edge.regions import IgnoreMask
-from edge.sinks import Painter, PicturesSink, ResultsSink, Sink, SinkError, VideoSink
+from edge.sinks import Sink
+from edge.sinks_open import camera_sinks, shared_sinks
 from edge.stream import Inspect, stop_on_signals, stream
 from edge.streams import Camera, stream_all
 from edge.tally import Summary
-from edge.wanted import Wanted, Watch, first, wanted_cameras
-from edge.window import WindowSink
+from edge.wanted import Wanted, Watch, wanted_cameras
 from edge.within import Within
 from engines.bundle import Bundle
-
-RATE_HZ = 25.0  # of a recording whose source does not tell its own
 
 Say = Callable[[str], None]
 
@@ -47,60 +48,98 @@ def watch(options: Watch, *, say: Say) -> Summary:
     """
     config = read_config()
     cameras = wanted_cameras(options, config)
-    with stop_on_signals() as stop:
+    with (
+        stop_on_signals() as stop,
+        living(config, monitor=options.monitor, stop=stop, say=say) as (life, tell),
+    ):
+        run = _Run(options, config.stream, life, tell, stop)
         if len(cameras) == 1 and not cameras[0].name:
-            return _watch_one(cameras[0], options, config, say=say, stop=stop)
-        return _watch_several(cameras, options, config, say=say, stop=stop)
+            return _watch_one(cameras[0], run)
+        return _watch_several(cameras, run)
 
 
-def _watch_one(
-    camera: Wanted, options: Watch, config: Config, *, say: Say, stop: threading.Event
-) -> Summary:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What all cameras of one run share."""
+
+    options: Watch
+    section: StreamSection
+    life: Life
+    say: Say
+    stop: threading.Event
+
+
+def _watch_one(camera: Wanted, run: _Run) -> Summary:
     with contextlib.ExitStack() as stack:
-        inspector = stack.enter_context(_inspector(camera, None))
-        say(inspector.why_engine)
+        inspector = stack.enter_context(_exchange(camera, None))
+        run.say(inspector.why_engine)
         source = stack.enter_context(_source(camera))
-        wanted = _sinks(options, config, camera, rate_hz=source.rate_hz, say=say)
-        shared = _shared_sinks(options, config)
-        sinks = [stack.enter_context(sink) for sink in (*shared, *wanted)]
+        shared = shared_sinks(run.options, run.section)
+        own = camera_sinks(run.options, run.section, camera="", rate_hz=source.rate_hz, say=run.say)
+        sinks = [stack.enter_context(sink) for sink in (*shared, *own)]
         inspect = stack.enter_context(judging(inspector, source, deadline_ms=camera.deadline_ms))
-        return stream(inspect, source, sinks=sinks, max_frames=options.max_frames, stop=stop)
+        pulse = _pulse(camera, inspector, run, live=source.live, sinks=sinks)
+        run.life.begin()
+        return stream(
+            inspect,
+            source,
+            sinks=sinks,
+            max_frames=run.options.max_frames,
+            on_result=pulse.result,
+            stop=run.stop,
+        )
 
 
-def _watch_several(
-    cameras: Sequence[Wanted], options: Watch, config: Config, *, say: Say, stop: threading.Event
-) -> Summary:
+def _watch_several(cameras: Sequence[Wanted], run: _Run) -> Summary:
     with contextlib.ExitStack() as stack:
-        pool = EnginePool(say=say) if len(cameras) > 1 else None
-        inspectors = [stack.enter_context(_inspector(camera, pool)) for camera in cameras]
+        pool = EnginePool(say=run.say) if len(cameras) > 1 else None
+        inspectors = [stack.enter_context(_exchange(camera, pool)) for camera in cameras]
         for why in dict.fromkeys(inspector.why_engine for inspector in inspectors):
-            say(why)
+            run.say(why)
         openers = [_Opener(camera) for camera in cameras]
         with ThreadPoolExecutor(len(openers)) as at_once:
             for opener, _ in zip(openers, at_once.map(_Opener.try_first, openers), strict=True):
                 stack.callback(opener.close)
-        shared = [stack.enter_context(sink) for sink in _shared_sinks(options, config)]
+        shared = [stack.enter_context(sink) for sink in shared_sinks(run.options, run.section)]
+        run.life.share(shared)
         lanes = []
         for camera, inspector, opener in zip(cameras, inspectors, openers, strict=True):
-            wanted = _sinks(options, config, camera, rate_hz=opener.rate_hz, say=say)
-            sinks = [stack.enter_context(sink) for sink in wanted]
-            lanes.append(_lane(camera, inspector, opener, sinks))
-        return stream_all(lanes, sinks=shared, max_frames=options.max_frames, stop=stop)
+            rate_hz, name = opener.rate_hz, camera.name
+            own = camera_sinks(run.options, run.section, camera=name, rate_hz=rate_hz, say=run.say)
+            sinks = [stack.enter_context(sink) for sink in own]
+            pulse = _pulse(camera, inspector, run, live=opener.live, sinks=sinks)
+            lanes.append(_lane(camera, inspector, opener, pulse))
+        run.life.begin()
+        return stream_all(lanes, sinks=shared, max_frames=run.options.max_frames, stop=run.stop)
 
 
-def _lane(camera: Wanted, inspector: Inspector, opener: _Opener, sinks: Sequence[Sink]) -> Camera:
+def _pulse(
+    camera: Wanted, exchange: Exchange, run: _Run, *, live: bool, sinks: Sequence[Sink]
+) -> Pulse:
+    """What counts a camera's results, and is watched over."""
+    return run.life.camera(
+        camera.name,
+        exchange,
+        options=PulseOptions(live=live, stall_after_s=camera.stall_after),
+        sinks=sinks,
+        bundle=camera.bundle,
+    )
+
+
+def _lane(camera: Wanted, exchange: Exchange, opener: _Opener, pulse: Pulse) -> Camera:
     return Camera(
         name=camera.name,
         open=opener,
-        judging=lambda source: judging(inspector, source, deadline_ms=camera.deadline_ms),
-        threshold=inspector.settings.threshold,
-        sinks=sinks,
+        judging=lambda source: judging(exchange, source, deadline_ms=camera.deadline_ms),
+        threshold=exchange.settings.threshold,
+        sinks=pulse.sinks,
+        on_result=pulse.result,
     )
 
 
 @contextlib.contextmanager
 def judging(
-    inspector: Inspector, source: Source, *, deadline_ms: float | None = None
+    inspector: Inspector | Exchange, source: Source, *, deadline_ms: float | None = None
 ) -> Iterator[Inspect]:
     """What judges a source's frames: a live one's within a deadline, and not if it is frozen.
 
@@ -128,6 +167,7 @@ class _Opener:
         self._source: Source | None = None
         self._error: CameraError | None = None
         self.rate_hz: float | None = None
+        self.live = True  # what does not answer is a camera
 
     def try_first(self) -> None:
         """Open it; one that does not answer is tried again by its own thread.
@@ -137,7 +177,7 @@ class _Opener:
         """
         try:
             self._source = _source(self._camera)
-            self.rate_hz = self._source.rate_hz
+            self.rate_hz, self.live = self._source.rate_hz, self._source.live
         except SourceError:
             raise
         except CameraError as error:
@@ -159,6 +199,10 @@ class _Opener:
 
 def _source(camera: Wanted) -> Source:
     return open_source(camera.source, stall_after=camera.stall_after, options=camera.options)
+
+
+def _exchange(camera: Wanted, pool: EnginePool | None) -> Exchange:
+    return Exchange(lambda: _inspector(camera, pool), name=camera.name or "inspector")
 
 
 def _inspector(camera: Wanted, pool: EnginePool | None) -> Inspector:
@@ -190,32 +234,3 @@ def _inspector(camera: Wanted, pool: EnginePool | None) -> Inspector:
 
 def _mask(path: Path) -> IgnoreMask:
     return np.asarray(cv2.cvtColor(image_from_file(path), cv2.COLOR_BGR2GRAY), np.uint8)
-
-
-def _shared_sinks(options: Watch, config: Config) -> Iterator[Any]:
-    """Where the results of all cameras go."""
-    results = first(options.results, config.stream.results)
-    if results is not None:
-        yield ResultsSink(results)
-
-
-def _sinks(
-    options: Watch, config: Config, camera: Wanted, *, rate_hz: float | None, say: Say
-) -> Iterator[Any]:
-    """Where one camera's results go: a named one has its own files."""
-    paint = Painter()
-    record = first(options.record, config.stream.record)
-    if record is not None:
-        own = record.with_stem(f"{record.stem}-{camera.name}") if camera.name else record
-        yield VideoSink(own, rate_hz=rate_hz or RATE_HZ, paint=paint)
-    if options.pictures is not None:
-        yield PicturesSink(options.pictures / camera.name, paint=paint)
-    if options.show:
-        yield WindowSink(paint=paint, camera=camera.name)
-    elif options.show is None and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        try:
-            window = WindowSink(paint=paint, camera=camera.name)
-        except SinkError as error:
-            say(f"no window: {error}")
-        else:
-            yield window

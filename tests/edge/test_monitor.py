@@ -30,7 +30,8 @@ CAMERA = {
     "reloads": {"done": 1, "refused": 2},
     "troubles": ["/disk: full"],
 }
-REPORT = {"ready": True, "reasons": {}, "cameras": {'le"ft\n': CAMERA, "": CAMERA}}
+SHARED = {"troubles": [], "not_written": 0}
+REPORT = {"ready": True, "reasons": {}, **SHARED, "cameras": {'le"ft\n': CAMERA, "": CAMERA}}
 
 
 @pytest.fixture(scope="module")
