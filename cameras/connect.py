@@ -166,7 +166,7 @@ def open_source(
     for name, value in {"stall_after": stall_after, "open_timeout": open_timeout}.items():
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} {value}: must be a positive number of seconds")
-    words = {word: f"{value}" for word, value in (options or {}).items()}
+    words = {word: _written(value) for word, value in (options or {}).items()}
     wishes = Wishes(stall_after, open_timeout, words)
     if isinstance(source, int):
         return _v4l2(f"/dev/video{source}", wishes)
@@ -232,6 +232,13 @@ def _is_device(path: Path) -> bool:
         return path.is_char_device()
     except OSError as error:
         raise SourceError(f"{shown(path)}: {error.strerror}; check path and permissions") from error
+
+
+def _written(value: str | float) -> str:
+    """Return a value as it would stand in a query; 30.0 and true are 30 and 1."""
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if value == value // 1 else repr(value)
 
 
 def _can_be_a_name(source: str) -> bool:

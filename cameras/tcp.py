@@ -96,6 +96,8 @@ class _Server:
             except TimeoutError:
                 continue
             except OSError as error:  # such as too many open files: it may pass
+                if self._stop.is_set():
+                    return
                 LOG.warning("%s: no connection accepted: %s", self._inbox.name, error.strerror)
                 self._stop.wait(_POLL_S)
                 continue

@@ -96,6 +96,8 @@ def test_options_given_beside_the_address_win(recorder, tmp_path) -> None:
     cv2.imwrite(str(path), np.zeros((4, 4, 3), np.uint8))
     open_source(f"replay:{path}?fps=5", options={"fps": 7.5})
     assert recorder.last.device.rate_hz == 7.5
+    with open_source("post://:0", options={"newest": True, "queue": 3.0}) as source:
+        assert source.live
     with pytest.raises(SourceError, match="unknown option 'fps'; it takes none"):
         open_source(path, options={"fps": 5})
 
