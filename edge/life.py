@@ -82,7 +82,7 @@ class Life:
         self._asked = threading.Event()  # to reload
         self._awake = threading.Event()
         self._over = threading.Event()
-        self._began = False
+        self._began = self._stopping = False
         self._said = ""
         self._troubles: list[str] = []
         self._threads = [
@@ -154,6 +154,7 @@ class Life:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(_CLOSE_S)
+        self._say_stopping()
 
     def __enter__(self) -> Life:
         for thread in self._threads:
@@ -174,18 +175,24 @@ class Life:
         pause = LOOK_S
         if self._notifier.watchdog_s is not None:
             pause = min(LOOK_S, self._notifier.watchdog_s / 4)
-        stopping = False
+        extended_s = 0.0
         while not self._over.is_set():
-            if self._stop.is_set() and not stopping:
-                stopping = True
-                self._notifier.stopping()
             if not self._hung():
                 self._notifier.alive()
-                if self._said != _READY:
+                now = time.monotonic()
+                if self._said != _READY and now - extended_s > _STARTING_S / 4:
+                    extended_s = now
                     self._notifier.extend(_STARTING_S)
-            if self._began and not stopping:
+            if self._stop.is_set():
+                self._say_stopping()
+            elif self._began:
                 self._tell()
             self._over.wait(pause)
+
+    def _say_stopping(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._notifier.stopping()
 
     def _hung(self) -> bool:
         return any(pulse.hung() for pulse in self._pulses.values())

@@ -83,7 +83,10 @@ class KeepSink:
             raise SinkError(f"{shown(folder)}: {error.strerror}; name another folder") from error
         if not os.access(home, os.W_OK):
             raise SinkError(f"{shown(folder)}: not writable; name another folder")
-        self._clips = _Clips(self._quota, seconds=options.clip_s) if options.clip_s > 0 else None
+        self._clips: _Clips | None = None
+        if options.clip_s > 0:
+            room = min(_CLIP_BYTES, options.most_bytes // 4)
+            self._clips = _Clips(self._quota, seconds=options.clip_s, room=room)
         self._last_error: tuple[str, float] = ("", -_ERROR_EVERY_S)
 
     @property
@@ -158,8 +161,9 @@ class KeepSink:
 class _Clips:
     """The pictures of the last seconds, and the clip that is under way."""
 
-    def __init__(self, quota: Quota, *, seconds: float) -> None:
+    def __init__(self, quota: Quota, *, seconds: float, room: int) -> None:
         self._quota = quota
+        self._room = room
         self._seconds_ns = int(seconds * 1e9)
         self._ring: deque[tuple[Result, bytes | None]] = deque()
         self._ring_bytes = 0
@@ -202,7 +206,7 @@ class _Clips:
             raise OSError(video.trouble)
 
     def _begin(self, result: Result, now: int) -> None:
-        self._quota.make_room(_CLIP_BYTES)
+        self._quota.make_room(self._room)
         self._path = self._quota.path_for(f"{name_from_result(result)}_clip.avi")
         self._video = VideoSink(self._path, rate_hz=self._rate_hz())
         self._began_ns = now
