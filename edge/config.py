@@ -66,7 +66,9 @@ bundle = "build/{name}.edge"
 # keep_free_mb = 512         # of the disk, that stay free
 # clip_s = 2.0               # a clip with so many seconds before and after; default: none
 # stall_after = 1.0          # seconds without a frame after which the verdict is ERROR
-# deadline_ms = 1000.0       # from a live frame to its result, then ERROR
+# deadline_ms = 1000.0       # from a live frame, or a trigger, to its result, then ERROR
+# under_way = 8              # triggered: so many parts; one more is an ERROR
+# settle_ms = 0.0            # triggered: a live picture counts from so long after its trigger
 # roi = "100,50,800,600"     # in place of the bundle's own
 # health_off = ["occluded"]  # signs of a bad picture that are not looked for
 
@@ -187,6 +189,8 @@ class StreamSection(_Section):
     roi: str | None = None
     stall_after: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     deadline_ms: Milliseconds | None = None
+    under_way: Positive | None = None
+    settle_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)] | None = None
     health_off: tuple[str, ...] | None = None
 
 

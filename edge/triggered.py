@@ -31,6 +31,7 @@ from edge.within import Within
 
 LOG = logging.getLogger("edge.triggered")
 CLOSE_S = 3.0
+UNDER_WAY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class TriggerOptions:
         ValueError: out of range.
     """
 
-    under_way: int = 8
+    under_way: int = UNDER_WAY
     deadline_ms: float = 1000.0
     settle_ms: float = 0.0
 

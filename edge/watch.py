@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ from edge.sinks_open import camera_sinks, shared_sinks
 from edge.stream import Inspect, stop_on_signals, stream
 from edge.streams import Camera, stream_all
 from edge.tally import Summary
+from edge.trigger_lines import Post, trigger_by_lines
+from edge.triggered import UNDER_WAY, TriggerOptions
 from edge.wanted import Wanted, Watch, wanted_cameras
 from edge.within import Within
 from engines.bundle import Bundle
@@ -53,6 +56,8 @@ def watch(options: Watch, *, say: Say) -> Summary:
         living(config, monitor=options.monitor, stop=stop, say=say) as (life, tell),
     ):
         run = _Run(options, config.stream, life, tell, stop)
+        if options.triggered:
+            return _watch_triggered(cameras, run)
         if len(cameras) == 1 and not cameras[0].name:
             return _watch_one(cameras[0], run)
         return _watch_several(cameras, run)
@@ -111,6 +116,35 @@ def _watch_several(cameras: Sequence[Wanted], run: _Run) -> Summary:
             lanes.append(_lane(camera, inspector, opener, pulse))
         run.life.begin()
         return stream_all(lanes, sinks=shared, max_frames=run.options.max_frames, stop=run.stop)
+
+
+def _watch_triggered(cameras: Sequence[Wanted], run: _Run) -> Summary:
+    with contextlib.ExitStack() as stack:
+        pool = EnginePool(say=run.say) if len(cameras) > 1 else None
+        posts = [_post(camera, pool, run, stack) for camera in cameras]
+        shared = [stack.enter_context(sink) for sink in shared_sinks(run.options, run.section)]
+        run.life.share(shared)
+        run.life.begin()
+        return trigger_by_lines(
+            posts, sys.stdin, sinks=shared, max_parts=run.options.max_frames, stop=run.stop
+        )
+
+
+def _post(camera: Wanted, pool: EnginePool | None, run: _Run, stack: contextlib.ExitStack) -> Post:
+    exchange = stack.enter_context(_exchange(camera, pool))
+    run.say(exchange.why_engine)
+    source = stack.enter_context(_source(camera))
+    rate_hz, name = source.rate_hz, camera.name
+    own = camera_sinks(run.options, run.section, camera=name, rate_hz=rate_hz, say=run.say)
+    sinks = [stack.enter_context(sink) for sink in own]
+    # Not live: results come with triggers, and none is missed without one.
+    pulse = _pulse(camera, exchange, run, live=False, sinks=sinks)
+    options = TriggerOptions(
+        under_way=run.section.under_way or UNDER_WAY,
+        deadline_ms=camera.deadline_ms or DEADLINE_MS,
+        settle_ms=run.section.settle_ms or 0.0,
+    )
+    return Post(camera.name, source, exchange, options, sinks, pulse.result)
 
 
 def _pulse(

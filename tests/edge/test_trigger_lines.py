@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
+import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,3 +82,14 @@ def test_it_ends_after_a_number_or_when_it_is_told(way) -> None:
     assert summary.frames == summary.ok <= 2
     assert not summary.cameras
     ended.set()
+
+
+def test_the_command_inspects_a_part_for_each_line(run, built, good, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("5\n\nx\n8\n"))
+    words = ("stream", good, "--bundle", built, "--engine", "onnxruntime", "--triggered")
+    outcome = run(*words, "--results", "o.jsonl", "--json", "--no-show", "--deadline-ms", 60_000)
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["frames"] == 3
+    lines = [json.loads(line) for line in Path("o.jsonl").read_text().splitlines()]
+    assert [line["part"] for line in lines] == [5, 2, 8]
+    assert all(line["score"] is not None for line in lines), lines
