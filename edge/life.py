@@ -1,8 +1,7 @@
 """The life of a process that inspects for months: ready, tested, exchanged, watched, stopped.
 
-Two threads do it. One looks every quarter of a second whether all is well, and tells systemd and
-the log. The other tests inspectors and exchanges them, which may take minutes. Neither stands
-between a frame and its verdict.
+One thread looks every quarter of a second whether all is well, and tells systemd and the log;
+another one cares for the inspectors. Neither stands between a frame and its verdict.
 """
 
 from __future__ import annotations
@@ -18,15 +17,13 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from edge.care import Care
 from edge.exchange import Exchange
 from edge.notify import Notifier
 from edge.pulse import Pulse, PulseOptions, troubles_of
 from edge.sinks import Sink
 
 LOOK_S = 0.25
-BUNDLE_LOOK_S = 1.0
-RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds from a failed self-test to the next, the last one for ever."""
 _STARTING_S = 30.0
 _READY = "ready"
 _CLOSE_S = 1.0
@@ -44,17 +41,6 @@ class LifeOptions:
 
     self_test_s: float = 600.0
     watch_bundles: bool = True
-
-
-@dataclass(eq=False, slots=True)
-class _Cared:
-    """An inspector to care for."""
-
-    exchange: Exchange
-    bundle: Path | None
-    seen: tuple[int, ...] | None
-    test_due_s: float
-    failures: int = 0
 
 
 class Life:
@@ -78,17 +64,15 @@ class Life:
         self._notifier = notifier or Notifier()
         self._pulses: dict[str, Pulse] = {}
         self._sinks: list[Sink] = []
-        self._cared: list[_Cared] = []
-        self._asked = threading.Event()  # to reload
-        self._awake = threading.Event()
+        self._care = Care(
+            self_test_s=self._options.self_test_s,
+            watch_bundles=self._options.watch_bundles,
+            around=self._around_reload,
+        )
         self._over = threading.Event()
         self._began = self._stopping = False
         self._said = ""
-        self._troubles: list[str] = []
-        self._threads = [
-            threading.Thread(target=target, name=name, daemon=True)
-            for target, name in ((self._watch, "edge-watch"), (self._care, "edge-care"))
-        ]
+        self._thread = threading.Thread(target=self._watch, name="edge-watch", daemon=True)
 
     def camera(
         self,
@@ -110,8 +94,7 @@ class Life:
         """
         pulse = Pulse(name, exchange, options=options, sinks=sinks)
         self._pulses[name] = pulse
-        due = time.monotonic() + (self._options.self_test_s or float("inf"))
-        self._cared.append(_Cared(exchange, bundle, _signature(bundle), due))
+        self._care.add(exchange, bundle=bundle)
         return pulse
 
     def share(self, sinks: Sequence[Sink]) -> None:
@@ -124,8 +107,7 @@ class Life:
 
     def reload(self) -> None:
         """Open all inspectors anew, soon; any thread and a signal handler may call it."""
-        self._asked.set()
-        self._awake.set()
+        self._care.reload()
 
     def not_ready(self) -> dict[str, str]:
         """Why which camera can't be relied on now; empty when all can."""
@@ -150,15 +132,14 @@ class Life:
     def close(self) -> None:
         """End the threads; a test that is under way is not waited for. Twice is once."""
         self._over.set()
-        self._awake.set()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(_CLOSE_S)
+        self._care.close()
+        if self._thread.is_alive():
+            self._thread.join(_CLOSE_S)
         self._say_stopping()
 
     def __enter__(self) -> Life:
-        for thread in self._threads:
-            thread.start()
+        self._care.__enter__()
+        self._thread.start()
         return self
 
     def __exit__(
@@ -168,8 +149,6 @@ class Life:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    # Watching.
 
     def _watch(self) -> None:
         pause = LOOK_S
@@ -216,39 +195,11 @@ class Life:
         troubles += troubles_of(self._sinks)
         self._notifier.status("; ".join([f"not ready: {line}" if line else "ready", *troubles]))
 
-    # Caring.
-
-    def _care(self) -> None:
-        while not self._over.is_set():
-            self._awake.wait(BUNDLE_LOOK_S)
-            self._awake.clear()
-            asked = self._asked.is_set()
-            self._asked.clear()
-            for cared in self._cared:
-                if self._over.is_set() or self._stop.is_set():
-                    return
-                self._look_after(cared, asked=asked)
-
-    def _look_after(self, cared: _Cared, *, asked: bool) -> None:
-        if asked or (self._options.watch_bundles and self._is_newer(cared)):
-            cared.seen = _signature(cared.bundle)
+    def _around_reload(self, begins: bool) -> None:
+        if begins:
             self._notifier.reloading()
-            cared.exchange.reload()
-            if self._said == _READY:
-                self._notifier.ready()
-        if time.monotonic() < cared.test_due_s:
-            return
-        if cared.exchange.test():
-            cared.failures = 0
-            wait_s = self._options.self_test_s
-        else:
-            wait_s = RETRY_S[min(cared.failures, len(RETRY_S) - 1)]
-            cared.failures += 1
-        cared.test_due_s = time.monotonic() + wait_s
-
-    def _is_newer(self, cared: _Cared) -> bool:
-        signature = _signature(cared.bundle)
-        return signature is not None and signature != cared.seen
+        elif self._said == _READY:
+            self._notifier.ready()
 
 
 @contextlib.contextmanager
@@ -263,14 +214,3 @@ def reload_on_hangup(life: Life) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def _signature(bundle: Path | None) -> tuple[int, ...] | None:
-    """What changes when a bundle is built anew; None while there is none."""
-    if bundle is None:
-        return None
-    try:
-        status = (bundle / "manifest.json").stat()
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

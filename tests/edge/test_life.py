@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from cameras.source import frame_now
+from edge import care
 from edge import life as module
 from edge.exchange import Exchange
 from edge.life import Life, LifeOptions, reload_on_hangup
@@ -114,8 +115,8 @@ def wait_for(condition, seconds: float = 30.0) -> None:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(module, "LOOK_S", 0.02)
-    monkeypatch.setattr(module, "BUNDLE_LOOK_S", 0.02)
-    monkeypatch.setattr(module, "RETRY_S", (0.02,))
+    monkeypatch.setattr(care, "LOOK_S", 0.02)
+    monkeypatch.setattr(care, "RETRY_S", (0.02,))
     before = threading.active_count()
     yield
     wait_for(lambda: threading.active_count() == before)
