@@ -29,7 +29,8 @@ MOST_SIZES = 4  # of files; more, and any size is healthy
 FOLDS = 5
 BLUR = 1 / 64  # standard deviation, as a share of the picture's longer side
 COVERED = 0.4  # share of the picture behind a simulated obstacle
-COVERS = (10, 128, 240)  # its grey levels
+COVERS = (15, 80, 150, 225)  # its grey levels
+COVER_NOISE = 2.0  # and their standard deviation: a sensor sees nothing without
 OVEREXPOSED = 4.0
 CAUGHT = 0.5  # share of simulated faults below which a sign tells nothing
 _AT_ONCE = 4
@@ -142,7 +143,9 @@ def blurred(grey: Grey, turn: int) -> Grey:
 def covered(grey: Grey, turn: int) -> Grey:
     """Something smooth before the lens, from one of the four sides."""
     picture = np.rot90(grey, turn % 4).copy()
-    picture[: round(COVERED * picture.shape[0])] = COVERS[turn // 4 % len(COVERS)]
+    part = picture[: round(COVERED * picture.shape[0])]
+    noise = np.random.default_rng(turn).normal(0, COVER_NOISE, part.shape)
+    part[:] = np.clip(COVERS[turn // 4 % len(COVERS)] + noise, 0, 255)
     return np.ascontiguousarray(np.rot90(picture, -(turn % 4)))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cameras.frame import Frame
-from edge.health import Health
+from edge.health import Health, sign_in
 from edge.result import Image, Result, Verdict, error_from_frame
 
 QUICK_S = 1.5  # unchanged for so long is frozen where pictures have been changing
@@ -200,7 +200,8 @@ class StreamHealth:
         """The frame's result, or ERROR; a frame without an image is left to `inspect`."""
         problem = self.seen.problem(frame)
         result = self._inspect(frame)
-        if not problem or result.verdict is Verdict.ERROR:
+        # A black picture that stays is above all black; one of another size is above all that.
+        if not problem or (result.verdict is Verdict.ERROR and sign_in(problem) != "size"):
             return result
         return error_from_frame(frame, threshold=result.threshold, reason=problem)
 

@@ -311,6 +311,43 @@ def test_a_frozen_camera_is_an_error_in_results(scene) -> None:
     assert results[first].image is scene
 
 
+FAULTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "frozen": lambda _, last: last,
+    "black": lambda now, _: np.minimum(now, 6),
+    "saturated": lambda now, _: cv2.convertScaleAbs(now, alpha=4.0),
+    "blurred": lambda now, _: cv2.GaussianBlur(now, (0, 0), 4),
+    "occluded": lambda now, _: np.vstack([now[:64] // 8, now[64:]]),
+    "size": lambda now, _: now[:96],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_told_within_two_seconds_and_nothing_is_ok_after_it(
+    fault, built: Path, drawn: Path
+) -> None:
+    """And when it is over, parts are judged again."""
+    good = cv2.imread(str(min((drawn / "train" / "good").iterdir()))).astype(np.int16)
+    random = np.random.default_rng(0)
+    fps, begin, end = 10, 3.0, 7.0
+    verdicts: list[tuple[float, Result]] = []
+    with load(built, engine="onnxruntime") as inspector:
+        judge = StreamHealth(inspector.inspect, inspector.health)
+        last = good.astype(np.uint8)
+        for index in range(100):
+            t = index / fps
+            now = np.clip(good + random.normal(0, 1, good.shape).round(), 0, 255).astype(np.uint8)
+            picture = np.asarray(FAULTS[fault](now, last) if begin <= t < end else now, np.uint8)
+            if t < begin:
+                last = now
+            verdicts.append((t, judge(Frame("cam", index, 0, round(t * 1e9), picture))))
+    told = [(t, result) for t, result in verdicts if result.verdict is Verdict.ERROR]
+    assert begin <= told[0][0] <= begin + 2
+    assert all(result.verdict is Verdict.ERROR for t, result in verdicts if told[0][0] <= t < end)
+    assert {result.reason.partition(":")[0] for _, result in told} == {fault}
+    after = [result.verdict for t, result in verdicts if t >= end + 1.2]
+    assert set(after) == {Verdict.OK}
+
+
 class Live(Replay):
     live = True
 
