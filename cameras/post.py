@@ -7,6 +7,7 @@ with an Origin, or for another Host, is refused.
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import logging
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("cameras")
 _TYPES = ("image/", "application/octet-stream")
-_IDLE_S = 60.0  # a kept connection without a request
+_IDLE_S = 60.0  # a connection without a whole request, however slowly one trickles in
 _PIECE = 1 << 20
 
 
@@ -84,7 +85,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.inbox = Inbox(f"post://{self.binding.address}", rules)
         self._places = threading.Semaphore(CONNECTIONS)
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
+        self._open: dict[socket.socket, float] = {}  # and when each was last of use
         self._idle = threading.Condition(self._lock)
 
     def verify_request(self, request: _RequestType, _address: _AfInetAddress) -> bool:
@@ -96,15 +97,28 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection, and give its place back."""
-        with self._lock:
-            self._open.add(request)
+        self.of_use(request)
         try:
             super().process_request_thread(request, client_address)
         finally:
             with self._lock:
-                self._open.discard(request)
+                self._open.pop(request, None)
                 self._idle.notify_all()
             self._places.release()
+
+    def of_use(self, connection: socket.socket) -> None:
+        """Note that a connection has just begun, or brought a whole head of a request."""
+        with self._lock:
+            self._open[connection] = time.monotonic()
+
+    def service_actions(self) -> None:
+        """End connections that take a place for nothing."""
+        oldest = time.monotonic() - _IDLE_S
+        with self._lock:
+            idle = [connection for connection, since in self._open.items() if since < oldest]
+        for connection in idle:
+            with contextlib.suppress(OSError):  # it has left by itself
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, _request: Any, client_address: Any) -> None:
         """A host that went away is no error of ours; anything else is logged with its trace."""
@@ -115,10 +129,8 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.server_close()
         with self._lock:
             for connection in self._open:
-                try:
+                with contextlib.suppress(OSError):  # it has left by itself
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue  # it has left by itself
             self._idle.wait_for(lambda: not self._open, timeout=PATIENCE_S)
 
 
@@ -138,6 +150,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take in one picture."""
         arrival = Arrival.now()
+        self.server.of_use(self.connection)
         try:
             length = self._checked()
             number = self._accepted(self._body(length), arrival)

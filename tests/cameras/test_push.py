@@ -254,6 +254,25 @@ def test_fifty_slow_hosts_leave_the_pictures_of_a_good_one() -> None:
         assert values(taken(source, 1)) == [20]
 
 
+def test_hosts_whose_requests_trickle_in_make_room(monkeypatch) -> None:
+    monkeypatch.setattr(cameras.post, "_IDLE_S", 0.5)
+    with open_source("post://:0") as source, contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connected(source)) for _ in range(50)]
+        left = list(slow)
+        began = time.monotonic()
+        status = 0
+        while status != 202 and time.monotonic() - began < WAIT_S:
+            for connection in list(left):
+                try:
+                    connection.sendall(b"X")
+                except OSError:
+                    left.remove(connection)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status, _ = posted(source, jpeg(20))
+        assert status == 202
+        assert values(taken(source, 1)) == [20]
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "post"])
 def test_closing_is_quick_and_leaves_nothing_behind(scheme) -> None:
     def held() -> tuple[int, int]:
