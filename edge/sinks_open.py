@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from edge.config import StreamSection
 from edge.quota import LEAST_FREE_BYTES, MIB, MOST_BYTES
 from edge.sink_database import DatabaseSink
 from edge.sink_keep import KeepOptions, KeepSink
+from edge.sink_segments import SegmentsSink
 from edge.sinks import Painter, PicturesSink, ResultsSink, SinkError, VideoSink
 from edge.wanted import Watch, first
 from edge.window import WindowSink
@@ -63,14 +65,30 @@ def camera_sinks(
     paint = Painter()
     record = first(options.record, section.record)
     if record is not None:
-        own = record.with_stem(f"{record.stem}-{camera}") if camera else record
-        yield VideoSink(own, rate_hz=rate_hz or RATE_HZ, paint=paint)
+        yield _video(record, section, camera=camera, rate_hz=rate_hz or RATE_HZ, paint=paint)
     if options.pictures is not None:
         yield PicturesSink(options.pictures / camera, paint=paint)
     keep = first(options.keep, section.keep)
     if keep is not None:
         yield KeepSink(keep / camera, options=_keep_options(section))
     yield from _windows(options, paint=paint, camera=camera, say=say)
+
+
+def _video(
+    record: Path, section: StreamSection, *, camera: str, rate_hz: float, paint: Painter
+) -> VideoSink | SegmentsSink:
+    """One video, or pieces in a folder where the name has no suffix."""
+    if record.suffix:
+        own = record.with_stem(f"{record.stem}-{camera}") if camera else record
+        return VideoSink(own, rate_hz=rate_hz, paint=paint)
+    options = _keep_options(section)
+    return SegmentsSink(
+        record / camera,
+        rate_hz=rate_hz,
+        paint=paint,
+        most_bytes=options.most_bytes,
+        least_free_bytes=options.least_free_bytes,
+    )
 
 
 def _keep_options(section: StreamSection) -> KeepOptions:

@@ -79,16 +79,19 @@ def _watch_one(camera: Wanted, run: _Run) -> Summary:
         inspector = stack.enter_context(_exchange(camera, None))
         run.say(inspector.why_engine)
         source = stack.enter_context(_source(camera))
-        shared = shared_sinks(run.options, run.section)
-        own = camera_sinks(run.options, run.section, camera="", rate_hz=source.rate_hz, say=run.say)
-        sinks = [stack.enter_context(sink) for sink in (*shared, *own)]
+        shared = [stack.enter_context(sink) for sink in shared_sinks(run.options, run.section)]
+        run.life.share(shared)
+        wanted = camera_sinks(
+            run.options, run.section, camera="", rate_hz=source.rate_hz, say=run.say
+        )
+        own = [stack.enter_context(sink) for sink in wanted]
         inspect = stack.enter_context(judging(inspector, source, deadline_ms=camera.deadline_ms))
-        pulse = _pulse(camera, inspector, run, live=source.live, sinks=sinks)
+        pulse = _pulse(camera, inspector, run, live=source.live, sinks=own)
         run.life.begin()
         return stream(
             inspect,
             source,
-            sinks=sinks,
+            sinks=[*shared, *own],
             max_frames=run.options.max_frames,
             on_result=pulse.result,
             stop=run.stop,
