@@ -102,6 +102,7 @@ bundle = "build/{name}.edge"
 # hang_after_s = 10.0        # one that takes so long for a part is replaced
 # clear_faults = "plc"       # or "auto": a fault ends when the worker is back
 # results = "results.jsonl"  # one line a part
+# results_mb = 100           # begin a new file at this size: results.jsonl.1 …
 
 [modbus]                     # docs/plc_modbus.md; `edge plc map` prints the registers
 # host = "127.0.0.1"
@@ -233,6 +234,7 @@ class StationSection(_Section):
     hang_after_s: Seconds = 10.0
     clear_faults: Literal["plc", "auto"] = "plc"
     results: Path | None = None
+    results_mb: Positive | None = None
 
 
 class LifeSection(_Section):
