@@ -435,6 +435,24 @@ def test_no_lesson_makes_it_wait_for_longer_than_the_longest(stay, seed) -> None
     assert clock - begun <= LONGEST_S + 0.5
 
 
+@pytest.mark.realdata
+@pytest.mark.parametrize(("name", "fps"), [("static_camera", 10.0), ("bottles_on_table", 29.83)])
+def test_real_videos_are_alive(name, fps, realdata: Path) -> None:
+    """Coded by others, with next to nothing moving for long; as if they came from a camera."""
+    video = cv2.VideoCapture(str(realdata / "videos" / f"{name}.mp4"))
+    frozen, count = Frozen(), 0
+    try:
+        while True:
+            good, picture = video.read()
+            if not good:
+                break
+            assert frozen.problem(np.asarray(picture, np.uint8), round(count / fps * 1e9)) == ""
+            count += 1
+    finally:
+        video.release()
+    assert count > 1000
+
+
 # --- ten minutes ----------------------------------------------------------------------------
 
 
