@@ -17,7 +17,7 @@ from edge.exchange import Exchange
 LOOK_S = 1.0
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds from a failed self-test to the next, the last one for ever."""
-_CLOSE_S = 1.0
+_CLOSE_S = 0.3
 
 
 @dataclass(eq=False, slots=True)

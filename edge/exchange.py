@@ -25,6 +25,7 @@ from engines.errors import BundleError, EngineError
 FAILURES = (BundleError, EngineError, ValueError, OSError, MemoryError)
 """What opening a bundle may raise."""
 RELEASE_S = 5.0
+CLOSE_S = 0.5
 _log = logging.getLogger("edge.exchange")
 
 
@@ -60,6 +61,7 @@ class Exchange:
         self.reloads = 0
         self.refused = 0
         self.failed_tests = 0
+        self._closed = False
         self._open_it = open_it
         self._exchanging = threading.Lock()
         self._changed = threading.Condition()
@@ -151,9 +153,18 @@ class Exchange:
             return True
 
     def close(self) -> None:
-        """Release the inspector; a second call does nothing."""
-        with self._exchanging:
-            self._take(None)
+        """Release the inspector; a second call does nothing.
+
+        What hangs, or is just being opened, is not waited for: it is left to itself, or released
+        when it is open.
+        """
+        self._closed = True
+        if not self._exchanging.acquire(timeout=CLOSE_S):
+            return
+        try:
+            self._take(None, within_s=CLOSE_S)
+        finally:
+            self._exchanging.release()
 
     def __enter__(self) -> Exchange:
         return self
@@ -197,17 +208,22 @@ class Exchange:
         self._take(inspector)
         return True
 
-    def _take(self, inspector: Inspector | None) -> None:
+    def _take(self, inspector: Inspector | None, *, within_s: float = RELEASE_S) -> None:
         """Let an inspector take over, then release the one before."""
+        if self._closed and inspector is not None:
+            inspector.close()
+            inspector = None
         after = None if inspector is None else _Post(inspector)
         with self._changed:
             before, self._post = self._post, after
             if after is not None:
                 self.tested_s = time.monotonic()
                 self.reloads += 1
-            self._changed.wait_for(lambda: not self._is_used(before), RELEASE_S)
-        if before is not None:
-            before.inspector.close()  # one whose inspection hangs is left to itself
+            released = self._changed.wait_for(lambda: not self._is_used(before), within_s)
+        if before is not None and released:
+            before.inspector.close()
+        elif before is not None:
+            _log.warning("%s: an inspection hangs and is left to itself", self.name)
         if inspector is not None:
             manifest = inspector.bundle.manifest
             _log.info("%s: %s of %s took over", self.name, manifest.name, manifest.created)

@@ -26,7 +26,7 @@ from edge.sinks import Sink
 LOOK_S = 0.25
 _STARTING_S = 30.0
 _READY = "ready"
-_CLOSE_S = 1.0
+_CLOSE_S = 0.3
 _log = logging.getLogger("edge.life")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from cameras.replay import Replay
 from cameras.source import frame_now
+from edge import exchange as module
 from edge.exchange import Exchange
 from edge.inspector import load
 from edge.result import Result, Verdict
@@ -218,3 +219,46 @@ def test_a_closed_one_says_so(bundle, engines, good_image) -> None:
     exchange.close()
     with pytest.raises(EngineError, match="closed"):
         exchange.inspect(frame_now("cam", 0, good_image))
+
+
+def test_closing_waits_neither_for_what_hangs_nor_for_what_is_being_opened(
+    bundle, engines, good_image, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_S", 0.05)
+    opening, go_on = threading.Event(), threading.Event()
+    made = []
+
+    def open_it():
+        if made:
+            opening.set()
+            assert go_on.wait(60)
+        made.append(load(bundle, engine=ENGINE))
+        return made[-1]
+
+    exchange = Exchange(open_it)
+    reloading = threading.Thread(target=exchange.reload)
+    reloading.start()
+    assert opening.wait(60)
+    exchange.close()  # returns, though the reload has not
+    go_on.set()
+    reloading.join()
+    with pytest.raises(EngineError, match="closed"):
+        exchange.inspect(frame_now("cam", 0, good_image))
+    assert engines[0] == 0
+
+    exchange = Exchange(lambda: load(bundle, engine=ENGINE))
+    inspector, begun, hold = exchange.inspector, threading.Event(), threading.Event()
+
+    def hanging(frame, **words):
+        begun.set()
+        assert hold.wait(60)
+
+    monkeypatch.setattr(inspector, "inspect", hanging)
+    camera = threading.Thread(target=exchange.inspect, args=(frame_now("cam", 0, good_image),))
+    camera.start()
+    assert begun.wait(60)
+    exchange.close()
+    assert engines[0] == 1
+    hold.set()
+    camera.join()
+    inspector.close()
