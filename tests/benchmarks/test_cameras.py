@@ -20,8 +20,11 @@ import pytest
 
 from calibrate.images import fit_image
 from cameras.connect import open_source
-from edge.inspector import Inspector
+from cameras.frame import Frame
+from edge.inspector import Inspector, load
 from edge.pool import EnginePool
+from edge.result import Result
+from edge.stream import stream
 from edge.streams import Camera, stream_all
 from edge.tally import Summary
 from edge.watch import judging
@@ -151,3 +154,24 @@ def test_four_cameras_against_the_bare_engine(
                 )
             tell(f"median share {statistics.median(ratios):.3f}")
     assert min(itertools.chain(*((c.frames for c in s.cameras.values()) for s in summaries))) > 0
+
+
+def test_what_one_camera_adds_to_its_engine(
+    int8: Path, addresses: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    added: list[float] = []  # ms from capture to result, without the engine
+
+    def add(frame: Frame, result: Result) -> None:
+        if "engine" in result.speed:
+            age = (time.monotonic_ns() - frame.monotonic_ns) / 1e6
+            added.append(age - result.speed["engine"])
+
+    with load(int8) as inspector, open_source(addresses[0]) as source:
+        signs = ("black", "saturated", "blurred", "occluded", "size")
+        inspector.health = inspector.health.without(*signs)
+        with judging(inspector, source) as inspect:
+            stream(inspect, source, max_frames=int(RATE_HZ * 20), on_result=add)
+    p50, p95, p99 = np.percentile(added[30:], [50, 95, 99]).tolist()
+    with capsys.disabled():
+        print(f"\nadded to the engine: p50 {p50:.2f} ms, p95 {p95:.2f} ms, p99 {p99:.2f} ms")
+    assert len(added) > 100
