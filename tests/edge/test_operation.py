@@ -169,7 +169,7 @@ def test_a_service_from_start_to_stop(serve, camera, bundle, tmp_path) -> None:
     wait_for(lambda: service.camera()["reloads"]["refused"] == 1)
     count = service.camera()["ok"]
     wait_for(lambda: service.camera()["ok"] > count + 5)
-    assert service.health()[0] == 200
+    service.wait_ready()
     (bundle / "model.onnx").write_bytes(graph)
     service.process.send_signal(signal.SIGHUP)
     wait_for(lambda: service.camera()["reloads"]["done"] == 2)
@@ -217,9 +217,8 @@ def test_a_full_disk_is_an_alarm_while_verdicts_go_on(serve, camera, bundle, sma
     wait_for(lambda: len(service.health()[1]["troubles"]) == 2)
     count = service.camera()["frames"]
     wait_for(lambda: service.camera()["frames"] > count + 10)
-    status, report = service.health()
-    assert status == 200
-    assert any("results.jsonl" in line for line in report["troubles"])
+    service.wait_ready()
+    assert any("results.jsonl" in line for line in service.health()[1]["troubles"])
     ballast.unlink()
     wait_for(lambda: service.health()[1]["troubles"] == [])
     lost = service.health()[1]["not_written"]
@@ -227,6 +226,40 @@ def test_a_full_disk_is_an_alarm_while_verdicts_go_on(serve, camera, bundle, sma
     assert lost > 0
     assert summary["not_written"] >= lost
     assert summary["ok"] > 10
+
+
+def test_cameras_are_ready_and_exchanged_each_for_itself(serve, camera, bundle, tmp_path) -> None:
+    other = Path(shutil.copytree(bundle, tmp_path / "other.edge"))
+    config = (
+        CONFIG
+        + f"""
+[cameras]
+left = {{ source = "{camera}", bundle = "{bundle}" }}
+right = {{ source = "{camera}", bundle = "{other}" }}
+"""
+    )
+    service = serve(
+        "left", "right", "--engine", "onnxruntime", "--no-show", "--json", config=config
+    )
+    service.wait_ready()
+    assert list(service.health()[1]["cameras"]) == ["left", "right"]
+    edit_manifest(Bundle.open(other), threshold=1e6)
+    wait_for(lambda: service.health()[1]["cameras"]["right"]["reloads"]["done"] == 1)
+    assert service.health()[1]["cameras"]["left"]["reloads"]["done"] == 0
+    graph = other / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    service.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: service.health()[1]["cameras"]["left"]["reloads"]["done"] == 1)
+    wait_for(lambda: service.health()[1]["cameras"]["right"]["reloads"]["refused"] == 1)
+    service.wait_ready()
+    summary = service.stop()
+    assert set(summary["cameras"]) == {"left", "right"}
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    for name in ("left", "right"):
+        own = [line for line in lines if line["camera"] == name]
+        assert len(own) == summary["cameras"][name]["frames"]
+        assert "OK" in {line["verdict"] for line in own}
+    assert list((tmp_path / "kept" / "left").iterdir())
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
