@@ -15,12 +15,14 @@ from edge.station.thread_worker import ThreadWorker
 from edge.station.words import State, StationError
 from edge.stream import Inspect
 
-START_S = 10.0
+START_S = 60.0
+CLOSE_S = 1.0
 FOR_EVER_S = 1e8
 """A thread cannot be replaced: one that hangs stays, and is busy until it comes back."""
 PARTS = 0xFFFFFFFF
 MS_PER_S = 1000.0
 SHORTEST_MS = 0.001
+LONGEST_MS = 1e9
 
 
 class Within:
@@ -50,7 +52,8 @@ class Within:
             hang_after_s=FOR_EVER_S,
             latch=False,
         )
-        self._station = Station(ThreadWorker(self._judge), options=options)
+        worker = ThreadWorker(self._judge, close_after_s=CLOSE_S)
+        self._station = Station(worker, options=options)
         self._station.wait_ready(START_S)
 
     @property
@@ -59,13 +62,18 @@ class Within:
         return self._station.snapshot().counters.late
 
     def __call__(self, frame: Frame, *, deadline_ms: float | None = None) -> Result:
-        """Judge a frame; never raises.
+        """Judge a frame; raises nothing that `inspect` does.
 
         Args:
             frame: to be judged.
             deadline_ms: of this one.
+
+        Raises:
+            ValueError: a deadline that is not positive.
         """
         wanted_ms = self._deadline_ms if deadline_ms is None else deadline_ms
+        if not 0 < wanted_ms < LONGEST_MS:
+            raise ValueError(f"deadline {wanted_ms} ms: must be positive")
         left_ms = wanted_ms
         if not self._turn.acquire(blocking=False):
             begun = time.monotonic_ns()
@@ -79,7 +87,7 @@ class Within:
             self._turn.release()
 
     def close(self) -> None:
-        """End the thread, after what it is at; one that hangs is left to itself after 5 s."""
+        """End the thread, after what it is at; one that hangs is left to itself after 1 s."""
         self._station.close()
 
     def __enter__(self) -> Within:

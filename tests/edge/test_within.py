@@ -138,6 +138,14 @@ def test_an_inspector_answers_within_a_deadline(built, good) -> None:
         go_on.set()
 
 
+@pytest.mark.parametrize("deadline_ms", [0, -1, float("nan"), float("inf")])
+def test_a_deadline_that_makes_no_sense_is_refused(deadline_ms) -> None:
+    with Within(answer, deadline_ms=20_000, threshold=0.5) as within:
+        with pytest.raises(ValueError, match="must be positive"):
+            within(frame(), deadline_ms=deadline_ms)
+        assert within(frame()).verdict is Verdict.OK
+
+
 def _until(condition) -> None:
     deadline = time.monotonic() + 20
     while not condition():
