@@ -20,7 +20,7 @@ from typing import Any
 from edge.care import Care
 from edge.exchange import Exchange
 from edge.notify import Notifier
-from edge.pulse import Pulse, PulseOptions, troubles_of
+from edge.pulse import Pulse, PulseOptions, lost_by, troubles_of
 from edge.sinks import Sink
 
 LOOK_S = 0.25
@@ -125,7 +125,7 @@ class Life:
             "ready": not reasons,
             "reasons": reasons,
             "troubles": troubles_of(self._sinks),
-            "not_written": sum(sink.lost for sink in self._sinks),
+            "not_written": lost_by(self._sinks),
             "cameras": {name: pulse.to_json() for name, pulse in self._pulses.items()},
         }
 

@@ -134,7 +134,7 @@ class Pulse:
                 "frames": sum(self._verdicts.values()),
                 **{str(verdict).lower(): self._verdicts[verdict] for verdict in Verdict},
                 "dropped": self._dropped,
-                "not_written": sum(sink.lost for sink in self.sinks),
+                "not_written": lost_by(self.sinks),
                 "frame_age_s": None if self._captured is None else round(now - self._captured, 3),
                 "latency_ms": {
                     "buckets": dict(
@@ -163,3 +163,8 @@ def troubles_of(sinks: Sequence[Sink]) -> list[str]:
     """What sinks can't do now."""
     found = (str(getattr(sink, "trouble", "")) for sink in sinks)
     return [trouble for trouble in found if trouble]
+
+
+def lost_by(sinks: Sequence[Sink]) -> int:
+    """Results that sinks could not write, or had no time for."""
+    return sum(sink.lost + int(getattr(sink, "missed", 0)) for sink in sinks)

@@ -74,6 +74,7 @@ class DatabaseSink:
     """
 
     lossless = True
+    missed = 0
 
     def __init__(self, path: str | os.PathLike[str], *, most_rows: int = MOST_ROWS) -> None:
         self._losses = Losses(shown(path), "results")

@@ -64,6 +64,7 @@ class KeepSink:
     """
 
     lossless = False
+    missed = 0
     alone = True  # what it keeps is evidence: it does not wait for a video
 
     def __init__(

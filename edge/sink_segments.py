@@ -38,6 +38,7 @@ class SegmentsSink:
     """
 
     lossless = False
+    missed = 0
 
     def __init__(
         self,

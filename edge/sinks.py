@@ -42,8 +42,9 @@ class SinkError(RuntimeError):
 class Sink(Protocol):
     """Takes results in order, always from the same thread.
 
-    A sink may also have ``flush()``, called when nothing more waits for it, and ``trouble``: why
-    it loses results now, in words, empty when it does not.
+    A sink may also have ``flush()``, called when nothing more waits for it; ``trouble``: why it
+    loses results now, in words, empty when it does not; and ``missed``: how many results came too
+    quickly for it, counted by who hands them over.
 
     Attributes:
         lossless: whether it must get every result, and then without pictures; one that draws may
@@ -104,6 +105,7 @@ class ResultsSink:
     """
 
     lossless = True
+    missed = 0
 
     def __init__(
         self,
@@ -172,6 +174,7 @@ class VideoSink:
     """
 
     lossless = False
+    missed = 0
 
     def __init__(
         self, path: str | os.PathLike[str], *, rate_hz: float = 25.0, paint: Paint | None = None
@@ -301,6 +304,7 @@ class PicturesSink:
     """
 
     lossless = False
+    missed = 0
 
     def __init__(
         self,

@@ -186,11 +186,17 @@ class _Lane:
 
     def _drop(self, count: int, why: str) -> None:
         """Count what is lost; what is lost of records is said, once per outage."""
-        self.dropped += count
+        self._count(count)
         if self.records and not self._lacking:
             name = type(self._sinks[0]).__name__
             _log.error("%s: results are lost, the inspection goes on: %s", name, why)
         self._lacking = True
+
+    def _count(self, missed: int) -> None:
+        self.dropped += missed
+        for sink in self._sinks:
+            if hasattr(sink, "missed"):
+                sink.missed += missed
 
     def _run(self) -> None:
         while True:
@@ -224,7 +230,7 @@ class _Lane:
             level = logging.DEBUG if self._lacking else logging.ERROR
             _log.log(level, "%s failed", type(sink).__name__, exc_info=True)
             with self._changed:
-                self.dropped += 1
+                self._count(1)
                 self._lacking = True
                 if not self._live:
                     self._failure = self._failure or error

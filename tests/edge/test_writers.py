@@ -29,6 +29,7 @@ class Sink:
     """A sink that waits for a gate, if it has one, and may fail."""
 
     lost = 0
+    missed = 0
 
     def __init__(self, *, lossless: bool, gate: threading.Event | None = None) -> None:
         self.lossless = lossless
@@ -96,6 +97,7 @@ def test_one_that_hangs_delays_no_other_and_no_camera(monkeypatch, caplog) -> No
     # What was in its hands when it was given up counts as lost.
     assert writers.lost == 200
     assert writers.dropped == 200
+    assert (hung.missed, good.missed, picture.missed) == (200, 0, 200)
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     assert "Sink" in errors[0].getMessage()
