@@ -83,7 +83,7 @@ def _format(options: Options) -> tuple[int, ...]:
     if size is not None:
         parameters += [cv2.CAP_PROP_FRAME_WIDTH, size[0], cv2.CAP_PROP_FRAME_HEIGHT, size[1]]
     if fps is not None:
-        parameters += [cv2.CAP_PROP_FPS, round(fps)]
+        parameters += [cv2.CAP_PROP_FPS, max(1, round(fps))]
     return tuple(parameters)
 
 
