@@ -1,72 +1,48 @@
-"""Live capture: a thread drains the camera, the newest frame wins, our own clock decides.
+"""Live capture: a process drains the camera, the newest frame wins, our own clock decides.
 
-What OpenCV reports is not trusted: `read` returns True for frames that a decoder kept from before
-a stall, and blocks as long as its backend likes. So a frame counts only if it came from a read that
-did not itself take as long as a stall, and it is handed out only while it is fresh.
+The pictures are in shared memory (`cameras.ring`), where the process that captures wrote them
+(`cameras.capture_child`); it is replaced when it hangs or dies (`cameras.capture_process`). Here is
+what the rest sees: frames that are fresh, and the truth when there are none.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from types import TracebackType
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cameras.capture_link import Task
+from cameras.capture_process import CaptureProcess
+from cameras.device import Device, json_from_device
 from cameras.errors import CameraError
 from cameras.frame import Frame
+from cameras.ring import Stamp
 
-BACKOFF_S = (0.5, 1.0, 2.0, 3.0)
-_JOIN_S = 3.0
 _NS = 1_000_000_000
-_CATCH_UP_NS = _NS
 # A frame that waited longer shows what is no longer there: the next one is waited for.
 _MAX_AGE_NS = _NS // 5
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """How one camera is opened; plain values, so that another process could open it as well.
-
-    Attributes:
-        target: index, path, address or pipeline, as OpenCV takes it; may contain credentials.
-        backend: ``cv2.CAP_...``.
-        parameters: alternating ``cv2.CAP_PROP_...`` and value. Timeouts count only here, not
-            when they are set later.
-    """
-
-    target: str | int
-    backend: int
-    parameters: tuple[int, ...] = ()
-
-    def open(self) -> cv2.VideoCapture | None:
-        """Return the open camera, None when it does not answer."""
-        capture = cv2.VideoCapture()
-        try:
-            if isinstance(self.target, int):
-                opened = capture.open(self.target, self.backend, self.parameters)
-            else:
-                opened = capture.open(self.target, self.backend, self.parameters)
-        except cv2.error:
-            opened = False
-        if not opened:
-            capture.release()
-            return None
-        return capture
+# A stall is known within `stall_after`: what it takes to say so is part of it.
+_SOONER = 0.95
 
 
 class LiveSource:
     """Frames from a camera, newest first; opened at birth, reopened for ever after a failure.
 
+    A frame's image is (H, W, 3) uint8 BGR in shared memory, read-only. It stays as it is for as
+    long as any array of it is kept, also after `close`; while many are kept, further ones are
+    copies, so that the camera never waits.
+
     Args:
         device: how to open it.
         name: what it is called, credentials redacted.
-        stall_after: seconds without a frame after which the iteration yields a frame without
+        stall_after: seconds without a frame within which the iteration yields a frame without
             image, and again after each further such time; never an older picture.
         check: what the user can check when it does not answer.
 
@@ -78,48 +54,86 @@ class LiveSource:
 
     def __init__(self, device: Device, *, name: str, stall_after: float, check: str) -> None:
         self.name = name
-        self.dropped = 0
         self.length: int | None = None
-        self._device = device
+        self.rate_hz: float | None = None
         self._stall_ns = int(stall_after * _NS)
         self._check = check
-        began = time.monotonic()
-        first = device.open()
-        if first is None:
-            waited = time.monotonic() - began
-            raise CameraError(f"{name}: does not answer (tried for {waited:.1f} s); check {check}")
-        self.rate_hz = _rate_from_capture(first)
         self._stop = threading.Event()
-        self._fresh = threading.Condition()
-        self._slot: Frame | None = None
-        self._index = 0
-        self._last_ns = time.monotonic_ns()  # when the newest frame came
-        self._due_ns = self._last_ns + self._stall_ns  # when a missing one is next reported
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="capture")
-        self._reading: Future[None] = self._pool.submit(self._read, first)
+        self._taking = threading.Lock()
+        self._used = self._missed = self._captured = 0
+        self._newest = -1  # number of the frame that was taken last
+        self._last_ns = self._due_ns = 0
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._bell, select.POLLIN)
+        task = Task(json_from_device(device), self._stall_ns)
+        self._process = CaptureProcess(task, name=name, bell=self._bell)
+        try:
+            self._await_camera()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were captured and never handed out, so far."""
+        if self._stop.is_set():
+            return self._captured - self._used
+        return max(0, self._process.vitals.captured - self._used - self._waiting())
+
+    @property
+    def restarts(self) -> int:
+        """How often the process that captures had to be replaced."""
+        return self._process.restarts
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process that captures; None while it is being replaced."""
+        return self._process.process_id
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield fresh frames, and one without image for each `stall_after` without any."""
-        while not self._stop.is_set():
-            frame = self._next()
-            if self._reading.done():
-                self._reading.result()  # raises what ended the reading, if anything did
-            if frame is None:
-                return
+        while (frame := self.take()) is not None:
             yield frame
 
+    def take(self, timeout_s: float | None = None) -> Frame | None:
+        """Wait for a fresh frame, or for one without image that says why there is none.
+
+        Args:
+            timeout_s: not longer than this; 0 = only look.
+
+        Returns:
+            The frame; None when the source is closed, or nothing came in time.
+        """
+        with self._taking:
+            end_ns = None if timeout_s is None else time.monotonic_ns() + int(timeout_s * _NS)
+            while not self._stop.is_set():
+                self._silence_bell()
+                now = time.monotonic_ns()
+                if (frame := self._fresh(now)) is not None:
+                    return frame
+                until_ns = int(max(self._due_ns, self._last_ns + self._stall_ns * _SOONER))
+                if now >= until_ns:
+                    return self._missing(now)
+                if end_ns is not None and now >= end_ns:
+                    return None
+                self._wait(min(until_ns, until_ns if end_ns is None else end_ns) - now)
+        return None
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `take` may have something at once."""
+        return self._bell
+
     def close(self) -> None:
-        """Stop the thread and release the camera, within 3 s; a second call does nothing."""
+        """End the process that captures, within 3 s; a second call does nothing."""
+        if self._stop.is_set():
+            return
         self._stop.set()
-        with self._fresh:
-            self._fresh.notify_all()
-        # Not longer: a read that its backend does not end stays behind alone and ends later.
-        wait([self._reading], timeout=_JOIN_S)
-        self._pool.shutdown(wait=self._reading.done())
-        with self._fresh:
-            if self._slot is not None:
-                self.dropped += 1
-                self._slot = None
+        os.eventfd_write(self._bell, 1)
+        with self._taking:  # whoever waits for a frame has left then
+            self._captured = self._process.vitals.captured
+            self._process.close()
+            os.close(self._bell)
 
     def __enter__(self) -> LiveSource:
         return self
@@ -132,99 +146,54 @@ class LiveSource:
     ) -> None:
         self.close()
 
-    def _next(self) -> Frame | None:
-        """Wait for a fresh frame or for the end of patience; None when closed."""
-        with self._fresh:
-            while not self._stop.is_set():
-                frame, self._slot = self._slot, None
-                now = time.monotonic_ns()
-                if frame is not None:
-                    if now - frame.monotonic_ns <= _MAX_AGE_NS:
-                        return frame
-                    self.dropped += 1
-                left = max(self._due_ns, self._last_ns + self._stall_ns) - now
-                if left <= 0:
-                    return self._missing()
-                self._fresh.wait(left / _NS)
-        return None
+    def _await_camera(self) -> None:
+        began = time.monotonic()
+        self._process.tried.wait()
+        if not self._process.connected.is_set():
+            waited = time.monotonic() - began
+            raise CameraError(
+                f"{self.name}: {self._process.trouble} (tried for {waited:.1f} s); "
+                f"check {self._check}"
+            )
+        self.rate_hz = self._process.rate_hz
+        self._last_ns = time.monotonic_ns()
+        self._due_ns = self._last_ns + int(self._stall_ns * _SOONER)
 
-    def _missing(self) -> Frame:
-        now = time.monotonic_ns()
-        self._due_ns = now + self._stall_ns
+    def _fresh(self, now: int) -> Frame | None:
+        """The newest frame, if it has not been handed out and is no older than it may be."""
+        ring = self._process.ring
+        found = ring.newest(self._newest) if ring is not None else None
+        if found is None:
+            return None
+        stamp, image = found
+        self._newest = stamp.number
+        self._last_ns = max(self._last_ns, min(stamp.monotonic_ns, now))
+        if now - stamp.monotonic_ns > _MAX_AGE_NS:
+            return None
+        self._used += 1
+        return self._frame(stamp, image)
+
+    def _missing(self, now: int) -> Frame:
+        """A frame that says for how long there was none, and what is known about it."""
+        self._due_ns = now + int(self._stall_ns * _SOONER)
         silent = (now - self._last_ns) / _NS
-        reason = f"{self.name}: no frame for {silent:.1f} s; check {self._check}"
-        return self._numbered(None, reason)
+        trouble = self._process.trouble
+        why = f" ({trouble})" if trouble else ""
+        self._missed += 1
+        reason = f"{self.name}: no frame for {silent:.1f} s{why}; check {self._check}"
+        return self._frame(Stamp(self._newest, now, time.time_ns()), None, reason)
 
-    def _numbered(self, image: npt.NDArray[np.uint8] | None, reason: str = "") -> Frame:
-        index, self._index = self._index, self._index + 1
-        return Frame(self.name, index, time.time_ns(), time.monotonic_ns(), image, reason)
+    def _frame(self, stamp: Stamp, image: npt.NDArray[np.uint8] | None, reason: str = "") -> Frame:
+        index = stamp.number + self._missed
+        return Frame(self.name, index, stamp.captured_at_ns, stamp.monotonic_ns, image, reason)
 
-    def _read(self, capture: cv2.VideoCapture | None) -> None:
-        """Run in the thread: publish what a connection delivers, then connect again, for ever."""
-        attempt = 0
-        while not self._stop.is_set():
-            if capture is not None:
-                try:
-                    delivered = self._drain(capture)
-                finally:
-                    capture.release()
-                attempt = 0 if delivered else attempt
-            if not self._stop.wait(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]):
-                capture = self._device.open()
-                attempt += 1
+    def _waiting(self) -> int:
+        """Whether the newest frame may still be handed out."""
+        return int(self._process.vitals.captured - 1 > self._newest)
 
-    def _drain(self, capture: cv2.VideoCapture) -> bool:
-        """Publish pictures until the connection is lost; tell whether there was any.
+    def _silence_bell(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
 
-        Opening collects pictures for up to seconds before it returns. They are old and come at
-        once: they are counted as dropped until a read has to wait for the camera.
-        """
-        wait_ns = _NS / (2 * (_rate_from_capture(capture) or 30.0))
-        opened_ns = time.monotonic_ns()
-        behind, delivered = True, False
-        while not self._stop.is_set():
-            began = time.monotonic_ns()
-            image = _image_from_capture(capture)
-            now = time.monotonic_ns()
-            # After a stall both the decoder's rest and what queued up on the way are old: the
-            # connection is given up even when the read says True.
-            if image is None or now - began >= self._stall_ns:
-                break
-            if behind and now - began < wait_ns and now - opened_ns < _CATCH_UP_NS:
-                self._discard()
-                continue
-            behind, delivered = False, True
-            self._publish(image)
-        return delivered
-
-    def _discard(self) -> None:
-        with self._fresh:
-            self._index += 1
-            self.dropped += 1
-
-    def _publish(self, image: npt.NDArray[np.uint8]) -> None:
-        with self._fresh:
-            if self._slot is not None:
-                self.dropped += 1
-            self._slot = self._numbered(image)
-            self._last_ns = self._slot.monotonic_ns
-            self._fresh.notify_all()
-
-
-def _rate_from_capture(capture: cv2.VideoCapture) -> float | None:
-    """Return the nominal rate, None when the camera does not tell a believable one."""
-    rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
-    return rate_hz if 0.1 <= rate_hz <= 1000 else None
-
-
-def _image_from_capture(capture: cv2.VideoCapture) -> npt.NDArray[np.uint8] | None:
-    """Return the next picture, (H, W, 3) uint8 BGR; None when the connection is of no more use."""
-    try:
-        good, image = capture.read()
-    except cv2.error:
-        return None
-    if not good or image is None or image.dtype != np.uint8:
-        return None
-    if image.ndim == 2:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
-    return np.asarray(image, np.uint8) if image.shape[2] == 3 else None
+    def _wait(self, wait_ns: int) -> None:
+        self._poll.poll(max(1, -(-wait_ns // 1_000_000)))

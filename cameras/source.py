@@ -23,16 +23,19 @@ class Source(Protocol):
         name: what the user named, credentials redacted.
         live: whether frames come when the camera wants: the newest wins, the others are counted
             in `dropped`. Otherwise every frame is delivered and the source waits.
-        dropped: frames that were captured and never handed out, so far.
         rate_hz: nominal frames per second; None when unknown or meaningless.
         length: number of frames; None when unknown or endless.
     """
 
     live: bool
     name: str
-    dropped: int
     rate_hz: float | None
     length: int | None
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were captured and never handed out, so far."""
+        ...
 
     def __iter__(self) -> Iterator[Frame]: ...
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from edge.result import Result as Result
     from edge.result import Verdict as Verdict
     from edge.station import Station as Station
+    from edge.triggered import Triggered as Triggered
+    from edge.triggered import TriggerOptions as TriggerOptions
     from engines.errors import BundleError as BundleError
     from engines.errors import EngineError as EngineError
 
@@ -32,6 +34,8 @@ _HOMES = {
     "Region": "edge.result",
     "Result": "edge.result",
     "Station": "edge.station",
+    "TriggerOptions": "edge.triggered",
+    "Triggered": "edge.triggered",
     "Verdict": "edge.result",
     "draw": "edge.overlay",
     "load": "edge.inspector",
@@ -46,6 +50,8 @@ __all__ = [
     "Region",
     "Result",
     "Station",
+    "TriggerOptions",
+    "Triggered",
     "Verdict",
     "draw",
     "load",

@@ -23,6 +23,7 @@ from cameras.names import shown
 from edge.build_report import build_report
 from edge.gate import limits_of, passed
 from edge.golden import golden_images
+from edge.health_learning import learn_health, unseen
 from edge.measure import Measured, measure, png_from_image
 from edge.methods import Options, Taught, Teach, method_of
 from edge.parse import ParseError
@@ -163,6 +164,7 @@ class _Outcome:
     measured: Measured | None
     golden: list[tuple[records.GoldenImage, Image]]
     executes: str
+    health: records.HealthRecord
 
 
 def _job(
@@ -206,11 +208,15 @@ def _outcome(job: _Job, *, stages: Stages, say: Callable[[str], None]) -> _Outco
         say=say,
     )
     taught, threshold = found.taught, found.threshold
+    size, roi = job.options.size, job.options.roi
+    with stages.stage("frame health"):
+        health = learn_health(job.usable, size=size, roi=roi)
+    for sign in unseen(health):
+        say(f"health: on these images {sign} pictures cannot be told from good ones")
     with job.open(taught.model, job.options.precision) as engine:
         measured = _measured(job, taught, engine, threshold=threshold, stages=stages)
-        size, roi = job.options.size, job.options.roi
         golden = golden_images(engine, job.usable, measured, size=size, roi=roi)
-        return _Outcome(taught, threshold, found.report, measured, golden, engine.executes)
+        return _Outcome(taught, threshold, found.report, measured, golden, engine.executes, health)
 
 
 def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manifest:
@@ -240,6 +246,7 @@ def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manife
         images=records.ImageCounts(used=taught.images, skipped=len(job.skipped)),
         training=taught.training,
         parity=_parity_record(outcome.parity),
+        health=outcome.health,
         seconds=round(taught.earlier + seconds, 3),
         notes=(job.engine.reason,),
     )

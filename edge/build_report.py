@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import cv2
 
 from calibrate.threshold import Threshold
+from edge.health_learning import unseen
 from edge.measure import Measured, picture_grid
 from edge.methods import Taught
 from edge.report import Curve, Decision, Picture, Report, Table, report_html
-from engines.manifest import Manifest, ParityRecord
+from engines.manifest import HealthRecord, Manifest, ParityRecord
 
 JPEG_QUALITY = 88
 
@@ -102,6 +103,13 @@ def _moved(threshold: Threshold) -> str:
     )
 
 
+def health_line(health: HealthRecord) -> str:
+    """What the limits of a healthy picture catch, in one sentence."""
+    caught = ", ".join(f"{name} {share:.0%}" for name, share in health.caught.items())
+    missing = ", ".join(unseen(health))
+    return f"simulated faults caught: {caught}" + (f"; no limit: {missing}" if missing else "")
+
+
 def _facts(manifest: Manifest) -> dict[str, str]:
     height, width = manifest.size
     roi = manifest.roi
@@ -111,6 +119,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "backbone": f"{manifest.backbone.name}: {', '.join(manifest.layers)}",
         "precision": f"{manifest.precision}; executed as {manifest.executes}",
         **({"parity": parity_line(manifest.parity)} if manifest.parity else {}),
+        **({"frame health": health_line(manifest.health)} if manifest.health else {}),
         "engine": "; ".join(manifest.notes),
         "size": f"{width} x {height} px",
         "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",

@@ -64,3 +64,6 @@ class PlanEngineName(str, Enum):
     auto = "auto"
     tensorrt = "tensorrt"
     tensorrt_rtx = "tensorrt-rtx"
+
+
+EngineOption = Annotated[EngineName | None, typer.Option(help="auto picks the best, and says why.")]

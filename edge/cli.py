@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge import cli_plans, console, failures, plc_cli, tables
+from edge import cli_plans, cli_stream, console, failures, plc_cli, tables
 from edge.choices import (
     BundleArgument,
-    EngineName,
+    EngineOption,
     Json,
     MethodName,
     ModelName,
@@ -39,7 +39,6 @@ app.add_typer(plc_cli.app, name="plc")
 app.command()(plc_cli.serve)
 
 
-EngineOption = Annotated[EngineName | None, typer.Option(help="auto picks the best, and says why.")]
 Images = Annotated[Path | None, typer.Argument(help="Folder of good images, or MVTec's layout.")]
 
 
@@ -148,54 +147,7 @@ def _build(given: dict[str, Any]) -> None:
         tables.print_built(built)
 
 
-@app.command()
-def stream(
-    source: Annotated[
-        str | None,
-        typer.Argument(help="/dev/video0, 0, csi://0, rtsp://…, http://…, file, folder, glob."),
-    ] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(help="Default: of edge.toml, or the only one in build/.")
-    ] = None,
-    engine: EngineOption = None,
-    show: Annotated[
-        bool | None,
-        typer.Option("--show/--no-show", help="Window; default: where there is a display."),
-    ] = None,
-    record: Annotated[Path | None, typer.Option(help="Overlay video, .mp4 or .avi.")] = None,
-    results: Annotated[Path | None, typer.Option(help="JSON lines, one a frame.")] = None,
-    pictures: Annotated[Path | None, typer.Option(help="Folder for overlay pictures.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="In place of the bundle's.")] = None,
-    min_area: Annotated[
-        int | None, typer.Option(min=0, help="Smallest region that rejects, px of the frame.")
-    ] = None,
-    ignore: Annotated[Path | None, typer.Option(help="Mask: white is ignored.")] = None,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
-    stall_after: Annotated[float | None, typer.Option(help="s without a frame: ERROR.")] = None,
-    json: Json = False,
-) -> None:
-    """Inspect a camera, a stream, a video or images."""
-    from edge.watch import Watch, watch
-
-    options = Watch(
-        source=source,
-        bundle=bundle,
-        engine=engine.value if engine else None,
-        show=show,
-        record=record,
-        results=results,
-        pictures=pictures,
-        threshold=threshold,
-        min_area=min_area,
-        ignore=ignore,
-        max_frames=max_frames,
-        stall_after=stall_after,
-    )
-    summary = watch(options, say=console.say)
-    if json:
-        console.print_json(summary.to_json())
-    else:
-        console.say(tables.summary_line(summary.to_json()))
+app.command()(cli_stream.stream)
 
 
 @app.command()

@@ -58,7 +58,32 @@ bundle = "build/{name}.edge"
 # ignore = "ignore.png"      # where it is white nothing counts
 # record = "overlay.mp4"
 # results = "results.jsonl"
+# results_mb = 100           # append, and begin a new file at this size: results.jsonl.1 …
+# results_kept = 9           # older files
+# database = "results.db"    # SQLite: a row a result
+# keep = "kept"              # folder for NG and ERROR parts: picture, drawn, result line
+# keep_mb = 10240            # the oldest make room
+# keep_free_mb = 512         # of the disk, that stay free
+# clip_s = 2.0               # a clip with so many seconds before and after; default: none
 # stall_after = 1.0          # seconds without a frame after which the verdict is ERROR
+# deadline_ms = 1000.0       # from a live frame, or a trigger, to its result, then ERROR
+# under_way = 8              # triggered: so many parts; one more is an ERROR
+# settle_ms = 0.0            # triggered: a live picture counts from so long after its trigger
+# roi = "100,50,800,600"     # in place of the bundle's own
+# health_off = ["occluded"]  # signs of a bad picture that are not looked for
+
+[cameras]                    # several at once, with what differs from [stream]: docs/stream.md
+# left = {{ source = "rtsp://line3/cam0", bundle = "build/left.edge", threshold = 0.25 }}
+# right = {{ source = "1", roi = "100,50,800,600", options = {{ size = "1280x720" }} }}
+
+[life]                       # docs/operation.md
+# self_test_s = 600.0        # between tests with the golden images; 0: at the start alone
+# watch_bundles = true       # take a bundle into use that is built anew
+# monitor = "127.0.0.1:9464" # /healthz and /metrics
+
+[log]
+# format = "text"            # or "json"; default: plain lines
+# level = "info"             # debug | info | warning | error
 
 [station]                    # `edge serve`: see docs/plc.md
 # name = "station"
@@ -77,6 +102,7 @@ bundle = "build/{name}.edge"
 # hang_after_s = 10.0        # one that takes so long for a part is replaced
 # clear_faults = "plc"       # or "auto": a fault ends when the worker is back
 # results = "results.jsonl"  # one line a part
+# results_mb = 100           # begin a new file at this size: results.jsonl.1 …
 
 [modbus]                     # docs/plc_modbus.md; `edge plc map` prints the registers
 # host = "127.0.0.1"
@@ -104,6 +130,8 @@ class ConfigError(ValueError):
 EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
+Milliseconds = Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)]
+CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class _Section(BaseModel):
@@ -152,7 +180,35 @@ class StreamSection(_Section):
     ignore: Path | None = None
     record: Path | None = None
     results: Path | None = None
+    results_mb: Positive | None = None
+    results_kept: Positive | None = None
+    database: Path | None = None
+    keep: Path | None = None
+    keep_mb: Positive | None = None
+    keep_free_mb: Count | None = None
+    clip_s: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)] | None = None
+    roi: str | None = None
     stall_after: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    deadline_ms: Milliseconds | None = None
+    under_way: Positive | None = None
+    settle_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)] | None = None
+    health_off: tuple[str, ...] | None = None
+
+
+class CameraSection(_Section):
+    """One of several cameras of `edge stream`; None takes the word of `[stream]`."""
+
+    source: str
+    bundle: Path | None = None
+    engine: EngineName | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    min_area: Count | None = None
+    ignore: Path | None = None
+    roi: str | None = None
+    stall_after: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    deadline_ms: Milliseconds | None = None
+    options: dict[str, str | float] = {}
+    health_off: tuple[str, ...] | None = None
 
 
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
@@ -170,7 +226,7 @@ class StationSection(_Section):
     engine: EngineName = "auto"
     recipes: dict[Annotated[int, Field(ge=1, le=65535)], Path] | None = None
     recipe: Positive = 1
-    deadline_ms: Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)] = 1000.0
+    deadline_ms: Milliseconds = 1000.0
     warm_up: Annotated[int, Field(ge=1, le=1000)] = 5
     settle_ms: Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)] = 0.0
     stall_after_s: Seconds = 1.0
@@ -178,6 +234,22 @@ class StationSection(_Section):
     hang_after_s: Seconds = 10.0
     clear_faults: Literal["plc", "auto"] = "plc"
     results: Path | None = None
+    results_mb: Positive | None = None
+
+
+class LifeSection(_Section):
+    """How a command that runs for months is watched over."""
+
+    self_test_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 600.0
+    watch_bundles: bool = True
+    monitor: str | None = None
+
+
+class LogSection(_Section):
+    """How it logs; without a format, plain lines on stderr."""
+
+    format: Literal["text", "json"] | None = None
+    level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class Config(_Section):
@@ -185,6 +257,9 @@ class Config(_Section):
 
     build: BuildSection = BuildSection()
     stream: StreamSection = StreamSection()
+    cameras: dict[CameraName, CameraSection] = {}
+    life: LifeSection = LifeSection()
+    log: LogSection = LogSection()
     station: StationSection = StationSection()
     modbus: dict[str, Any] = {}
     opcua: dict[str, Any] = {}

@@ -15,6 +15,7 @@ import cv2
 from calibrate.dataset import GOOD
 from calibrate.stages import Advance, Show, Stages
 from cameras.connect import open_source
+from cameras.frame import Frame
 from edge import console
 from edge.build import Built, Options, build
 from edge.line import FrameTruth, draw_conveyor, draw_dataset
@@ -22,8 +23,9 @@ from edge.measure import picture_grid, png_from_image
 from edge.opening import open_bundle
 from edge.result import Result, Verdict
 from edge.sinks import Painter, PicturesSink, ResultsSink, Sink, VideoSink
-from edge.stream import Summary, stream
+from edge.stream import stream
 from edge.tables import figure_rows
+from edge.tally import Summary
 
 SECONDS = 10.0
 SEED = 0
@@ -136,7 +138,7 @@ def _streamed(
     rate_hz = video.get(cv2.CAP_PROP_FPS) or 25.0
     video.release()
 
-    def check(result: Result) -> None:
+    def check(_frame: Frame, result: Result) -> None:
         nonlocal right
         truth = truths[result.frame]
         right += (result.verdict is Verdict.OK) == (truth.defect == GOOD)

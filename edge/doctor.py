@@ -125,11 +125,11 @@ def _opencv() -> list[Check]:
 def _gstreamer(found: bool) -> Check:
     """Only CSI cameras need it; the pip OpenCV never has it."""
     if found:
-        return Check("gstreamer", "ok", "OpenCV has GStreamer: csi:// works")
+        return Check("gstreamer", "ok", "OpenCV has GStreamer: csi:// and gst: work")
     if TEGRA_RELEASE.exists():
         fix = "use the system's OpenCV: pip uninstall opencv-python, --system-site-packages"
-        return Check("gstreamer", "warn", "this OpenCV has no GStreamer: no csi:// cameras", fix)
-    return Check("gstreamer", "ok", "OpenCV has no GStreamer; only csi:// cameras would need it")
+        return Check("gstreamer", "warn", "this OpenCV has no GStreamer: no csi://, no gst:", fix)
+    return Check("gstreamer", "ok", "OpenCV has no GStreamer; only csi:// and gst: would need it")
 
 
 def _build_line(build: str, name: str) -> str:

@@ -9,6 +9,12 @@ from engines.bundle import Bundle
 from engines.layers import executes, kernels
 from engines.plan_cache import UnusablePlanError, read_record
 
+_LEFT_OUT: dict[str, Any] = {
+    **dict.fromkeys(("files", "golden", "figures", "threshold"), True),
+    # Grids of numbers, which tell a reader nothing.
+    "health": {"occluded": {"low", "high", "typical", "detail"}},
+}
+
 
 def bundle_info(path: Path) -> dict[str, Any]:
     """A bundle's facts by name, plain values; the bundle is checked as when it is loaded.
@@ -20,7 +26,7 @@ def bundle_info(path: Path) -> dict[str, Any]:
     manifest = bundle.manifest
     plans = [plan.name for plan in _plans(bundle)]
     return {
-        **manifest.model_dump(mode="json", exclude={"files", "golden", "figures", "threshold"}),
+        **manifest.model_dump(mode="json", exclude=_LEFT_OUT),
         "threshold": manifest.threshold.value,
         "threshold_facts": manifest.threshold.model_dump(mode="json", exclude={"value"}),
         "figures": dict(manifest.figures),

@@ -13,27 +13,34 @@ class Losses:
     Args:
         where: path that cannot be written.
         what: what is lost, in the plural.
+
+    Attributes:
+        count: losses so far.
+        trouble: what is wrong now, in words; empty while everything is written.
     """
 
     def __init__(self, where: str, what: str) -> None:
         self.count = 0
+        self.trouble = ""
         self._where = where
         self._what = what
-        self._since: int | None = None
+        self._before = 0  # losses when the outage began
 
-    def add(self, why: str) -> None:
-        """Count one loss."""
-        if self._since is None:
-            self._since = self.count
+    def add(self, why: str, count: int = 1) -> None:
+        """Count losses; with a count of 0 they wait in memory."""
+        if not self.trouble:
+            self._before = self.count
+            are = "are lost" if count else "wait, and are lost when too many do,"
             _log.error(
-                "%s: %s; %s are lost from here, the inspection goes on; free space there",
-                *(self._where, why, self._what),
+                "%s: %s; %s %s from here, the inspection goes on; free space there",
+                *(self._where, why, self._what, are),
             )
-        self.count += 1
+        self.trouble = f"{self._where}: {why}"
+        self.count += count
 
     def recovered(self) -> None:
         """Take note that writing works again."""
-        if self._since is not None:
-            lost = self.count - self._since
+        if self.trouble:
+            lost = self.count - self._before
             _log.warning("%s: written again; %d %s were lost", self._where, lost, self._what)
-            self._since = None
+            self.trouble = ""

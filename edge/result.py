@@ -67,6 +67,8 @@ class Result:
         anomaly_map: (h, w) float32 at the model's size, covering `roi`; None without an image.
         roi: the part of the image that was inspected, (x, y, width, height); None = all of it.
         image: (H, W, 3) uint8 BGR as it came in; None when the frame could not be read.
+        camera: the name of the camera among several; empty where there is only one, unnamed.
+        part: the number of its trigger; None where nothing triggers.
     """
 
     source: str
@@ -81,10 +83,14 @@ class Result:
     anomaly_map: AnomalyMap | None = None
     roi: Roi | None = None
     image: Image | None = None
+    camera: str = ""
+    part: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the result line: JSON types only, numbers finite, no pictures."""
         return {
+            "camera": self.camera,
+            "part": self.part,
             "source": self.source,
             "frame": self.frame,
             "captured_at_ns": self.captured_at_ns,

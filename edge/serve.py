@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -19,6 +20,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from edge.config import Config, ConfigError, find_bundle, read_config
+from edge.notify import Notifier
+from edge.quota import MIB
 from edge.serve_results import ResultsFile
 from edge.station.contract import Snapshot
 from edge.station.jobs import StationOptions
@@ -31,6 +34,7 @@ from edge.stream import stop_on_signals
 
 SWITCH_S = 0.0005
 """Longest time a thread of this process holds up another: Python's default is 5 ms."""
+ALIVE_S = 1.0  # between two signs of life for systemd
 WORDS = 0x10000
 COMMANDING = frozenset({"modbus", "opcua"})
 """Bridges whose peer can trigger, acknowledge and clear a fault."""
@@ -70,10 +74,11 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
             recipe_id=config.station.recipe,
             silent_after_s=config.station.silent_after_s,
         )
-        record = config.station.results
-        lines = None if record is None else stack.enter_context(ResultsFile(record))
+        opened = _results(config)
+        lines = None if opened is None else stack.enter_context(opened)
         station = stack.enter_context(Station(worker, options=_options(config, judge)))
-        station.on_change(_Teller(say))
+        notifier = Notifier()
+        station.on_change(_Teller(say, notifier))
         if lines is not None:
             station.on_result(lines.write)
         for name, section in sections.items():
@@ -82,9 +87,9 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
         # First of all at the end: the part that it cuts short is decided, recorded and published,
         # and the PLC sees why there are no more.
         stack.callback(station.close)
-        if config.station.mode == "free":
-            _run_free(station, every_s=config.station.every_ms / 1e3, stop=stop)
-        stop.wait()
+        free = config.station.mode == "free"
+        every_s = config.station.every_ms / 1e3 if free else None
+        _run(station, every_s=every_s, notifier=notifier, stop=stop)
         return asdict(station.snapshot().counters)
 
 
@@ -109,6 +114,13 @@ def _quieten_asyncua() -> None:
     """It logs a traceback for whatever a stranger sends; our bridge logs what matters."""
     for name in ("asyncua", "asyncuagds"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _results(config: Config) -> ResultsFile | None:
+    path, most = config.station.results, config.station.results_mb
+    if path is None:
+        return None
+    return ResultsFile(path, most_bytes=None if most is None else most * MIB)
 
 
 def _opened(name: str, station: Station, section: Any) -> Bridge:
@@ -162,6 +174,7 @@ def _judge(wishes: Wishes, config: Config) -> JudgeOptions:
         deadline_ms=station.deadline_ms,
         settle_ms=station.settle_ms,
         stall_after_s=station.stall_after_s,
+        self_test_s=config.life.self_test_s,
     )
 
 
@@ -177,24 +190,44 @@ def _options(config: Config, judge: JudgeOptions) -> StationOptions:
     )
 
 
-def _run_free(station: Station, *, every_s: float, stop: threading.Event) -> None:
-    """Trigger without a PLC; a result is shown until the next part begins."""
+def _run(
+    station: Station, *, every_s: float | None, notifier: Notifier, stop: threading.Event
+) -> None:
+    """Tell systemd that the station answers; trigger without a PLC if it shall."""
+    alive_s = min(ALIVE_S, (notifier.watchdog_s or 4 * ALIVE_S) / 4)
     count = 0
-    while not stop.wait(every_s):
+    pause_s = alive_s if every_s is None else every_s
+    due_s = part_s = time.monotonic()
+    while not stop.wait(min(pause_s, alive_s)):
+        now = time.monotonic()
+        if now >= due_s:
+            due_s = now + alive_s
+            station.snapshot()  # its lock is free
+            notifier.alive()
+        if every_s is not None and now >= part_s:
+            part_s = max(part_s + every_s, now)
+            count += _triggered(station, count + 1)
+    notifier.stopping()
+
+
+def _triggered(station: Station, count: int) -> int:
+    """Begin a part; a result is shown until then. 1 if it could begin."""
+    shown = station.snapshot()
+    if shown.valid:
+        station.acknowledge()
         shown = station.snapshot()
-        if shown.valid:
-            station.acknowledge()
-            shown = station.snapshot()
-        if shown.ready:
-            count += 1
-            station.trigger(trigger_id=count % WORDS, part_id=count)
+    if not shown.ready:
+        return 0
+    station.trigger(trigger_id=count % WORDS, part_id=count)
+    return 1
 
 
 class _Teller:
     """Says in the log when the station becomes ready, and why it no longer is."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], notifier: Notifier) -> None:
         self._say = say
+        self._notifier = notifier
         self._last = ""
 
     def __call__(self, shown: Snapshot) -> None:
@@ -202,6 +235,9 @@ class _Teller:
         if line and line != self._last:
             self._last = line
             self._say(f"{shown.station}: {line}")
+            self._notifier.status(line)
+            if line.startswith("online"):
+                self._notifier.ready()
 
 
 def _line(shown: Snapshot) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
 from cameras.names import shown
 from edge.losses import Losses
+from edge.rotation import RotatedFile
 from edge.sinks import SinkError
 from edge.station.contract import InspectionResult
 
@@ -19,16 +19,17 @@ class ResultsFile:
 
     Args:
         path: the file.
+        most_bytes: a new file is begun before it grows larger; None = no limit.
+        kept: older files beside it, as ``NAME.1`` and so on.
 
     Raises:
         SinkError: it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most_bytes: int | None = None, kept: int = 9) -> None:
         self._losses = Losses(shown(path), "result lines")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND
         try:
-            self._file = os.open(path, flags, 0o644)
+            self._file = RotatedFile(path, most_bytes=most_bytes, kept=kept)
         except OSError as error:
             raise SinkError(f"{shown(path)}: {error.strerror}; name a file to write") from error
 
@@ -36,7 +37,7 @@ class ResultsFile:
         """Append a line; a full disk costs this line, and is reported once."""
         line = json.dumps(asdict(result) | {"decision": result.decision.name}, allow_nan=False)
         try:
-            os.write(self._file, line.encode() + b"\n")
+            self._file.write(line.encode())
         except OSError as error:
             self._losses.add(error.strerror or str(error))
         else:
@@ -44,9 +45,7 @@ class ResultsFile:
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._file.close()
 
     def __enter__(self) -> ResultsFile:
         return self

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -25,11 +26,13 @@ from cameras.names import shown
 from edge.losses import Losses
 from edge.overlay import draw
 from edge.result import Image, Result, Verdict
+from edge.rotation import RotatedFile
 
 Paint: TypeAlias = Callable[[Result], Image]
 
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 _RATE_OVER_S = 2.0
+_CLOSE_S = 1.0
 
 
 class SinkError(RuntimeError):
@@ -38,6 +41,10 @@ class SinkError(RuntimeError):
 
 class Sink(Protocol):
     """Takes results in order, always from the same thread.
+
+    A sink may also have ``flush()``, called when nothing more waits for it; ``trouble``: why it
+    loses results now, in words, empty when it does not; and ``missed``: how many results came too
+    quickly for it, counted by who hands them over.
 
     Attributes:
         lossless: whether it must get every result, and then without pictures; one that draws may
@@ -85,49 +92,54 @@ class Painter:
 
 
 class ResultsSink:
-    """JSON lines: one object per result (`Result.to_json`), on disk as soon as it is written.
+    """JSON lines: one object per result (`Result.to_json`), in the file as soon as it is written.
 
     Args:
         path: the file.
         append: keep what is in it; otherwise it is replaced.
+        most_bytes: a new file is begun before it grows larger; None = no limit.
+        kept: older files beside it, as ``NAME.1`` and so on.
 
     Raises:
         SinkError: the file cannot be written.
     """
 
     lossless = True
+    missed = 0
 
-    def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        append: bool = False,
+        most_bytes: int | None = None,
+        kept: int = 9,
+    ) -> None:
         self._losses = Losses(shown(path), "result lines")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else os.O_TRUNC)
         try:
-            self._file = open(os.open(path, flags, 0o644), "wb", buffering=0)  # noqa: PTH123, SIM115
+            self._file = RotatedFile(path, append=append, most_bytes=most_bytes, kept=kept)
         except OSError as error:
             raise SinkError(f"{shown(path)}: {error.strerror}; name a file to write") from error
-        self._torn = False
 
     @property
     def lost(self) -> int:
         """Results that could not be written."""
         return self._losses.count
 
+    @property
+    def trouble(self) -> str:
+        """Why results are being lost now; empty when they are not."""
+        return self._losses.trouble
+
     def write(self, result: Result) -> None:
         """Write one line; a full disk costs this line, and is reported once."""
-        line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False) + "\n"
-        data = line.encode("utf-8", "backslashreplace")
-        if self._torn:  # a line was cut off half-way: it must not swallow the next
-            data = b"\n" + data
+        line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
         try:
-            written = self._file.write(data)
+            self._file.write(line.encode("utf-8", "backslashreplace"))
         except OSError as error:
             self._losses.add(error.strerror or str(error))
-            return
-        if written != len(data):
-            self._torn = True
-            self._losses.add("no space left")
-            return
-        self._torn = False
-        self._losses.recovered()
+        else:
+            self._losses.recovered()
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -162,6 +174,7 @@ class VideoSink:
     """
 
     lossless = False
+    missed = 0
 
     def __init__(
         self, path: str | os.PathLike[str], *, rate_hz: float = 25.0, paint: Paint | None = None
@@ -178,6 +191,7 @@ class VideoSink:
         self._size = (64, 64)  # (width, height)
         self._frames = 0
         self._writer: cv2.VideoWriter | None = None
+        self._busy = threading.Lock()  # closed by another thread than the one that writes
         self._try_encoder()
 
     @property
@@ -185,10 +199,40 @@ class VideoSink:
         """Results that could not be written."""
         return self._losses.count
 
+    @property
+    def trouble(self) -> str:
+        """Why results are being lost now; empty when they are not."""
+        return self._losses.trouble
+
     def write(self, result: Result) -> None:
         """Draw and append one frame."""
         if self._writer is None and result.image is None:
             return
+        with self._busy:
+            self._write(result)
+
+    def close(self) -> None:
+        """Complete the video and give it its name; a second call does nothing."""
+        if not self._busy.acquire(timeout=_CLOSE_S):
+            self._losses.add("the disk hangs")  # and the thread that writes with it
+            return
+        try:
+            self._complete()
+        finally:
+            self._busy.release()
+
+    def __enter__(self) -> VideoSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, result: Result) -> None:
         try:
             picture = self._paint(result)
             if self._writer is None:
@@ -203,8 +247,7 @@ class VideoSink:
         except (cv2.error, OSError) as error:
             self._losses.add(str(error).splitlines()[0])
 
-    def close(self) -> None:
-        """Complete the video and give it its name; a second call does nothing."""
+    def _complete(self) -> None:
         if self._writer is None:
             return
         self._writer.release()
@@ -213,18 +256,10 @@ class VideoSink:
         if self._frames_on_disk() < 0.9 * self._frames:
             self._losses.add(f"incomplete, kept as {shown(self._part)}; is the disk full?")
             return
-        self._part.replace(self._path)
-
-    def __enter__(self) -> VideoSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        try:
+            self._part.replace(self._path)
+        except OSError as error:
+            self._losses.add(f"kept as {shown(self._part)}: {error.strerror}")
 
     def _try_encoder(self) -> None:
         """Write nothing, so that a wrong path or a missing encoder is known before the start."""
@@ -269,6 +304,7 @@ class PicturesSink:
     """
 
     lossless = False
+    missed = 0
 
     def __init__(
         self,
@@ -297,11 +333,16 @@ class PicturesSink:
         """Results that could not be written."""
         return self._losses.count
 
+    @property
+    def trouble(self) -> str:
+        """Why results are being lost now; empty when they are not."""
+        return self._losses.trouble
+
     def write(self, result: Result) -> None:
         """Draw and write one picture, or none if it is not to be kept."""
         if self._only_ng and result.verdict is not Verdict.NG:
             return
-        path = self._folder / f"{_name_from_result(result)}{self._suffix}"
+        path = self._folder / f"{name_from_result(result)}{self._suffix}"
         part = path.with_suffix(".part")
         try:
             good, data = cv2.imencode(self._suffix, self._paint(result))
@@ -330,7 +371,7 @@ class PicturesSink:
         self.close()
 
 
-def _name_from_result(result: Result) -> str:
+def name_from_result(result: Result) -> str:
     """Return a file name without suffix, such as ``20260131T101500.123Z_000012_NG_part-7``."""
     seconds, rest = divmod(result.captured_at_ns, 1_000_000_000)
     when = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y%m%dT%H%M%S")

@@ -116,6 +116,13 @@ def print_checks(checks: list[Check]) -> None:
         console.print_table("What to do", fixes)
 
 
+def say_summary(summary: Mapping[str, Any]) -> None:
+    """A stream's summary: a line for each of several cameras, and one for all."""
+    for name, one in summary.get("cameras", {}).items():
+        console.say(f"{name}: {summary_line(one)}")
+    console.say(summary_line(summary))
+
+
 def summary_line(summary: Mapping[str, Any]) -> str:
     """A stream's summary in one line."""
     latency: Mapping[str, float] | None = summary["latency_ms"]

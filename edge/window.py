@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ class WindowSink:
 
     Args:
         paint: draws; share one between sinks so that each result is drawn once.
+        camera: whose results, for the title; windows of several cameras need several names.
 
     Raises:
         SinkError: no display, or this OpenCV has no windows.
@@ -33,12 +35,13 @@ class WindowSink:
     lossless = False
     lost = 0
 
-    def __init__(self, *, paint: Paint | None = None) -> None:
+    def __init__(self, *, paint: Paint | None = None, camera: str = "") -> None:
         _require_display()
         self._paint = paint or Painter()
+        self._title = f"{camera}, {_TITLE}" if camera else _TITLE
         self._newest: Image | None = None
         self._closed = False
-        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         self._sized = False
 
     def write(self, result: Result) -> None:
@@ -52,11 +55,13 @@ class WindowSink:
         picture, self._newest = self._newest, None
         if picture is not None:
             if not self._sized:
-                cv2.resizeWindow(_TITLE, *_fitting(picture.shape[1], picture.shape[0]))
+                cv2.resizeWindow(self._title, *_fitting(picture.shape[1], picture.shape[0]))
                 self._sized = True
-            cv2.imshow(_TITLE, picture)
+            cv2.imshow(self._title, picture)
         ended = cv2.waitKey(1) & 0xFF in _KEYS
-        ended = ended or (self._sized and cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1)
+        ended = ended or (
+            self._sized and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        )
         if ended:
             self.close()
         return not ended
@@ -65,7 +70,8 @@ class WindowSink:
         """Close the window; a second call does nothing."""
         if not self._closed:
             self._closed = True
-            cv2.destroyAllWindows()
+            with contextlib.suppress(cv2.error):  # whoever sits there may have closed it
+                cv2.destroyWindow(self._title)
 
     def __enter__(self) -> WindowSink:
         return self

@@ -220,6 +220,52 @@ class ParityRecord(_Record):
     seconds: float = Field(default=0.0, ge=0)
 
 
+class OcclusionRecord(_Record):
+    """What each cell of a grid over the inspected part looks like, row by row.
+
+    Attributes:
+        limit: share of cells that may look otherwise.
+        low, high: usual range of a cell's mean grey level.
+        typical: grey level of each cell, against which a change of the light is measured.
+        detail: usual least mean slope in a cell.
+    """
+
+    limit: Annotated[float, Field(ge=0, le=1)]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    typical: tuple[float, ...]
+    detail: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _one_grid(self) -> OcclusionRecord:
+        cells = len(self.typical)
+        if cells == 0 or any(len(part) != cells for part in (self.low, self.high, self.detail)):
+            raise ValueError("an occlusion's grids are of different sizes")
+        return self
+
+
+class HealthRecord(_Record):
+    """What good images look like, so that a camera's faults can be told from pictures of parts.
+
+    Attributes:
+        images: that this was learnt from.
+        sizes: (height, width) of their files; empty where they are of many sizes.
+        black: least brightness of a picture; None = cannot be told on this product.
+        white: greatest share of burnt-out pixels; None likewise.
+        blurred: least sharpness; None likewise.
+        occluded: what may cover how much; None likewise.
+        caught: share of simulated faults on the good images that the limits catch.
+    """
+
+    images: PositiveInt
+    sizes: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
+    black: float | None = None
+    white: float | None = None
+    blurred: float | None = None
+    occluded: OcclusionRecord | None = None
+    caught: dict[str, float] = Field(default_factory=dict)
+
+
 class Manifest(_Record):
     """Everything that is known about a bundle.
 
@@ -249,6 +295,7 @@ class Manifest(_Record):
         images: that were learnt from.
         training: of a network; None where nothing is trained.
         parity: what the precision changed; None where there was nothing to compare.
+        health: limits of a healthy picture; None in a bundle that was built without.
         seconds: that the build took, without writing the bundle, but with a training that was
             stopped and gone on with; None = not known.
         notes: what a reader must know.
@@ -278,6 +325,7 @@ class Manifest(_Record):
     images: ImageCounts
     training: TrainingRecord | None = None
     parity: ParityRecord | None = None
+    health: HealthRecord | None = None
     seconds: float | None = Field(default=None, ge=0)
     notes: tuple[str, ...] = ()
 

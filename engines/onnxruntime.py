@@ -65,6 +65,7 @@ class OnnxRuntimeEngine:
         self.executes = _arithmetic(precision)
         self.outputs: Sequence[str] = self._signature.outputs
         self.size = self._signature.size
+        self.batch = self._signature.batch
 
     def infer(self, images: Images) -> tuple[Output, ...]:
         """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`."""

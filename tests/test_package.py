@@ -41,7 +41,14 @@ def test_the_public_surface() -> None:
     import edge
 
     names = {"BundleError", "CameraError", "EngineError", "Frame", "Inspector", "Region", "Result"}
-    assert set(edge.__all__) == names | {"Station", "Verdict", "draw", "load"}
+    assert set(edge.__all__) == names | {
+        "Station",
+        "TriggerOptions",
+        "Triggered",
+        "Verdict",
+        "draw",
+        "load",
+    }
     assert dir(edge) == edge.__all__
     for name in edge.__all__:
         assert getattr(edge, name).__name__ == name

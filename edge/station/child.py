@@ -6,13 +6,13 @@ kills it when its parent is gone, even if it is stopped at that moment.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
 import sys
 import threading
 
+from cameras.process import leave_signals_to_parent, tie_to_parent
 from edge.station.jobs import Change, Job, Recipe
 from edge.station.judging import JudgeOptions
 from edge.station.thread_worker import answer_from_judge, change_recipe
@@ -21,7 +21,6 @@ from edge.station.words import ErrorCode
 from edge.station.worker import Judge, JudgeError
 
 BEAT_S = 0.05
-PR_SET_PDEATHSIG = 1
 FAILED = 3
 """Exit status of a worker that has told why it cannot begin."""
 
@@ -41,11 +40,8 @@ def main(arguments: list[str]) -> int:
 
 def begin(descriptor: int) -> Wire:
     """Tie this process to its parent's life, leave signals to it, and open the wire."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died just before
-        os._exit(FAILED)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    tie_to_parent()
+    leave_signals_to_parent(signal.SIGINT)  # Ctrl-C is for the parent, which ends us
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
     wire = Wire(end)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,6 +13,10 @@ from cameras.connect import open_source
 from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
+from edge.care import Care
+from edge.exchange import FAILURES, Exchange
+from edge.health import Health, sign_in
+from edge.health_stream import CameraHealth
 from edge.inspector import Inspector, load, problem_of_picture
 from edge.result import Result, Verdict
 from edge.station.contract import Box
@@ -18,7 +24,7 @@ from edge.station.jobs import NS_PER_MS, Answer, Job, Recipe
 from edge.station.judging import JudgeOptions
 from edge.station.words import ErrorCode, Evaluation
 from edge.station.worker import JudgeError
-from engines.errors import BundleError, EngineError
+from engines.errors import EngineError
 
 EVALUATIONS = MappingProxyType(
     {
@@ -27,6 +33,10 @@ EVALUATIONS = MappingProxyType(
         Verdict.ERROR: Evaluation.NOT_DECIDABLE,
     }
 )
+
+
+class _TooSlowError(EngineError):
+    """An inspector does not keep the deadline."""
 
 
 class InspectorJudge:
@@ -41,7 +51,8 @@ class InspectorJudge:
         self, options: JudgeOptions, *, grab: Callable[[Job], Frame] | None = None
     ) -> None:
         self._options = options
-        self._inspector: Inspector | None = None
+        self._exchange: Exchange | None = None
+        self._care = Care(self_test_s=options.self_test_s)
         self._camera: _Camera | None = None
         self._grab = grab
 
@@ -52,17 +63,13 @@ class InspectorJudge:
             raise JudgeError(f"recipe {recipe_id}: unknown", code=ErrorCode.UNKNOWN_RECIPE)
         self._open_camera()
         try:
-            inspector = load(Path(path), engine=self._options.engine)
-        except (BundleError, EngineError, ValueError, OSError) as error:
-            raise JudgeError(f"recipe {recipe_id}: {error}") from error
-        try:
-            inspector.warm_up(self._options.warm_up, within_ms=self._options.deadline_ms)
-        except EngineError as error:
-            inspector.close()
+            inspector = self._taken(partial(self._opened, path))
+        except _TooSlowError as error:
             raise JudgeError(f"recipe {recipe_id}: {error}", code=ErrorCode.TOO_SLOW) from error
-        if self._inspector is not None:
-            self._inspector.close()
-        self._inspector = inspector
+        except FAILURES as error:
+            raise JudgeError(f"recipe {recipe_id}: {error}") from error
+        if self._camera is not None:
+            self._camera.seen.health = inspector.health
         return Recipe(
             recipe_id,
             model_hash=inspector.bundle.manifest.files["model.onnx"].sha256,
@@ -72,26 +79,47 @@ class InspectorJudge:
 
     def inspect(self, job: Job) -> Answer:
         """Take a picture that is younger than the trigger, and judge it."""
-        if self._inspector is None:
+        if self._exchange is None:
             return _nothing(job, ErrorCode.ENGINE, "no recipe is loaded")
         try:
             frame = self._take(job)
         except CameraError as error:
             return _nothing(job, ErrorCode.NO_PICTURE, str(error))
         begun = time.monotonic_ns()
-        result = self._inspector.inspect(frame)
+        result = self._exchange.inspect(frame)
         return answer_from_result(
             job, frame, result, process_us=(time.monotonic_ns() - begun) // 1000
         )
 
     def close(self) -> None:
         """Release camera and inspector."""
+        self._care.close()
         if self._camera is not None:
             self._camera.close()
             self._camera = None
-        if self._inspector is not None:
-            self._inspector.close()
-            self._inspector = None
+        if self._exchange is not None:
+            self._exchange.close()
+            self._exchange = None
+
+    def _opened(self, path: str) -> Inspector:
+        """An inspector that keeps the deadline."""
+        inspector = load(Path(path), engine=self._options.engine)
+        try:
+            inspector.warm_up(self._options.warm_up, within_ms=self._options.deadline_ms)
+        except EngineError as error:
+            inspector.close()
+            raise _TooSlowError(str(error)) from error
+        return inspector
+
+    def _taken(self, open_it: Callable[[], Inspector]) -> Inspector:
+        """Let an inspector take over from the one before, if there is one."""
+        if self._exchange is not None:
+            self._exchange.swap(open_it)
+        else:
+            self._exchange = Exchange(open_it, name="station")
+            self._care.add(self._exchange)
+            self._care.__enter__()
+        return self._exchange.inspector
 
     def _take(self, job: Job) -> Frame:
         if self._grab is not None:
@@ -118,6 +146,7 @@ class _Camera:
         self._settle_ns = int(options.settle_ms * NS_PER_MS)
         self._source: Source = open_source(self._name, stall_after=self._stall_after_s)
         self._frames: Iterator[Frame] = iter(self._source)
+        self.seen = CameraHealth(Health(None))
 
     @property
     def live(self) -> bool:
@@ -135,6 +164,9 @@ class _Camera:
             frame = next(self._frames, None)
             if frame is None:
                 frame = self._begin_anew()
+            problem = self.seen.problem(frame) if self.live else ""
+            if problem:
+                frame = replace(frame, image=None, reason=problem)
             if not self.live or frame.image is None or frame.monotonic_ns >= earliest_ns:
                 return frame
 
@@ -161,7 +193,9 @@ def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: in
     error = ErrorCode.NONE
     if result.verdict is Verdict.ERROR:
         error = ErrorCode.ENGINE
-        if frame.image is None:
+        if sign_in(result.reason):
+            error = ErrorCode.BAD_PICTURE
+        elif frame.image is None:
             error = ErrorCode.NO_PICTURE
         elif problem_of_picture(frame.image):
             error = ErrorCode.BAD_PICTURE

@@ -19,6 +19,7 @@ class JudgeOptions:
         settle_ms: a live picture counts from so long after the trigger: a camera's pictures come
             later than they were taken.
         stall_after_s: a camera that gives no picture for so long gives none.
+        self_test_s: seconds between two tests with the golden images; 0 = at the start alone.
     """
 
     recipes: Mapping[int, str]
@@ -28,3 +29,4 @@ class JudgeOptions:
     deadline_ms: float = 1000.0
     settle_ms: float = 0.0
     stall_after_s: float = 1.0
+    self_test_s: float = 600.0

@@ -6,7 +6,6 @@ One thread starts it, reads what it says, reaps it, and starts it again with gro
 from __future__ import annotations
 
 import logging
-import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from cameras.process import reap
 from edge.station.jobs import Answer, Change, Order, Replace
 from edge.station.judging import JudgeOptions
 from edge.station.wire import (
@@ -234,18 +234,7 @@ def _condemn(child: _Child, reason: str) -> None:
 def _ended(child: _Child) -> str:
     """Close the wire, wait for the end, force it if need be; how it ended, in words."""
     child.wire.close()
-    try:
-        status = child.process.wait(CLOSE_AFTER_S)
-    except subprocess.TimeoutExpired:
-        child.process.kill()
-        try:
-            status = child.process.wait(CLOSE_AFTER_S)
-        except subprocess.TimeoutExpired:  # in a driver that does not return, such as a GPU's
-            LOG.error("process %d does not end even when killed", child.process.pid)
-            return "does not end"
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    return f"exit status {status}"
+    return reap(child.process, patience_s=CLOSE_AFTER_S)
 
 
 def _is_file(stream: object) -> bool:

@@ -22,10 +22,14 @@ class ThreadWorker:
     Args:
         judge: inspects; closed with the worker.
         recipe_id: what it loads first.
+        close_after_s: so long `close` waits for an inspection that is under way.
     """
 
-    def __init__(self, judge: Judge, *, recipe_id: int = 1) -> None:
+    def __init__(
+        self, judge: Judge, *, recipe_id: int = 1, close_after_s: float = CLOSE_AFTER_S
+    ) -> None:
         self._judge = judge
+        self._close_after_s = close_after_s
         self._recipe_id = recipe_id
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -46,7 +50,7 @@ class ThreadWorker:
         """See `Worker.close`; an inspection that hangs is left to itself after some seconds."""
         self._orders.put(None)
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(CLOSE_AFTER_S)
+            self._thread.join(self._close_after_s)
             if self._thread.is_alive():
                 LOG.warning("the worker hangs and is left to itself")
 

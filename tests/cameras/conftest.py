@@ -24,6 +24,13 @@ def mjpeg(servers):
         yield camera
 
 
+@pytest.fixture(params=["http", "rtsp"])
+def process(request, servers):
+    """A camera in a process of its own."""
+    with servers.CameraProcess(request.param) as camera:
+        yield camera
+
+
 @pytest.fixture
 def rtsp(servers):
     with servers.Camera(servers.RtspHandler) as camera:

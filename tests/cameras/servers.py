@@ -1,17 +1,22 @@
-"""Cameras for the tests: an HTTP-MJPEG server and an RTSP server, each with a switch to stall.
+"""Cameras for the tests: an HTTP-MJPEG server and an RTSP server, each with switches.
 
 Every picture carries its running number as black and white squares, which survive compression.
+As a program, ``servers.py rtsp 30``, it is a camera of its own (see `CameraProcess`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import fractions
 import http.server
+import json
+import signal
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 
-import av
 import cv2
 import numpy as np
 
@@ -19,13 +24,13 @@ SIZE = (320, 240)
 BITS, SIDE = 16, 16
 
 
-def numbered(number: int) -> np.ndarray:
-    """Draw a running number into a picture, (H, W, 3) uint8 BGR."""
-    image = np.full((SIZE[1], SIZE[0], 3), (120, 60, 30), np.uint8)
+def numbered(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Draw a running number into a picture of (width, height), (H, W, 3) uint8 BGR."""
+    image = np.full((size[1], size[0], 3), (120, 60, 30), np.uint8)
     for bit in range(BITS):
         value = 255 if number >> bit & 1 else 0
         image[:SIDE, bit * SIDE : (bit + 1) * SIDE] = value
-    x = number * 5 % (SIZE[0] - 40)
+    x = number * 5 % (size[0] - 40)
     cv2.circle(image, (x + 20, 140), 18, (60, 200, 240), -1)
     return image
 
@@ -47,6 +52,7 @@ class Camera:
 
     def __init__(self, handler: type, *, rate_hz: float = 25.0, port: int = 0) -> None:
         self.rate_hz = rate_hz
+        self.size = SIZE  # may be changed at any time
         self.stalled = threading.Event()
         self.ended = threading.Event()
         self.began = time.monotonic()
@@ -105,7 +111,7 @@ class MjpegHandler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         try:
             for number in camera.numbers():
-                data = cv2.imencode(".jpg", numbered(number))[1].tobytes()
+                data = cv2.imencode(".jpg", numbered(number, camera.size))[1].tobytes()
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
                 self.wfile.write(head.encode() + data + b"\r\n")
         except OSError:
@@ -180,20 +186,18 @@ class RtspHandler(socketserver.StreamRequestHandler):
             if self.left.is_set():
                 return
         camera = self.server.camera
-        encoder = av.CodecContext.create("libx264", "w")
-        encoder.width, encoder.height, encoder.pix_fmt = *SIZE, "yuv420p"
-        encoder.time_base = fractions.Fraction(1, 90_000)
-        encoder.framerate = fractions.Fraction(round(camera.rate_hz), 1)
-        encoder.gop_size = 10
-        encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "threads": "1"}
+        size = encoder = None
         try:
             for number in camera.numbers():
                 if self.left.is_set():
                     return
-                frame = av.VideoFrame.from_ndarray(numbered(number), format="bgr24")
-                frame.pts = round(number * 90_000 / camera.rate_hz)
-                for packet in encoder.encode(frame):
-                    self._send_units(bytes(packet), frame.pts)
+                if size != camera.size:
+                    size = camera.size
+                    encoder = _encoder(size, camera.rate_hz)
+                image = numbered(number, size)
+                pts = round(number * 90_000 / camera.rate_hz)
+                for data in encoder(image, pts):
+                    self._send_units(data, pts)
         except OSError:
             pass  # the client left
 
@@ -218,8 +222,103 @@ class RtspHandler(socketserver.StreamRequestHandler):
         self.connection.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
 
 
+def _encoder(size, rate_hz):
+    """Return what turns a picture into packets of H.264."""
+    import av  # takes its time, and only this camera needs it
+
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = *size, "yuv420p"
+    context.time_base = fractions.Fraction(1, 90_000)
+    context.framerate = fractions.Fraction(round(rate_hz), 1)
+    context.gop_size = 10
+    context.options = {"preset": "ultrafast", "tune": "zerolatency", "threads": "1"}
+
+    def encode(image, pts):
+        frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+        frame.pts = pts
+        return [bytes(packet) for packet in context.encode(frame)]
+
+    return encode
+
+
 class MuteHandler(socketserver.BaseRequestHandler):
     """Accepts and never says anything."""
 
     def handle(self) -> None:
         self.server.camera.ended.wait()
+
+
+HANDLERS = {"http": MjpegHandler, "rtsp": RtspHandler, "mute": MuteHandler}
+
+
+class CameraProcess:
+    """A camera in a process of its own, which can be stopped and killed.
+
+    Args:
+        scheme: ``http`` or ``rtsp``.
+        port: 0 = any that is free; one that a killed camera had may be taken again.
+    """
+
+    def __init__(self, scheme: str, *, rate_hz: float = 25.0, port: int = 0) -> None:
+        self.rate_hz = rate_hz
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, scheme, str(rate_hz), str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        told = json.loads(self._process.stdout.readline())
+        self.port, self.began = told["port"], told["began"]
+        self.address = f"{scheme}://operator:Zq9secret@127.0.0.1:{self.port}/video"
+
+    def number(self) -> int:
+        """The number of the picture that is due now."""
+        return int((time.monotonic() - self.began) * self.rate_hz)
+
+    def age_s(self, image: np.ndarray) -> float:
+        """How long ago this picture was due."""
+        return time.monotonic() - self.began - number_in(image) / self.rate_hz
+
+    def order(self, word: str) -> None:
+        """Tell it to ``stall``, ``go``, or be of a size, ``640x480``."""
+        self._process.stdin.write(word.encode() + b"\n")
+        self._process.stdin.flush()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Stop, continue or kill it."""
+        self._process.send_signal(number)
+
+    def close(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def main(scheme: str, rate_hz: str, port: str) -> None:
+    """Be a camera until standard input ends."""
+    camera = Camera(HANDLERS[scheme], rate_hz=float(rate_hz), port=int(port))
+    if scheme == "rtsp":
+        import av  # noqa: F401 - now, and not when the first picture is due
+    with camera:
+        print(json.dumps({"port": camera.port, "began": camera.began}), flush=True)
+        for line in sys.stdin:
+            word = line.strip()
+            if word == "stall":
+                camera.stalled.set()
+            elif word == "go":
+                camera.stalled.clear()
+            else:
+                width, height = word.split("x")
+                camera.size = int(width), int(height)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -39,7 +39,7 @@ def test_frames_are_the_newest_and_the_others_are_counted(camera, servers) -> No
     assert max(ages) <= 2, ages
     assert source.dropped >= 11
     assert source.dropped >= indices[-1] + 1 - len(indices)
-    assert source.dropped + len(indices) == source._index  # captured = used + dropped
+    assert source.dropped + len(indices) == source._captured  # captured = used + dropped
     assert SECRET not in source.name
     assert not [thread for thread in threading.enumerate() if "capture" in thread.name]
 

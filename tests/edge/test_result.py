@@ -9,9 +9,11 @@ import numpy as np
 
 from cameras.frame import Frame
 from edge.result import Region, Result, Verdict, error_from_frame
-from edge.stream import Summary
+from edge.tally import Summary
 
 FIELDS = [
+    "camera",
+    "part",
     "source",
     "frame",
     "captured_at_ns",
@@ -49,7 +51,9 @@ def test_the_documented_examples_have_the_fields_of_the_code() -> None:
     line, summary = (json.loads(part.split("```")[0]) for part in text.split("```json\n")[1:])
     assert list(line) == FIELDS
     assert list(line["regions"][0]) == [field.name for field in dataclasses.fields(Region)]
-    assert list(summary) == [field.name for field in dataclasses.fields(Summary)]
+    own = [field.name for field in dataclasses.fields(Summary)]
+    assert list(summary) == own
+    assert list(summary["cameras"]["left"]) == own[:-1]
 
 
 def test_no_nan_reaches_json() -> None:

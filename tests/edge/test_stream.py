@@ -86,7 +86,7 @@ def test_every_file_is_inspected_and_recorded_in_order(tmp_path) -> None:
     seen: list[int] = []
     with open_path(tmp_path) as source, ResultsSink(tmp_path / "out.jsonl") as sink:
         summary = stream(
-            inspect, source, sinks=[sink], on_result=lambda result: seen.append(result.frame)
+            inspect, source, sinks=[sink], on_result=lambda _, result: seen.append(result.frame)
         )
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert seen == [line["frame"] for line in lines] == list(range(31))
@@ -128,7 +128,7 @@ def test_a_number_of_frames_a_stop_and_an_end_are_kept() -> None:
     assert stream(inspect, Replay(images(3)), max_frames=0).frames == 0
     stop = threading.Event()
 
-    def after_five(result: Result) -> None:
+    def after_five(_, result: Result) -> None:
         if result.frame == 4:
             stop.set()
 
@@ -150,15 +150,39 @@ def test_a_failing_inspector_ends_the_stream_with_what_was_recorded_kept() -> No
     assert len(records.got) == 5
 
 
-@pytest.mark.parametrize("live", [False, True])
-def test_a_sink_that_raises_ends_the_stream_instead_of_hanging(live) -> None:
-    class Broken(Collecting):
-        def write(self, result: Result) -> None:
-            raise ValueError("a mistake in a sink")
+class Broken(Collecting):
+    def write(self, result: Result) -> None:
+        raise ValueError("a mistake in a sink")
 
-    source = Live if live else Replay
+
+def test_a_sink_that_raises_ends_a_stream_of_files() -> None:
     with pytest.raises(ValueError, match="a mistake in a sink"):
-        stream(inspect, source(images(200)), sinks=[Broken(lossless=False)])
+        stream(inspect, Replay(images(200)), sinks=[Broken(lossless=False)])
+
+
+def test_a_sink_that_raises_is_counted_while_a_camera_goes_on(caplog) -> None:
+    summary = stream(inspect, Live(images(50)), sinks=[Broken(lossless=True)])
+    assert (summary.frames, summary.not_written) == (50, 50)
+    assert "a mistake in a sink" in caplog.text
+
+
+def test_a_stop_ends_a_source_that_waits_for_its_next_frame() -> None:
+    class Waiting(Replay):
+        def __iter__(self):
+            yield from super().__iter__()
+            self.waits.set()
+            self.closed.wait(20)
+
+        def close(self) -> None:
+            self.closed.set()
+
+    source = Waiting(images(2))
+    source.waits, source.closed, stop = threading.Event(), threading.Event(), threading.Event()
+    ending = threading.Thread(target=lambda: source.waits.wait(20) and stop.set())
+    ending.start()
+    assert stream(inspect, source, stop=stop).frames == 2
+    assert source.closed.is_set()
+    ending.join()
 
 
 def test_what_a_sink_lost_is_in_the_summary() -> None:
@@ -193,7 +217,7 @@ def inspect(frame):
     time.sleep(0.01)
     return Result(frame.source, frame.index, frame.captured_at_ns, Verdict.OK, 0.1, 0.5)
 
-def started(result):
+def started(_, result):
     if result.frame == 0:
         print("started", flush=True)
 

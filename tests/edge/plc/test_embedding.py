@@ -8,7 +8,6 @@ import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
-import numpy as np
 import pytest
 
 import edge
@@ -82,10 +81,10 @@ def test_many_threads_get_the_scores_that_one_gets(built, drawn) -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_close_is_deterministic_while_others_inspect(built, engine) -> None:
+def test_close_is_deterministic_while_others_inspect(built, drawn, engine) -> None:
     if engine == "openvino":
         pytest.importorskip("openvino", reason="openvino is not installed")
-    image = np.full((128, 128, 3), 90, np.uint8)
+    image = cv2.imread(str(min((drawn / "train" / "good").iterdir())))
     inspector = edge.load(built, engine=engine)
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(inspector.inspect, image) for _ in range(40)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 
@@ -32,6 +33,11 @@ def options(built, drawn) -> JudgeOptions:
         warm_up=1,
         deadline_ms=60_000,
     )
+
+
+@pytest.fixture
+def good(drawn) -> np.ndarray:
+    return cv2.imread(str(min((drawn / "train" / "good").iterdir())))
 
 
 @pytest.fixture
@@ -130,6 +136,7 @@ def test_a_live_picture_is_younger_than_the_trigger(options, monkeypatch, settle
         (frame_now("cam", 0, None, "no frame for 1.0 s;\ncheck the cable"), ErrorCode.NO_PICTURE),
         (frame_now("cam", 0, np.zeros((4, 4), np.uint8)), ErrorCode.BAD_PICTURE),
         (frame_now("cam", 0, np.zeros((4, 4, 3), np.float32)), ErrorCode.BAD_PICTURE),
+        (frame_now("cam", 0, np.zeros((128, 128, 3), np.uint8)), ErrorCode.BAD_PICTURE),
     ],
 )
 def test_what_is_no_picture_is_not_decided(options, frame, error) -> None:
@@ -142,8 +149,8 @@ def test_what_is_no_picture_is_not_decided(options, frame, error) -> None:
     judge.close()
 
 
-def test_a_camera_that_fails_costs_one_part(options) -> None:
-    frames = iter([CameraError("cam: gone"), frame_now("cam", 1, GREY)])
+def test_a_camera_that_fails_costs_one_part(options, good) -> None:
+    frames = iter([CameraError("cam: gone"), frame_now("cam", 1, good)])
 
     def grab(_job: Job) -> Frame:
         item = next(frames)
@@ -160,11 +167,11 @@ def test_a_camera_that_fails_costs_one_part(options) -> None:
     judge.close()
 
 
-def test_a_failing_engine_is_said(options) -> None:
-    judge = InspectorJudge(options, grab=lambda _job: frame_now("cam", 1, GREY))
+def test_a_failing_engine_is_said(options, good) -> None:
+    judge = InspectorJudge(options, grab=lambda _job: frame_now("cam", 1, good))
     assert judge.inspect(job()).reason == "no recipe is loaded"
     judge.load(1)
-    judge._inspector.engine.close()
+    judge._exchange.inspector.engine.close()
     answer = judge.inspect(job())
     assert answer.error is ErrorCode.ENGINE
     assert "closed" in answer.reason

@@ -1,0 +1,130 @@
+"""Cameras that OpenCV opens: V4L2, FFmpeg for the network, GStreamer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cameras.errors import CameraError
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCvDevice:
+    """How OpenCV opens one camera.
+
+    Attributes:
+        target: index, path, address or pipeline, as OpenCV takes it; may contain credentials.
+        backend: ``cv2.CAP_...``.
+        parameters: alternating ``cv2.CAP_PROP_...`` and value, at opening. Timeouts count only
+            here, not when they are set later.
+        controls: name, ``cv2.CAP_PROP_...`` and value of what is set after opening, in order;
+            a camera that refuses one is not used.
+        environment: variables that are set while it opens; OpenCV reads FFmpeg's options there.
+    """
+
+    target: str | int
+    backend: int
+    parameters: tuple[int, ...] = ()
+    controls: tuple[tuple[str, int, float], ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+    def open(self) -> OpenCvCamera:
+        """See `Device.open`."""
+        capture = cv2.VideoCapture()
+        try:
+            with _environment(self.environment):
+                if isinstance(self.target, int):
+                    opened = capture.open(self.target, self.backend, self.parameters)
+                else:
+                    opened = capture.open(self.target, self.backend, self.parameters)
+        except cv2.error:
+            opened = False
+        if not opened:
+            capture.release()
+            raise CameraError("does not answer")
+        try:
+            for name, number, value in self.controls:
+                _set(capture, name, number, value)
+        except CameraError:
+            capture.release()
+            raise
+        return OpenCvCamera(capture)
+
+
+class OpenCvCamera:
+    """An open camera; see `Opened`."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
+        self.rate_hz = rate_hz if 0.1 <= rate_hz <= 1000 else None
+
+    def grab(self) -> bool:
+        """See `Opened.grab`."""
+        try:
+            return self._capture.grab()
+        except cv2.error:
+            return False
+
+    def retrieve(self, into: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8] | None:
+        """See `Opened.retrieve`; OpenCV converts colours straight into `into`."""
+        try:
+            good, image = self._capture.retrieve(into)
+        except cv2.error:
+            return None
+        if not good or image is None:
+            return None
+        if image.dtype != np.uint8:
+            raise CameraError(f"delivers samples of type {image.dtype}; set it to 8 bits")
+        if image is into:
+            return into
+        return bgr_from_picture(np.asarray(image, np.uint8))
+
+    def close(self) -> None:
+        """See `Opened.close`."""
+        self._capture.release()
+
+
+def bgr_from_picture(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return (H, W, 3) BGR of what a camera delivers: grey, BGR or BGR with alpha.
+
+    Raises:
+        CameraError: none of these.
+    """
+    channels = 1 if image.ndim == 2 else image.shape[-1]
+    if image.ndim == 3 and channels == 3:
+        return image
+    if image.ndim in (2, 3) and channels in (1, 4):
+        code = cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR
+        return np.asarray(cv2.cvtColor(image, code), np.uint8)
+    raise CameraError(f"delivers pictures of shape {image.shape}; set it to colour or grey")
+
+
+def _set(capture: cv2.VideoCapture, name: str, number: int, value: float) -> None:
+    try:
+        accepted = capture.set(number, value)
+    except cv2.error:
+        accepted = False
+    if not accepted:
+        raise CameraError(f"refuses {name}={value:g}; `v4l2-ctl --list-ctrls-menus` lists its own")
+
+
+@contextlib.contextmanager
+def _environment(variables: tuple[tuple[str, str], ...]) -> Iterator[None]:
+    """Set variables for a while; what was there before comes back."""
+    before = {name: os.environ.get(name) for name, _ in variables}
+    os.environ.update(dict(variables))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

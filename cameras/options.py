@@ -1,0 +1,156 @@
+"""What follows a source's name: ``/dev/video0?size=1280x720&fps=30``, as words with values."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import unquote
+
+from cameras.errors import SourceError
+from cameras.names import one_line
+
+_SIZE = re.compile(r"(\d{1,5})[xX](\d{1,5})")
+_YES = {"1": True, "on": True, "yes": True, "true": True}
+_NO = {"0": False, "off": False, "no": False, "false": False}
+
+
+class Options:
+    """Words and values, each asked for by the kind of source that knows it.
+
+    What nobody asked for is an error, so that a mistyped word is never silently ignored; the words
+    that were asked for are those that the error lists. Values never appear in a message when their
+    word could stand for a secret, which `cameras.names` decides.
+
+    Args:
+        name: of the source, credentials redacted, for messages.
+        words: in the order in which they were written.
+    """
+
+    def __init__(self, name: str, words: Mapping[str, str]) -> None:
+        self.name = name
+        self._words = dict(words)
+        self._known: list[str] = []
+
+    def text(self, word: str) -> str | None:
+        """Return the value as it was written; None when it was not given."""
+        self._known.append(word)
+        return self._words.get(word)
+
+    def number(self, word: str, *, low: float, high: float) -> float | None:
+        """Return a finite number between two limits, both included.
+
+        Raises:
+            SourceError: not a number, or outside.
+        """
+        value = self.text(word)
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not low <= number <= high:
+            raise self._wrong(word, f"must be a number from {low:g} to {high:g}")
+        return number
+
+    def whole(self, word: str, *, low: int, high: int) -> int | None:
+        """Return a whole number between two limits, both included.
+
+        Raises:
+            SourceError: not a whole number, or outside.
+        """
+        number = self.number(word, low=low, high=high)
+        if number is None:
+            return None
+        if number != int(number):
+            raise self._wrong(word, "must be a whole number")
+        return int(number)
+
+    def size(self, word: str) -> tuple[int, int] | None:
+        """Return (width, height) in px of ``WIDTHxHEIGHT``.
+
+        Raises:
+            SourceError: not of this form, or zero.
+        """
+        value = self.text(word)
+        if value is None:
+            return None
+        found = _SIZE.fullmatch(value)
+        if found is None or not int(found[1]) * int(found[2]):
+            raise self._wrong(word, "must be WIDTHxHEIGHT, such as 1280x720")
+        return int(found[1]), int(found[2])
+
+    def flag(self, word: str) -> bool | None:
+        """Return whether it is on; None when it was not given.
+
+        Raises:
+            SourceError: neither on nor off.
+        """
+        value = self.text(word)
+        if value is None:
+            return None
+        known = (_YES | _NO).get(value.lower())
+        if known is None:
+            raise self._wrong(word, "must be on or off")
+        return known
+
+    def choice(self, word: str, choices: Sequence[str]) -> str | None:
+        """Return one of some words.
+
+        Raises:
+            SourceError: another one.
+        """
+        value = self.text(word)
+        if value is not None and value not in choices:
+            raise self._wrong(word, f"must be {' or '.join(choices)}")
+        return value
+
+    def named(self, kind: str, belongs: Callable[[str], bool]) -> dict[str, str]:
+        """Return all words of a kind that only a camera can know, in their order.
+
+        Args:
+            kind: what they are called among the known words.
+            belongs: tells whether a word is one of them.
+        """
+        found = {word: value for word, value in self._words.items() if belongs(word)}
+        self._known += [*found, kind]
+        return found
+
+    def done(self) -> None:
+        """Refuse what nobody asked for.
+
+        Raises:
+            SourceError: an unknown word.
+        """
+        unknown = [word for word in self._words if word not in self._known]
+        if unknown:
+            known = f"known: {', '.join(self._known)}" if self._known else "it takes none"
+            raise SourceError(f"{self.name}: unknown option '{one_line(unknown[0])}'; {known}")
+
+    def _wrong(self, word: str, what: str) -> SourceError:
+        return SourceError(f"{self.name}: {word} {what}")
+
+
+def words_from_query(name: str, query: str) -> dict[str, str]:
+    """Return the words and values of ``a=1&b=2``, percent signs decoded, ``+`` kept.
+
+    Args:
+        name: of the source, credentials redacted, for messages.
+        query: what follows the ``?``; may be empty.
+
+    Raises:
+        SourceError: a word without a value, twice the same word, or a character that cannot be.
+    """
+    words: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        word, equals, value = part.partition("=")
+        word, value = unquote(word), unquote(value)
+        if not (word and equals):
+            raise SourceError(f"{name}: '{one_line(word)}' has no value; write word=value")
+        if "\0" in value:
+            raise SourceError(f"{name}: {one_line(word)} has a NUL in its value")
+        if word in words:
+            raise SourceError(f"{name}: {one_line(word)} is there twice")
+        words[word] = value
+    return words

@@ -1,0 +1,83 @@
+"""The command `edge stream`: what parses; everything heavy is imported when it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge import console, tables
+from edge.choices import EngineOption, Json
+
+
+def stream(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE...]",
+            help="/dev/video0, 0, csi://0, rtsp://…, http://…, file, folder, glob, or the name of "
+            "a camera in edge.toml; several run together.",
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Default: of edge.toml, or the only one in build/.")
+    ] = None,
+    engine: EngineOption = None,
+    show: Annotated[
+        bool | None,
+        typer.Option("--show/--no-show", help="Window; default: where there is a display."),
+    ] = None,
+    record: Annotated[Path | None, typer.Option(help="Overlay video, .mp4 or .avi.")] = None,
+    results: Annotated[Path | None, typer.Option(help="JSON lines, one a frame.")] = None,
+    database: Annotated[Path | None, typer.Option(help="SQLite, a row a frame.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for overlay pictures.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder for NG and ERROR parts, with a quota.")
+    ] = None,
+    monitor: Annotated[
+        str | None, typer.Option(help="127.0.0.1:PORT of /healthz and /metrics.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="In place of the bundle's.")] = None,
+    min_area: Annotated[
+        int | None, typer.Option(min=0, help="Smallest region that rejects, px of the frame.")
+    ] = None,
+    ignore: Annotated[Path | None, typer.Option(help="Mask: white is ignored.")] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    stall_after: Annotated[float | None, typer.Option(help="s without a frame: ERROR.")] = None,
+    deadline_ms: Annotated[
+        float | None, typer.Option(min=1, help="From a live frame to its result, then ERROR.")
+    ] = None,
+    triggered: Annotated[
+        bool, typer.Option("--triggered", help="A part for each line on stdin, not each frame.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Inspect cameras, streams, videos or images."""
+    from edge.wanted import Watch
+    from edge.watch import watch
+
+    options = Watch(
+        sources=tuple(sources or ()),
+        bundle=bundle,
+        engine=engine.value if engine else None,
+        show=show,
+        record=record,
+        results=results,
+        database=database,
+        pictures=pictures,
+        keep=keep,
+        monitor=monitor,
+        threshold=threshold,
+        min_area=min_area,
+        ignore=ignore,
+        max_frames=max_frames,
+        stall_after=stall_after,
+        deadline_ms=deadline_ms,
+        triggered=triggered,
+    )
+    summary = watch(options, say=console.say)
+    if json:
+        console.print_json(summary.to_json())
+    else:
+        tables.say_summary(summary.to_json())

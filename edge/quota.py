@@ -1,0 +1,113 @@
+"""A folder that fills up by itself and never fills the disk: the oldest files make room."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections import deque
+from pathlib import Path
+
+MIB = 1 << 20
+MOST_BYTES = 10_240 * MIB
+LEAST_FREE_BYTES = 512 * MIB
+_OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z_\d+_[A-Z]+(_[A-Za-z0-9.-]+)*\.(jpg|png|json|avi|mp4|mkv)")
+_HALF = re.compile(r"\d{8}T\d{6}\.\d{3}Z_.*\.part(\.[a-z]+)?")
+_DAY = re.compile(r"\d{8}")
+
+
+class Quota:
+    """Files by their day, ``FOLDER/20260131/NAME``; only what is named as ours is ever removed.
+
+    Args:
+        folder: it exists; what an earlier run left in it counts, and half-written files go.
+        most_bytes: of our files together.
+        least_free_bytes: that stay free on the disk, whoever fills it.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        most_bytes: int = MOST_BYTES,
+        least_free_bytes: int = LEAST_FREE_BYTES,
+    ) -> None:
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._least_free_bytes = least_free_bytes
+        self._files: deque[tuple[Path, int]] = deque(_found(folder))
+        self.used_bytes = sum(size for _, size in self._files)
+
+    def path_for(self, name: str) -> Path:
+        """Where a file goes; its day's folder is there then.
+
+        Args:
+            name: begins with its day, such as ``20260131T101500.123Z_000012_NG.jpg``.
+
+        Raises:
+            OSError: the folder cannot be made.
+        """
+        day = self._folder / name[:8]
+        day.mkdir(exist_ok=True)
+        return day / name
+
+    def make_room(self, size: int) -> None:
+        """Remove the oldest files until so many bytes can be written.
+
+        Raises:
+            OSError: there is no room even without them.
+        """
+        while self._files and self.used_bytes + size > self._most_bytes:
+            self._remove_oldest()
+        if size > self._most_bytes:
+            raise OSError(errno.ENOSPC, f"{size} bytes are more than the folder may hold")
+        while (free := self._free_bytes()) < self._least_free_bytes + size:
+            if not self._files:
+                least = self._least_free_bytes // MIB
+                raise OSError(
+                    errno.ENOSPC, f"{free // MIB} MiB free, of which {least} MiB shall stay free"
+                )
+            self._remove_oldest()
+
+    def add(self, path: Path) -> None:
+        """Count a file that has been written."""
+        size = path.stat().st_size
+        self._files.append((path, size))
+        self.used_bytes += size
+
+    def _free_bytes(self) -> int:
+        disk = os.statvfs(self._folder)
+        return disk.f_bavail * disk.f_frsize
+
+    def _remove_oldest(self) -> None:
+        path, size = self._files[0]
+        path.unlink(missing_ok=True)
+        self._files.popleft()
+        self.used_bytes -= size
+        if not self._files or self._files[0][0].parent != path.parent:
+            _remove_empty(path.parent)
+
+
+def _found(folder: Path) -> list[tuple[Path, int]]:
+    """Our files with their sizes, oldest first; half-written ones are removed."""
+    files = []
+    for day in sorted(folder.iterdir()):
+        if not (_DAY.fullmatch(day.name) and day.is_dir() and not day.is_symlink()):
+            continue
+        for path in sorted(day.iterdir()):
+            if _HALF.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+            elif _OURS.fullmatch(path.name) and not path.is_symlink() and path.is_file():
+                files.append((path, path.stat().st_size))
+    return files
+
+
+def _remove_empty(day: Path) -> None:
+    try:
+        day.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT, errno.EEXIST):
+            raise

@@ -1,0 +1,177 @@
+"""Several cameras on one engine: rate and age against the bare engine, in turns in the same run.
+
+Run with `just benchmark`; on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibrate.images import fit_image
+from cameras.connect import open_source
+from cameras.frame import Frame
+from edge.inspector import Inspector, load
+from edge.pool import EnginePool
+from edge.result import Result
+from edge.stream import stream
+from edge.streams import Camera, stream_all
+from edge.tally import Summary
+from edge.watch import judging
+from engines.bundle import Bundle
+from engines.engine import Engine, Images
+from engines.in_flight import infer_each
+
+pytestmark = pytest.mark.benchmark
+
+CAMERAS = 4
+RATE_HZ = 30.0
+TURNS = 3
+SECONDS = 10.0
+SERVERS = Path(__file__).resolve().parents[1] / "cameras" / "servers.py"
+
+
+def bare_rate_hz(engine: Engine, image: Images, seconds: float = 3.0) -> float:
+    """What the engine alone gives, with all its slots in use."""
+    begun = time.perf_counter()
+
+    def images() -> Iterator[Images]:
+        while time.perf_counter() - begun < seconds:
+            yield image
+
+    return sum(1 for _ in infer_each(engine, images())) / (time.perf_counter() - begun)
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with the bundled backbone in INT8."""
+    from edge.build import Options, build
+    from edge.line import draw_dataset
+
+    folder = tmp_path_factory.mktemp("int8")
+    draw_dataset(folder / "images", good=40, test_good=2, defects_each=1)
+    options = Options(precision="int8", engine="auto")
+    return build(folder / "images", folder / "part.edge", options=options).bundle.path
+
+
+@pytest.fixture(scope="module")
+def addresses() -> Iterator[list[str]]:
+    """Four RTSP cameras of 640 x 480 at 30 fps, in processes of their own."""
+    spec = importlib.util.spec_from_file_location("camera_servers_of_benchmarks", SERVERS)
+    assert spec is not None and spec.loader is not None
+    servers = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = servers
+    spec.loader.exec_module(servers)
+    with contextlib.ExitStack() as stack:
+        cameras = [
+            stack.enter_context(servers.CameraProcess("rtsp", rate_hz=RATE_HZ))
+            for _ in range(CAMERAS)
+        ]
+        for camera in cameras:
+            camera.order("640x480")
+        yield [camera.address for camera in cameras]
+
+
+@contextlib.contextmanager
+def drained(addresses: list[str]) -> Iterator[None]:
+    """The cameras at work, captured, decoded and not inspected: the machine has that to do too."""
+    stop = threading.Event()
+
+    def drain(address: str) -> None:
+        with open_source(address) as source:
+            for _ in source:
+                if stop.is_set():
+                    return
+
+    threads = [threading.Thread(target=drain, args=(address,)) for address in addresses]
+    for thread in threads:
+        thread.start()
+    time.sleep(2.0)
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def streamed(inspectors: list[Inspector], addresses: list[str]) -> Summary:
+    stop = threading.Event()
+    ending = threading.Timer(SECONDS, stop.set)
+    cameras = [
+        Camera(
+            name=f"camera{number}",
+            open=lambda address=address: open_source(address),
+            judging=lambda source, inspector=inspector: judging(inspector, source),
+            threshold=inspector.settings.threshold,
+        )
+        for number, (address, inspector) in enumerate(zip(addresses, inspectors, strict=True))
+    ]
+    ending.start()
+    return stream_all(cameras, stop=stop)
+
+
+def test_four_cameras_against_the_bare_engine(
+    int8: Path, addresses: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell: Callable[[str], None] = lambda line: print(f"\n{line}")  # noqa: E731
+    pool = EnginePool()
+    with contextlib.ExitStack() as stack:
+        inspectors = [
+            stack.enter_context(pool.inspector(Bundle.open(int8))) for _ in range(CAMERAS)
+        ]
+        for inspector in inspectors:  # their pictures are none that the bundle has learnt
+            signs = ("black", "saturated", "blurred", "occluded", "size")
+            inspector.health = inspector.health.without(*signs)
+        engine = inspectors[0].engine.shared.engine  # type: ignore[attr-defined]
+        picture = np.full((480, 640, 3), 90, np.uint8)
+        fitted = fit_image(picture, inspectors[0].bundle.manifest.size)[None]
+        bare_rate_hz(engine, fitted, 1.0)
+        ratios, summaries = [], []
+        for _ in range(TURNS):
+            with drained(addresses):
+                before = bare_rate_hz(engine, fitted)
+            summaries.append(streamed(inspectors, addresses))
+            with drained(addresses):
+                limit = (before + bare_rate_hz(engine, fitted)) / 2
+            ratios.append(summaries[-1].rate_hz / min(limit, CAMERAS * RATE_HZ))
+        with capsys.disabled():
+            for ratio, summary in zip(ratios, summaries, strict=True):
+                each = [round(one.rate_hz, 1) for one in summary.cameras.values()]
+                tell(
+                    f"{summary.rate_hz:.1f} inspections/s {each}, age {summary.latency_ms} ms, "
+                    f"{summary.error} ERROR; share of what is possible {ratio:.3f}"
+                )
+            tell(f"median share {statistics.median(ratios):.3f}")
+    assert min(itertools.chain(*((c.frames for c in s.cameras.values()) for s in summaries))) > 0
+
+
+def test_what_one_camera_adds_to_its_engine(
+    int8: Path, addresses: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    added: list[float] = []  # ms from capture to result, without the engine
+
+    def add(frame: Frame, result: Result) -> None:
+        if "engine" in result.speed:
+            age = (time.monotonic_ns() - frame.monotonic_ns) / 1e6
+            added.append(age - result.speed["engine"])
+
+    with load(int8) as inspector, open_source(addresses[0]) as source:
+        signs = ("black", "saturated", "blurred", "occluded", "size")
+        inspector.health = inspector.health.without(*signs)
+        with judging(inspector, source) as inspect:
+            stream(inspect, source, max_frames=int(RATE_HZ * 20), on_result=add)
+    p50, p95, p99 = np.percentile(added[30:], [50, 95, 99]).tolist()
+    with capsys.disabled():
+        print(f"\nadded to the engine: p50 {p50:.2f} ms, p95 {p95:.2f} ms, p99 {p99:.2f} ms")
+    assert len(added) > 100
