@@ -71,7 +71,7 @@ class Inspector:
 
         Args:
             bundle: opened.
-            settings: threshold, smallest area, ignore mask, region of interest.
+            settings: what can be changed without building again.
             engine: ``auto``, the name of one, or one that is open, such as a share of one; it is
                 closed with the inspector, or at once if it fails the test.
             say: receives lines about what takes long.
@@ -88,10 +88,11 @@ class Inspector:
         self._starting = threading.Lock()
         self._golden: dict[str, npt.NDArray[np.uint8]] = {}
         self._within: Within | None = None
+        self.engine: Engine
         if isinstance(engine, str):
             chosen = choice(engine)
-            name, self.why_engine = chosen.name, chosen.reason
-            self.engine: Engine = open_engine(
+            why = chosen.reason
+            self.engine = open_engine(
                 bundle.model(),
                 engine=chosen.name,
                 precision=bundle.manifest.precision,
@@ -100,22 +101,17 @@ class Inspector:
                 progress=progress,
             )
         else:
-            name, self.engine = engine.name, engine
+            self.engine = engine
             why = engine.shared.why if isinstance(engine, EngineShare) else ""
-            self.why_engine = why or f"{engine.name}: it was given"
-        if name != bundle.manifest.deployed_engine:
-            self.why_engine += (
-                f"; the threshold was set by {bundle.manifest.deployed_engine}, whose scores "
-                "differ a little: build again here to be exact"
-            )
+        self.why_engine = _why(bundle, self.engine, why or f"{self.engine.name}: it was given")
         try:
             self._test_itself(self.engine)
         except BaseException:
             self.engine.close()
             raise
-        opened = self.engine.shared.engine if isinstance(self.engine, EngineShare) else self.engine
-        if isinstance(opened, RevivingEngine):
-            opened.check_with(self._test_itself)
+        revived = self.engine.shared.engine if isinstance(self.engine, EngineShare) else self.engine
+        if isinstance(revived, RevivingEngine):
+            revived.check_with(self._test_itself)
 
     def inspect(
         self, image: npt.NDArray[np.uint8] | Frame, *, deadline_ms: float | None = None
@@ -131,6 +127,9 @@ class Inspector:
             The result. A frame without an image, an image of a wrong shape or type, one that is
             black, burnt out, blurred or covered, and an engine's failure give ERROR: never OK,
             never an exception.
+
+        Raises:
+            ValueError: a deadline that is not positive.
         """
         frame = image if isinstance(image, Frame) else frame_now("image", 0, image)
         if deadline_ms is not None:
@@ -365,6 +364,17 @@ def settings_of(
         ignore=ignore,
         roi=roi or ((own.x, own.y, own.width, own.height) if own else None),
         score_pixels=manifest.score_pixels,
+    )
+
+
+def _why(bundle: Bundle, engine: Engine, reason: str) -> str:
+    """Why it is this engine, and what that means for the threshold."""
+    deployed = bundle.manifest.deployed_engine
+    if engine.name == deployed:
+        return reason
+    return (
+        f"{reason}; the threshold was set by {deployed}, whose scores differ a little: build "
+        "again here to be exact"
     )
 
 

@@ -33,14 +33,12 @@ def stream(
 ) -> Summary:
     """Inspect frames until the source ends, or is told to.
 
-    The source reads ahead on its own, `inspect` runs in the caller's thread, and sinks write in
-    others (`edge.writers`). When a sink is too slow, files wait for it; a live camera does not, and
-    what could not be drawn is counted.
+    `inspect` runs in the caller's thread, sinks in others (`edge.writers`). When one is too slow,
+    files wait for it; a live camera does not, and what could not be drawn is counted.
 
     Args:
         inspect: one frame's result; what it raises ends the stream.
-        source: frames, with `live`, `dropped` and `close` if it is a `cameras.source.Source`; the
-            caller closes it.
+        source: frames, or a `cameras.source.Source`; the caller closes it.
         sinks: where results go; the caller closes them.
         max_frames: end after so many; None = no limit.
         on_result: called with each frame and its result, in the caller's thread.

@@ -79,6 +79,10 @@ def trigger_by_lines(
                 part.trigger(number)
             if count == max_parts:
                 break
+    return _summary(lanes, shared, sinks)
+
+
+def _summary(lanes: Sequence[_Lane], shared: Writers, sinks: Sequence[Sink]) -> Summary:
     each = {lane.post.name: lane.summary() for lane in lanes}
     together = summary_of(
         [lane.tally for lane in lanes],

@@ -76,7 +76,7 @@ class Collecting:
 def no_thread_stays():
     before = threading.active_count()
     yield
-    assert threading.active_count() == before
+    assert threading.active_count() <= before, threading.enumerate()
 
 
 def test_every_file_is_inspected_and_recorded_in_order(tmp_path) -> None:

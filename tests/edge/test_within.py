@@ -43,7 +43,7 @@ class Hanging:
 def no_thread_stays():
     before = threading.active_count()
     yield
-    assert threading.active_count() == before
+    assert threading.active_count() <= before, threading.enumerate()
 
 
 def test_results_come_through_whole_and_in_order() -> None:
