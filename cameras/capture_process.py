@@ -32,7 +32,8 @@ PAUSES_S = (0.1, 0.5, 1.0, 2.0)
 HEALTHY_S = 10.0
 START_WITHIN_S = 20.0
 SILENT_AFTER_S = 2.0
-STARVED_AFTER_S = 10.0
+# A process that has not had its turn does not hang; one that never leaves a driver's loop does.
+STARVED = 5
 OVERDUE_AFTER_S = 0.3
 CLOSE_WITHIN_S = 1.5
 _TICK_S = 0.1
@@ -241,12 +242,12 @@ class CaptureProcess:
         due_ns = self.vitals.due_ns
         overdue = due_ns != 0 and time.monotonic_ns() > due_ns
         child.overdue_s = child.overdue_s + awake_s if overdue else 0.0
-        if child.alive and child.silent_s >= SILENT_AFTER_S:
-            if child.silent_s >= STARVED_AFTER_S or not _runnable(child.process.pid):
-                silent = f"{child.silent_s:.1f} s"
-                child.condemned = f"the process that captures is silent for {silent}"
-        elif not child.alive and child.silent_s >= START_WITHIN_S:
-            child.condemned = f"the process that captures did not start in {START_WITHIN_S:g} s"
+        patience_s = SILENT_AFTER_S if child.alive else START_WITHIN_S
+        if child.silent_s >= patience_s * STARVED or (
+            child.silent_s >= patience_s and not _runnable(child.process.pid)
+        ):
+            how = "is silent" if child.alive else "does not start"
+            child.condemned = f"the process that captures {how} for {child.silent_s:.1f} s"
         elif child.overdue_s >= OVERDUE_AFTER_S:
             child.condemned = "the camera's driver hangs"
 

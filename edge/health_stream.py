@@ -25,6 +25,7 @@ UNSURE_S = 10.0  # and at the start, or in a still scene, before it is known how
 LONGEST_S = 30.0  # whatever was learnt
 FEWEST = 5  # pictures that repeat; fewer prove nothing at a low rate
 STAYS = 1.5  # times as long as pictures have stayed by themselves
+STILL_STAYS = 3.5  # the same in a still scene: a key frame or two may change nothing
 MEMORY = 512  # pictures that one which comes again is compared with: loops are frozen too
 RUNS = 20  # latest of those that ended by themselves
 RESTLESS_S = 3.0  # without a picture that stayed, and pictures are said to be changing
@@ -132,8 +133,9 @@ class Frozen:
             stays = STAYS * longest[-3] if len(longest) >= 3 else 0.0
             least = QUICK_S
         else:
-            stays = STAYS * longest[-1] if longest else 0.0
-            least = QUICK_S if (now_ns - began_ns) / _NS >= RESTLESS_S else UNSURE_S
+            restless = (now_ns - began_ns) / _NS >= RESTLESS_S
+            stays = (STAYS if restless else STILL_STAYS) * (longest[-1] if longest else 0.0)
+            least = QUICK_S if restless else UNSURE_S
         return min(LONGEST_S, max(least, stays))
 
     def _remember(self, key: int) -> None:

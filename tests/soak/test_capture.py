@@ -197,9 +197,8 @@ def test_two_hundred_reopens_leak_nothing(servers, scheme) -> None:
         for _ in range(10 * ROUNDS):
             once()
         *after, memory_after = held()
-    print(
-        f"\n{scheme}: {10 * ROUNDS} reopens, {before} -> {after}, {memory_after - memory:+.2f} MiB"
-    )
+    grown = memory_after - memory
+    print(f"\n{scheme}: {10 * ROUNDS} reopens, {before} -> {after}, {grown:+.2f} MiB")
     assert after == before
     assert grown <= 16
 
