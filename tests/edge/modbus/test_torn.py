@@ -88,4 +88,4 @@ def test_a_block_that_is_read_at_once_is_of_one_moment(
             number = words[16] << 16 | words[17]
             assert words == words_from_snapshot(moment(number))
             seen.add(number)
-    assert len(seen) > 10, "the moments did not change: nothing was shown"
+    assert len(seen) > 2, "the moments did not change: nothing was shown"
