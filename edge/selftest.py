@@ -34,6 +34,8 @@ score where that is larger.
 Between engines 1e-5 were measured in fp32. ProtoAD: 2 % where one runs fp16 as bf16, and in int8,
 where each rounds in its own way, 11 %. PRN, whose sigmoid is steep: 14 % in both.
 """
+ROUNDING = 1e-5
+"""Of a score: what a mean of float32 values may be off by."""
 _LEVELS = 255.0
 _OFF = 3.0  # levels: interpolation rounds
 _AROUND = 16  # px
@@ -126,10 +128,9 @@ def check_decision(decide: Decide, *, settings: Settings, size: tuple[int, int])
     """
     x, y, width, height = settings.roi or (0, 0, *_NO_ROI_SHAPE[::-1])
     shape = (y + height, x + width, 3)
-    threshold = np.float32(settings.threshold)
-    above, below = (
-        np.nextafter(threshold, np.float32(end), dtype=np.float32) for end in (np.inf, -np.inf)
-    )
+    # A score that is a mean of many equal values is off by their rounding.
+    apart = max(abs(settings.threshold) * ROUNDING, float(np.finfo(np.float32).tiny))
+    above, below = (np.float32(settings.threshold + sign * apart) for sign in (1, -1))
 
     def verdict_of(value: Any, score: float) -> tuple[Verdict, str]:
         anomaly_map = np.full(size, value, np.float32)

@@ -79,6 +79,8 @@ def test_the_public_names_are_these() -> None:
         "Region",
         "Result",
         "Station",
+        "TriggerOptions",
+        "Triggered",
         "Verdict",
         "draw",
         "load",
@@ -108,7 +110,7 @@ def test_the_public_signatures_are_these() -> None:
         "*say=None",
         "*progress=None",
     ]
-    assert parameters(edge.Inspector.inspect) == ["self", "image"]
+    assert parameters(edge.Inspector.inspect) == ["self", "image", "*deadline_ms=None"]
     assert parameters(edge.Inspector.stream) == ["self", "source"]
     assert parameters(edge.draw) == ["result", "*opacity=0.5", "*rate_hz=None"]
 
