@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 
+from cameras.closing import Closing
 from cameras.names import shown
 from edge.losses import Losses
 from edge.rotation import RotatedFile
@@ -14,7 +14,7 @@ from edge.sinks import SinkError
 from edge.station.contract import InspectionResult
 
 
-class ResultsFile:
+class ResultsFile(Closing):
     """One line a part, appended, in the file as soon as it is decided.
 
     Args:
@@ -46,14 +46,3 @@ class ResultsFile:
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._file.close()
-
-    def __enter__(self) -> ResultsFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -9,9 +9,9 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeAlias
 
+from cameras.closing import Closing
 from cameras.names import shown
 from edge.losses import Losses
 from edge.result import Result
@@ -57,7 +57,7 @@ DELETE FROM results WHERE id IN (
 _Row: TypeAlias = tuple[Any, ...]
 
 
-class DatabaseSink:
+class DatabaseSink(Closing):
     """The table ``results``: a row a result, its result line as JSON in the column ``result``.
 
     Write-ahead log with ``synchronous = FULL``: what was committed survives a power cut. A commit
@@ -132,17 +132,6 @@ class DatabaseSink:
             self._database = None
         finally:
             self._busy.release()
-
-    def __enter__(self) -> DatabaseSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _commit(self, now: float) -> None:
         database = self._database

@@ -10,11 +10,11 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 
+from cameras.closing import Closing
 from cameras.names import shown
 from edge.losses import Losses
 from edge.overlay import draw
@@ -47,7 +47,7 @@ class KeepOptions:
     clip_s: float = 0.0
 
 
-class KeepSink:
+class KeepSink(Closing):
     """NG and ERROR results: the picture as it came, drawn, and the result line; clips on demand.
 
     ``FOLDER/DAY/NAME.jpg``, ``NAME_drawn.jpg``, ``NAME.json``, ``NAME_clip.avi``. An ERROR that
@@ -122,17 +122,6 @@ class KeepSink:
             self._clips.close()
         except (cv2.error, OSError) as error:
             self._losses.add(str(error).splitlines()[0])
-
-    def __enter__(self) -> KeepSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _is_kept(self, result: Result) -> bool:
         if result.verdict is not Verdict.ERROR:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 
+from cameras.closing import Closing
 from cameras.names import shown
 from edge.losses import Losses
 from edge.quota import LEAST_FREE_BYTES, MOST_BYTES, Quota
@@ -20,7 +20,7 @@ _LOOK_EVERY = 25  # frames between two looks at the free space
 _FIRST_BYTES = 32 << 20  # of a segment whose size nobody knows yet
 
 
-class SegmentsSink:
+class SegmentsSink(Closing):
     """``FOLDER/DAY/TIME_FRAME_VIDEO.mp4``, ten minutes each; the oldest make room.
 
     The encoder does not tell of a full disk, so the space is asked: a segment ends before it runs
@@ -98,17 +98,6 @@ class SegmentsSink:
             self._end()
         except OSError as error:
             self._losses.add(error.strerror or str(error))
-
-    def __enter__(self) -> SegmentsSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _look(self) -> None:
         """End a segment that is old enough, or for which the disk has no room."""

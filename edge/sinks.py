@@ -16,12 +16,12 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, TypeAlias
 
 import cv2
 import numpy as np
 
+from cameras.closing import Closing
 from cameras.names import shown
 from edge.losses import Losses
 from edge.overlay import draw
@@ -91,7 +91,7 @@ class Painter:
         return (len(self._times) - 1) / passed if passed > 0.2 else None
 
 
-class ResultsSink:
+class ResultsSink(Closing):
     """JSON lines: one object per result (`Result.to_json`), in the file as soon as it is written.
 
     Args:
@@ -145,19 +145,8 @@ class ResultsSink:
         """Close the file; a second call does nothing."""
         self._file.close()
 
-    def __enter__(self) -> ResultsSink:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class VideoSink:
+class VideoSink(Closing):
     """A video of the drawn results, renamed to its name when it is complete.
 
     Until then it is beside it as ``NAME.part.SUFFIX``. A program that is killed leaves that file:
@@ -221,17 +210,6 @@ class VideoSink:
         finally:
             self._busy.release()
 
-    def __enter__(self) -> VideoSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _write(self, result: Result) -> None:
         try:
             picture = self._paint(result)
@@ -290,7 +268,7 @@ class VideoSink:
             capture.release()
 
 
-class PicturesSink:
+class PicturesSink(Closing):
     """A folder of drawn results, named by time of capture, frame and verdict.
 
     Args:
@@ -358,17 +336,6 @@ class PicturesSink:
 
     def close(self) -> None:
         """Do nothing: every picture is complete as soon as it is written."""
-
-    def __enter__(self) -> PicturesSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def name_from_result(result: Result) -> str:
