@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from cameras.closing import Closing
 from cameras.names import shown
-from edge.losses import Losses
+from edge.losses import Losing, Losses
 from edge.result import Result
 from edge.sinks import SinkError
 
@@ -57,7 +57,7 @@ DELETE FROM results WHERE id IN (
 _Row: TypeAlias = tuple[Any, ...]
 
 
-class DatabaseSink(Closing):
+class DatabaseSink(Losing, Closing):
     """The table ``results``: a row a result, its result line as JSON in the column ``result``.
 
     Write-ahead log with ``synchronous = FULL``: what was committed survives a power cut. A commit
@@ -87,16 +87,6 @@ class DatabaseSink(Closing):
             self._database: sqlite3.Connection | None = _opened(Path(path))
         except (sqlite3.Error, OSError) as error:
             raise SinkError(f"{shown(path)}: {error}; name another file") from error
-
-    @property
-    def lost(self) -> int:
-        """Results that could not be written."""
-        return self._losses.count
-
-    @property
-    def trouble(self) -> str:
-        """Why results wait or are being lost now; empty when they are not."""
-        return self._losses.trouble
 
     def write(self, result: Result) -> None:
         """Add one row; it is committed with others, see the class."""

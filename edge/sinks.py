@@ -23,7 +23,7 @@ import numpy as np
 
 from cameras.closing import Closing
 from cameras.names import shown
-from edge.losses import Losses
+from edge.losses import Losing, Losses
 from edge.overlay import draw
 from edge.result import Image, Result, Verdict
 from edge.rotation import RotatedFile
@@ -91,8 +91,8 @@ class Painter:
         return (len(self._times) - 1) / passed if passed > 0.2 else None
 
 
-class ResultsSink(Closing):
-    """JSON lines: one object per result (`Result.to_json`), in the file as soon as it is written.
+class LinesFile(Losing, Closing):
+    """Lines of JSON, each in the file as soon as it is added.
 
     Args:
         path: the file.
@@ -103,9 +103,6 @@ class ResultsSink(Closing):
     Raises:
         SinkError: the file cannot be written.
     """
-
-    lossless = True
-    missed = 0
 
     def __init__(
         self,
@@ -121,19 +118,8 @@ class ResultsSink(Closing):
         except OSError as error:
             raise SinkError(f"{shown(path)}: {error.strerror}; name a file to write") from error
 
-    @property
-    def lost(self) -> int:
-        """Results that could not be written."""
-        return self._losses.count
-
-    @property
-    def trouble(self) -> str:
-        """Why results are being lost now; empty when they are not."""
-        return self._losses.trouble
-
-    def write(self, result: Result) -> None:
+    def add(self, line: str) -> None:
         """Write one line; a full disk costs this line, and is reported once."""
-        line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
         try:
             self._file.write(line.encode("utf-8", "backslashreplace"))
         except OSError as error:
@@ -146,7 +132,18 @@ class ResultsSink(Closing):
         self._file.close()
 
 
-class VideoSink(Closing):
+class ResultsSink(LinesFile):
+    """One line per result, `Result.to_json`; see `LinesFile`."""
+
+    lossless = True
+    missed = 0
+
+    def write(self, result: Result) -> None:
+        """Write one line; see `LinesFile.add`."""
+        self.add(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False))
+
+
+class VideoSink(Losing, Closing):
     """A video of the drawn results, renamed to its name when it is complete.
 
     Until then it is beside it as ``NAME.part.SUFFIX``. A program that is killed leaves that file:
@@ -182,16 +179,6 @@ class VideoSink(Closing):
         self._writer: cv2.VideoWriter | None = None
         self._busy = threading.Lock()  # closed by another thread than the one that writes
         self._try_encoder()
-
-    @property
-    def lost(self) -> int:
-        """Results that could not be written."""
-        return self._losses.count
-
-    @property
-    def trouble(self) -> str:
-        """Why results are being lost now; empty when they are not."""
-        return self._losses.trouble
 
     def write(self, result: Result) -> None:
         """Draw and append one frame."""
@@ -268,7 +255,7 @@ class VideoSink(Closing):
             capture.release()
 
 
-class PicturesSink(Closing):
+class PicturesSink(Losing, Closing):
     """A folder of drawn results, named by time of capture, frame and verdict.
 
     Args:
@@ -305,16 +292,6 @@ class PicturesSink(Closing):
             raise SinkError(f"{shown(folder)}: {error.strerror}; name another folder") from error
         if not os.access(self._folder, os.W_OK):
             raise SinkError(f"{shown(folder)}: not writable; name another folder")
-
-    @property
-    def lost(self) -> int:
-        """Results that could not be written."""
-        return self._losses.count
-
-    @property
-    def trouble(self) -> str:
-        """Why results are being lost now; empty when they are not."""
-        return self._losses.trouble
 
     def write(self, result: Result) -> None:
         """Draw and write one picture, or none if it is not to be kept."""
