@@ -13,13 +13,13 @@ import select
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from cameras.capture_link import Task
 from cameras.capture_process import CaptureProcess
+from cameras.closing import Closing
 from cameras.device import Device, json_from_device
 from cameras.errors import CameraError
 from cameras.frame import Frame
@@ -32,7 +32,7 @@ _MAX_AGE_NS = _NS // 5
 _SOONER = 0.95
 
 
-class LiveSource:
+class LiveSource(Closing):
     """Frames from a camera, newest first; opened at birth, reopened for ever after a failure.
 
     A frame's image is (H, W, 3) uint8 BGR in shared memory, read-only. It stays as it is for as
@@ -134,17 +134,6 @@ class LiveSource:
             self._captured = self._process.vitals.captured
             self._process.close()
             os.close(self._bell)
-
-    def __enter__(self) -> LiveSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _await_camera(self) -> None:
         began = time.monotonic()

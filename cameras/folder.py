@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
+from cameras.closing import Closing
 from cameras.decode import IMAGE_SUFFIXES, image_from_file
 from cameras.errors import ImageError, SourceError
 from cameras.frame import Frame
@@ -87,7 +87,7 @@ def open_folder(folder: Path, *, options: Options) -> FolderWatch:
     return FolderWatch(watching, inspect_existing=existing == "all")
 
 
-class FolderWatch:
+class FolderWatch(Closing):
     """Pictures in the order of their times of change; every one is delivered; see `open_folder`."""
 
     live = False
@@ -132,17 +132,6 @@ class FolderWatch:
     def close(self) -> None:
         """End the iteration; a second call does nothing."""
         self._stop.set()
-
-    def __enter__(self) -> FolderWatch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _listed(self) -> dict[str, _Stamp]:
         """Return the images that are there now."""

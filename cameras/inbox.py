@@ -12,11 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
+from cameras.closing import Closing
 from cameras.decode import image_from_bytes
 from cameras.errors import ImageError
 from cameras.frame import Frame
@@ -82,7 +82,7 @@ class Rules:
         return cls(newest, 1 if newest else waiting, stall_after, limit)
 
 
-class Inbox:
+class Inbox(Closing):
     """The queue; see the module. A source's `Source` half: what delivers is `accept`.
 
     Args:
@@ -153,17 +153,6 @@ class Inbox:
             self._changed.notify_all()
         if self._stop is not None:
             self._stop()
-
-    def __enter__(self) -> Inbox:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _is_full(self) -> bool:
         """Whether no further picture may wait; holds the lock."""

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from cameras.capture import LiveSource
+from cameras.closing import Closing
 from cameras.errors import CameraError
 from cameras.files import open_path
 from cameras.frame import Frame
@@ -23,7 +23,7 @@ _RATE_HZ = 30.0
 _MOST_MIB = 1024.0
 
 
-class Replay:
+class Replay(Closing):
     """A source of images that are already in memory, in order, each once.
 
     Args:
@@ -57,17 +57,6 @@ class Replay:
     def close(self) -> None:
         """End the iteration; a second call does nothing."""
         self._closed = True
-
-    def __enter__(self) -> Replay:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_replay(path: Path, *, options: Options, stall_after: float) -> LiveSource:

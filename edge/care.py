@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
+from cameras.closing import Closing
 from edge.exchange import Exchange
 
 LOOK_S = 1.0
@@ -31,7 +31,7 @@ class _Cared:
     failures: int = 0
 
 
-class Care:
+class Care(Closing):
     """Cares for inspectors, from `with` to its end.
 
     Args:
@@ -81,14 +81,6 @@ class Care:
     def __enter__(self) -> Care:
         self._thread.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self) -> None:
         while not self._over.is_set():

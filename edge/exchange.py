@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 
+from cameras.closing import Closing
 from cameras.frame import Frame
 from edge.health import Health
 from edge.inspector import Inspector
@@ -37,7 +37,7 @@ class _Post:
     distrust: str = ""
 
 
-class Exchange:
+class Exchange(Closing):
     """Holds the inspector that is at work; complete at birth, released by `close`.
 
     Any thread may call it. Each `inspect` runs on one inspector from beginning to end.
@@ -165,17 +165,6 @@ class Exchange:
             self._take(None, within_s=CLOSE_S)
         finally:
             self._exchanging.release()
-
-    def __enter__(self) -> Exchange:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _now(self) -> _Post:
         post = self._post

@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 import cv2
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.images import fit_image
+from cameras.closing import Closing
 from cameras.connect import open_source
 from cameras.errors import ImageError
 from cameras.frame import Frame
@@ -41,7 +41,7 @@ HUNG_S = 3.0
 DEADLINE_MS = 1000.0
 
 
-class Inspector:
+class Inspector(Closing):
     """Judges frames; complete at birth, released by `close` or at the end of `with`.
 
     Any thread may call it; one at a time gets the engine, the others wait. It prints nothing and
@@ -210,17 +210,6 @@ class Inspector:
             self.engine.close()
         finally:
             self._lock.release()
-
-    def __enter__(self) -> Inspector:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _each(self, frames: Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]) -> Iterator[Result]:
         for index, item in enumerate(frames):

@@ -14,9 +14,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
+from cameras.closing import Closing
 from edge.care import Care
 from edge.exchange import Exchange
 from edge.notify import Notifier
@@ -43,7 +44,7 @@ class LifeOptions:
     watch_bundles: bool = True
 
 
-class Life:
+class Life(Closing):
     """Watches over the cameras that are put into it, from `with` to its end.
 
     Args:
@@ -141,14 +142,6 @@ class Life:
         self._care.__enter__()
         self._thread.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _watch(self) -> None:
         pause = LOOK_S

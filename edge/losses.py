@@ -44,3 +44,21 @@ class Losses:
             lost = self.count - self._before
             _log.warning("%s: written again; %d %s were lost", self._where, lost, self._what)
             self.trouble = ""
+
+
+class Losing:
+    """What counts in `_losses`, and shows it as a `Sink` does."""
+
+    __slots__ = ()
+
+    _losses: Losses
+
+    @property
+    def lost(self) -> int:
+        """How many could not be written."""
+        return self._losses.count
+
+    @property
+    def trouble(self) -> str:
+        """Why they wait or are being lost now; empty when they are not."""
+        return self._losses.trouble

@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
+
+from cameras.closing import Closing
 
 TIMEOUT_S = 5.0
 MOST_CLIENTS = 8
@@ -27,7 +28,7 @@ class MonitorError(ValueError):
     """It cannot be opened there."""
 
 
-class Monitor:
+class Monitor(Closing):
     """An HTTP server on loopback; released by `close` or at the end of `with`.
 
     It answers GET and HEAD of two paths, to requests that name this machine and come from no
@@ -77,17 +78,6 @@ class Monitor:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
-
-    def __enter__(self) -> Monitor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Pages:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
+from cameras.closing import Closing
 from edge.bridges.modbus_map import MIRROR, RESULT_WORDS
 from edge.bridges.modbus_words import Order, registers_from_u32, u32_from_registers
 from edge.station.words import CommandCode, ErrorCode, StationError
@@ -110,7 +111,7 @@ def simulate_plc(plan: Plan, *, say: Callable[[str], None]) -> Outcome:
         return plc.end()
 
 
-class _Link:
+class _Link(Closing):
     """The two requests of a scan, with pymodbus's client."""
 
     def __init__(self, plan: Plan) -> None:
@@ -137,12 +138,6 @@ class _Link:
 
     def close(self) -> None:
         self._client.close()  # type: ignore[no-untyped-call]
-
-    def __enter__(self) -> _Link:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _checked(self, request: Callable[[], Any]) -> list[int]:
         from pymodbus.exceptions import ModbusException

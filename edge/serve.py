@@ -120,7 +120,7 @@ def _results(config: Config) -> ResultsFile | None:
     path, most = config.station.results, config.station.results_mb
     if path is None:
         return None
-    return ResultsFile(path, most_bytes=None if most is None else most * MIB)
+    return ResultsFile(path, append=True, most_bytes=None if most is None else most * MIB)
 
 
 def _opened(name: str, station: Station, section: Any) -> Bridge:

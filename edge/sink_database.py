@@ -9,11 +9,11 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeAlias
 
+from cameras.closing import Closing
 from cameras.names import shown
-from edge.losses import Losses
+from edge.losses import Losing, Losses
 from edge.result import Result
 from edge.sinks import SinkError
 
@@ -57,7 +57,7 @@ DELETE FROM results WHERE id IN (
 _Row: TypeAlias = tuple[Any, ...]
 
 
-class DatabaseSink:
+class DatabaseSink(Losing, Closing):
     """The table ``results``: a row a result, its result line as JSON in the column ``result``.
 
     Write-ahead log with ``synchronous = FULL``: what was committed survives a power cut. A commit
@@ -87,16 +87,6 @@ class DatabaseSink:
             self._database: sqlite3.Connection | None = _opened(Path(path))
         except (sqlite3.Error, OSError) as error:
             raise SinkError(f"{shown(path)}: {error}; name another file") from error
-
-    @property
-    def lost(self) -> int:
-        """Results that could not be written."""
-        return self._losses.count
-
-    @property
-    def trouble(self) -> str:
-        """Why results wait or are being lost now; empty when they are not."""
-        return self._losses.trouble
 
     def write(self, result: Result) -> None:
         """Add one row; it is committed with others, see the class."""
@@ -132,17 +122,6 @@ class DatabaseSink:
             self._database = None
         finally:
             self._busy.release()
-
-    def __enter__(self) -> DatabaseSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _commit(self, now: float) -> None:
         database = self._database

@@ -10,13 +10,13 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 
+from cameras.closing import Closing
 from cameras.names import shown
-from edge.losses import Losses
+from edge.losses import Losing, Losses
 from edge.overlay import draw
 from edge.quota import LEAST_FREE_BYTES, MIB, MOST_BYTES, Quota
 from edge.result import Result, Verdict
@@ -47,7 +47,7 @@ class KeepOptions:
     clip_s: float = 0.0
 
 
-class KeepSink:
+class KeepSink(Losing, Closing):
     """NG and ERROR results: the picture as it came, drawn, and the result line; clips on demand.
 
     ``FOLDER/DAY/NAME.jpg``, ``NAME_drawn.jpg``, ``NAME.json``, ``NAME_clip.avi``. An ERROR that
@@ -90,16 +90,6 @@ class KeepSink:
             self._clips = _Clips(self._quota, seconds=options.clip_s, room=room)
         self._last_error: tuple[str, float] = ("", -_ERROR_EVERY_S)
 
-    @property
-    def lost(self) -> int:
-        """Parts that could not be kept."""
-        return self._losses.count
-
-    @property
-    def trouble(self) -> str:
-        """Why parts are being lost now; empty when they are not."""
-        return self._losses.trouble
-
     def write(self, result: Result) -> None:
         """Keep it if it is NG or ERROR, and let a clip take it in."""
         kept = self._is_kept(result)
@@ -122,17 +112,6 @@ class KeepSink:
             self._clips.close()
         except (cv2.error, OSError) as error:
             self._losses.add(str(error).splitlines()[0])
-
-    def __enter__(self) -> KeepSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _is_kept(self, result: Result) -> bool:
         if result.verdict is not Verdict.ERROR:

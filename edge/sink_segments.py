@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 
+from cameras.closing import Closing
 from cameras.names import shown
-from edge.losses import Losses
+from edge.losses import Losing, Losses
 from edge.quota import LEAST_FREE_BYTES, MOST_BYTES, Quota
 from edge.result import Result
 from edge.sinks import Paint, SinkError, VideoSink, name_from_result
@@ -20,7 +20,7 @@ _LOOK_EVERY = 25  # frames between two looks at the free space
 _FIRST_BYTES = 32 << 20  # of a segment whose size nobody knows yet
 
 
-class SegmentsSink:
+class SegmentsSink(Losing, Closing):
     """``FOLDER/DAY/TIME_FRAME_VIDEO.mp4``, ten minutes each; the oldest make room.
 
     The encoder does not tell of a full disk, so the space is asked: a segment ends before it runs
@@ -66,16 +66,6 @@ class SegmentsSink:
         self._ends_s = 0.0
         self._frames = 0
 
-    @property
-    def lost(self) -> int:
-        """Results that could not be written."""
-        return self._losses.count
-
-    @property
-    def trouble(self) -> str:
-        """Why results are being lost now; empty when they are not."""
-        return self._losses.trouble
-
     def write(self, result: Result) -> None:
         """Draw and append one frame."""
         if self._video is None and result.image is None:
@@ -98,17 +88,6 @@ class SegmentsSink:
             self._end()
         except OSError as error:
             self._losses.add(error.strerror or str(error))
-
-    def __enter__(self) -> SegmentsSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _look(self) -> None:
         """End a segment that is old enough, or for which the disk has no room."""

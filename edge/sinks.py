@@ -16,14 +16,14 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, TypeAlias
 
 import cv2
 import numpy as np
 
+from cameras.closing import Closing
 from cameras.names import shown
-from edge.losses import Losses
+from edge.losses import Losing, Losses
 from edge.overlay import draw
 from edge.result import Image, Result, Verdict
 from edge.rotation import RotatedFile
@@ -91,8 +91,8 @@ class Painter:
         return (len(self._times) - 1) / passed if passed > 0.2 else None
 
 
-class ResultsSink:
-    """JSON lines: one object per result (`Result.to_json`), in the file as soon as it is written.
+class LinesFile(Losing, Closing):
+    """Lines of JSON, each in the file as soon as it is added.
 
     Args:
         path: the file.
@@ -103,9 +103,6 @@ class ResultsSink:
     Raises:
         SinkError: the file cannot be written.
     """
-
-    lossless = True
-    missed = 0
 
     def __init__(
         self,
@@ -121,19 +118,8 @@ class ResultsSink:
         except OSError as error:
             raise SinkError(f"{shown(path)}: {error.strerror}; name a file to write") from error
 
-    @property
-    def lost(self) -> int:
-        """Results that could not be written."""
-        return self._losses.count
-
-    @property
-    def trouble(self) -> str:
-        """Why results are being lost now; empty when they are not."""
-        return self._losses.trouble
-
-    def write(self, result: Result) -> None:
+    def add(self, line: str) -> None:
         """Write one line; a full disk costs this line, and is reported once."""
-        line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
         try:
             self._file.write(line.encode("utf-8", "backslashreplace"))
         except OSError as error:
@@ -145,19 +131,19 @@ class ResultsSink:
         """Close the file; a second call does nothing."""
         self._file.close()
 
-    def __enter__(self) -> ResultsSink:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+class ResultsSink(LinesFile):
+    """One line per result, `Result.to_json`; see `LinesFile`."""
+
+    lossless = True
+    missed = 0
+
+    def write(self, result: Result) -> None:
+        """Write one line; see `LinesFile.add`."""
+        self.add(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False))
 
 
-class VideoSink:
+class VideoSink(Losing, Closing):
     """A video of the drawn results, renamed to its name when it is complete.
 
     Until then it is beside it as ``NAME.part.SUFFIX``. A program that is killed leaves that file:
@@ -194,16 +180,6 @@ class VideoSink:
         self._busy = threading.Lock()  # closed by another thread than the one that writes
         self._try_encoder()
 
-    @property
-    def lost(self) -> int:
-        """Results that could not be written."""
-        return self._losses.count
-
-    @property
-    def trouble(self) -> str:
-        """Why results are being lost now; empty when they are not."""
-        return self._losses.trouble
-
     def write(self, result: Result) -> None:
         """Draw and append one frame."""
         if self._writer is None and result.image is None:
@@ -220,17 +196,6 @@ class VideoSink:
             self._complete()
         finally:
             self._busy.release()
-
-    def __enter__(self) -> VideoSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _write(self, result: Result) -> None:
         try:
@@ -290,7 +255,7 @@ class VideoSink:
             capture.release()
 
 
-class PicturesSink:
+class PicturesSink(Losing, Closing):
     """A folder of drawn results, named by time of capture, frame and verdict.
 
     Args:
@@ -328,16 +293,6 @@ class PicturesSink:
         if not os.access(self._folder, os.W_OK):
             raise SinkError(f"{shown(folder)}: not writable; name another folder")
 
-    @property
-    def lost(self) -> int:
-        """Results that could not be written."""
-        return self._losses.count
-
-    @property
-    def trouble(self) -> str:
-        """Why results are being lost now; empty when they are not."""
-        return self._losses.trouble
-
     def write(self, result: Result) -> None:
         """Draw and write one picture, or none if it is not to be kept."""
         if self._only_ng and result.verdict is not Verdict.NG:
@@ -358,17 +313,6 @@ class PicturesSink:
 
     def close(self) -> None:
         """Do nothing: every picture is complete as soon as it is written."""
-
-    def __enter__(self) -> PicturesSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def name_from_result(result: Result) -> str:

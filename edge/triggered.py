@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Protocol
 
+from cameras.closing import Closing
 from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
@@ -104,7 +104,7 @@ class _Part:
     counted: bool = True  # among those under way
 
 
-class Triggered:
+class Triggered(Closing):
     """Inspects a part for each `trigger`; any thread may trigger.
 
     Args:
@@ -195,17 +195,6 @@ class Triggered:
         for thread in self._threads[:2]:
             thread.join(CLOSE_S)
         self._within.close()
-
-    def __enter__(self) -> Triggered:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # Pictures.
 

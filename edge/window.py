@@ -6,10 +6,10 @@ import contextlib
 import os
 import subprocess
 import sys
-from types import TracebackType
 
 import cv2
 
+from cameras.closing import Closing
 from edge.result import Image, Result
 from edge.sinks import Paint, Painter, SinkError
 
@@ -18,7 +18,7 @@ _PROBE = "import cv2; cv2.namedWindow('edge'); cv2.waitKey(1); cv2.destroyAllWin
 _KEYS = {ord("q"), ord("Q"), 27}
 
 
-class WindowSink:
+class WindowSink(Closing):
     """A window with the newest result.
 
     `write` draws, in the thread of the sinks; `poll` shows, in the thread that made this object,
@@ -72,17 +72,6 @@ class WindowSink:
             self._closed = True
             with contextlib.suppress(cv2.error):  # whoever sits there may have closed it
                 cv2.destroyWindow(self._title)
-
-    def __enter__(self) -> WindowSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _fitting(width: int, height: int) -> tuple[int, int]:

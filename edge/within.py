@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 
+from cameras.closing import Closing
 from cameras.frame import Frame
 from edge.result import Result, Verdict, error_from_frame
 from edge.station.inspecting import answer_from_result
@@ -25,7 +25,7 @@ SHORTEST_MS = 0.001
 LONGEST_MS = 1e9
 
 
-class Within:
+class Within(Closing):
     """Calls `inspect` in a thread of its own; what takes too long is an ERROR at the deadline.
 
     Until that inspection ends, every further frame is an ERROR at once: nothing waits behind what
@@ -89,17 +89,6 @@ class Within:
     def close(self) -> None:
         """End the thread, after what it is at; one that hangs is left to itself after 1 s."""
         self._station.close()
-
-    def __enter__(self) -> Within:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _answered(self, frame: Frame, deadline_ms: float) -> Result:
         self._count = self._count % PARTS + 1

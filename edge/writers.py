@@ -14,8 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from types import TracebackType
 
+from cameras.closing import Closing
 from edge.result import Result
 from edge.sinks import Sink
 
@@ -27,7 +27,7 @@ _POLL_S = 0.05
 _log = logging.getLogger("edge.sinks")
 
 
-class Writers:
+class Writers(Closing):
     """Sinks in threads behind bounded queues; the end of `with` writes what waits.
 
     Args:
@@ -89,17 +89,6 @@ class Writers:
             lane.join(deadline)
         for lane in self._lanes:
             lane.raise_failure()
-
-    def __enter__(self) -> Writers:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _lanes(sinks: Sequence[Sink]) -> Iterator[list[Sink]]:

@@ -10,8 +10,10 @@ one older than the runtime) or 100 (no device).
 from __future__ import annotations
 
 import ctypes
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -55,13 +57,7 @@ def runtime() -> Any:
     Raises:
         EngineError: it is not installed.
     """
-    try:
-        from cuda.bindings import runtime as found
-    except ImportError as error:
-        raise EngineError(
-            f"cuda-bindings cannot be imported ({error}); pip install cuda-bindings"
-        ) from error
-    return found
+    return _binding("runtime")
 
 
 def driver() -> Any:
@@ -70,13 +66,7 @@ def driver() -> Any:
     Raises:
         EngineError: it is not installed.
     """
-    try:
-        from cuda.bindings import driver as found
-    except ImportError as error:
-        raise EngineError(
-            f"cuda-bindings cannot be imported ({error}); pip install cuda-bindings"
-        ) from error
-    return found
+    return _binding("driver")
 
 
 def call(function: Callable[..., tuple[Any, ...]], *arguments: object) -> Any:
@@ -180,6 +170,15 @@ def gpus() -> list[Gpu]:
     version = call(cudart.cudaDriverGetVersion)
     driver = f"{version // 1000}.{version % 1000 // 10}"
     return [_gpu(cudart, index, driver) for index in range(count)]
+
+
+def _binding(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"cuda.bindings.{name}")
+    except ImportError as error:
+        raise EngineError(
+            f"cuda-bindings cannot be imported ({error}); pip install cuda-bindings"
+        ) from error
 
 
 def _gpu(cudart: Any, index: int, driver: str) -> Gpu:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Sequence
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from engines.batches import (
     run_in_batches,
     signature_from_input,
 )
+from engines.closing import Closing
 from engines.cpu import cpu_name, granted_cpus, usable_cores
 from engines.engine import Images, Output, Precision
 from engines.errors import EngineError
@@ -29,7 +30,7 @@ SILENT = 4
 """Severity "fatal": what goes wrong arrives as an exception, and nothing is printed."""
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Closing):
     """A graph in an ONNX Runtime session with the CPU provider alone.
 
     Args:
@@ -94,17 +95,6 @@ class OnnxRuntimeEngine:
         """Release the session; a second call does nothing."""
         self._bound = None
         self._session = None
-
-    def __enter__(self) -> OnnxRuntimeEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Bound:

@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
 
 from engines.batches import Signature, check_images, run_in_batches, signature_from_input
+from engines.closing import Closing
 from engines.cpu import BF16_INSTRUCTIONS, cpu_instructions
 from engines.engine import Images, Output, Precision, Ticket
 from engines.errors import EngineError
@@ -26,7 +27,7 @@ NAME = "openvino"
 TELEMETRY = "openvino_telemetry"
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Closing):
     """A graph compiled for the CPU: one image with all cores, or several at once.
 
     `infer` has all cores work on one call: the lowest latency. `submit` and `collect` use the
@@ -162,17 +163,6 @@ class OpenVinoEngine:
         self._waiting = {}
         self._free = deque()
         self._alone = None
-
-    def __enter__(self) -> OpenVinoEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Lane:

@@ -10,9 +10,9 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Protocol, TypeVar
 
+from engines.closing import Closing
 from engines.cuda import DeviceLostError
 from engines.engine import Engine, Images, Output, PipelinedEngine, Ticket
 from engines.errors import EngineError
@@ -30,7 +30,7 @@ WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 hour is taken up again."""
 
 
-class RevivingEngine:
+class RevivingEngine(Closing):
     """A `PipelinedEngine` that is opened again when its GPU was lost.
 
     Args:
@@ -120,17 +120,6 @@ class RevivingEngine:
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
-
-    def __enter__(self) -> RevivingEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _describe(self, engine: Revivable) -> None:
         self.name: str = engine.name

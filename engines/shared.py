@@ -13,10 +13,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from types import TracebackType
 
 import numpy as np
 
+from engines.closing import Closing
 from engines.engine import Engine, Images, Output, PipelinedEngine
 from engines.errors import EngineError
 from engines.turns import Turns
@@ -180,7 +180,7 @@ class _Group:
         self.error: EngineError | None = None
 
 
-class EngineShare:
+class EngineShare(Closing):
     """An `Engine` for one caller; closing it leaves the others theirs.
 
     Args:
@@ -211,17 +211,6 @@ class EngineShare:
         if not self._closed:
             self._closed = True
             self.shared.give_back()
-
-    def __enter__(self) -> EngineShare:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _is_part(images: Images, size: tuple[int, int]) -> bool:

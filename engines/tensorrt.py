@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from engines.batches import Signature, check_images, signature_from_input
+from engines.closing import Closing
 from engines.cuda import Cuda, DeviceLostError, gpus
 from engines.cuda_device import Device
 from engines.device_array import DeviceArray, DeviceImages, images_from_device
@@ -58,7 +58,7 @@ class Libraries:
         return cls(cuda=Cuda.installed(), trt=import_flavour(flavour))
 
 
-class TensorRtEngine:
+class TensorRtEngine(Closing):
     """A plan, ready to run; a `PipelinedEngine` that takes images of the GPU as well.
 
     It uses the CUDA context that is current where it is made, see `engines.cuda_device.Device`.
@@ -214,17 +214,6 @@ class TensorRtEngine:
         Raises:
             EngineError: the GPU's memory cannot be released, though the GPU works.
         """
-        self._release()
-
-    def __enter__(self) -> TensorRtEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
         self._release()
 
     def _open(self, plan: Plan, trt: Any) -> None:

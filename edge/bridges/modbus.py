@@ -6,11 +6,11 @@ import asyncio
 import ipaddress
 import os
 import threading
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cameras.closing import Closing
 from edge.bridges.modbus_registers import StationRegisters
 from edge.bridges.modbus_table import map_rows
 from edge.bridges.modbus_words import Order
@@ -55,7 +55,7 @@ class ModbusSection(BaseModel):
         return self
 
 
-class ModbusBridge:
+class ModbusBridge(Closing):
     """Serves a station's registers from its birth until it is closed.
 
     Args:
@@ -108,17 +108,6 @@ class ModbusBridge:
             return
         asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result()
         self._end()
-
-    def __enter__(self) -> ModbusBridge:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

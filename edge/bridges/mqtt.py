@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cameras.closing import Closing
 from edge.bridges.mqtt_outbox import FEWEST
 from edge.bridges.mqtt_topics import Delivery, Topics, map_rows, topics_from_levels
 from edge.station import Port, StationError
@@ -98,7 +98,7 @@ class MqttSection(BaseModel):
         return topics_from_levels(self.prefix, self.site, self.line, self.station or station)
 
 
-class MqttBridge:
+class MqttBridge(Closing):
     """Publishes a station's results from its birth until it is closed.
 
     A broker that is away is no error: results wait, up to a bound, until it is back.
@@ -131,17 +131,6 @@ class MqttBridge:
     def close(self) -> None:
         """Send what waits if the broker is there, say goodbye; a second call does nothing."""
         self._publisher.close()
-
-    def __enter__(self) -> MqttBridge:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_bridge(port: Port, section: MqttSection) -> MqttBridge:

@@ -7,11 +7,11 @@ import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cameras.closing import Closing
 from edge.bridges.opcua_nodes import map_rows
 from edge.station import Port, StationError
 
@@ -60,7 +60,7 @@ class OpcuaSection(BaseModel):
         return self
 
 
-class OpcuaBridge:
+class OpcuaBridge(Closing):
     """Serves a station's nodes from its birth until it is closed.
 
     Args:
@@ -105,17 +105,6 @@ class OpcuaBridge:
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
-
-    def __enter__(self) -> OpcuaBridge:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(self, started: Future[None]) -> None:
         try:

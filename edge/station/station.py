@@ -12,9 +12,9 @@ import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from types import TracebackType
 from typing import TypeVar
 
+from cameras.closing import Closing
 from edge.station.contract import Control, InspectionResult, Snapshot
 from edge.station.jobs import NS_PER_S, Answer, Recipe, StationOptions, SystemClock
 from edge.station.machine import Machine
@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 LATE_S = 1.0  # between looks at the clock when nothing is awaited
 
 
-class Station:
+class Station(Closing):
     """The handshake around an inspector; a `Port`, released by `close` or at the end of `with`.
 
     It has three forms: `inspect` waits, `inspect_async` waits without blocking the event loop,
@@ -194,17 +194,6 @@ class Station:
             if future.set_running_or_notify_cancel():
                 future.set_exception(StationError("the station was closed"))
         self._notifier.close()
-
-    def __enter__(self) -> Station:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # What the worker tells: see `Events`.
 

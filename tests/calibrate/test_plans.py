@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from random_weights import resnet18
 
-from calibrate.backbones.architectures import ARCHITECTURES
-from calibrate.backbones.backbone import Backbone, load_backbone
-from calibrate.backbones.contract import IMAGENET_MEAN, IMAGENET_STD
-from calibrate.backbones.graph import GraphWriter
-from calibrate.backbones.weights import Weights
+from calibrate.backbones.backbone import load_backbone
 from calibrate.features import features_graph
 from calibrate.precision import Conversion, graph_at_precision
 from calibrate.protoad import inspector_graph
@@ -25,36 +21,6 @@ pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 PRECISIONS = ("fp32", "fp16", "int8")
 SMALL, FULL = (96, 96), (256, 256)
 PROTOTYPES = 2_000
-
-
-class RandomWeights(Weights):
-    """Weights of any shape that is asked for: what is compiled does not depend on their values."""
-
-    def __init__(self) -> None:
-        super().__init__({}, source="random")
-        self._random = np.random.default_rng(0)
-
-    def take(self, name: str, *shape: int) -> np.ndarray:
-        if len(shape) == 1:
-            gains = name.endswith(("running_var", "weight"))
-            return np.full(shape, 1.0 if gains else 0.0, np.float32)
-        spread = np.sqrt(2 / np.prod(shape[1:]))
-        return self._random.normal(0, spread, shape).astype(np.float32)
-
-
-def resnet18() -> Backbone:
-    writer = GraphWriter()
-    stages = ARCHITECTURES["resnet18"].walk(writer, RandomWeights())
-    model = writer.model(stages, name="resnet18", source="random").SerializeToString()
-    return Backbone(
-        name="resnet18",
-        model=model,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        stages={name: stage.stride for name, stage in stages.items()},
-        channels={name: stage.channels for name, stage in stages.items()},
-        sha256=hashlib.sha256(model).hexdigest(),
-    )
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from processes import gone
 
 from cameras.capture import LiveSource
 from cameras.connect import open_source
@@ -63,19 +64,6 @@ def picture(frame) -> bool:
 
 def missing(frame) -> bool:
     return frame.image is None
-
-
-def gone(process_id: int) -> bool:
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        try:
-            state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":  # whoever inherits it has not yet looked
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def children() -> set[str]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 NOBODY = 65534
@@ -38,6 +40,8 @@ class Outcome:
 
 
 Run = Callable[..., Outcome]
+
+RESNET18 = "weights/resnet18_imagenet1k_v1_to_layer3.safetensors"
 
 
 @pytest.fixture
@@ -146,3 +150,54 @@ def little_disk() -> Callable[[int], object]:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limited
+
+
+@pytest.fixture
+def disk_of(tmp_path) -> Iterator[Callable[..., Path]]:
+    """Makes a file system of so many MiB."""
+    folder = tmp_path / "disk"
+
+    def mounted(*, mib: int) -> Path:
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(folder)]
+        if shutil.which("mount") is None or os.geteuid() != 0:
+            pytest.skip("only root can make a small disk")
+        folder.mkdir()
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            pytest.skip("no file system can be mounted here")
+        return folder
+
+    yield mounted
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory) -> np.ndarray:
+    """A drawn part, (H, W, 3) uint8 BGR, before which a `Sensor` stands; do not change it."""
+    import cv2
+    from still_scene import HEIGHT, WIDTH
+
+    from edge.line import draw_dataset
+
+    folder = tmp_path_factory.mktemp("scene")
+    draw_dataset(folder, good=1, test_good=1, defects_each=1, size=256)
+    picture = cv2.imread(str(next((folder / "train" / "good").iterdir())))
+    return cv2.resize(picture, (WIDTH, HEIGHT))
+
+
+@pytest.fixture(scope="session")
+def good_image(drawn) -> np.ndarray:
+    """The first good image, (H, W, 3) uint8 BGR; do not change it, copy it."""
+    import cv2
+
+    return cv2.imread(str(min((drawn / "train" / "good").iterdir())))
+
+
+@pytest.fixture(scope="session")
+def resnet18(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The exported ImageNet ResNet-18 that the bundled backbone stands in for."""
+    pytest.importorskip("openvino", reason="the engine that CPUs deploy is not installed")
+    from calibrate.backbones.export import export_backbone
+
+    output = tmp_path_factory.mktemp("backbone") / "resnet18.onnx"
+    return str(export_backbone("resnet18", weights=realdata / RESNET18, output=output))

@@ -6,7 +6,6 @@ import shutil
 import threading
 import time
 
-import cv2
 import numpy as np
 import pytest
 
@@ -22,12 +21,6 @@ from engines.errors import EngineError
 from engines.onnxruntime import OnnxRuntimeEngine
 
 ENGINE = "onnxruntime"
-
-
-@pytest.fixture
-def good_image(drawn) -> np.ndarray:
-    path = sorted((drawn / "train" / "good").iterdir())[0]
-    return np.asarray(cv2.imread(str(path)), np.uint8)
 
 
 @pytest.fixture

@@ -191,16 +191,8 @@ def test_a_service_from_start_to_stop(serve, camera, bundle, tmp_path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("only root can make a small disk")
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def small_disk(disk_of) -> Path:
+    return disk_of(mib=1)
 
 
 def test_a_full_disk_is_an_alarm_while_verdicts_go_on(serve, camera, bundle, small_disk) -> None:

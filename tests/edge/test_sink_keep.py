@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import cv2
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from videos import frames_in
 
 from edge.quota import MIB, Quota
 from edge.result import Result, Verdict
@@ -61,14 +60,6 @@ def test_bad_parts_are_kept_as_they_came_drawn_and_as_a_line(tmp_path) -> None:
     picture = cv2.imread(str(day / f"{ng}.jpg"))
     assert np.abs(picture.astype(int) - NOISE).mean() < 12
     assert sink.lost == 0
-
-
-def frames_in(path: Path) -> int:
-    capture, count = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), 0
-    while capture.read()[0]:
-        count += 1
-    capture.release()
-    return count
 
 
 def test_a_clip_shows_what_came_before_and_after(tmp_path, monkeypatch) -> None:
@@ -148,17 +139,8 @@ def test_a_folder_never_holds_more_than_it_may(sizes, most) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("only root can make a small disk")
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def small_disk(disk_of) -> Path:
+    return disk_of(mib=4)
 
 
 def test_a_disk_that_others_fill_is_left_its_last_bytes(small_disk, caplog) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from videos import frames_in
 
 from edge import sink_segments as module
 from edge.result import Result, Verdict
@@ -31,14 +31,6 @@ def result_of(number: int, *, image: bool = True) -> Result:
 
 def videos_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def frames_in(path: Path) -> int:
-    capture, count = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), 0
-    while capture.read()[0]:
-        count += 1
-    capture.release()
-    return count
 
 
 def test_pieces_have_every_frame_and_the_oldest_make_room(tmp_path, monkeypatch) -> None:

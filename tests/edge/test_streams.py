@@ -12,6 +12,7 @@ from collections import Counter
 import cv2
 import numpy as np
 import pytest
+from judging import Kept
 
 import edge.streams
 from cameras.errors import CameraError, SourceError
@@ -85,19 +86,6 @@ def camera(name: str, source, inspect=judge, **options) -> Camera:
         threshold=0.5,
         **options,
     )
-
-
-class Kept:
-    """A sink that keeps what it gets."""
-
-    lossless = True
-    lost = 0
-
-    def __init__(self) -> None:
-        self.got: list[Result] = []
-
-    def write(self, result: Result) -> None:
-        self.got.append(result)
 
 
 def test_every_file_of_every_camera_is_inspected_in_its_order(tmp_path) -> None:

@@ -11,39 +11,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from judging import Kept, judged
 
 from cameras.replay import Replay
 from edge.regions import Settings
-from edge.result import Result, Verdict, error_from_frame
 from edge.trigger_lines import Post, trigger_by_lines
 from edge.triggered import TriggerOptions
 
 LONG = TriggerOptions(deadline_ms=20_000, under_way=100)
 
 
-def judged(frame) -> Result:
-    if frame.image is None:
-        return error_from_frame(frame, threshold=0.5)
-    score = float(frame.image[0, 0, 0])
-    verdict = Verdict.NG if score >= 200 else Verdict.OK
-    return Result(frame.source, frame.index, frame.captured_at_ns, verdict, score, 0.5)
-
-
 def post(name: str, values: list[int]) -> Post:
     images = [np.full((8, 8, 3), value, np.uint8) for value in values]
     inspector = SimpleNamespace(inspect=judged, settings=Settings(0.5))
     return Post(name, Replay(images), inspector, LONG)
-
-
-class Kept:
-    lossless = True
-    lost = 0
-
-    def __init__(self) -> None:
-        self.got: list[Result] = []
-
-    def write(self, result: Result) -> None:
-        self.got.append(result)
 
 
 def test_each_line_is_a_part_of_every_camera(caplog) -> None:

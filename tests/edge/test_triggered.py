@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from judging import judged
+from waiting import wait_until
 
 from cameras.errors import CameraError
 from cameras.replay import Replay
 from cameras.source import frame_now
 from edge.regions import Settings
-from edge.result import Result, Verdict, error_from_frame
+from edge.result import Result, Verdict
 from edge.triggered import Triggered, TriggerOptions
 
 LONG = 20_000.0  # ms
@@ -22,14 +24,6 @@ LONG = 20_000.0  # ms
 
 def image(value: int) -> np.ndarray:
     return np.full((8, 8, 3), value, np.uint8)
-
-
-def judged(frame) -> Result:
-    if frame.image is None:
-        return error_from_frame(frame, threshold=0.5)
-    score = float(frame.image[0, 0, 0])
-    verdict = Verdict.NG if score >= 200 else Verdict.OK
-    return Result(frame.source, frame.index, frame.captured_at_ns, verdict, score, 0.5)
 
 
 def inspector(inspect=judged):
@@ -52,7 +46,7 @@ class Live:
         for value in values:
             self.values.append(value)
             self.ready.release()
-        _until(lambda: self.taken >= len(self.values) or self.closed.is_set())
+        wait_until(lambda: self.taken >= len(self.values) or self.closed.is_set())
 
     def __iter__(self):
         for index in itertools.count():
@@ -83,7 +77,7 @@ class Live:
 def no_thread_stays():
     before = threading.active_count()
     yield
-    _until(lambda: threading.active_count() <= before)
+    wait_until(lambda: threading.active_count() <= before)
 
 
 def test_a_part_gets_the_first_picture_after_its_trigger_and_no_other() -> None:
@@ -184,7 +178,7 @@ def test_what_hangs_costs_its_parts_and_no_other() -> None:
             verdicts.append(part.result(30).verdict)
             return verdicts[-1] is Verdict.OK
 
-        _until(well)
+        wait_until(well)
 
 
 def test_a_camera_that_stalls_or_stops_is_an_error_with_its_reason() -> None:
@@ -263,10 +257,3 @@ def test_whatever_happens_each_trigger_has_one_result_in_order() -> None:
 def test_options_that_make_no_sense_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match="must be"):
         TriggerOptions(**wrong)
-
-
-def _until(condition) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)

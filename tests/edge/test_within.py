@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
+from waiting import wait_until
 
 import edge
 from cameras.source import frame_now
@@ -67,7 +68,7 @@ def test_what_hangs_is_an_error_at_the_deadline_and_what_follows_at_once() -> No
         assert {result.verdict for result in after} == {Verdict.ERROR}
         assert "earlier inspection hangs" in after[0].reason
         inspect.go_on.set()
-        _until(lambda: within.late == 1)
+        wait_until(lambda: within.late == 1)
         again = within(frame(5), deadline_ms=20_000)
         assert (again.verdict, again.frame) == (Verdict.OK, 5)  # and not the late one of frame 1
 
@@ -144,10 +145,3 @@ def test_a_deadline_that_makes_no_sense_is_refused(deadline_ms) -> None:
         with pytest.raises(ValueError, match="must be positive"):
             within(frame(), deadline_ms=deadline_ms)
         assert within(frame()).verdict is Verdict.OK
-
-
-def _until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)

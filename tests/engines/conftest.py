@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from engines.bundle import Bundle
 
 sys.path.append(str(Path(__file__).parent))  # fake_cuda and its siblings, which import each other
 
@@ -157,6 +162,17 @@ def images() -> np.ndarray:
     return np.repeat(np.repeat(coarse, 8, axis=1), 8, axis=2)
 
 
+@pytest.fixture
+def machine() -> Iterator[object]:
+    """A fake GPU and its CUDA; at the end nothing of it may be held."""
+    from fake_cuda import Machine  # needs cuda-bindings
+
+    made = Machine()
+    yield made
+    gc.collect()
+    made.check()
+
+
 @pytest.fixture(autouse=True)
 def a_process_without_gpu_engines(monkeypatch) -> None:
     """What this process knows of its GPU's context is true of one fake GPU only."""
@@ -172,3 +188,23 @@ def home_of_its_own(monkeypatch, tmp_path_factory) -> None:
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+
+
+@pytest.fixture(scope="session")
+def contents(inspector_graph) -> dict[str, bytes]:
+    """The files of a small bundle."""
+    return {
+        "model.onnx": inspector_graph(channels=2),
+        "golden/good.png": b"\x89PNG not really, but the bundle does not look inside",
+        "report.html": b"<p>report</p>",
+    }
+
+
+@pytest.fixture
+def bundle(tmp_path, contents) -> Bundle:
+    """A small bundle that may be changed."""
+    from bundle_files import manifest
+
+    from engines.bundle import write_bundle
+
+    return write_bundle(tmp_path / "bottle.edge", manifest=manifest(), files=contents)

@@ -6,11 +6,11 @@ import os
 import resource
 import subprocess
 import sys
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from memory import peak_bytes
 
 from engines.engine import PipelinedEngine, Ticket
 from engines.errors import EngineError
@@ -280,15 +280,7 @@ def test_the_steady_state_allocates_nothing_of_a_frames_size(engine, inspector_g
     with engine(inspector_graph(size=size), precision="fp32", threads=1) as opened:
         kept = [opened.infer(images) for _ in range(3)]
         del kept
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
-            tracemalloc.reset_peak()
-            for _ in range(20):
-                opened.infer(images)
-            peak = tracemalloc.get_traced_memory()[1] - before
-        finally:
-            tracemalloc.stop()
+        peak = peak_bytes(lambda: opened.infer(images), times=20)
     assert peak < images.nbytes / 2, peak
 
 

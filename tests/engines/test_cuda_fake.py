@@ -7,26 +7,13 @@ import gc
 import numpy as np
 import pytest
 from fake_cuda import FOREIGN, PRIMARY, Machine
+from fake_engine import opened, pictures
 from fake_gpu import Violation
-from fake_tensorrt import PLAN, FakeTensorRt, expected
+from fake_tensorrt import FakeTensorRt, expected
 
 from engines.cuda_device import Device
 from engines.cuda_memory import Resources
-from engines.plan import Plan
 from engines.slot import Slot
-from engines.tensorrt import Libraries, TensorRtEngine
-
-
-def opened(machine: Machine, trt: FakeTensorRt | None = None, **options) -> TensorRtEngine:
-    plan = Plan(
-        plan=PLAN, flavour="tensorrt", version="10.3.0", gpu=("sm89",), onnx_sha256="", layers=()
-    )
-    libraries = Libraries(machine.cuda, trt or FakeTensorRt(machine))
-    return TensorRtEngine(plan, libraries=libraries, **options)
-
-
-def pictures(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (count, 8, 16, 3), dtype=np.uint8)
 
 
 def used(machine: Machine, trt: FakeTensorRt | None = None, **options) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 import engines.shared
 from engines.engine import Ticket
@@ -175,9 +176,9 @@ def test_what_comes_while_the_engine_works_is_its_next_call() -> None:
     engine.go_on.clear()
     with ThreadPoolExecutor(CALLERS) as pool:
         answers = [pool.submit(shares[0].infer, image(0))]
-        _until(lambda: engine.calls == [1])
+        wait_until(lambda: engine.calls == [1])
         answers += [pool.submit(shares[n].infer, image(n)) for n in (1, 2, 3)]
-        _until(lambda: shared._open is not None and shared._open.count == 3)
+        wait_until(lambda: shared._open is not None and shared._open.count == 3)
         engine.go_on.set()
         assert [int(answer.result(20)[1][0]) for answer in answers] == [0, 1, 2, 3]
     assert engine.calls == [1, 3]
@@ -267,7 +268,7 @@ def test_places_are_given_in_the_order_of_coming() -> None:
     with ThreadPoolExecutor(8) as pool, turns:
         for number in range(8):
             pool.submit(come, number)
-            _until(lambda number=number: len(turns._line) == number + 1)
+            wait_until(lambda number=number: len(turns._line) == number + 1)
     assert came == list(range(8))
     with turns:  # free again
         pass
@@ -280,16 +281,9 @@ def test_a_hung_call_is_left_to_itself(monkeypatch, caplog) -> None:
     share = SharedEngine(engine).share()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(share.infer, image(3))
-        _until(lambda: engine.calls == [1])
+        wait_until(lambda: engine.calls == [1])
         share.close()
         assert not engine.closed
         assert "hangs" in caplog.text
         engine.go_on.set()
         assert answer.result(20)[1] == [3]
-
-
-def _until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from cuda.bindings import runtime
 from fake_cuda import Machine
-from fake_tensorrt import PLAN, FakeTensorRt, expected
+from fake_engine import opened, pictures, same
+from fake_tensorrt import PLAN, FakeTensorRt
 
 from engines.cuda import DeviceLostError
 from engines.engine import PipelinedEngine
@@ -19,36 +20,6 @@ from engines.plan import Plan
 from engines.tensorrt import Libraries, TensorRtEngine
 
 E = runtime.cudaError_t
-
-
-def opened(machine: Machine, trt: FakeTensorRt | None = None, **options) -> TensorRtEngine:
-    plan = Plan(
-        plan=options.pop("plan", PLAN),
-        flavour=options.pop("flavour", "tensorrt"),
-        version="10.3.0",
-        gpu=("sm89",),
-        onnx_sha256="",
-        layers=(),
-    )
-    libraries = Libraries(machine.cuda, trt or FakeTensorRt(machine))
-    return TensorRtEngine(plan, libraries=libraries, **options)
-
-
-@pytest.fixture
-def machine():
-    made = Machine()
-    yield made
-    gc.collect()
-    made.check()
-
-
-def pictures(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (count, 8, 16, 3), dtype=np.uint8)
-
-
-def same(given, images) -> bool:
-    wanted = expected(images)
-    return all(np.array_equal(*pair) for pair in zip(given, wanted, strict=True))
 
 
 @pytest.mark.parametrize("integrated", [False, True])

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import gone
 
 pytest.importorskip("pymodbus", reason="pymodbus is not installed")
 
@@ -101,19 +102,6 @@ def edge(*words: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=PATIENCE_S,
     )
-
-
-def gone(process_id: int) -> bool:
-    limit = time.monotonic() + 10
-    while time.monotonic() < limit:
-        try:
-            state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state in "ZX":
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_parts_for_a_plc_then_a_lost_worker_then_the_end(serve, toml, tmp_path) -> None:

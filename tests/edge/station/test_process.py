@@ -9,10 +9,10 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
+from processes import gone
 
 from edge.station import (
     Box,
@@ -62,20 +62,6 @@ def station(worker):
     with Station(worker, options=OPTIONS) as opened:
         opened.wait_ready(PATIENCE_S)
         yield opened
-
-
-def gone(process_id: int, within_s: float = PATIENCE_S) -> bool:
-    """Whether a process ends; a zombie has ended."""
-    limit = time.monotonic() + within_s
-    while time.monotonic() < limit:
-        try:
-            state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state in "ZX":
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def open_descriptors() -> int:
