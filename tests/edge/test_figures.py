@@ -12,20 +12,19 @@ from edge.build import Built, Options, build
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
-Bottles = Callable[[str, str], Built]
+Bottles = Callable[[str], Built]
 
 
 @pytest.fixture(scope="module")
-def bottles(resnet18: str, realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Bottles:
-    """Build with a backbone at a precision on all 209 good bottles, measured on 83 labelled."""
+def bottles(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Bottles:
+    """Build at a precision on all 209 good bottles, measured on 83 labelled."""
+    pytest.importorskip("openvino", reason="the engine that CPUs deploy is not installed")
     folder = tmp_path_factory.mktemp("figures")
-    files = {"bundled": "bundled", "resnet18": resnet18}
 
     @cache
-    def built(backbone: str, precision: str) -> Built:
-        options = Options(precision=precision, backbone=files[backbone], engine="openvino")
-        output = folder / f"{backbone}_{precision}.edge"
-        return build(realdata / "bottle", output, options=options)
+    def built(precision: str) -> Built:
+        options = Options(precision=precision, engine="openvino")
+        return build(realdata / "bottle", folder / f"{precision}.edge", options=options)
 
     return built
 
@@ -34,23 +33,17 @@ def figures(built: Built) -> Mapping[str, float]:
     return built.bundle.manifest.figures
 
 
-@pytest.mark.parametrize(
-    ("backbone", "image_auroc", "pixel_auroc"),
-    [("resnet18", 0.998, 0.980), ("bundled", 0.995, 0.975)],
-)
-def test_bottles_in_fp32(
-    backbone: str, image_auroc: float, pixel_auroc: float, bottles: Bottles
-) -> None:
-    found = bottles(backbone, "fp32")
-    assert figures(found)["image_auroc"] >= image_auroc
-    assert figures(found)["pixel_auroc"] >= pixel_auroc
+def test_bottles_in_fp32(bottles: Bottles) -> None:
+    found = bottles("fp32")
+    assert figures(found)["image_auroc"] >= 0.995
+    assert figures(found)["pixel_auroc"] >= 0.975
     assert figures(found)["false_rejects"] <= found.threshold.bound * 20 + 1
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_other_precisions_lose_next_to_nothing(precision: str, bottles: Bottles) -> None:
-    built = bottles("bundled", precision)
-    reference, found = figures(bottles("bundled", "fp32")), figures(built)
+    built = bottles(precision)
+    reference, found = figures(bottles("fp32")), figures(built)
     assert found["image_auroc"] >= reference["image_auroc"] - 0.002
     assert found["pixel_auroc"] >= reference["pixel_auroc"] - 0.003
     assert built.parity is not None and built.parity.problem is None

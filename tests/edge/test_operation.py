@@ -251,7 +251,7 @@ right = {{ source = "{camera}", bundle = "{other}" }}
         own = [line for line in lines if line["camera"] == name]
         assert len(own) == summary["cameras"][name]["frames"]
         assert "OK" in {line["verdict"] for line in own}
-    assert list((tmp_path / "kept" / "left").iterdir())
+    assert (tmp_path / "kept" / "left").is_dir()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
