@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("bundle")
     parser.add_argument("picture")
     parser.add_argument(
-        "--with", dest="library", default="pycuda", choices=["pycuda", "cupy", "torch"]
+        "--with", dest="chosen", default="pycuda", choices=["pycuda", "cupy", "torch"]
     )
     parser.add_argument("--engine", default="tensorrt", choices=["tensorrt", "tensorrt-rtx"])
     asked = parser.parse_args()
@@ -54,12 +54,12 @@ def main() -> int:
     try:
         manifest = Bundle.open(asked.bundle).manifest
         images = fit_image(picture, manifest.size, None)[None]
-        array = array_on_gpu(asked.library, images)  # before the engine: it shares this context
+        array = array_on_gpu(asked.chosen, images)  # before the engine: it shares this context
         with edge.load(asked.bundle, engine=asked.engine) as inspector:
             maps, scores = inspector.engine.infer(array)
             threshold = inspector.settings.threshold
     except (edge.EngineError, edge.BundleError, ImportError, RuntimeError) as error:
-        print(f"{asked.library}: {error}", file=sys.stderr)
+        print(f"{asked.chosen}: {error}", file=sys.stderr)
         return 1
     print(f"score {scores[0]:.4f}, threshold {threshold:.4f}, map {maps.shape}")
     return 0
