@@ -275,13 +275,13 @@ def test_slots_run_out_and_come_back_in_any_order(inspector_graph, images) -> No
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_steady_state_allocates_nothing_of_a_frames_size(engine, inspector_graph) -> None:
-    size = 128
+    size = 256  # other threads' few kB are little beside it
     images = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
     with engine(inspector_graph(size=size), precision="fp32", threads=1) as opened:
         kept = [opened.infer(images) for _ in range(3)]
         del kept
         peak = peak_bytes(lambda: opened.infer(images), times=20)
-    assert peak < images.nbytes / 2, peak
+    assert peak < images.nbytes / 4, peak
 
 
 @pytest.mark.parametrize("engine", ENGINES)

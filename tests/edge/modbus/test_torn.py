@@ -82,10 +82,12 @@ def test_a_block_that_is_read_at_once_is_of_one_moment(
         open_bridge(racing, ModbusSection(port=0)) as bridge,
         socket.create_connection(("127.0.0.1", bridge.port), timeout=5) as plc,
     ):
-        for _ in range(300):
+        count = 0
+        while count < 300 or (len(seen) <= 10 and count < 30_000):  # under load they change late
+            count += 1
             plc.sendall(request)
             words = struct.unpack(">32H", plc.recv(9 + 64, socket.MSG_WAITALL)[9:])
             number = words[16] << 16 | words[17]
             assert words == words_from_snapshot(moment(number))
             seen.add(number)
-    assert len(seen) > 2, "the moments did not change: nothing was shown"
+    assert len(seen) > 10, "the moments did not change: nothing was shown"
