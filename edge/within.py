@@ -1,35 +1,31 @@
-"""An inspection that always answers in time: the deadline of a station around one camera's loop."""
+"""An inspection that always answers in time: one camera's loop never waits for what hangs."""
 
 from __future__ import annotations
 
+import logging
+import math
+import queue
 import threading
 import time
 
 from cameras.closing import Closing
 from cameras.frame import Frame
 from edge.result import Result, Verdict, error_from_frame
-from edge.station.inspecting import answer_from_result
-from edge.station.jobs import NS_PER_MS, NS_PER_S, Answer, Job, Recipe, StationOptions
-from edge.station.station import Station
-from edge.station.thread_worker import ThreadWorker
-from edge.station.words import State, StationError
 from edge.stream import Inspect
 
-START_S = 60.0
+LOG = logging.getLogger("edge.within")
 CLOSE_S = 1.0
-FOR_EVER_S = 1e8
-"""A thread cannot be replaced: one that hangs stays, and is busy until it comes back."""
-PARTS = 0xFFFFFFFF
-MS_PER_S = 1000.0
-SHORTEST_MS = 0.001
 LONGEST_MS = 1e9
+SHORTEST_MS = 0.001
+_MS_PER_S = 1e3
 
 
 class Within(Closing):
     """Calls `inspect` in a thread of its own; what takes too long is an ERROR at the deadline.
 
     Until that inspection ends, every further frame is an ERROR at once: nothing waits behind what
-    hangs, and what comes late is thrown away. So is what `inspect` raises: logged, and an ERROR.
+    hangs, and what comes late is thrown away. So is what `inspect` raises: logged, and an ERROR;
+    and a verdict without a finite score.
 
     Any thread may call it, one at a time is served; released by `close` or at the end of `with`.
 
@@ -40,26 +36,24 @@ class Within(Closing):
     """
 
     def __init__(self, inspect: Inspect, *, deadline_ms: float, threshold: float) -> None:
-        self._judge = _Judge(inspect)
-        self._threshold = threshold
+        self._inspect = inspect
         self._deadline_ms = deadline_ms
+        self._threshold = threshold
         self._turn = threading.Lock()
-        self._count = 0
-        self._begun = time.monotonic_ns()
-        options = StationOptions(
-            name="inspection",
-            deadline_ms=deadline_ms,
-            hang_after_s=FOR_EVER_S,
-            latch=False,
-        )
-        worker = ThreadWorker(self._judge, close_after_s=CLOSE_S)
-        self._station = Station(worker, options=options)
-        self._station.wait_ready(START_S)
+        self._orders: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Result | str] = queue.SimpleQueue()
+        self._hangs_since: float | None = None
+        self._late = 0
+        # A daemon: an inspection that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="edge-within", daemon=True)
+        self._thread.start()
 
     @property
     def late(self) -> int:
         """Results that came after their deadline and were thrown away."""
-        return self._station.snapshot().counters.late
+        with self._turn:
+            self._throw_away_late()
+            return self._late
 
     def __call__(self, frame: Frame, *, deadline_ms: float | None = None) -> Result:
         """Judge a frame; raises nothing that `inspect` does.
@@ -76,11 +70,11 @@ class Within(Closing):
             raise ValueError(f"deadline {wanted_ms} ms: must be positive")
         left_ms = wanted_ms
         if not self._turn.acquire(blocking=False):
-            begun = time.monotonic_ns()
-            if not self._turn.acquire(timeout=wanted_ms / MS_PER_S):
+            begun = time.monotonic()
+            if not self._turn.acquire(timeout=wanted_ms / _MS_PER_S):
                 reason = f"not begun within {wanted_ms:g} ms: others are before it"
                 return self._failed(frame, reason)
-            left_ms = max(wanted_ms - (time.monotonic_ns() - begun) / NS_PER_MS, SHORTEST_MS)
+            left_ms = max(wanted_ms - (time.monotonic() - begun) * _MS_PER_S, SHORTEST_MS)
         try:
             return self._answered(frame, left_ms)
         finally:
@@ -88,70 +82,53 @@ class Within(Closing):
 
     def close(self) -> None:
         """End the thread, after what it is at; one that hangs is left to itself after 1 s."""
-        self._station.close()
+        self._orders.put(None)
+        self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            LOG.warning("an inspection hangs and is left to itself")
 
     def _answered(self, frame: Frame, deadline_ms: float) -> Result:
-        self._count = self._count % PARTS + 1
-        self._judge.give(self._count, frame)
-        now = time.monotonic_ns()
-        try:
-            part = self._station.submit(part_id=self._count, deadline_ms=deadline_ms)
-        except StationError:
-            self._judge.take_back(self._count)
-            since_s = (now - self._begun) / NS_PER_S
+        self._throw_away_late()
+        if self._hangs_since is not None:
+            since_s = time.monotonic() - self._hangs_since
             return self._failed(frame, f"an earlier inspection hangs, for {since_s:.1f} s by now")
-        self._begun = now
-        done = part.result()
-        result = self._judge.result(done.seq)
-        decided = done.state is State.COMPLETED
-        if result is None or not (decided or result.verdict is Verdict.ERROR):
-            return self._failed(frame, done.reason or f"the inspection was {done.state.name}")
-        self._threshold = result.threshold
+        begun = time.monotonic()
+        self._orders.put(frame)
+        try:
+            answer = self._answers.get(timeout=deadline_ms / _MS_PER_S)
+        except queue.Empty:
+            self._hangs_since = begun
+            return self._failed(frame, f"no answer within {deadline_ms:g} ms")
+        if isinstance(answer, str):
+            return self._failed(frame, answer)
+        self._threshold = answer.threshold
+        return answer
+
+    def _throw_away_late(self) -> None:
+        """Take back the thread whose answer nobody waited for, if it is through by now."""
+        if self._hangs_since is None or self._answers.empty():
+            return
+        self._answers.get()
+        self._hangs_since = None
+        self._late += 1
+
+    def _run(self) -> None:
+        while (frame := self._orders.get()) is not None:
+            self._answers.put(self._judged(frame))
+            del frame  # its memory may be one of a few places that a camera writes to
+
+    def _judged(self, frame: Frame) -> Result | str:
+        """The result, or why there is none."""
+        try:
+            result = self._inspect(frame)
+        except Exception as error:  # the border: this frame is an ERROR, and the line goes on
+            LOG.exception("an inspection failed")
+            return f"{type(error).__name__}: {error}"
+        if result.verdict is Verdict.ERROR:
+            return result
+        if result.score is None or not math.isfinite(result.score):
+            return f"a verdict with a score of {result.score}; run `edge doctor`"
         return result
 
     def _failed(self, frame: Frame, reason: str) -> Result:
         return error_from_frame(frame, threshold=self._threshold, reason=frame.reason or reason)
-
-
-class _Judge:
-    """A station's judge whose pictures are given to it, and whose whole results can be had."""
-
-    def __init__(self, inspect: Inspect) -> None:
-        self._inspect = inspect
-        self._lock = threading.Lock()
-        self._frames: dict[int, Frame] = {}
-        self._latest: tuple[int, Result] | None = None
-
-    def give(self, part_id: int, frame: Frame) -> None:
-        """Lay down the picture of a part."""
-        with self._lock:
-            self._frames[part_id] = frame
-
-    def take_back(self, part_id: int) -> None:
-        """Take away the picture of a part that was not accepted."""
-        with self._lock:
-            del self._frames[part_id]
-
-    def result(self, seq: int) -> Result | None:
-        """The whole result of an inspection, if it is through and the latest."""
-        with self._lock:
-            latest, self._latest = self._latest, None
-        return latest[1] if latest is not None and latest[0] == seq else None
-
-    def load(self, recipe_id: int) -> Recipe:
-        """See `Judge.load`; what inspects is loaded already."""
-        return Recipe(recipe_id)
-
-    def inspect(self, job: Job) -> Answer:
-        """See `Judge.inspect`."""
-        with self._lock:
-            frame = self._frames.pop(job.part_id)
-        begun = time.monotonic_ns()
-        result = self._inspect(frame)
-        with self._lock:
-            self._latest = (job.seq, result)
-        passed_us = (time.monotonic_ns() - begun) // 1000
-        return answer_from_result(job, frame, result, process_us=passed_us)
-
-    def close(self) -> None:
-        """See `Judge.close`; whoever gave `inspect` releases it."""

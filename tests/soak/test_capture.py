@@ -24,6 +24,7 @@ from cameras.connect import open_source
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
+EDGE = (sys.executable, "-c", "from edge.cli import main; main()")
 RATE_HZ = 30.0
 OLD_S = 0.2
 ROUNDS = int(os.environ.get("EDGE_SOAK_ROUNDS", "20"))
@@ -211,7 +212,7 @@ def bundle(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
     draw_dataset(folder / "images", good=12, test_good=2, defects_each=1, size=128)
     options = Options(precision="fp32", size=(128, 128), prototypes=64, engine="onnxruntime")
-    return build(folder / "images", folder / "flange.edge", options=options)
+    return build(folder / "images", folder / "flange.edge", options=options).bundle.path
 
 
 @pytest.mark.parametrize("state", ["run", "stale", "connect"])
@@ -221,7 +222,7 @@ def test_a_stop_is_clean_whatever_goes_on(servers, bundle, tmp_path, state) -> N
     for turn in range(ROUNDS):
         results = tmp_path / f"{turn}.jsonl"
         with servers.CameraProcess("rtsp", rate_hz=RATE_HZ) as camera:
-            command = [sys.executable, "-m", "edge.cli", "stream", camera.address]
+            command = [*EDGE, "stream", camera.address]
             command += ["--bundle", str(bundle), "--no-show", "--results", str(results)]
             process = subprocess.Popen(
                 command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
