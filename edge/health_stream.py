@@ -8,6 +8,7 @@ fault, and a picture that stays for longer is.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable
@@ -148,12 +149,13 @@ class CameraHealth:
     """Looks at every frame of one camera.
 
     Args:
-        health: of the inspector; what it leaves out is left out here, and pictures of the sizes of
-            its good images may follow each other. Another may be set.
+        health: of the inspector at work, asked for with each frame since another may take over;
+            what it leaves out is left out here, and pictures of the sizes of its good images may
+            follow each other.
     """
 
-    def __init__(self, health: Health) -> None:
-        self.health = health
+    def __init__(self, health: Callable[[], Health]) -> None:
+        self._health = health
         self._frozen = Frozen()
         self._size: tuple[int, int] | None = None
 
@@ -162,17 +164,23 @@ class CameraHealth:
         image = frame.image
         if image is None or image.ndim != 3 or 0 in image.shape:
             return ""
-        reason = "" if "size" in self.health.off else self._changed_size(image)
+        health = self._health()
+        reason = "" if "size" in health.off else self._changed_size(image, health)
         if reason:
             return f"size: {reason}"
-        if "frozen" in self.health.off:
+        if "frozen" in health.off:
             return ""
         reason = self._frozen.problem(image, frame.monotonic_ns)
         return f"frozen: {reason}" if reason else ""
 
-    def _changed_size(self, image: Image) -> str:
+    def seen(self, frame: Frame) -> Frame:
+        """The frame, without its image and with the reason where that is no good."""
+        problem = self.problem(frame)
+        return dataclasses.replace(frame, image=None, reason=problem) if problem else frame
+
+    def _changed_size(self, image: Image, health: Health) -> str:
         height, width = image.shape[:2]
-        learnt = self.health.record.sizes if self.health.record else ()
+        learnt = health.record.sizes if health.record else ()
         if self._size is None or (height, width) in learnt:
             self._size = (height, width)
         if (height, width) == self._size:
@@ -188,19 +196,16 @@ class StreamHealth:
 
     Args:
         inspect: judges a frame by itself.
-        health: of the inspector.
-
-    Attributes:
-        seen: what is remembered of the camera.
+        health: of the inspector at work; see `CameraHealth`.
     """
 
-    def __init__(self, inspect: Callable[[Frame], Result], health: Health) -> None:
+    def __init__(self, inspect: Callable[[Frame], Result], health: Callable[[], Health]) -> None:
         self._inspect = inspect
-        self.seen = CameraHealth(health)
+        self._camera = CameraHealth(health)
 
     def __call__(self, frame: Frame) -> Result:
         """The frame's result, or ERROR; a frame without an image is left to `inspect`."""
-        problem = self.seen.problem(frame)
+        problem = self._camera.problem(frame)
         result = self._inspect(frame)
         # A black picture that stays is above all black; one of another size is above all that.
         if not problem or (result.verdict is Verdict.ERROR and sign_in(problem) != "size"):

@@ -157,7 +157,9 @@ class Inspector(Closing):
         """
         if isinstance(source, str | int | Path):
             with open_source(source) as opened:
-                inspect = StreamHealth(self.inspect, self.health) if opened.live else self.inspect
+                inspect: Callable[[Frame], Result] = self.inspect
+                if opened.live:
+                    inspect = StreamHealth(self.inspect, lambda: self.health)
                 yield from (inspect(frame) for frame in opened)
         else:
             yield from self._each(source)

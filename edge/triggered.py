@@ -23,6 +23,8 @@ from cameras.closing import Closing
 from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
+from edge.health import Health
+from edge.health_stream import CameraHealth
 from edge.regions import Settings
 from edge.result import Result, Verdict, error_from_frame
 from edge.station.jobs import NS_PER_MS, NS_PER_S
@@ -88,6 +90,11 @@ class Inspects(Protocol):
         """Whose threshold ERROR results carry."""
         ...
 
+    @property
+    def health(self) -> Health:
+        """What is expected of its pictures."""
+        ...
+
     def inspect(self, image: Frame) -> Result:
         """One frame's result."""
         ...
@@ -128,6 +135,7 @@ class Triggered(Closing):
         self._inspector = inspector
         self._source = source
         self._on_result = on_result
+        self._camera = CameraHealth(lambda: inspector.health)
         self._changed = threading.Condition()
         self._order: deque[_Part] = deque()  # to be told, in the order of their triggers
         self._awaiting: deque[_Part] = deque()  # their picture
@@ -199,10 +207,14 @@ class Triggered(Closing):
     # Pictures.
 
     def _take_pictures(self) -> None:
-        """Run in a thread: a live camera is read all the time, so that what it gives is new."""
+        """Run in a thread.
+
+        A live camera is read all the time, so that what it gives is new, and one whose pictures
+        no longer change is known.
+        """
         try:
             for frame in self._frames():
-                self._offer(frame)
+                self._offer(self._camera.seen(frame) if self._source.live else frame)
             reason = f"{self._source.name}: there are no more pictures"
         except CameraError as error:
             reason = str(error)

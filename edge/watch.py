@@ -193,7 +193,7 @@ def judging(
             threshold = inspector.settings.threshold
             within = Within(inspect, deadline_ms=deadline_ms, threshold=threshold)
             inspect = stack.enter_context(within)
-        yield StreamHealth(inspect, inspector.health) if source.live else inspect
+        yield StreamHealth(inspect, lambda: inspector.health) if source.live else inspect
 
 
 class _Opener:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -15,8 +14,8 @@ from cameras.frame import Frame
 from cameras.source import Source, frame_now
 from edge.care import Care
 from edge.exchange import FAILURES, Exchange
+from edge.grabber import Grabber
 from edge.health import Health, sign_in
-from edge.health_stream import CameraHealth
 from edge.inspector import Inspector, load, problem_of_picture
 from edge.result import Result, Verdict
 from edge.station.contract import Box
@@ -68,8 +67,6 @@ class InspectorJudge:
             raise JudgeError(f"recipe {recipe_id}: {error}", code=ErrorCode.TOO_SLOW) from error
         except FAILURES as error:
             raise JudgeError(f"recipe {recipe_id}: {error}") from error
-        if self._camera is not None:
-            self._camera.seen.health = inspector.health
         return Recipe(
             recipe_id,
             model_hash=inspector.bundle.manifest.files["model.onnx"].sha256,
@@ -128,11 +125,15 @@ class InspectorJudge:
             raise CameraError("no camera is open; load a recipe first")
         return self._camera.take(job)
 
+    def _health(self) -> Health:
+        """Of the inspector at work."""
+        return Health(None) if self._exchange is None else self._exchange.health
+
     def _open_camera(self) -> None:
         if self._camera is not None or self._grab is not None:
             return
         try:
-            self._camera = _Camera(self._options)
+            self._camera = _Camera(self._options, self._health)
         except (CameraError, ValueError) as error:
             raise JudgeError(str(error), code=ErrorCode.NO_PICTURE) from error
 
@@ -140,13 +141,12 @@ class InspectorJudge:
 class _Camera:
     """A source from which one picture is taken for each trigger."""
 
-    def __init__(self, options: JudgeOptions) -> None:
+    def __init__(self, options: JudgeOptions, health: Callable[[], Health]) -> None:
         self._name = options.source
         self._stall_after_s = options.stall_after_s
         self._settle_ns = int(options.settle_ms * NS_PER_MS)
-        self._source: Source = open_source(self._name, stall_after=self._stall_after_s)
-        self._frames: Iterator[Frame] = iter(self._source)
-        self.seen = CameraHealth(Health(None))
+        self._health = health
+        self._open()
 
     @property
     def live(self) -> bool:
@@ -159,26 +159,27 @@ class _Camera:
         Raises:
             CameraError: it stopped for good.
         """
-        earliest_ns = job.triggered_ns + self._settle_ns
-        while True:
-            frame = next(self._frames, None)
-            if frame is None:
-                frame = self._begin_anew()
-            problem = self.seen.problem(frame) if self.live else ""
-            if problem:
-                frame = replace(frame, image=None, reason=problem)
-            if not self.live or frame.image is None or frame.monotonic_ns >= earliest_ns:
-                return frame
+        frame = self._next(job)
+        if frame is None:
+            self._source.close()
+            self._open()
+            frame = self._next(job)
+        return frame or frame_now(self._name, 0, None, "there is no picture in it")
 
     def close(self) -> None:
         self._source.close()
+        if self._grabber is not None:
+            self._grabber.close()
 
-    def _begin_anew(self) -> Frame:
-        self._source.close()
-        self._source = open_source(self._name, stall_after=self._stall_after_s)
-        self._frames = iter(self._source)
-        frame = next(self._frames, None)
-        return frame or frame_now(self._name, 0, None, "there is no picture in it")
+    def _open(self) -> None:
+        self._source: Source = open_source(self._name, stall_after=self._stall_after_s)
+        self._grabber = Grabber(self._source, self._health) if self.live else None
+        self._frames: Iterator[Frame] = iter(()) if self.live else iter(self._source)
+
+    def _next(self, job: Job) -> Frame | None:
+        if self._grabber is None:
+            return next(self._frames, None)
+        return self._grabber.take(job.triggered_ns + self._settle_ns)
 
 
 def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: int) -> Answer:

@@ -54,7 +54,7 @@ def test_a_camera_that_freezes_is_told_and_believed_again(scheme, servers, monke
 
     monkeypatch.setattr(servers, "numbered", seen)
     handler = servers.MjpegHandler if scheme == "http" else servers.RtspHandler
-    judge = StreamHealth(ok, Health(None))
+    judge = StreamHealth(ok, lambda: Health(None))
     froze_s = told_s = thawed_s = None
     with (
         servers.Camera(handler) as camera,

@@ -87,7 +87,7 @@ def test_a_few_pictures_prove_nothing(scene) -> None:
 
 def test_a_missing_frame_and_a_stall_are_no_freeze(scene) -> None:
     sensor = Sensor(scene, sigma=2.0)
-    seen = CameraHealth(Health(None))
+    seen = CameraHealth(lambda: Health(None))
     clock = 0.0
     for index in range(200):
         clock += 60.0 if index % 50 == 0 else 1 / FPS

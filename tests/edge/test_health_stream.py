@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from dated_camera import DatedCamera
 from still_scene import FPS
 
 from cameras.frame import Frame
@@ -39,7 +39,7 @@ def frames(pictures: list[np.ndarray | None], *, fps: float = FPS) -> list[Frame
 def test_a_picture_of_another_size_is_an_error_until_the_camera_is_set_back() -> None:
     random = np.random.default_rng(0)
     large, small = (random.integers(0, 255, (*s, 3), np.uint8) for s in ((48, 64), (24, 32)))
-    judge = StreamHealth(ok, Health(None))
+    judge = StreamHealth(ok, lambda: Health(None))
     results = [judge(frame) for frame in frames([large, small, None, small, large])]
     assert [str(result.verdict) for result in results] == ["OK", "ERROR", "ERROR", "ERROR", "OK"]
     assert results[1].reason.startswith("size: the picture has 32x24 px, it had 64x48; ")
@@ -50,29 +50,42 @@ def test_a_picture_of_another_size_is_an_error_until_the_camera_is_set_back() ->
 def test_sizes_of_the_good_images_may_follow_each_other() -> None:
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 255, (*s, 3), np.uint8) for s in ((48, 64), (24, 32), (12, 8))]
-    judge = StreamHealth(ok, Health(HealthRecord(images=2, sizes=((24, 32), (48, 64)))))
+    health = Health(HealthRecord(images=2, sizes=((24, 32), (48, 64))))
+    judge = StreamHealth(ok, lambda: health)
     results = [judge(frame) for frame in frames(pictures)]
     assert [str(result.verdict) for result in results] == ["OK", "OK", "ERROR"]
+
+
+def test_an_inspector_that_takes_over_brings_its_own_limits() -> None:
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 255, (*s, 3), np.uint8) for s in ((48, 64), (24, 32))]
+    record = HealthRecord(images=2, sizes=((24, 32), (48, 64)))
+    at_work = [Health(None)]
+    judge = StreamHealth(ok, lambda: at_work[0])
+    given = frames([*pictures, pictures[1]])
+    assert [str(judge(frame).verdict) for frame in given[:2]] == ["OK", "ERROR"]
+    at_work[0] = Health(record)
+    assert str(judge(given[2]).verdict) == "OK"
 
 
 def test_what_is_left_out_is_left_out(scene) -> None:
     small = cv2.resize(scene, (64, 48))
     pictures: list[np.ndarray | None] = [*[scene] * 400, small]
-    judge = StreamHealth(ok, Health(None, off=frozenset({"frozen", "size"})))
+    judge = StreamHealth(ok, lambda: Health(None, off=frozenset({"frozen", "size"})))
     assert {str(judge(frame).verdict) for frame in frames(pictures)} == {"OK"}
 
 
 def test_a_frozen_frame_keeps_what_is_worse(scene) -> None:
     """A black picture repeats as well; that it is black says more."""
     judge = StreamHealth(
-        lambda f: error_from_frame(f, threshold=0.5, reason="black: x"), Health(None)
+        lambda f: error_from_frame(f, threshold=0.5, reason="black: x"), lambda: Health(None)
     )
     reasons = {judge(frame).reason for frame in frames([scene] * 400)}
     assert reasons == {"black: x"}
 
 
 def test_a_frozen_camera_is_an_error_in_results(scene) -> None:
-    judge = StreamHealth(ok, Health(None))
+    judge = StreamHealth(ok, lambda: Health(None))
     results = [judge(frame) for frame in frames([scene] * 400)]
     first = next(i for i, result in enumerate(results) if result.verdict is Verdict.ERROR)
     assert first == UNSURE_S * FPS
@@ -103,7 +116,7 @@ def test_a_fault_is_told_within_two_seconds_and_nothing_is_ok_after_it(
     fps, begin, end = 10, 3.0, 7.0
     verdicts: list[tuple[float, Result]] = []
     with load(built, engine="onnxruntime") as inspector:
-        judge = StreamHealth(inspector.inspect, inspector.health)
+        judge = StreamHealth(inspector.inspect, lambda: inspector.health)
         last = good.astype(np.uint8)
         for index in range(100):
             t = index / fps
@@ -137,28 +150,20 @@ def test_the_inspectors_own_stream_looks_too(built: Path, drawn: Path, monkeypat
 def test_a_station_rejects_a_part_whose_camera_is_frozen(built: Path, drawn: Path, monkeypatch):
     good = cv2.imread(str(min((drawn / "train" / "good").iterdir())))
 
-    class Stuck:
-        live, name, rate_hz, length, dropped = True, "cam", None, None, 0
-
-        def __iter__(self) -> Iterator[Frame]:
-            begun = time.monotonic_ns()
-            for index in range(1000):
-                yield Frame("cam", index, 1, begun + round(index / FPS * 1e9), good)
-
-        def close(self) -> None:
-            """Nothing is open."""
-
-    monkeypatch.setattr(station, "open_source", lambda *_, **__: Stuck())
+    camera = DatedCamera(*(1e3 * index / FPS for index in range(1000)), image=good)
+    monkeypatch.setattr(station, "open_source", lambda *_, **__: camera)
     options = JudgeOptions(
         recipes={1: str(built)}, source="0", engine="onnxruntime", warm_up=1, deadline_ms=60_000
     )
     judge = InspectorJudge(options)
     try:
         judge.load(1)
-        now = time.monotonic_ns()
-        answers = [
-            judge.inspect(Job(seq, 1, 1, now + seq * 1_000_000_000, 10**19)) for seq in range(1, 20)
-        ]
+        answers = []
+        for seq in range(1, 20):
+            camera.show(FPS - 1)  # nobody asks for these
+            triggered_ns = camera.frames[seq * FPS - 1].monotonic_ns
+            with camera.showing(1, after_s=0.05):
+                answers.append(judge.inspect(Job(seq, 1, 1, triggered_ns, 10**19)))
     finally:
         judge.close()
     codes = [answer.error for answer in answers]

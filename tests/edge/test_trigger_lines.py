@@ -14,6 +14,7 @@ import pytest
 from judging import Kept, judged
 
 from cameras.replay import Replay
+from edge.health import Health
 from edge.regions import Settings
 from edge.trigger_lines import Post, trigger_by_lines
 from edge.triggered import TriggerOptions
@@ -23,7 +24,7 @@ LONG = TriggerOptions(deadline_ms=20_000, under_way=100)
 
 def post(name: str, values: list[int]) -> Post:
     images = [np.full((8, 8, 3), value, np.uint8) for value in values]
-    inspector = SimpleNamespace(inspect=judged, settings=Settings(0.5))
+    inspector = SimpleNamespace(inspect=judged, settings=Settings(0.5), health=Health(None))
     return Post(name, Replay(images), inspector, LONG)
 
 

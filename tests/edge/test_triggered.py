@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 import time
@@ -15,6 +16,7 @@ from waiting import wait_until
 from cameras.errors import CameraError
 from cameras.replay import Replay
 from cameras.source import frame_now
+from edge.health import Health
 from edge.regions import Settings
 from edge.result import Result, Verdict
 from edge.triggered import Triggered, TriggerOptions
@@ -27,7 +29,7 @@ def image(value: int) -> np.ndarray:
 
 
 def inspector(inspect=judged):
-    return SimpleNamespace(inspect=inspect, settings=Settings(0.5))
+    return SimpleNamespace(inspect=inspect, settings=Settings(0.5), health=Health(None))
 
 
 class Live:
@@ -40,6 +42,8 @@ class Live:
         self.values: list[object] = []
         self.taken = 0
         self.closed = threading.Event()
+        self.picture = image
+        self.period_s = 0.0  # by which each picture is later than the one before
 
     def show(self, *values: object) -> None:
         """Take pictures now: a number, None for a stall, or an error."""
@@ -60,7 +64,9 @@ class Live:
             if value is None:
                 yield frame_now("line", index, None, "line: no frame for 1.0 s")
             else:
-                yield frame_now("line", index, image(int(value)))
+                taken = frame_now("line", index, self.picture(int(value)))
+                later_ns = int(index * self.period_s * 1e9)
+                yield dataclasses.replace(taken, monotonic_ns=taken.monotonic_ns + later_ns)
             self.taken += 1
 
     def close(self) -> None:
@@ -257,3 +263,20 @@ def test_whatever_happens_each_trigger_has_one_result_in_order() -> None:
 def test_options_that_make_no_sense_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match="must be"):
         TriggerOptions(**wrong)
+
+
+def test_a_camera_that_freezes_gives_no_part_a_verdict(scene) -> None:
+    """Between two triggers it is watched too: two pictures a part would prove nothing."""
+    camera = Live()
+    camera.picture = lambda value: scene  # the same, whatever was asked for
+    with Triggered(inspector(), camera, options=TriggerOptions(deadline_ms=LONG)) as line:
+        first = line.trigger()
+        camera.show(0)
+        assert first.result(20).verdict is Verdict.OK
+        camera.period_s = 1.0
+        camera.show(*range(15))
+        second = line.trigger()
+        camera.show(16)
+        result = second.result(20)
+    assert result.verdict is Verdict.ERROR
+    assert result.reason.startswith("frozen: the picture has not changed for ")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import pytest
+from dated_camera import DatedCamera
 
 from cameras.errors import CameraError
 from cameras.frame import Frame
@@ -45,24 +46,6 @@ def judge(options) -> Iterator[InspectorJudge]:
     judge = InspectorJudge(options)
     yield judge
     judge.close()
-
-
-class Live:
-    """A live camera's frames, dated by a test."""
-
-    live, name, dropped, rate_hz, length = True, "cam", 0, None, None
-
-    def __init__(self, *ages_ms: float) -> None:
-        now = time.monotonic_ns()
-        self.frames = [
-            Frame("cam", index, 1, now + int(age * 1e6), GREY) for index, age in enumerate(ages_ms)
-        ]
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter(self.frames)
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 def test_files_begin_anew_at_their_end(judge) -> None:
@@ -119,12 +102,13 @@ def test_no_camera(options) -> None:
 @pytest.mark.parametrize(("settle_ms", "taken"), [(0.0, 2), (25.0, 4)])
 def test_a_live_picture_is_younger_than_the_trigger(options, monkeypatch, settle_ms, taken) -> None:
     """What the camera took before shows the part before."""
-    source = Live(-50, -1, 10, 20, 30)
+    source = DatedCamera(-50, -1, 10, 20, 30, image=GREY)
     now = time.monotonic_ns()
     monkeypatch.setattr(module, "open_source", lambda *_args, **_words: source)
     judge = InspectorJudge(JudgeOptions(**{**asdict_of(options), "settle_ms": settle_ms}))
     assert not judge.load(1).simulated
-    answer = judge.inspect(job(triggered_ns=now))
+    with source.showing(len(source.frames), after_s=0.2):
+        answer = judge.inspect(job(triggered_ns=now))
     expected_us = (source.frames[taken].monotonic_ns - now) // 1000
     assert answer.acquire_us == expected_us
     judge.close()
