@@ -185,7 +185,7 @@ class Inspector(Closing):
         Raises:
             EngineError: they are not as quick as that.
         """
-        image = self._golden_image(self.bundle.manifest.golden[0].file)
+        image = self._golden_frame()
         latest: deque[float] = deque(maxlen=inspections)
         for _ in range(10 * inspections):
             begun = time.perf_counter()
@@ -269,6 +269,18 @@ class Inspector(Closing):
             if problem:
                 return problem
         return self.health.problem(self._signs.read(fitted)) if self.health.looks else ""
+
+    def _golden_frame(self) -> npt.NDArray[np.uint8]:
+        """The good golden image where the region of interest is; it was cropped to that."""
+        image = self._golden_image(self.bundle.manifest.golden[0].file)
+        if self.settings.roi is None:
+            return image
+        x, y, width, height = self.settings.roi
+        learnt = self.health.record.sizes if self.health.record else ()
+        fitting = [size for size in learnt if size[0] >= y + height and size[1] >= x + width]
+        frame = np.zeros((*(fitting[0] if fitting else (y + height, x + width)), 3), np.uint8)
+        frame[y : y + height, x : x + width] = cv2.resize(image, (width, height))
+        return frame
 
     def _golden_image(self, file: str) -> npt.NDArray[np.uint8]:
         # Kept: a later test is made with these, whatever is in the bundle's place by then.

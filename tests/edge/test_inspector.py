@@ -273,6 +273,18 @@ def test_only_the_region_of_interest_is_inspected(built, good_image, spoilt_imag
     assert "beyond the image of 100x100" in small.reason
 
 
+@pytest.mark.parametrize("roi", [None, (100, 40, 128, 128)])
+def test_warming_up_runs_the_engine(built, monkeypatch, roi) -> None:
+    """Also where the golden image is smaller than the pictures that it was cropped from."""
+    bundle = Bundle.open(built)
+    settings = Settings(bundle.manifest.threshold.value, roi=roi)
+    with Inspector(bundle, engine=ENGINE, settings=settings) as loaded:
+        calls, infer = [], loaded.engine.infer
+        monkeypatch.setattr(loaded.engine, "infer", lambda images: calls.append(1) or infer(images))
+        loaded.warm_up(3)
+    assert len(calls) == 3
+
+
 # --- streams --------------------------------------------------------------------------------
 
 
