@@ -24,7 +24,17 @@ from cameras.connect import open_source
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
-EDGE = (sys.executable, "-c", "from edge.cli import main; main()")
+MAIN = "from edge.cli import main; main()"
+HANGS = """
+import time
+from engines.onnxruntime import OnnxRuntimeEngine as Engine
+infer, hangs_at_s = Engine.infer, time.monotonic() + 5
+def hanging(self, images):
+    while time.monotonic() > hangs_at_s:
+        time.sleep(0.1)
+    return infer(self, images)
+Engine.infer = hanging
+"""
 RATE_HZ = 30.0
 OLD_S = 0.2
 ROUNDS = int(os.environ.get("EDGE_SOAK_ROUNDS", "20"))
@@ -215,19 +225,24 @@ def bundle(tmp_path_factory) -> Path:
     return build(folder / "images", folder / "flange.edge", options=options).bundle.path
 
 
-@pytest.mark.parametrize("state", ["run", "stale", "connect"])
+@pytest.mark.parametrize("state", ["run", "stale", "connect", "hung"])
 def test_a_stop_is_clean_whatever_goes_on(servers, bundle, tmp_path, state) -> None:
     """`edge stream` ends with 0 within 3 s of SIGTERM, and leaves no process."""
+    # The test camera shows no part, and it is the engine's end that is to be seen.
+    signs = '["black", "saturated", "blurred", "occluded", "size"]'
+    (tmp_path / "edge.toml").write_text(f"[stream]\nhealth_off = {signs}\n")
     slowest = 0.0
     for turn in range(ROUNDS):
         results = tmp_path / f"{turn}.jsonl"
         with servers.CameraProcess("rtsp", rate_hz=RATE_HZ) as camera:
-            command = [*EDGE, "stream", camera.address]
-            command += ["--bundle", str(bundle), "--no-show", "--results", str(results)]
+            code = HANGS + MAIN if state == "hung" else MAIN
+            command = [sys.executable, "-c", code, "stream", camera.address]
+            command += ["--bundle", str(bundle), "--engine", "onnxruntime", "--no-show"]
+            command += ["--results", str(results)]
             process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
             )
-            _await_text(results, '"verdict"', process)
+            _await_text(results, '"engine"', process)
             if state == "stale":
                 camera.signal(signal.SIGSTOP)
                 _await_text(results, "no frame for", process)
@@ -235,6 +250,8 @@ def test_a_stop_is_clean_whatever_goes_on(servers, bundle, tmp_path, state) -> N
                 camera.close()
                 _await_text(results, "no frame for", process)
                 time.sleep(0.1 * (turn % 10))
+            elif state == "hung":
+                _await_text(results, "an earlier inspection hangs", process)
             children = _children(process.pid)
             assert children
             began = time.monotonic()
