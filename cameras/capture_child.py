@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cameras.capture_link import Connected, LinkError, Lost, Memory, Task, receive, send
+from cameras.capture_link import OPENS, Connected, LinkError, Lost, Memory, Task, receive, send
 from cameras.device import Device, Opened, device_from_json
 from cameras.errors import CameraError
 from cameras.process import ORPHANED, leave_signals_to_parent, tie_to_parent
@@ -92,6 +92,10 @@ class _Outlet:
 
     def tell(self, message: Connected | Lost) -> None:
         send(self._link, message)
+
+    def opens(self) -> None:
+        """Part what libraries write about this connection from what they wrote before."""
+        os.write(sys.stdout.fileno(), OPENS + b"\n")
 
     def write(self, camera: Opened, stamp: Stamp) -> bool:
         """Hand out what the camera grabbed; False if the connection is of no more use.
@@ -164,6 +168,7 @@ class _Capture:
     def _connection(self) -> tuple[bool, str]:
         """One connection; whether it delivered, and why it ended."""
         self._vitals.busy_until(time.monotonic_ns() + int(OPEN_WITHIN_S * _NS))
+        self._outlet.opens()
         try:
             camera = self._device.open()
         except CameraError as error:

@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 LARGEST = 64 * 1024  # bytes of a packet
+OPENS = b"edge: the camera is opened"
+"""A line between those of libraries: what follows is of another connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, cast
 
-from cameras.capture_link import Connected, LinkError, Lost, Memory, Task, pair, receive, send
+from cameras.capture_link import (
+    OPENS,
+    Connected,
+    LinkError,
+    Lost,
+    Memory,
+    Task,
+    pair,
+    receive,
+    send,
+)
 from cameras.names import one_line, redacted
 from cameras.process import reap
 from cameras.ring import RingError, RingReader
@@ -216,7 +226,6 @@ class CaptureProcess:
             self.connected.set()
             self.tried.set()
         elif isinstance(message, Lost):
-            child.sizes.clear()
             why, child.error = f" ({child.error})" if child.error else "", ""
             self._news(message.reason + why)
             LOG.info("%s: %s; it is opened again", self._name, self.trouble)
@@ -266,6 +275,9 @@ class CaptureProcess:
         return True
 
     def _read_line(self, child: _Child, line: bytes) -> None:
+        if line.endswith(OPENS):
+            child.sizes.clear()
+            return
         text = _redacted(line)
         LOG.debug("%s: %s", self._name, text)
         if (found := _FFMPEG_ERROR.match(line)) is not None:

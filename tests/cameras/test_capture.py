@@ -186,7 +186,6 @@ def test_a_camera_that_went_away_and_came_back_is_found_again(process, servers, 
             awaited(frames, picture)
 
 
-@pytest.mark.soak
 def test_pictures_have_their_own_size_after_the_camera_changed_it(servers) -> None:
     with servers.CameraProcess("rtsp") as camera, opened(camera, stall_after=0.5) as source:
         frames = iter(source)
