@@ -178,10 +178,10 @@ class _Gate:
         """The same inspector, its threshold moved a little if verdicts are all that differs."""
         if found.report is None or found.report.worst > found.report.limits.score_error:
             return None
-        moved = self._moved(found, within=min(NUDGE, limits_of(self._options).score_error))
-        if moved is None or moved.report is None or moved.report.problem:
+        holding = self._moved(found, within=min(NUDGE, limits_of(self._options).score_error))
+        if holding is None or holding.report is None or holding.report.problem:
             return None
-        return replace(moved, report=replace(moved.report, before=found.report.problem or ""))
+        return replace(holding, report=replace(holding.report, before=found.report.problem or ""))
 
     def improved(self, first: Passed) -> Passed:
         """The inspector with as few layers in higher precision as the limits allow.
