@@ -34,6 +34,7 @@ from edge.within import Within
 LOG = logging.getLogger("edge.triggered")
 CLOSE_S = 3.0
 UNDER_WAY = 8
+PART_DEADLINE_MS = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class TriggerOptions:
     """
 
     under_way: int = UNDER_WAY
-    deadline_ms: float = 1000.0
+    deadline_ms: float = PART_DEADLINE_MS
     settle_ms: float = 0.0
 
     def __post_init__(self) -> None:

@@ -34,7 +34,7 @@ from edge.stream import Inspect, stop_on_signals, stream
 from edge.streams import Camera, stream_all
 from edge.tally import Summary
 from edge.trigger_lines import Post, trigger_by_lines
-from edge.triggered import UNDER_WAY, TriggerOptions
+from edge.triggered import PART_DEADLINE_MS, UNDER_WAY, TriggerOptions
 from edge.wanted import Wanted, Watch, wanted_cameras
 from edge.within import Within
 from engines.bundle import Bundle
@@ -144,7 +144,7 @@ def _post(camera: Wanted, pool: EnginePool | None, run: _Run, stack: contextlib.
     pulse = _pulse(camera, exchange, run, live=False, sinks=sinks)
     options = TriggerOptions(
         under_way=run.section.under_way or UNDER_WAY,
-        deadline_ms=camera.deadline_ms or DEADLINE_MS,
+        deadline_ms=camera.deadline_ms or PART_DEADLINE_MS,
         settle_ms=run.section.settle_ms or 0.0,
     )
     return Post(camera.name, source, exchange, options, sinks, pulse.result)

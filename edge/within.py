@@ -98,7 +98,10 @@ class Within(Closing):
             answer = self._answers.get(timeout=deadline_ms / _MS_PER_S)
         except queue.Empty:
             self._hangs_since = begun
-            return self._failed(frame, f"no answer within {deadline_ms:g} ms")
+            reason = (
+                f"no answer within {deadline_ms:g} ms; raise deadline_ms, or take a faster engine"
+            )
+            return self._failed(frame, reason)
         if isinstance(answer, str):
             return self._failed(frame, answer)
         self._threshold = answer.threshold

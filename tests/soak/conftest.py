@@ -21,3 +21,14 @@ def servers():
 @pytest.fixture(params=["http", "rtsp"])
 def scheme(request) -> str:
     return request.param
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory) -> Path:
+    from edge.build import Options, build
+    from edge.line import draw_dataset
+
+    folder = tmp_path_factory.mktemp("bundle")
+    draw_dataset(folder / "images", good=12, test_good=2, defects_each=1, size=128)
+    options = Options(precision="fp32", size=(128, 128), prototypes=64, engine="onnxruntime")
+    return build(folder / "images", folder / "flange.edge", options=options).bundle.path

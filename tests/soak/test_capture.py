@@ -214,17 +214,6 @@ def test_two_hundred_reopens_leak_nothing(servers, scheme) -> None:
     assert grown <= 16
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Path:
-    from edge.build import Options, build
-    from edge.line import draw_dataset
-
-    folder = tmp_path_factory.mktemp("bundle")
-    draw_dataset(folder / "images", good=12, test_good=2, defects_each=1, size=128)
-    options = Options(precision="fp32", size=(128, 128), prototypes=64, engine="onnxruntime")
-    return build(folder / "images", folder / "flange.edge", options=options).bundle.path
-
-
 @pytest.mark.parametrize("state", ["run", "stale", "connect", "hung"])
 def test_a_stop_is_clean_whatever_goes_on(servers, bundle, tmp_path, state) -> None:
     """`edge stream` ends with 0 within 3 s of SIGTERM, and leaves no process."""
