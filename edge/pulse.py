@@ -131,6 +131,7 @@ class Pulse:
             return {
                 "ready": not not_ready,
                 "reason": not_ready,
+                "live": self._options.live,
                 "frames": sum(self._verdicts.values()),
                 **{str(verdict).lower(): self._verdicts[verdict] for verdict in Verdict},
                 "dropped": self._dropped,
