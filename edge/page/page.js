@@ -63,13 +63,10 @@ function refusal(status) {
 
 function showReport(report) {
   heard = performance.now();
-  const reasons = Object.entries(report.reasons).map(([name, why]) =>
-    name ? `${name}: ${why}` : why,
-  );
-  showTop(report.ready ? "ready" : "not-ready", report.ready ? "ready" : "not ready", [
-    ...(Object.keys(report.cameras).length > 1 || !report.ready ? reasons : []),
-    ...report.troubles,
-  ]);
+  // Which cameras; why is in the picture of each.
+  const names = Object.entries(report.reasons).map(([name, why]) => name || why);
+  const words = report.ready ? "ready" : "not ready";
+  showTop(report.ready ? "ready" : "not-ready", words, [names.join(", "), ...report.troubles]);
   setText(byId("clock"), new Date().toLocaleTimeString([], { hour12: false }));
   for (const [name, one] of Object.entries(report.cameras)) {
     if (!cards.has(name)) cards.set(name, new Card(name));
@@ -88,7 +85,7 @@ function showLost(error) {
 function showTop(state, words, lines) {
   byId("top").dataset.state = state;
   setText(byId("state"), words);
-  setText(byId("why"), lines.join("; "));
+  setText(byId("why"), lines.filter(Boolean).join("; "));
   document.title = `${words} · edge`;
 }
 
@@ -117,7 +114,7 @@ class Card {
   report(one) {
     this.now = one;
     this.root.dataset.state = one.ready ? "ready" : "not-ready";
-    setText(this.root.querySelector(".state"), one.ready ? "ready" : `not ready: ${one.reason}`);
+    setText(this.root.querySelector(".state"), one.ready ? "ready" : "not ready");
     for (const verdict of ["ok", "ng", "error"]) {
       const place = this.root.querySelector(`.counts .${verdict}`);
       place.classList.toggle("none", one[verdict] === 0);
@@ -153,7 +150,7 @@ class Card {
     this.live.classList.toggle("old", lost || !fresh || !ready);
     let words = "";
     if (lost) words = "no answer";
-    else if (!ready) words = `not ready: ${this.now.reason}`;
+    else if (!ready) words = this.now.reason;
     else if (!fresh && !this.now.live) {
       words = age === null ? "waiting for a part" : `last part ${Math.round(age / 1000)} s ago`;
     } else if (!fresh) {
@@ -255,7 +252,7 @@ class Card {
     picture.src = `${this.path}/rejects/${encodeURIComponent(row.id)}.jpg`;
     picture.alt = row.verdict;
     element.title = row.reason || said;
-    setText(element.querySelector(".what"), row.score === null ? row.verdict : said);
+    setText(element.querySelector(".what"), row.score === null ? row.verdict : row.score.toFixed(3));
     setText(element.querySelector("time"), shownTime(row.captured_at_ns));
     const part = row.part === null ? `frame ${row.frame}` : `part ${row.part}`;
     const words = [this.name, shownTime(row.captured_at_ns), part, row.verdict, said];
