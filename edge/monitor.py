@@ -18,7 +18,7 @@ from edge.pages import Answer, Exposition, Pages, Pictures, Report
 TIMEOUT_S = 5.0
 PLACES = 64
 """Connections at once: more than are ever asked for, so that fifty slow ones shut nobody out."""
-_LIMITS = Limits(places=PLACES, seconds=TIMEOUT_S, newcomers=True, rate_hz=50.0, burst=32)
+_LIMITS = Limits(places=PLACES, seconds=TIMEOUT_S, newcomers=True, rate_hz=100.0, burst=32)
 _HEAD_BYTES = 16 << 10
 _HEAD_LINES = 64
 _REQUEST = re.compile(rb"[A-Z]{1,16} [!-~]+ HTTP/1\.[01]")
