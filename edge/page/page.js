@@ -24,8 +24,11 @@ async function visible() {
   }
 }
 
+// Without what the address may carry before the host: a browser asks for nothing at such a one.
+const home = location.origin + location.pathname;
+
 function ask(path, headers = {}) {
-  return fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+  return fetch(new URL(path, home), { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
 }
 
 function setText(element, text) {
@@ -185,26 +188,31 @@ class Card {
       await pause(REPORT_MS);
       return;
     }
-    this.seen = performance.now() - Number(answer.headers.get("Edge-Age-Ms"));
-    this.live.dataset.verdict = answer.headers.get("Edge-Verdict");
+    const seen = performance.now() - Number(answer.headers.get("Edge-Age-Ms"));
     if (answer.status === 200) {
-      const name = answer.headers.get("ETag").replaceAll('"', "");
-      await this.show(await answer.blob());
-      this.known = name;
+      if (!(await this.show(await answer.blob()))) return;
+      this.known = answer.headers.get("ETag").replaceAll('"', "");
+      this.live.dataset.verdict = answer.headers.get("Edge-Verdict");
     }
+    this.seen = seen;
     this.judgeAge();
   }
 
   // Decoded before it takes the place of the one before, so that nothing flickers.
   async show(blob) {
-    const before = this.picture.src;
     const next = new Image();
     next.alt = "";
     next.src = URL.createObjectURL(blob);
-    await next.decode().catch(() => undefined);
+    try {
+      await next.decode();
+    } catch {
+      URL.revokeObjectURL(next.src);
+      return false;
+    }
+    if (this.picture.src) URL.revokeObjectURL(this.picture.src);
     this.picture.replaceWith(next);
     this.picture = next;
-    if (before) URL.revokeObjectURL(before);
+    return true;
   }
 
   async followRejects() {
@@ -249,7 +257,7 @@ class Card {
     const picture = element.querySelector("img");
     const said = row.score === null ? row.reason : `${row.score.toFixed(3)} / ${row.threshold.toFixed(3)}`;
     element.dataset.verdict = row.verdict;
-    picture.src = `${this.path}/rejects/${encodeURIComponent(row.id)}.jpg`;
+    picture.src = new URL(`${this.path}/rejects/${encodeURIComponent(row.id)}.jpg`, home);
     picture.alt = row.verdict;
     element.title = row.reason || said;
     setText(element.querySelector(".what"), row.score === null ? row.verdict : row.score.toFixed(3));
