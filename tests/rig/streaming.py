@@ -92,7 +92,8 @@ class Streaming:
         """Its newest rejected part of a kind, once there is one."""
 
         def found() -> dict | None:
-            rows = self.ask(f"/cameras/{camera}/rejects.json").json()["rejects"]
+            said = self.ask(f"/cameras/{camera}/rejects.json")
+            rows = said.json()["rejects"] if said.status == 200 else []
             return next((row for row in rows if row["verdict"] == verdict), None)
 
         return self.wait(found)
