@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import time
 from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -24,6 +25,8 @@ _HEAD_LINES = 64
 _REQUEST = re.compile(rb"[A-Z]{1,16} [!-~]+ HTTP/1\.[01]")
 _LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*")
 _PIECE = 4096
+_TRICKLE_S = 0.01
+_TRICKLE_MOST_S = 0.5
 _ALWAYS = (
     ("Cache-Control", "no-store"),
     (
@@ -148,11 +151,18 @@ class _Handler(BaseHTTPRequestHandler):
         return self.parse_request()
 
     def _head(self) -> bytes:
-        """Bytes up to the empty line, which is all that is ever read."""
-        data = bytearray()
+        """Bytes up to the empty line, which is all that is ever read.
+
+        They come at once, or in two pieces. Where they trickle, they are looked at ever more
+        seldom: however many bytes strangers send, they cost next to nothing.
+        """
+        data, pause_s = bytearray(), _TRICKLE_S
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) >= _HEAD_BYTES:
                 raise _BadHeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long a head")
+            if data:
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _TRICKLE_MOST_S)
             piece = self.connection.recv(_PIECE)
             if not piece:
                 raise ConnectionResetError("it left before its request was whole")

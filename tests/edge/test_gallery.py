@@ -156,7 +156,7 @@ def test_all_cameras_together_take_a_hundredth_of_the_machine(clock, cameras, re
     assert time.spent <= 0.01 * 2 * 60 + 2 * cameras * 0.008
     counts = [len(names) for names in drawn.values()]
     assert max(counts) - min(counts) <= 1
-    assert sum(counts) >= 0.8 * min(0.01 * 2 * 60 / 0.008, 10 * 60 * cameras)
+    assert sum(counts) >= 0.8 * min(module.SHARE * 2 * 60 / 0.008, 10 * 60 * cameras)
 
 
 def test_a_camera_is_drawn_ten_times_a_second_at_most(clock) -> None:
@@ -184,7 +184,7 @@ def test_rejects_are_shown_two_a_second_and_the_last_twelve_stay(clock) -> None:
 
 
 def test_the_first_reject_is_shown_however_busy_the_live_picture_is(clock) -> None:
-    time = clock(cost_s=0.05)  # five seconds of rest after each
+    time = clock(cost_s=5 * module.SHARE)  # five seconds of rest after each
     gallery = Galleries(cpus=1).gallery("")
     gallery.live()
     gallery.write(result_of(0))
