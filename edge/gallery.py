@@ -182,20 +182,36 @@ def reduced(result: Result, side: int) -> Result:
     image = result.image
     if image is None or max(image.shape[:2]) <= side:
         return result
-    height, width = image.shape[:2]
-    scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small, scale = _smaller(image, side)
+    size = (small.shape[1], small.shape[0])
     regions = []
     for region in result.regions:
         x, y, across, down = _scaled((region.x, region.y, region.width, region.height), scale, size)
         regions.append(dataclasses.replace(region, x=x, y=y, width=across, height=down))
     return dataclasses.replace(
         result,
-        image=np.asarray(small, np.uint8),
+        image=small,
         regions=tuple(regions),
         roi=None if result.roi is None else _scaled(result.roi, scale, size),
     )
+
+
+def _smaller(image: Image, side: int) -> tuple[Image, float]:
+    """A picture no longer than a side, and its scale.
+
+    To half and less it is reduced by a whole number, for which OpenCV is several times as quick.
+    """
+    height, width = image.shape[:2]
+    ratio = max(height, width) / side
+    factor = math.ceil(ratio)
+    if ratio >= 2 and min(height, width) >= factor:
+        whole = image[: height // factor * factor, : width // factor * factor]
+        size = (width // factor, height // factor)
+        small = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.uint8), 1 / factor
+    size = (max(1, round(width / ratio)), max(1, round(height / ratio)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(small, np.uint8), 1 / ratio
 
 
 def _scaled(box: Roi, scale: float, size: tuple[int, int]) -> Roi:
