@@ -51,23 +51,61 @@ def binding_from_address(address: str, options: Options) -> Binding:
         SourceError: not of this form, or reachable by others without a token.
     """
     scheme, _, rest = address.partition("://")
-    host, colon, port = rest.rstrip("/").rpartition(":")
-    form = f"write {scheme}://127.0.0.1:PORT"
-    if not (colon and port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise SourceError(f"{options.name}: the port is missing; {form}")
-    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if host == "localhost":
-        host = "127.0.0.1"
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        raise SourceError(f"{options.name}: the host is no IP address; {form}") from None
     token = _token(options)
-    if not token and not ip.is_loopback:
+    try:
+        host, port = host_and_port(rest.rstrip("/"))
+    except ValueError as error:
+        raise SourceError(f"{options.name}: {error}; write {scheme}://127.0.0.1:PORT") from None
+    if not token and not ipaddress.ip_address(host).is_loopback:
         raise SourceError(
             f"{options.name}: others can reach this address; give token_file=FILE, or use 127.0.0.1"
         )
-    return Binding(str(ip), int(port), token)
+    return Binding(host, port, token)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Return the IP address and the port of ``HOST:PORT``; without HOST it is 127.0.0.1.
+
+    Raises:
+        ValueError: no port, or a host that is no IP address; says which.
+    """
+    host, colon, port = address.rpartition(":")
+    is_number = port.isascii() and port.isdigit() and len(port) <= 5
+    if not (colon and is_number and int(port) <= 65535):
+        raise ValueError("the port is missing")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    try:
+        ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise ValueError("the host is no IP address") from None
+    return str(ip), int(port)
+
+
+def token_from_file(path: Path) -> bytes:
+    """Return what a file holds, as a token; white space around it does not count.
+
+    Raises:
+        ValueError: it cannot be read, or is none; what it holds is not told.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:  # also: nobody is called so
+        raise ValueError("cannot be read; check path and permissions") from error
+    return token_from_text(text.strip())
+
+
+def token_from_text(text: str) -> bytes:
+    """Return a text as a token.
+
+    Raises:
+        ValueError: too short, too long, or not ASCII; it is not told.
+    """
+    if not (_SHORTEST_TOKEN <= len(text) <= _LONGEST_TOKEN and text.isascii()):
+        raise ValueError(
+            f"must be {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} ASCII characters; "
+            "`openssl rand -hex 24` makes one"
+        )
+    return text.encode()
 
 
 def cannot_listen(name: str, error: OSError) -> CameraError:
@@ -81,18 +119,10 @@ def _token(options: Options) -> bytes:
     token, file = options.text("token"), options.text("token_file")
     if token is not None and file is not None:
         raise SourceError(f"{options.name}: token and token_file exclude each other")
-    if file is not None:
-        try:
-            token = Path(file).expanduser().read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SourceError(
-                f"{options.name}: token_file cannot be read; check path and permissions"
-            ) from error
-    if token is None:
-        return b""
-    if not (_SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN and token.isascii()):
-        raise SourceError(
-            f"{options.name}: the token must be {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} ASCII "
-            "characters; `openssl rand -hex 24` makes one"
-        )
-    return token.encode()
+    try:
+        if file is not None:
+            return token_from_file(Path(file))
+        return b"" if token is None else token_from_text(token)
+    except ValueError as error:
+        what = "token" if file is None else "token_file"
+        raise SourceError(f"{options.name}: {what} {error}") from error

@@ -7,16 +7,13 @@ with an Origin, or for another Host, is refused.
 
 from __future__ import annotations
 
-import contextlib
 import http.server
+import ipaddress
 import json
 import logging
-import socket
-import socketserver
-import threading
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cameras.binding import (
     CONNECTIONS,
@@ -27,11 +24,9 @@ from cameras.binding import (
 )
 from cameras.errors import ImageError
 from cameras.inbox import Arrival, Inbox, InboxFullError, Rules
+from cameras.listening import Limits, Listening, names_of
 from cameras.names import one_line
 from cameras.options import Options
-
-if TYPE_CHECKING:
-    from socketserver import _AfInetAddress, _RequestType
 
 LOG = logging.getLogger("cameras")
 _TYPES = ("image/", "application/octet-stream")
@@ -59,79 +54,17 @@ def open_post(address: str, *, options: Options, stall_after: float) -> Inbox:
         server = _Server(binding, rules)
     except OSError as error:
         raise cannot_listen(options.name, error) from error
-    thread = threading.Thread(
-        target=server.serve_forever, args=(0.1,), name="edge-post", daemon=True
-    )
-    thread.start()
-
-    def stop() -> None:
-        server.shutdown()
-        thread.join()
-        server.end()
-
-    return server.inbox.served_by(stop)
+    server.start()
+    return server.inbox.served_by(server.end)
 
 
-class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = CONNECTIONS
+class _Server(Listening):
+    """Its connections stay open: an earlier host is not pushed out by a later one."""
 
     def __init__(self, binding: Binding, rules: Rules) -> None:
-        if ":" in binding.host:
-            self.address_family = socket.AF_INET6
-        super().__init__((binding.host, binding.port), _Handler)
-        self.binding = Binding(binding.host, self.server_address[1], binding.token)
-        self.inbox = Inbox(f"post://{self.binding.address}", rules)
-        self._places = threading.Semaphore(CONNECTIONS)
-        self._lock = threading.Lock()
-        self._open: dict[socket.socket, float] = {}  # and when each was last of use
-        self._idle = threading.Condition(self._lock)
-
-    def verify_request(self, request: _RequestType, _address: _AfInetAddress) -> bool:
-        """Admit so many connections at once."""
-        if not self._places.acquire(blocking=False):
-            LOG.warning("%s: %d hosts are connected", self.inbox.name, CONNECTIONS)
-            return False
-        return True
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve one connection, and give its place back."""
-        self.of_use(request)
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._lock:
-                self._open.pop(request, None)
-                self._idle.notify_all()
-            self._places.release()
-
-    def of_use(self, connection: socket.socket) -> None:
-        """Note that a connection has just begun, or brought a whole head of a request."""
-        with self._lock:
-            self._open[connection] = time.monotonic()
-
-    def service_actions(self) -> None:
-        """End connections that take a place for nothing."""
-        oldest = time.monotonic() - _IDLE_S
-        with self._lock:
-            idle = [connection for connection, since in self._open.items() if since < oldest]
-        for connection in idle:
-            with contextlib.suppress(OSError):  # it has left by itself
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, _request: Any, client_address: Any) -> None:
-        """A host that went away is no error of ours; anything else is logged with its trace."""
-        LOG.info("%s: a connection from %s ended", self.inbox.name, client_address, exc_info=True)
-
-    def end(self) -> None:
-        """Close what is still open and wait for its threads."""
-        self.server_close()
-        with self._lock:
-            for connection in self._open:
-                with contextlib.suppress(OSError):  # it has left by itself
-                    connection.shutdown(socket.SHUT_RDWR)
-            self._idle.wait_for(lambda: not self._open, timeout=PATIENCE_S)
+        limits = Limits(places=CONNECTIONS, seconds=_IDLE_S)
+        super().__init__(binding, _Handler, limits=limits, name="edge-post")
+        self.inbox = Inbox(f"post://{self.bound.address}", rules)
 
 
 class _Refused(Exception):  # noqa: N818 - a refusal is the host's error, not ours
@@ -166,7 +99,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         Raises:
             _Refused: it may not.
         """
-        binding = self.server.binding
+        binding = self.server.bound
         if not _names_us(self.headers.get_all("Host", []), binding):
             raise _Refused(HTTPStatus.MISDIRECTED_REQUEST, "another Host was asked for")
         if self.headers.get("Origin") is not None:
@@ -240,12 +173,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _names_us(hosts: list[str], binding: Binding) -> bool:
-    """Tell whether a request's Host is this server, so that no other site's name leads here."""
-    names = {binding.address}
-    if binding.host in ("127.0.0.1", "::1"):
-        names.add(f"localhost:{binding.port}")
-    if binding.host in ("0.0.0.0", "::"):
+    """Tell whether a request's Host is this server; one that others reach asks for a token."""
+    if ipaddress.ip_address(binding.host).is_unspecified:
         return len(hosts) == 1
-    if binding.port == 80:
-        names |= {name.rpartition(":")[0] for name in names}
-    return len(hosts) == 1 and hosts[0].lower() in names
+    return len(hosts) == 1 and hosts[0].lower() in names_of(binding.host, binding.port)

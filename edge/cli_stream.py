@@ -32,7 +32,9 @@ PicturesOption = Annotated[Path | None, typer.Option(help="Folder for overlay pi
 KeepOption = Annotated[
     Path | None, typer.Option(help="Folder for NG and ERROR parts, with a quota.")
 ]
-MonitorOption = Annotated[str | None, typer.Option(help="127.0.0.1:PORT of /healthz and /metrics.")]
+MonitorOption = Annotated[
+    str | None, typer.Option(help="127.0.0.1:PORT of the page, /healthz and /metrics.")
+]
 ThresholdOption = Annotated[float | None, typer.Option(help="In place of the bundle's.")]
 MinAreaOption = Annotated[
     int | None, typer.Option(min=0, help="Smallest region that rejects, px of the frame.")

@@ -79,7 +79,9 @@ bundle = "build/{name}.edge"
 [life]                       # docs/operation.md
 # self_test_s = 600.0        # between tests with the golden images; 0: at the start alone
 # watch_bundles = true       # take a bundle into use that is built anew
-# monitor = "127.0.0.1:9464" # /healthz and /metrics
+# monitor = "127.0.0.1:9464" # page, /healthz, /metrics; others reach it with a token alone
+# monitor_token = "monitor.token"  # a file that holds it
+# monitor_hosts = ["line3.plant.example"]  # by which names, beside the IP address
 
 [log]
 # format = "text"            # or "json"; default: plain lines
@@ -131,7 +133,8 @@ EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntim
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Milliseconds = Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)]
-CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+# No dot at the beginning: "." and ".." are no names of a folder, nor of a place on the page.
+CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 
 
 class _Section(BaseModel):
@@ -243,6 +246,8 @@ class LifeSection(_Section):
     self_test_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 600.0
     watch_bundles: bool = True
     monitor: str | None = None
+    monitor_token: Path | None = None
+    monitor_hosts: tuple[str, ...] = ()
 
 
 class LogSection(_Section):

@@ -20,6 +20,7 @@ from typing import Any
 from cameras.closing import Closing
 from edge.care import Care
 from edge.exchange import Exchange
+from edge.lasting import wording
 from edge.notify import Notifier
 from edge.pulse import Pulse, PulseOptions, lost_by, troubles_of
 from edge.sinks import Sink
@@ -173,9 +174,7 @@ class Life(Closing):
         """Say what has changed: readiness, and what sinks cannot do."""
         reasons = self.not_ready()
         line = "; ".join(f"{name}: {why}" if name else why for name, why in reasons.items())
-        # Digits count up within one reason: "no frame for 1.0 s", "for 2.0 s".
-        said = "".join(letter for letter in f"not ready: {line}" if not letter.isdigit())
-        said = said if line else _READY
+        said = wording(f"not ready: {line}") if line else _READY
         if said != self._said:
             if line:
                 _log.warning("not ready: %s", line)

@@ -6,33 +6,46 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from dataclasses import dataclass
 
 from edge.config import Config
+from edge.gallery import Galleries
 from edge.life import Life, LifeOptions, reload_on_hangup
 from edge.logs import logging_to
-from edge.monitor import Exposition, Monitor
+from edge.monitor_open import opened_monitor
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """What a command that lives has.
+
+    Attributes:
+        life: watches over it.
+        say: takes lines for people: the log, where `log.format` asks for one.
+        galleries: of the page; None where nobody can see it.
+    """
+
+    life: Life
+    say: Say
+    galleries: Galleries | None
 
 
 @contextlib.contextmanager
 def living(
     config: Config, *, monitor: str | None, stop: threading.Event, say: Say
-) -> Iterator[tuple[Life, Say]]:
+) -> Iterator[Living]:
     """Live as `edge.toml` has it; for a program's main thread alone.
 
     Args:
         config: its sections `life` and `log`.
-        monitor: address of ``/healthz`` and ``/metrics``, in place of `life.monitor`.
+        monitor: address of the page, ``/healthz`` and ``/metrics``, in place of `life.monitor`.
         stop: set when the process shall end.
         say: takes lines for people, where there is no log.
 
-    Yields:
-        The life, and what takes lines for people: the log, where `log.format` asks for one.
-
     Raises:
-        MonitorError: the address is none of this machine alone, or taken.
+        MonitorError: no such address, others reach it and there is no token, or it is taken.
     """
     section = config.life
     options = LifeOptions(self_test_s=section.self_test_s, watch_bundles=section.watch_bundles)
@@ -43,20 +56,10 @@ def living(
         life = stack.enter_context(Life(options, stop=stop))
         if not _has_terminal():
             stack.enter_context(reload_on_hangup(life))
-        address = monitor or section.monitor
-        if address is not None:
-            opened = stack.enter_context(Monitor(address, life.to_json, expose=_exposition(say)))
-            say(f"http://{opened.host}:{opened.port}: /healthz and /metrics")
-        yield life, say
-
-
-def _exposition(say: Say) -> Exposition | None:
-    if find_spec("prometheus_client") is None:
-        say("no /metrics: pip install 'protoedge[metrics]'")
-        return None
-    from edge.metrics import metrics_from_report
-
-    return metrics_from_report
+        galleries = Galleries() if monitor or section.monitor else None
+        opened = opened_monitor(section, life.to_json, address=monitor, pictures=galleries, say=say)
+        stack.enter_context(opened)
+        yield Living(life, say, galleries)
 
 
 def _has_terminal() -> bool:

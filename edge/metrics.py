@@ -15,6 +15,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from edge.metrics_station import station_metrics
+
 _Of: TypeAlias = Callable[[Mapping[str, Any]], Any]
 _MS_PER_S = 1e3
 
@@ -23,7 +25,7 @@ def metrics_from_report(report: Mapping[str, Any]) -> tuple[bytes, str]:
     """The text of ``/metrics`` and its type.
 
     Args:
-        report: `edge.life.Life.to_json`.
+        report: `edge.life.Life.to_json`, or `edge.serve_report.StationReport.to_json`.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Reported(report))
@@ -52,10 +54,15 @@ class _Reported(Collector):
             "Lost by sinks of all cameras.",
             float(self._report["not_written"]),
         )
+        if "station" in self._report:
+            own = self._report["station"]
+            yield from station_metrics(own)
+            yield _latency("edge_station_latency_seconds", "station", {own["name"]: own})
+            return
         cameras: Mapping[str, Mapping[str, Any]] = self._report["cameras"]
         yield from _gauges(cameras)
         yield from _counters(cameras)
-        yield _latency(cameras)
+        yield _latency("edge_latency_seconds", "camera", cameras)
 
 
 def _gauges(cameras: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
@@ -112,15 +119,14 @@ def _counters(cameras: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
         yield family
 
 
-def _latency(cameras: Mapping[str, Mapping[str, Any]]) -> Metric:
-    family = HistogramMetricFamily(
-        "edge_latency_seconds", "From capture to result.", labels=["camera"]
-    )
-    for camera, one in cameras.items():
+def _latency(name: str, label: str, each: Mapping[str, Mapping[str, Any]]) -> Metric:
+    what = {"camera": "From capture to result.", "station": "From trigger to result."}[label]
+    family = HistogramMetricFamily(name, what, labels=[label])
+    for whose, one in each.items():
         total, buckets = 0, []
         for end, count in one["latency_ms"]["buckets"].items():
             total += count
             shown = end if end == "+Inf" else str(float(end) / _MS_PER_S)
             buckets.append((shown, float(total)))
-        family.add_metric([camera], buckets, one["latency_ms"]["sum"] / _MS_PER_S)
+        family.add_metric([whose], buckets, one["latency_ms"]["sum"] / _MS_PER_S)
     return family

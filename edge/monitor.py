@@ -1,171 +1,196 @@
-"""``/healthz`` and ``/metrics`` for this machine alone: read-only, nothing else is answered."""
+"""The page, ``/healthz`` and ``/metrics``: read-only, and for those alone who may read."""
 
 from __future__ import annotations
 
-import ipaddress
-import json
+import io
 import logging
-import socket
-import threading
-from collections.abc import Callable, Mapping
+import re
+import time
+from dataclasses import replace
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from cameras.closing import Closing
+from cameras.listening import Limits, Listening
+from edge.admission import Access, Admission, MonitorError, binding_of
+from edge.pages import Answer, Exposition, Pages, Pictures, Report
 
 TIMEOUT_S = 5.0
-MOST_CLIENTS = 8
-_JSON = "application/json; charset=utf-8"
-_TEXT = "text/plain; charset=utf-8"
+PLACES = 64
+"""Connections at once: more than are ever asked for, so that fifty slow ones shut nobody out."""
+_LIMITS = Limits(places=PLACES, seconds=TIMEOUT_S, newcomers=True, rate_hz=100.0, burst=32)
+_HEAD_BYTES = 16 << 10
+_HEAD_LINES = 64
+_REQUEST = re.compile(rb"[A-Z]{1,16} [!-~]+ HTTP/1\.[01]")
+_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*")
+_PIECE = 4096
+_TRICKLE_S = 0.01
+_TRICKLE_MOST_S = 0.5
+_ALWAYS = (
+    ("Cache-Control", "no-store"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+)
+_CHALLENGE = ("WWW-Authenticate", 'Basic realm="edge", charset="UTF-8"')
 _log = logging.getLogger("edge.monitor")
 
-Report = Callable[[], Mapping[str, Any]]
-Exposition = Callable[[Mapping[str, Any]], tuple[bytes, str]]
-
-
-class MonitorError(ValueError):
-    """It cannot be opened there."""
+__all__ = ["Access", "Exposition", "Monitor", "MonitorError", "Report"]
 
 
 class Monitor(Closing):
-    """An HTTP server on loopback; released by `close` or at the end of `with`.
+    """An HTTP server; released by `close` or at the end of `with`.
 
-    It answers GET and HEAD of two paths, to requests that name this machine and come from no
-    other web page, eight at a time, each within five seconds.
+    It answers GET and HEAD, one request a connection, within five seconds for reading and writing
+    together. When all places are taken, a newcomer gets that of the oldest.
 
     Args:
         address: ``127.0.0.1:9464``, ``[::1]:9464``; port 0 takes a free one.
         report: what is known, with ``ready``.
         expose: makes the text of ``/metrics`` and its type from a report; None where the library
             is not installed.
+        pictures: of the cameras; None: there is no page.
+        access: who may read; everybody on this machine by default.
 
     Attributes:
         host: as addresses have it.
         port: that it listens on.
 
     Raises:
-        MonitorError: no loopback address, or the port is taken.
+        MonitorError: no such address, others reach it and there is no token, or it is taken.
     """
 
-    def __init__(self, address: str, report: Report, *, expose: Exposition | None) -> None:
-        host, port = _parsed(address)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-
-        class Server(ThreadingHTTPServer):
-            address_family = family
-            daemon_threads = True
-            request_queue_size = 2 * MOST_CLIENTS
-
-        class Handler(_Handler):
-            pages = _Pages(report, expose)
-
+    def __init__(
+        self,
+        address: str,
+        report: Report,
+        *,
+        expose: Exposition | None,
+        pictures: Pictures | None = None,
+        access: Access | None = None,
+    ) -> None:
+        access = access or Access()
+        binding = binding_of(address, access)
+        pages = Pages(report, expose=expose, pictures=pictures)
         try:
-            self._server = Server((host, port), Handler)
+            self._server = _Server(binding, _Handler, limits=_LIMITS, name="edge-monitor")
         except OSError as error:
-            raise MonitorError(f"{address}: {error.strerror}; give another port") from error
-        self.host = f"[{host}]" if ":" in host else host
-        self.port = int(self._server.server_address[1])
-        Handler.hosts = _hosts(host, self.port)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="edge-monitor", daemon=True
-        )
-        self._thread.start()
+            raise MonitorError(f"monitor {address}: {error.strerror}; give another") from error
+        bound = self._server.bound
+        self._server.pages = pages
+        self._server.admission = Admission(bound, access.hosts)
+        self.host = f"[{bound.host}]" if ":" in bound.host else bound.host
+        self.port = bound.port
+        self._server.start()
 
     def close(self) -> None:
         """Stop listening; a second call does nothing."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        self._server.end()
 
 
-class _Pages:
-    """What is answered to a path."""
+class _Server(Listening):
+    pages: Pages
+    admission: Admission
 
-    def __init__(self, report: Report, expose: Exposition | None) -> None:
-        self._report = report
-        self._expose = expose
 
-    def answer(self, path: str) -> tuple[HTTPStatus, bytes, str]:
-        if path == "/healthz":
-            report = self._report()
-            status = HTTPStatus.OK if report["ready"] else HTTPStatus.SERVICE_UNAVAILABLE
-            return status, (json.dumps(report) + "\n").encode(), _JSON
-        if path == "/metrics" and self._expose is not None:
-            return HTTPStatus.OK, *self._expose(self._report())
-        if path == "/metrics":
-            line = b"no prometheus-client here; pip install 'protoedge[metrics]'\n"
-            return HTTPStatus.NOT_IMPLEMENTED, line, _TEXT
-        return HTTPStatus.NOT_FOUND, b"/healthz and /metrics\n", _TEXT
+class _BadHeadError(Exception):
+    def __init__(self, status: HTTPStatus, line: str) -> None:
+        super().__init__(line)
+        self.status = status
 
 
 class _Handler(BaseHTTPRequestHandler):
     """One request, then the connection is closed."""
 
-    pages: _Pages
-    hosts: frozenset[str]
+    server: _Server
     timeout = TIMEOUT_S
     server_version = "edge"
     sys_version = ""
-    _slots = threading.BoundedSemaphore(MOST_CLIENTS)
 
     def handle(self) -> None:
-        if not self._slots.acquire(blocking=False):
-            return
+        """Read a head, answer it; no body is read."""
+        self.request_version, self.requestline, self.command = "HTTP/1.0", "", ""
         try:
-            super().handle()
+            if self._parsed():
+                self._write(self._answer())
+        except _BadHeadError as error:
+            self._write(Answer.line(error.status, str(error)))
         except OSError as error:
             _log.debug("a client left: %s", error)
-        finally:
-            self._slots.release()
 
-    def do_GET(self) -> None:  # the library's name
-        self._answer(body=True)
-
-    def do_HEAD(self) -> None:  # the library's name
-        self._answer(body=False)
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the library refuses is answered as everything is."""
+        self.request_version = "HTTP/1.0"
+        status = HTTPStatus(code)
+        self._write(Answer.line(status, status.phrase))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the library's name
         """Nothing: what strangers send does not fill the log."""
 
-    def _answer(self, *, body: bool) -> None:
-        status, content, kind = self._refusal() or self.pages.answer(self.path)
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
+    def _parsed(self) -> bool:
+        head = self._head()
+        line, _, rest = head.partition(b"\r\n")
+        if not _REQUEST.fullmatch(line):
+            raise _BadHeadError(HTTPStatus.BAD_REQUEST, "write GET /healthz HTTP/1.1")
+        lines = rest.split(b"\r\n")[:-2]
+        if len(lines) > _HEAD_LINES:
+            raise _BadHeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers")
+        # The library stops at the first line that is no header, and whatever follows is not seen.
+        if not all(_LINE.fullmatch(one) for one in lines):
+            raise _BadHeadError(HTTPStatus.BAD_REQUEST, "not a header")
+        self.rfile.close()
+        self.raw_requestline, self.rfile = line + b"\r\n", io.BytesIO(rest)
+        return self.parse_request()
+
+    def _head(self) -> bytes:
+        """Bytes up to the empty line, which is all that is ever read.
+
+        They come at once, or in two pieces. Where they trickle, they are looked at ever more
+        seldom: however many bytes strangers send, they cost next to nothing.
+        """
+        data, pause_s = bytearray(), _TRICKLE_S
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            if len(data) >= _HEAD_BYTES:
+                raise _BadHeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long a head")
+            if data:
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _TRICKLE_MOST_S)
+            piece = self.connection.recv(_PIECE)
+            if not piece:
+                raise ConnectionResetError("it left before its request was whole")
+            data += piece
+        return bytes(data[: end + 4])
+
+    def _answer(self) -> Answer:
+        own_ip = str(self.connection.getsockname()[0])
+        refusal = self.server.admission.refusal(self.headers, own_ip=own_ip)
+        if refusal is not None:
+            answer = Answer.line(refusal.status, refusal.line)
+            if refusal.status is HTTPStatus.UNAUTHORIZED:
+                return replace(answer, headers=(_CHALLENGE,))
+            return answer
+        if self.command not in ("GET", "HEAD"):
+            line = b"it is read-only\n"
+            return Answer(HTTPStatus.METHOD_NOT_ALLOWED, line, headers=(("Allow", "GET, HEAD"),))
+        known = self.headers.get("If-None-Match", "").strip().strip('"')
+        return self.server.pages.answer(self.path, known=known)
+
+    def _write(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        if answer.status is not HTTPStatus.NOT_MODIFIED:
+            self.send_header("Content-Type", answer.kind)
+            self.send_header("Content-Length", str(len(answer.content)))
+        for name, value in (*_ALWAYS, *answer.headers):
+            self.send_header(name, value)
+        self.send_header("Connection", "close")
         self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def _refusal(self) -> tuple[HTTPStatus, bytes, str] | None:
-        """Why a web page that somebody on this machine has open gets nothing."""
-        hosts = self.headers.get_all("Host") or []
-        if len(hosts) != 1 or hosts[0].strip().lower() not in self.hosts:
-            return HTTPStatus.FORBIDDEN, b"another host's name\n", _TEXT
-        if self.headers.get("Origin") is not None:
-            return HTTPStatus.FORBIDDEN, b"not for web pages\n", _TEXT
-        return None
-
-
-def _parsed(address: str) -> tuple[str, int]:
-    """Host and port of an address on this machine."""
-    host, colon, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    wanted = "give 127.0.0.1:PORT; from elsewhere it is reached through a proxy"
-    host = "127.0.0.1" if host == "localhost" else host
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not (colon and loopback and port.isdigit() and int(port) <= 65535):
-        raise MonitorError(f"{address}: no address of this machine alone; {wanted}")
-    return host, int(port)
-
-
-def _hosts(host: str, port: int) -> frozenset[str]:
-    """What a request may call this machine."""
-    names = {"localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host}
-    return frozenset({*names, *(f"{name}:{port}" for name in names)})
+        if self.command != "HEAD":
+            self.wfile.write(answer.content)

@@ -51,6 +51,9 @@ def serve(
     deadline_ms: Annotated[
         float | None, typer.Option(help="From trigger to result, then REJECT; default 1000.")
     ] = None,
+    monitor: Annotated[
+        str | None, typer.Option(help="127.0.0.1:PORT of /healthz and /metrics.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Inspect for a PLC, until Ctrl-C or SIGTERM."""
@@ -62,6 +65,7 @@ def serve(
         bundle=bundle,
         engine=engine.value if engine else None,
         deadline_ms=deadline_ms,
+        monitor=monitor,
     )
     counters = serve_until_stopped(wishes, say=console.say)
     if json:

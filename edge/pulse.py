@@ -11,12 +11,10 @@ from typing import Any
 
 from cameras.frame import Frame
 from edge.exchange import Exchange
+from edge.latencies import Latencies
 from edge.result import Result, Verdict
 from edge.sinks import Sink
 
-BUCKETS_MS = (5, 10, 20, 33, 50, 75, 100, 150, 200, 500, 1000, 5000)
-"""Upper ends of the latencies that are counted together."""
-_ENDS = (*(str(end) for end in BUCKETS_MS), "+Inf")
 HANG_S = 10.0
 JUDGED_S = 2.0
 _NS = 1e9
@@ -63,8 +61,7 @@ class Pulse:
         self._verdicts: Counter[Verdict] = Counter()
         self._dropped = 0
         self._next = 0  # the index that a frame has if none was dropped
-        self._buckets = [0] * (len(BUCKETS_MS) + 1)
-        self._latency_s = 0.0
+        self._latencies = Latencies()
         self._stages: Counter[str] = Counter()  # in ms
         self._born = self._beat = time.monotonic()
         self._judged: float | None = None
@@ -87,7 +84,7 @@ class Pulse:
                 self._stages[stage] += ms  # type: ignore[assignment]
             if frame.image is not None:
                 self._captured = frame.monotonic_ns / _NS
-                self._count(now - self._captured)
+                self._latencies.add((now - self._captured) * 1e3)
 
     def not_ready(self) -> str:
         """Why it can't be relied on now; empty when it can.
@@ -131,17 +128,13 @@ class Pulse:
             return {
                 "ready": not not_ready,
                 "reason": not_ready,
+                "live": self._options.live,
                 "frames": sum(self._verdicts.values()),
                 **{str(verdict).lower(): self._verdicts[verdict] for verdict in Verdict},
                 "dropped": self._dropped,
                 "not_written": lost_by(self.sinks),
                 "frame_age_s": None if self._captured is None else round(now - self._captured, 3),
-                "latency_ms": {
-                    "buckets": dict(
-                        zip((*map(str, BUCKETS_MS), "+Inf"), self._buckets, strict=True)
-                    ),
-                    "sum": round(self._latency_s * 1e3, 3),
-                },
+                "latency_ms": self._latencies.to_json(),
                 "stage_ms": {stage: round(ms, 3) for stage, ms in self._stages.items()},
                 "self_test": {
                     "passed": not exchange.distrust,
@@ -151,12 +144,6 @@ class Pulse:
                 "reloads": {"done": exchange.reloads, "refused": exchange.refused},
                 "troubles": troubles_of(self.sinks),
             }
-
-    def _count(self, latency_s: float) -> None:
-        ms = latency_s * 1e3
-        place = next((n for n, most in enumerate(BUCKETS_MS) if ms <= most), len(BUCKETS_MS))
-        self._buckets[place] += 1
-        self._latency_s += latency_s
 
 
 def troubles_of(sinks: Sequence[Sink]) -> list[str]:

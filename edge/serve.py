@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,8 +21,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from edge.config import Config, ConfigError, find_bundle, read_config
+from edge.monitor_open import opened_monitor
 from edge.notify import Notifier
 from edge.quota import MIB
+from edge.serve_report import StationReport, why_not_online
 from edge.serve_results import ResultsFile
 from edge.station.contract import Snapshot
 from edge.station.jobs import StationOptions
@@ -49,6 +52,7 @@ class Wishes:
     bundle: Path | None = None
     engine: str | None = None
     deadline_ms: float | None = None
+    monitor: str | None = None
 
 
 def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[str, int]:
@@ -57,6 +61,7 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
     Raises:
         ConfigError: no source, no bundle, or a section that makes no sense.
         StationError: a bridge cannot be opened.
+        MonitorError: as `edge.monitor.Monitor` says.
     """
     config = _merged(wishes, read_config())
     sections = {name: section_of(name, config) for name in config.station.bridges}
@@ -81,6 +86,7 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
         station.on_change(_Teller(say, notifier))
         if lines is not None:
             station.on_result(lines.write)
+        stack.enter_context(_monitored(station, lines, config, wishes, say))
         for name, section in sections.items():
             bridge = stack.enter_context(_opened(name, station, section))
             say(f"{bridge.where}: serves {config.station.name}")
@@ -91,6 +97,21 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
         every_s = config.station.every_ms / 1e3 if free else None
         _run(station, every_s=every_s, notifier=notifier, stop=stop)
         return asdict(station.snapshot().counters)
+
+
+def _monitored(
+    station: Station,
+    lines: ResultsFile | None,
+    config: Config,
+    wishes: Wishes,
+    say: Callable[[str], None],
+) -> AbstractContextManager[None]:
+    """``/healthz`` and ``/metrics`` of the station, if they are asked for."""
+    report = StationReport(station, lines=lines)
+    station.on_result(report.count)
+    return opened_monitor(
+        config.life, report.to_json, address=wishes.monitor, pictures=None, say=say
+    )
 
 
 def section_of(name: str, config: Config) -> Any:
@@ -241,10 +262,5 @@ class _Teller:
 
 
 def _line(shown: Snapshot) -> str:
-    if shown.phase is Phase.FAULT:
-        return f"fault {shown.error.value}: {shown.reason}"
-    if shown.phase is Phase.OFFLINE:
-        return f"offline, {shown.offline_reason.name.lower()}"
-    if shown.phase in (Phase.READY, Phase.RELEASE):
-        return f"online, recipe {shown.recipe_id}"
-    return ""
+    online = shown.phase in (Phase.READY, Phase.RELEASE)
+    return why_not_online(shown) or (f"online, recipe {shown.recipe_id}" if online else "")

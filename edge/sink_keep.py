@@ -16,6 +16,7 @@ import numpy as np
 
 from cameras.closing import Closing
 from cameras.names import shown
+from edge.lasting import Lasting
 from edge.losses import Losing, Losses
 from edge.overlay import draw
 from edge.quota import LEAST_FREE_BYTES, MIB, MOST_BYTES, Quota
@@ -23,7 +24,6 @@ from edge.result import Result, Verdict
 from edge.sinks import SinkError, VideoSink, name_from_result
 
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 95)
-_ERROR_EVERY_S = 10.0
 _LONGEST_CLIP_S = 60.0
 _RING_BYTES = 64 * MIB
 _AT_ONCE = 3
@@ -88,7 +88,7 @@ class KeepSink(Losing, Closing):
         if options.clip_s > 0:
             room = min(_CLIP_BYTES, options.most_bytes // 4)
             self._clips = _Clips(self._quota, seconds=options.clip_s, room=room)
-        self._last_error: tuple[str, float] = ("", -_ERROR_EVERY_S)
+        self._lasting = Lasting()
 
     def write(self, result: Result) -> None:
         """Keep it if it is NG or ERROR, and let a clip take it in."""
@@ -116,13 +116,7 @@ class KeepSink(Losing, Closing):
     def _is_kept(self, result: Result) -> bool:
         if result.verdict is not Verdict.ERROR:
             return result.verdict is Verdict.NG
-        # Digits count up within one reason: "no frame for 1.0 s", "for 2.0 s".
-        reason = "".join(letter for letter in result.reason if not letter.isdigit())
-        now = time.monotonic()
-        if reason == self._last_error[0] and now - self._last_error[1] < _ERROR_EVERY_S:
-            return False
-        self._last_error = (reason, now)
-        return True
+        return self._lasting.is_news(result.reason)
 
     def _keep(self, result: Result) -> None:
         name = name_from_result(result)

@@ -63,6 +63,25 @@ class Sink(Protocol):
         ...
 
 
+class Rate:
+    """Counts what comes, for how many a second that is; used by one thread."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque()
+
+    def counted(self, now: float) -> float | None:
+        """Count one more, and return how many a second have come lately; None at first.
+
+        Args:
+            now: monotonic, in s.
+        """
+        self._times.append(now)
+        while now - self._times[0] > _RATE_OVER_S:
+            self._times.popleft()
+        passed = now - self._times[0]
+        return (len(self._times) - 1) / passed if passed > 0.2 else None
+
+
 class Painter:
     """Draws results with the rate at which they come; sinks that share one draw each only once.
 
@@ -72,23 +91,16 @@ class Painter:
 
     def __init__(self, *, opacity: float = 0.5) -> None:
         self._opacity = opacity
-        self._times: deque[float] = deque()
+        self._rate = Rate()
         self._last: tuple[Result, Image] | None = None
 
     def __call__(self, result: Result) -> Image:
         """Return the drawn picture; it is shared, so it must not be changed."""
         if self._last is None or self._last[0] is not result:
-            picture = draw(result, opacity=self._opacity, rate_hz=self._rate_hz())
+            rate_hz = self._rate.counted(time.monotonic())
+            picture = draw(result, opacity=self._opacity, rate_hz=rate_hz)
             self._last = (result, picture)
         return self._last[1]
-
-    def _rate_hz(self) -> float | None:
-        now = time.monotonic()
-        self._times.append(now)
-        while now - self._times[0] > _RATE_OVER_S:
-            self._times.popleft()
-        passed = now - self._times[0]
-        return (len(self._times) - 1) / passed if passed > 0.2 else None
 
 
 class LinesFile(Losing, Closing):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.config import StreamSection
+from edge.gallery import Galleries
 from edge.quota import LEAST_FREE_BYTES, MIB, MOST_BYTES
 from edge.sink_database import DatabaseSink
 from edge.sink_keep import KeepOptions, KeepSink
@@ -49,6 +50,7 @@ def camera_sinks(
     camera: str,
     rate_hz: float | None,
     say: Say,
+    galleries: Galleries | None = None,
 ) -> Iterator[Any]:
     """Sinks of one camera: a named one has its own files.
 
@@ -58,10 +60,13 @@ def camera_sinks(
         camera: its name; empty where there is one alone.
         rate_hz: of its source.
         say: is told why there is no window.
+        galleries: of the page; None where there is none.
 
     Raises:
         SinkError: one cannot be opened.
     """
+    if galleries is not None:
+        yield galleries.gallery(camera)
     paint = Painter()
     record = first(options.record, section.record)
     if record is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ from edge.exchange import Exchange
 from edge.health_stream import StreamHealth
 from edge.inspector import DEADLINE_MS, Inspector, settings_of
 from edge.life import Life
-from edge.living import living
+from edge.living import Living, living
 from edge.opening import open_bundle
 from edge.pool import EnginePool
 from edge.pulse import Pulse, PulseOptions
@@ -53,9 +54,9 @@ def watch(options: Watch, *, say: Say) -> Summary:
     cameras = wanted_cameras(options, config)
     with (
         stop_on_signals() as stop,
-        living(config, monitor=options.monitor, stop=stop, say=say) as (life, tell),
+        living(config, monitor=options.monitor, stop=stop, say=say) as lived,
     ):
-        run = _Run(options, config.stream, life, tell, stop)
+        run = _Run(options, config.stream, lived, stop)
         if options.triggered:
             return _watch_triggered(cameras, run)
         if len(cameras) == 1 and not cameras[0].name:
@@ -69,9 +70,29 @@ class _Run:
 
     options: Watch
     section: StreamSection
-    life: Life
-    say: Say
+    living: Living
     stop: threading.Event
+
+    @property
+    def life(self) -> Life:
+        """Watches over it."""
+        return self.living.life
+
+    @property
+    def say(self) -> Say:
+        """Takes lines for people."""
+        return self.living.say
+
+    def sinks(self, camera: str, rate_hz: float | None) -> Iterator[Any]:
+        """Sinks of one camera, to be closed."""
+        return camera_sinks(
+            self.options,
+            self.section,
+            camera=camera,
+            rate_hz=rate_hz,
+            say=self.say,
+            galleries=self.living.galleries,
+        )
 
 
 def _watch_one(camera: Wanted, run: _Run) -> Summary:
@@ -81,10 +102,7 @@ def _watch_one(camera: Wanted, run: _Run) -> Summary:
         source = stack.enter_context(_source(camera))
         shared = [stack.enter_context(sink) for sink in shared_sinks(run.options, run.section)]
         run.life.share(shared)
-        wanted = camera_sinks(
-            run.options, run.section, camera="", rate_hz=source.rate_hz, say=run.say
-        )
-        own = [stack.enter_context(sink) for sink in wanted]
+        own = [stack.enter_context(sink) for sink in run.sinks("", source.rate_hz)]
         inspect = stack.enter_context(judging(inspector, source, deadline_ms=camera.deadline_ms))
         pulse = _pulse(camera, inspector, run, live=source.live, sinks=own)
         run.life.begin()
@@ -112,8 +130,7 @@ def _watch_several(cameras: Sequence[Wanted], run: _Run) -> Summary:
         run.life.share(shared)
         lanes = []
         for camera, inspector, opener in zip(cameras, inspectors, openers, strict=True):
-            rate_hz, name = opener.rate_hz, camera.name
-            own = camera_sinks(run.options, run.section, camera=name, rate_hz=rate_hz, say=run.say)
+            own = run.sinks(camera.name, opener.rate_hz)
             sinks = [stack.enter_context(sink) for sink in own]
             pulse = _pulse(camera, inspector, run, live=opener.live, sinks=sinks)
             lanes.append(_lane(camera, inspector, opener, pulse))
@@ -137,9 +154,7 @@ def _post(camera: Wanted, pool: EnginePool | None, run: _Run, stack: contextlib.
     exchange = stack.enter_context(_exchange(camera, pool))
     run.say(exchange.why_engine)
     source = stack.enter_context(_source(camera))
-    rate_hz, name = source.rate_hz, camera.name
-    own = camera_sinks(run.options, run.section, camera=name, rate_hz=rate_hz, say=run.say)
-    sinks = [stack.enter_context(sink) for sink in own]
+    sinks = [stack.enter_context(sink) for sink in run.sinks(camera.name, source.rate_hz)]
     # Not live: results come with triggers, and none is missed without one.
     pulse = _pulse(camera, exchange, run, live=False, sinks=sinks)
     options = TriggerOptions(

@@ -197,6 +197,7 @@ class _Lane:
                 result = self._waiting[0]
             for sink in self._sinks:
                 self._guarded(sink, partial(sink.write, result))
+            del result  # its picture lies in the camera's memory; the next may be long in coming
             self._done()
             if not self._waiting:
                 for sink in self._sinks:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from asking import asked
 from processes import gone
 
 pytest.importorskip("pymodbus", reason="pymodbus is not installed")
@@ -50,6 +51,10 @@ class Served:
     @property
     def port(self) -> int:
         return int(self.said(r"modbus tcp://127\.0\.0\.1:(\d+)")[1])
+
+    @property
+    def monitor(self) -> int:
+        return int(self.said(r"http://127\.0\.0\.1:(\d+): /healthz and /metrics")[1])
 
     @property
     def worker(self) -> int:
@@ -91,6 +96,8 @@ results = "results.jsonl"
 silent_after_s = 5
 [modbus]
 port = 0
+[life]
+monitor = "127.0.0.1:0"
 """
 
 
@@ -116,6 +123,12 @@ def test_parts_for_a_plc_then_a_lost_worker_then_the_end(serve, toml, tmp_path) 
     assert [line["seq"] for line in lines] == list(range(1, 9))
     assert {line["recipe_id"] for line in lines} == {2}
     assert all(line["simulated"] and line["station"] == "line3" for line in lines)
+
+    health = asked(served.monitor, "/healthz")
+    assert (health.status, health.json()["station"]["counters"]["triggers"]) == (200, 8)
+    assert b'edge_station_triggers_total{station="line3"} 8.0' in (
+        asked(served.monitor, "/metrics").body
+    )
 
     worker = served.worker
     os.kill(worker, signal.SIGKILL)

@@ -1,0 +1,101 @@
+"""What a station tells of itself, and how Prometheus reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from edge.serve_report import StationReport
+from edge.serve_results import ResultsFile
+from edge.station.contract import Box, Counters, InspectionResult, Snapshot
+from edge.station.words import ErrorCode, Evaluation, OfflineReason, Phase, State
+
+ONLINE = Snapshot("line3", 7, phase=Phase.READY, online=True, counters=Counters(triggers=4))
+RESULT = InspectionResult(
+    *("line3", 7, 1, 0, 0, 1, "", Evaluation.OK, State.COMPLETED, ErrorCode.NONE, ""),
+    *(0.1, 0.5, 0, Box(), 1, 2, 3, 2000, 6000, 9000),
+)
+
+
+class Shows:
+    """What stands for a station: it shows what it is told to."""
+
+    def __init__(self, shown: Snapshot) -> None:
+        self.shown = shown
+
+    def snapshot(self) -> Snapshot:
+        return self.shown
+
+
+@pytest.mark.parametrize(
+    ("shown", "reason"),
+    [
+        ({}, ""),
+        ({"phase": Phase.BUSY}, ""),
+        ({"phase": Phase.COMMAND}, ""),
+        (
+            {"phase": Phase.OFFLINE, "online": False, "offline_reason": OfflineReason.STARTING},
+            "offline, starting",
+        ),
+        (
+            {
+                "phase": Phase.FAULT,
+                "online": False,
+                "error": ErrorCode.WORKER_LOST,
+                "reason": "the worker ended",
+            },
+            "fault 10: the worker ended",
+        ),
+    ],
+)
+def test_it_is_ready_while_triggers_are_accepted_or_at_work(shown, reason) -> None:
+    station = Shows(dataclasses.replace(ONLINE, **shown))
+    report = StationReport(station, lines=None).to_json()
+    assert report["ready"] == (not reason)
+    assert report["reasons"] == ({"line3": reason} if reason else {})
+    assert (report["station"]["ready"], report["station"]["reason"]) == (not reason, reason)
+    json.dumps(report, allow_nan=False)
+
+
+def test_results_are_counted_and_exposed(tmp_path) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from edge.metrics import metrics_from_report
+
+    with ResultsFile(tmp_path / "results.jsonl") as lines:
+        report = StationReport(Shows(ONLINE), lines=lines)
+        for evaluation, state in (
+            (Evaluation.OK, State.COMPLETED),
+            (Evaluation.NOT_OK, State.COMPLETED),
+            (Evaluation.OK, State.ABORTED),
+            (Evaluation.UNDEFINED, State.FAILED),
+        ):
+            report.count(dataclasses.replace(RESULT, evaluation=evaluation, state=state))
+        told = report.to_json()
+    own = told["station"]
+    assert (own["ok"], own["ng"], own["error"]) == (1, 1, 2)
+    assert own["latency_ms"]["buckets"]["10"] == 4
+    assert own["stage_ms"] == {"acquire": 8.0, "process": 24.0}
+    assert (told["troubles"], told["not_written"]) == ([], 0)
+    text, _ = metrics_from_report(told)
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+    assert found["edge_ready",] == 1
+    assert found["edge_station_online", "line3"] == 1
+    assert found["edge_station_triggers_total", "line3"] == 4
+    assert found["edge_station_results_total", "line3", "ERROR"] == 2
+    assert found["edge_station_latency_seconds_count", "line3"] == 4
+    assert found["edge_station_latency_seconds_sum", "line3"] == pytest.approx(0.036)
+
+
+def test_a_disk_that_is_full_is_a_trouble() -> None:
+    with ResultsFile("/dev/full") as lines:
+        lines.write(RESULT)
+        report = StationReport(Shows(ONLINE), lines=lines).to_json()
+    assert report["not_written"] == 1
+    assert "/dev/full" in report["troubles"][0]
