@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from cameras.frame import Frame
 from edge.health import Health, sign_in
+from edge.health_quiet import Quiet
 from edge.result import Image, Result, Verdict, error_from_frame
 
 QUICK_S = 1.5  # unchanged for so long is frozen where pictures have been changing
@@ -61,6 +62,7 @@ class Frozen:
         self._runs: deque[float] = deque(maxlen=RUNS)
         self._frozen_ns: int | None = None  # since when it is frozen, if it is
         self._refreshed = 0  # how often it stayed and then changed a little, since it is frozen
+        self._quiet = Quiet()
 
     def problem(self, image: Image, monotonic_ns: int) -> str:
         """Why the picture says nothing about the present; empty if it may be believed.
@@ -83,10 +85,12 @@ class Frozen:
             stayed_s = (monotonic_ns - self._new_ns) / _NS
             if stayed_s >= self._patience_s and self._repeats >= FEWEST:
                 self._frozen_ns = self._new_ns if self._frozen_ns is None else self._frozen_ns
-        if self._frozen_ns is None:
+        quiet_ns = self._quiet.since_ns(rows, monotonic_ns)
+        since_ns = quiet_ns if self._frozen_ns is None else self._frozen_ns
+        if since_ns is None:
             return ""
         return (
-            f"the picture has not changed for {(monotonic_ns - self._frozen_ns) / _NS:.1f} s; "
+            f"the picture has not changed for {(monotonic_ns - since_ns) / _NS:.1f} s; "
             "check the camera and what lies between"
         )
 

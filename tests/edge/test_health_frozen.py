@@ -13,6 +13,7 @@ from still_scene import FPS, Coded, Sensor, alarms, until
 
 from cameras.frame import Frame
 from edge.health import Health
+from edge.health_quiet import LONGEST_S as LONGEST_QUIET_S
 from edge.health_stream import LONGEST_S, QUICK_S, UNSURE_S, CameraHealth, Frozen
 
 # --- a sensor's noise arrives ---------------------------------------------------------------
@@ -155,6 +156,46 @@ def test_a_camera_that_freezes_before_its_encoder_is_told_and_no_key_frame_redee
     assert found[0][1] == pytest.approx(20, abs=0.1)
 
 
+# --- an encoder with a fixed rate goes on changing a frozen picture ------------------------
+
+
+@pytest.mark.parametrize("moving", [True, False])
+@pytest.mark.parametrize(
+    ("sigma", "gop", "kbits"), [(2.0, 30, 1000), (4.0, 60, 1500), (2.0, 250, 500)]
+)
+def test_what_freezes_before_a_fixed_rate_is_told_within_two_seconds(
+    scene, moving, sigma, gop, kbits
+) -> None:
+    sensor, coded = Sensor(scene, sigma=sigma), Coded(gop=gop, kbits=kbits)
+    last = sensor.take(7.9, moving=moving)
+
+    def source(t: float) -> np.ndarray:
+        return coded.through(last if 8 <= t < 30 else sensor.take(t, moving=moving))
+
+    found = until(alarms(source, seconds=36))
+    assert len(found) == 1  # no verdict in between
+    assert 8 < found[0][0] <= 10
+    assert 30 <= found[0][1] < 32
+
+
+@pytest.mark.parametrize(("sigma", "gop", "kbits"), [(1.0, 30, 1000), (3.0, 250, 300)])
+def test_a_line_that_stops_and_goes_before_a_fixed_rate_is_no_fault(scene, sigma, gop, kbits):
+    sensor, coded = Sensor(scene, sigma=sigma), Coded(gop=gop, kbits=kbits)
+    assert alarms(lambda t: coded.through(sensor.take(t, moving=t % 10 < 6)), seconds=40) == []
+
+
+def test_noise_that_goes_for_another_reason_costs_a_minute_and_no_more(scene) -> None:
+    """More light, less gain: the encoder leaves the rest of the noise out, and all is well."""
+    loud, soft = Sensor(scene, sigma=4.0), Sensor(scene, sigma=1.0)
+    coded = Coded(gop=30, crf=30)
+
+    def source(t: float) -> np.ndarray:
+        return coded.through(loud.take(t) if t < 8 else soft.take(t))
+
+    found = until(alarms(source, seconds=90))
+    assert all(begin > 8 and end < 8 + 2 + LONGEST_QUIET_S for begin, end in found)
+
+
 # --- whatever comes -------------------------------------------------------------------------
 
 
@@ -216,20 +257,23 @@ def test_real_videos_are_alive(name, fps, realdata: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize(
-    ("sigma", "gop", "crf"),
+    ("sigma", "coding"),
     [
-        (1.0, None, None),
-        (4.0, None, None),
-        (1.0, 30, 28),
-        (1.0, 60, 36),
-        (2.0, 250, 36),
-        (3.0, 60, 40),
-        (1.0, 250, 45),
+        (1.0, None),
+        (4.0, None),
+        (1.0, {"gop": 30, "crf": 28}),
+        (1.0, {"gop": 60, "crf": 36}),
+        (2.0, {"gop": 250, "crf": 36}),
+        (3.0, {"gop": 60, "crf": 40}),
+        (1.0, {"gop": 250, "crf": 45}),
+        (1.0, {"gop": 30, "kbits": 1000}),
+        (2.0, {"gop": 250, "kbits": 500}),
+        (4.0, {"gop": 10, "kbits": 200}),
     ],
 )
-def test_no_false_alarm_in_ten_minutes_of_a_still_scene(scene, sigma, gop, crf, capsys) -> None:
+def test_no_false_alarm_in_ten_minutes_of_a_still_scene(scene, sigma, coding, capsys) -> None:
     sensor = Sensor(scene, sigma=sigma)
-    coded = Coded(gop=gop, crf=crf) if gop else None
+    coded = Coded(**coding) if coding else None
     repeats, last = 0, scene
 
     def source(_: float) -> np.ndarray:
@@ -241,5 +285,5 @@ def test_no_false_alarm_in_ten_minutes_of_a_still_scene(scene, sigma, gop, crf, 
 
     found = alarms(source, seconds=600)
     with capsys.disabled():
-        print(f"\nsigma {sigma}, gop {gop}, crf {crf}: {repeats} repeats, {len(found)} alarms")
+        print(f"\nsigma {sigma}, {coding}: {repeats} repeats, {len(found)} alarms")
     assert found == []

@@ -34,9 +34,9 @@ class Sensor:
 
 
 class Coded:
-    """H.264 as cameras send it, encoded and decoded again."""
+    """H.264 as cameras send it, encoded and decoded again; with a fixed quality, or rate."""
 
-    def __init__(self, *, gop: int, crf: int = 36) -> None:
+    def __init__(self, *, gop: int, crf: int = 36, kbits: int | None = None) -> None:
         av = pytest.importorskip("av", reason="av is not installed")
         self._av = av
         self._encoder = av.CodecContext.create("libx264", "w")
@@ -46,11 +46,12 @@ class Coded:
         self._encoder.framerate = Fraction(FPS)
         self._encoder.gop_size = gop
         self._encoder.thread_count = 1
+        rate = {"b": f"{kbits}k", "maxrate": f"{kbits}k", "bufsize": f"{kbits}k"}
         self._encoder.options = {
             "preset": "ultrafast",
             "tune": "zerolatency",
-            "crf": str(crf),
             "x264-params": f"keyint={gop}:scenecut=0",
+            **(rate if kbits else {"crf": str(crf)}),
         }
         self._decoder = av.CodecContext.create("h264", "r")
         self._count = 0
