@@ -45,6 +45,7 @@ class LiveSource(Closing):
         stall_after: seconds without a frame within which the iteration yields a frame without
             image, and again after each further such time; never an older picture.
         check: what the user can check when it does not answer.
+        repeats: whether it plays the same pictures over and over, on purpose.
 
     Raises:
         CameraError: it could not be opened.
@@ -52,8 +53,11 @@ class LiveSource(Closing):
 
     live = True
 
-    def __init__(self, device: Device, *, name: str, stall_after: float, check: str) -> None:
+    def __init__(
+        self, device: Device, *, name: str, stall_after: float, check: str, repeats: bool = False
+    ) -> None:
         self.name = name
+        self.repeats = repeats
         self.length: int | None = None
         self.rate_hz: float | None = None
         self._stall_ns = int(stall_after * _NS)

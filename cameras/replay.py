@@ -84,6 +84,7 @@ def open_replay(path: Path, *, options: Options, stall_after: float) -> LiveSour
         name=f"replay:{shown(path)}",
         stall_after=stall_after,
         check="that the file is whole",
+        repeats=True,
     )
 
 

@@ -31,7 +31,7 @@ class Grabber(Closing):
 
     def __init__(self, source: Source, health: Callable[[], Health]) -> None:
         self._source = source
-        self._camera = CameraHealth(health)
+        self._camera = CameraHealth(health, source)
         self._changed = threading.Condition()
         self._wanted_ns: int | None = None
         self._caught: Frame | None = None

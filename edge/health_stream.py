@@ -156,10 +156,13 @@ class CameraHealth:
         health: of the inspector at work, asked for with each frame since another may take over;
             what it leaves out is left out here, and pictures of the sizes of its good images may
             follow each other.
+        source: where the frames come from. One that plays a recording over and over, which it
+            tells by its attribute ``repeats``, is not frozen.
     """
 
-    def __init__(self, health: Callable[[], Health]) -> None:
+    def __init__(self, health: Callable[[], Health], source: object = None) -> None:
         self._health = health
+        self._repeats = bool(getattr(source, "repeats", False))
         self._frozen = Frozen()
         self._size: tuple[int, int] | None = None
 
@@ -172,7 +175,7 @@ class CameraHealth:
         reason = "" if "size" in health.off else self._changed_size(image, health)
         if reason:
             return f"size: {reason}"
-        if "frozen" in health.off:
+        if self._repeats or "frozen" in health.off:
             return ""
         reason = self._frozen.problem(image, frame.monotonic_ns)
         return f"frozen: {reason}" if reason else ""
@@ -201,11 +204,17 @@ class StreamHealth:
     Args:
         inspect: judges a frame by itself.
         health: of the inspector at work; see `CameraHealth`.
+        source: where the frames come from; see `CameraHealth`.
     """
 
-    def __init__(self, inspect: Callable[[Frame], Result], health: Callable[[], Health]) -> None:
+    def __init__(
+        self,
+        inspect: Callable[[Frame], Result],
+        health: Callable[[], Health],
+        source: object = None,
+    ) -> None:
         self._inspect = inspect
-        self._camera = CameraHealth(health)
+        self._camera = CameraHealth(health, source)
 
     def __call__(self, frame: Frame) -> Result:
         """The frame's result, or ERROR; a frame without an image is left to `inspect`."""

@@ -160,7 +160,7 @@ class Inspector(Closing):
             with open_source(source) as opened:
                 inspect: Callable[[Frame], Result] = self.inspect
                 if opened.live:
-                    inspect = StreamHealth(self.inspect, lambda: self.health)
+                    inspect = StreamHealth(self.inspect, lambda: self.health, opened)
                 yield from (inspect(frame) for frame in opened)
         else:
             yield from self._each(source)

@@ -136,7 +136,7 @@ class Triggered(Closing):
         self._inspector = inspector
         self._source = source
         self._on_result = on_result
-        self._camera = CameraHealth(lambda: inspector.health)
+        self._camera = CameraHealth(lambda: inspector.health, source)
         self._changed = threading.Condition()
         self._order: deque[_Part] = deque()  # to be told, in the order of their triggers
         self._awaiting: deque[_Part] = deque()  # their picture

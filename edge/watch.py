@@ -208,7 +208,9 @@ def judging(
             threshold = inspector.settings.threshold
             within = Within(inspect, deadline_ms=deadline_ms, threshold=threshold)
             inspect = stack.enter_context(within)
-        yield StreamHealth(inspect, lambda: inspector.health) if source.live else inspect
+        if source.live:
+            inspect = StreamHealth(inspect, lambda: inspector.health, source)
+        yield inspect
 
 
 class _Opener:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from dated_camera import DatedCamera
 from still_scene import FPS
 
+from cameras.connect import open_source
 from cameras.frame import Frame
 from cameras.replay import Replay
 from edge.health import Health
@@ -73,6 +76,17 @@ def test_what_is_left_out_is_left_out(scene) -> None:
     pictures: list[np.ndarray | None] = [*[scene] * 400, small]
     judge = StreamHealth(ok, lambda: Health(None, off=frozenset({"frozen", "size"})))
     assert {str(judge(frame).verdict) for frame in frames(pictures)} == {"OK"}
+
+
+def test_a_recording_that_is_played_over_and_over_is_not_frozen(scene, tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / "part.png"), scene)
+    with open_source(f"replay:{tmp_path}?fps=20") as source:
+        judge = StreamHealth(ok, lambda: Health(None), source)
+        later = (
+            dataclasses.replace(frame, monotonic_ns=frame.index * 1_000_000_000)
+            for frame in itertools.islice(source, 30)
+        )
+        assert {str(judge(frame).verdict) for frame in later} == {"OK"}
 
 
 def test_a_frozen_frame_keeps_what_is_worse(scene) -> None:
