@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from edge.result import Image
 
-WINDOW_S = 1.2
-STAYS_S = 0.3  # that it has to be quiet for, after a window that was
+WINDOW_S = 0.9
+STAYS_S = 0.15  # that it has to be quiet for, after a window that was
 LOUD = 0.015  # mean change in grey levels, in most pieces, from which noise is said to arrive
 QUIET = 0.03  # and below which it does not
 FALLS = 4.0  # times below the least that there has been
@@ -30,7 +30,8 @@ LONGEST_S = 60.0  # then the noise has gone for another reason, or the picture r
 OFF_S = (600.0, 3600.0, 1e9)
 """After each time that it ended by itself: an encoder may leave noise out where nothing moves."""
 _EVERY_S = 0.1
-_GRID = (16, 12)  # pieces across and down
+_SAMPLE = (48, 96)  # values of a picture that are looked at, down and across; green is enough
+_GRID = (12, 8)  # pieces across and down
 _LONGEST_STEP_S = 1.0
 _NS = 1e9
 
@@ -57,7 +58,9 @@ class Quiet:
             rows: some of a picture's rows, (H, W, 3) uint8.
             now_ns: monotonic time of its capture.
         """
-        self._follow(np.ascontiguousarray(rows[::2, ::2]), now_ns)
+        height, width = rows.shape[:2]
+        down, across = max(1, height // _SAMPLE[0]), max(1, width // _SAMPLE[1])
+        self._follow(np.ascontiguousarray(rows[::down, ::across, 1]), now_ns)
         if now_ns - self._looked_ns < _EVERY_S * _NS or now_ns < self._off_until_ns:
             return self._since_ns
         self._looked_ns = now_ns
@@ -87,7 +90,7 @@ class Quiet:
             return
         change = cv2.absdiff(sample, last).astype(np.float32)
         pieces = cv2.resize(change, _GRID, interpolation=cv2.INTER_AREA)
-        self._changes.append((now_ns, np.asarray(pieces.mean(2).ravel(), np.float32)))
+        self._changes.append((now_ns, np.asarray(pieces.ravel(), np.float32)))
         while now_ns - self._changes[0][0] > WINDOW_S * _NS:
             self._changes.popleft()
 

@@ -67,7 +67,7 @@ def test_a_camera_that_freezes_is_told_and_believed_again(scheme, servers, monke
             assert now - begun < PATIENT_S, (froze_s, told_s, thawed_s, result.reason)
             if froze_s is None:
                 assert "frozen" not in result.reason
-                if now - begun > 4:
+                if now - begun > 9:
                     same = seen(camera.number())
                     monkeypatch.setattr(servers, "numbered", partial(held, same))
                     froze_s = now
