@@ -1,7 +1,7 @@
 """Pictures for the page: what each camera shows now, and its last rejected parts.
 
 Encoded pictures alone are kept, never a frame: its memory is the camera's. Nothing is drawn for
-nobody, and all cameras together may spend less than a hundredth of the machine on it.
+nobody, and all cameras together may spend about a two-hundredth of the machine on it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FRESH_S = 2.0
 """An older picture is not given: it would be taken for what is there now."""
 WAIT_S = 0.5
 """Longest wait of somebody who asks for a picture that is not drawn yet."""
-SHARE = 0.008
+SHARE = 0.005
 """Of the machine's processors: what drawing and encoding may take, for all cameras together."""
 LIVE_EVERY_S = 0.1
 REJECT_EVERY_S = 0.5
