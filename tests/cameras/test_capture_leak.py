@@ -35,6 +35,9 @@ class Outlet:
     def busy_until(self, moment_ns: int) -> None:
         pass
 
+    def opens(self) -> None:
+        pass
+
     def tell(self, message: Lost) -> None:
         self.told.append(message.reason)
         if len(self.told) == 60:

@@ -38,7 +38,7 @@ class Recorder:
 
     last: Recorder | None = None
 
-    def __init__(self, device, *, name, stall_after, check) -> None:
+    def __init__(self, device, *, name, stall_after, check, repeats=False) -> None:
         self.device, self.name, self.check = device, name, check
         self.stall_after = stall_after
         Recorder.last = self
