@@ -186,7 +186,9 @@ def test_a_camera_that_went_away_and_came_back_is_found_again(process, servers, 
             awaited(frames, picture)
 
 
-def test_pictures_have_their_own_size_after_the_camera_changed_it(servers) -> None:
+@pytest.mark.soak
+def test_pictures_have_their_own_size_after_the_camera_changed_it(servers, caplog) -> None:
+    caplog.set_level(logging.DEBUG, "edge.capture")  # what FFmpeg said, when it fails
     with servers.CameraProcess("rtsp") as camera, opened(camera, stall_after=0.5) as source:
         frames = iter(source)
         first = awaited(frames, picture)[-1].image
