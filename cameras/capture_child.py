@@ -26,7 +26,12 @@ import numpy.typing as npt
 from cameras.capture_link import OPENS, Connected, LinkError, Lost, Memory, Task, receive, send
 from cameras.device import Device, Opened, device_from_json
 from cameras.errors import CameraError
-from cameras.process import ORPHANED, leave_signals_to_parent, tie_to_parent
+from cameras.process import (
+    ORPHANED,
+    leave_signals_to_parent,
+    tie_to_parent,
+    write_lines_at_once,
+)
 from cameras.ring import RingWriter, Stamp
 from cameras.vitals import Vitals
 
@@ -46,6 +51,7 @@ def main(arguments: list[str]) -> int:
     """Serve the socket, the vitals and the bell with these numbers until the parent is gone."""
     link_number, vitals_number, bell = map(int, arguments)
     parent = tie_to_parent()
+    write_lines_at_once()
     leave_signals_to_parent(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     link = socket.socket(fileno=link_number)
     vitals = Vitals(vitals_number)

@@ -12,6 +12,7 @@ LOG = logging.getLogger("edge.process")
 ORPHANED = 3
 """Exit status of a child whose parent was gone before it could be tied to it."""
 _PR_SET_PDEATHSIG = 1
+_IOLBF = 1
 
 
 def tie_to_parent() -> int:
@@ -31,6 +32,17 @@ def leave_signals_to_parent(*numbers: signal.Signals) -> None:
     """Ignore what is sent to a whole group of processes: the parent ends its children itself."""
     for number in numbers:
         signal.signal(number, signal.SIG_IGN)
+
+
+def write_lines_at_once() -> None:
+    """Let what libraries write to C's standard output leave this process line by line.
+
+    Into a pipe it would go by 4 KiB: minutes later, or with the next library's words, or never.
+    To be called before any of them writes.
+    """
+    libc = ctypes.CDLL(None)
+    stdout = ctypes.c_void_p.in_dll(libc, "stdout")
+    libc.setvbuf(stdout, None, _IOLBF, ctypes.c_size_t(0))
 
 
 def reap(process: subprocess.Popen[bytes], *, patience_s: float) -> str:

@@ -186,7 +186,17 @@ def test_a_camera_that_went_away_and_came_back_is_found_again(process, servers, 
             awaited(frames, picture)
 
 
-@pytest.mark.soak
+def test_what_a_library_writes_is_known_at_once() -> None:
+    """Not when 4 KiB are together: the line may say that the pictures have another size now."""
+    code = (
+        "import ctypes, os, signal; from cameras.process import write_lines_at_once\n"
+        "write_lines_at_once(); ctypes.CDLL(None).printf(b'Reinit\\n')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+    assert done.stdout == b"Reinit\n"
+
+
 def test_pictures_have_their_own_size_after_the_camera_changed_it(servers, caplog) -> None:
     caplog.set_level(logging.DEBUG, "edge.capture")  # what FFmpeg said, when it fails
     with servers.CameraProcess("rtsp") as camera, opened(camera, stall_after=0.5) as source:
