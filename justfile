@@ -30,7 +30,7 @@ demo:
 
 # reference pictures of the tests, drawn anew; look at the difference before committing it
 golden:
-    GOLDEN=write pytest tests/edge/test_overlay.py
+    GOLDEN=write pytest tests/edge/drawing/test_overlay.py
 
 # the bundled backbone, trained anew (hours, needs images; see docs/backbone.md)
 backbone *args:
@@ -39,7 +39,7 @@ backbone *args:
 # the timing diagram of docs/plc.md and the register tables of docs/plc_modbus.md, drawn anew
 plc-docs:
     python scripts/plc_timing.py
-    python -m edge.bridges.modbus_table docs/plc_modbus.md
+    python -m edge.plc.modbus.tables docs/plc_modbus.md
 
 # how fast a bundle is here
 bench bundle="build/demo/flange.edge":

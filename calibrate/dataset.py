@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cameras.decode import IMAGE_SUFFIXES
-from cameras.names import shown
+from cameras.image_files import IMAGE_SUFFIXES
+from cameras.redaction import shown
 
 GOOD = "good"
 

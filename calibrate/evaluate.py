@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from calibrate.dataset import GOOD, Sample
 from calibrate.metrics import Figure, PixelTally, best_f1, image_auroc
-from cameras.names import shown
+from cameras.redaction import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cameras.decode import image_from_file
 from cameras.errors import ImageError
-from cameras.names import shown
+from cameras.image_files import image_from_file
+from cameras.redaction import shown
 
 Image: TypeAlias = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 Size: TypeAlias = tuple[int, int]  # (height, width) in px

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from cameras.devices.genicam import open_genicam
+from cameras.devices.gstreamer import open_csi, open_pipeline
+from cameras.devices.network import open_network
+from cameras.devices.v4l2 import open_v4l2
 from cameras.errors import SourceError
-from cameras.files import open_path
-from cameras.folder import open_folder
-from cameras.genicam import open_genicam
-from cameras.gstreamer import open_csi, open_pipeline
-from cameras.names import looks_like_address, redacted, shown
-from cameras.network import open_network
+from cameras.files.replay import open_replay
+from cameras.files.source import open_path
+from cameras.files.watched_folder import open_folder
 from cameras.options import Options, words_from_query
-from cameras.post import open_post
-from cameras.replay import open_replay
+from cameras.push.http import open_post
+from cameras.push.tcp import open_tcp
+from cameras.push.zeromq import open_zeromq
+from cameras.redaction import looks_like_address, redacted, shown
 from cameras.source import Source
-from cameras.tcp import open_tcp
-from cameras.v4l2 import open_v4l2
-from cameras.zeromq import open_zeromq
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(//)?")
 _BEFORE_PATH = re.compile(r"\A(?:file|watch|replay|v4l2):(?://)?", re.IGNORECASE)

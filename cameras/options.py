@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import unquote
 
 from cameras.errors import SourceError
-from cameras.names import one_line
+from cameras.redaction import one_line
 
 _SIZE = re.compile(r"(\d{1,5})[xX](\d{1,5})")
 _YES = {"1": True, "on": True, "yes": True, "true": True}
@@ -20,7 +20,7 @@ class Options:
 
     What nobody asked for is an error, so that a mistyped word is never silently ignored; the words
     that were asked for are those that the error lists. Values never appear in a message when their
-    word could stand for a secret, which `cameras.names` decides.
+    word could stand for a secret, which `cameras.redaction` decides.
 
     Args:
         name: of the source, credentials redacted, for messages.

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cameras.errors import CameraError as CameraError
     from cameras.frame import Frame as Frame
-    from edge.inspector import Inspector as Inspector
-    from edge.inspector import load as load
-    from edge.overlay import draw as draw
+    from edge.drawing.overlay import draw as draw
+    from edge.inspection.inspector import Inspector as Inspector
+    from edge.inspection.inspector import load as load
+    from edge.plc.station import Station as Station
     from edge.result import Region as Region
     from edge.result import Result as Result
     from edge.result import Verdict as Verdict
-    from edge.station import Station as Station
-    from edge.triggered import Triggered as Triggered
-    from edge.triggered import TriggerOptions as TriggerOptions
+    from edge.stream.triggered import Triggered as Triggered
+    from edge.stream.triggered import TriggerOptions as TriggerOptions
     from engines.errors import BundleError as BundleError
     from engines.errors import EngineError as EngineError
 
@@ -30,15 +30,15 @@ _HOMES = {
     "CameraError": "cameras.errors",
     "EngineError": "engines.errors",
     "Frame": "cameras.frame",
-    "Inspector": "edge.inspector",
+    "Inspector": "edge.inspection.inspector",
     "Region": "edge.result",
     "Result": "edge.result",
-    "Station": "edge.station",
-    "TriggerOptions": "edge.triggered",
-    "Triggered": "edge.triggered",
+    "Station": "edge.plc.station",
+    "TriggerOptions": "edge.stream.triggered",
+    "Triggered": "edge.stream.triggered",
     "Verdict": "edge.result",
-    "draw": "edge.overlay",
-    "load": "edge.inspector",
+    "draw": "edge.drawing.overlay",
+    "load": "edge.inspection.inspector",
 }
 
 __all__ = [

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engines.choose import ENGINES, choice, installed_version
-from engines.cpu import BF16_INSTRUCTIONS, INSTRUCTIONS, cpu_instructions, cpu_name
-from engines.cuda import gpus
+from engines.cpu.processor import BF16_INSTRUCTIONS, INSTRUCTIONS, cpu_instructions, cpu_name
 from engines.errors import EngineError
-from engines.tensorrt_module import MODULES, import_flavour
+from engines.gpu.cuda import gpus
+from engines.plans.flavours import MODULES, import_flavour
 
 Status = Literal["ok", "warn", "fail"]
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from engines.atomic_files import recover, replace_file, staged_folder, write_durably
 from engines.errors import BundleError
 from engines.manifest import (
     SCHEMA_VERSION,
@@ -19,7 +20,6 @@ from engines.manifest import (
     ThresholdRecord,
     path_problem,
 )
-from engines.swap import recover, replace_file, staged_folder, write_durably
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"

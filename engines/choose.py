@@ -135,8 +135,8 @@ def _why_not_module(module: str) -> str | None:
 
 def _why_not_tensorrt(flavour: str) -> str | None:
     """A TensorRT needs its module, a GPU that answers, and a GPU of the right architecture."""
-    from engines.cuda import gpus
-    from engines.tensorrt_module import MODULES, import_flavour, why_not_on
+    from engines.gpu.cuda import gpus
+    from engines.plans.flavours import MODULES, import_flavour, why_not_on
 
     if importlib.util.find_spec(MODULES[flavour]) is None:
         return f"{flavour} is not installed"
@@ -152,8 +152,8 @@ def _why_not_tensorrt(flavour: str) -> str | None:
 
 def _open_tensorrt(flavour: str) -> Callable[[bytes, Wish], Engine]:
     def opener(model: bytes, wish: Wish) -> Engine:
-        from engines.revive import RevivingEngine
-        from engines.tensorrt import TensorRtEngine
+        from engines.gpu.engine import TensorRtEngine
+        from engines.gpu.reopen import RevivingEngine
 
         watchers = [wish.progress]  # of the first opening: later ones are beside the line
 
@@ -173,7 +173,7 @@ def _open_tensorrt(flavour: str) -> Callable[[bytes, Wish], Engine]:
 
 
 def _open_openvino(model: bytes, wish: Wish) -> Engine:
-    from engines.openvino import OpenVinoEngine
+    from engines.cpu.openvino import OpenVinoEngine
 
     return OpenVinoEngine(
         model, precision=wish.precision, threads=wish.threads, plans=wish.plans, say=wish.say
@@ -181,7 +181,7 @@ def _open_openvino(model: bytes, wish: Wish) -> Engine:
 
 
 def _open_onnxruntime(model: bytes, wish: Wish) -> Engine:
-    from engines.onnxruntime import OnnxRuntimeEngine
+    from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(model, precision=wish.precision, threads=wish.threads)
 

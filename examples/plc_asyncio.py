@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from edge.station import JudgeOptions, Station, StationError, StationOptions, ThreadWorker
-from edge.station.inspecting import InspectorJudge
+from edge.plc.station import JudgeOptions, Station, StationError, StationOptions, ThreadWorker
+from edge.plc.station.inspector_judge import InspectorJudge
 
 DEADLINE_MS = 500.0
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 
-from edge.bridges.modbus import ModbusSection, open_bridge
-from edge.station import (
+from edge.plc.modbus.bridge import ModbusSection, open_bridge
+from edge.plc.station import (
     InspectionResult,
     JudgeOptions,
     ProcessWorker,

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.station import (
+from edge.plc.station import (
     Answer,
     Control,
     ErrorCode,
@@ -22,7 +22,7 @@ from edge.station import (
     Snapshot,
     StationOptions,
 )
-from edge.station.machine import Machine
+from edge.plc.station.state_machine import Machine
 
 OUTPUT = "docs/plc_timing.png"
 MS = 1_000_000
@@ -45,11 +45,11 @@ class HandClock:
     now_ns = 0
 
     def monotonic_ns(self) -> int:
-        """See `edge.station.jobs.Clock`."""
+        """See `edge.plc.station.messages.Clock`."""
         return self.now_ns
 
     def time_ns(self) -> int:
-        """See `edge.station.jobs.Clock`."""
+        """See `edge.plc.station.messages.Clock`."""
         return self.now_ns
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 
 from calibrate.dataset import GOOD, dataset_from_folder
-from edge.grid import grid
-from edge.inspector import load
-from edge.measure import measure
+from edge.drawing.grid import grid
+from edge.evaluation.measure import measure
+from edge.inspection.inspector import load
 
 DEMO = Path("build/demo")
 KINDS = ("chip", "crack", "missing_hole", GOOD)

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from calibrate.prn.defects import RealDefect
-from calibrate.prn.foreground import foreground_from_image
-from calibrate.prn.perlin import LEVEL, anomaly_noise
-from calibrate.prn.synthesis import Synthesis
-from calibrate.prn.textures import drawn
-from edge.line import draw_part
+from calibrate.prn.defects.foreground import foreground_from_image
+from calibrate.prn.defects.perlin import LEVEL, anomaly_noise
+from calibrate.prn.defects.real import RealDefect
+from calibrate.prn.defects.synthesis import Synthesis
+from calibrate.prn.defects.textures import drawn
+from edge.demo import draw_part
 
 Picture = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -16,7 +16,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Read-only: copy what you change.
     """
-    from edge.line import draw_dataset
+    from edge.demo import draw_dataset
 
     folder = tmp_path_factory.mktemp("drawn")
     draw_dataset(folder, good=10, test_good=2, defects_each=1, size=SIZE)

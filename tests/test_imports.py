@@ -57,7 +57,7 @@ def loaded_by(code: str) -> set[str]:
 def test_the_list_of_modules_is_whole() -> None:
     found = modules()
     assert len(found) > 80
-    assert {"edge", "edge.cli", "engines.tensorrt", "cameras.v4l2"} <= set(found)
+    assert {"edge", "edge.cli.main", "engines.gpu.engine", "cameras.devices.v4l2"} <= set(found)
     assert set(found) >= OF_TORCH
 
 
@@ -96,7 +96,7 @@ def test_edge_alone_is_light() -> None:
 
 
 def test_the_command_line_is_light() -> None:
-    assert not loaded_by("import edge.cli") & HEAVY
+    assert not loaded_by("import edge.cli.main") & HEAVY
 
 
 def test_loading_and_running_needs_neither_torch_nor_scikit_learn() -> None:

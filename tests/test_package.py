@@ -76,8 +76,8 @@ def test_every_module_imports_without_the_extras() -> None:
 def test_build_and_inspect_without_the_extras(tmp_path) -> None:
     code = """
 from pathlib import Path
-from edge.build import Options, build
-from edge.line import draw_dataset
+from edge.building.build import Options, build
+from edge.demo import draw_dataset
 import edge, cv2
 home = Path(sys.argv[1])
 draw_dataset(home / "data", good=8, test_good=1, defects_each=1, size=64)
@@ -95,8 +95,8 @@ print(inspector.engine.name, result.verdict.value, "torch" in sys.modules)
 def test_prn_without_torch_says_what_to_install(tmp_path) -> None:
     code = """
 from pathlib import Path
-from calibrate.prn.settings import TrainingError
-from edge.build import Options, build
+from calibrate.prn.options import TrainingError
+from edge.building.build import Options, build
 try:
     build(Path(sys.argv[1]), Path(sys.argv[1]) / "x.edge", options=Options(model="prn"))
 except TrainingError as error:
@@ -109,7 +109,7 @@ except TrainingError as error:
 def test_what_must_be_in_the_package_is_there() -> None:
     for package in PACKAGES:
         assert (ROOT / package / "py.typed").exists()
-    assert (ROOT / "edge/report.html").stat().st_size > 0
+    assert (ROOT / "edge/drawing/report.html").stat().st_size > 0
     assert (ROOT / "calibrate/backbones/bundled.onnx").stat().st_size > 100_000
     assert "Apache License" in (ROOT / "LICENSE").read_text()
 

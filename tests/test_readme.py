@@ -27,7 +27,7 @@ LIVE = [line for line in COMMANDS if any(camera in line for camera in CAMERAS)]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """A folder in which `edge demo` might have been run; only the pictures are smaller."""
-    from edge.line import draw_dataset
+    from edge.demo import draw_dataset
 
     folder = tmp_path_factory.mktemp("readme")
     (folder / "build/demo").mkdir(parents=True)
@@ -36,7 +36,7 @@ def place(tmp_path_factory) -> Path:
 
 
 def edge(line: str, monkeypatch) -> int:
-    from edge.cli import main
+    from edge.cli.main import main
 
     words = shlex.split(line)
     assert words[0] == "edge"

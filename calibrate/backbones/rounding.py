@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-STEPS = 127  # on each side of zero, as in `calibrate.precision`
+STEPS = 127  # on each side of zero, as in `calibrate.precision.convert`
 SMALLEST = 1e-8
 
 

@@ -42,7 +42,7 @@ class LowRank(nn.Module):
     def __init__(self, source: nn.Conv2d, *, rank: int) -> None:
         super().__init__()
         kernel, stride, padding = source.kernel_size[0], source.stride[0], int(source.padding[0])
-        # The INT8 graph leaves the convolution of the image alone (`calibrate.precision`).
+        # The INT8 graph leaves the convolution of the image alone (`calibrate.precision.convert`).
         kind = nn.Conv2d if source.in_channels == 3 else Convolution
         self.spatial = kind(source.in_channels, rank, kernel, stride, padding, bias=False)
         self.mix = Convolution(rank, source.out_channels, 1)

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from calibrate.images import Image
-from calibrate.prn.network import PRN
-from calibrate.prn.settings import Settings, TrainingError, Validation
+from calibrate.prn.network.network import PRN
+from calibrate.prn.options import Settings, TrainingError, Validation
 from calibrate.prn.shape import Shape
 from calibrate.prn.weights import read_tensors, shape_from_json, write_tensors
 

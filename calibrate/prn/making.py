@@ -11,15 +11,15 @@ import numpy.typing as npt
 import onnx
 
 from calibrate.images import Image, evenly, fitted_batches
-from calibrate.learning import HeldOut, OpenEngine
-from calibrate.parity import GATE_IMAGES, Kept
-from calibrate.precision import CALIBRATION_IMAGES, Conversion
-from calibrate.prn.defects import defects_from_folder
-from calibrate.prn.foreground import scene_from_images
-from calibrate.prn.learning import SCENE_IMAGES, PrnRecipe, split
-from calibrate.prn.synthesis import Synthesis
-from calibrate.prn.textures import textures_from_folder
-from calibrate.stages import Stages
+from calibrate.precision.convert import CALIBRATION_IMAGES, Conversion
+from calibrate.precision.parity import GATE_IMAGES, Kept
+from calibrate.prn.defects.foreground import scene_from_images
+from calibrate.prn.defects.real import defects_from_folder
+from calibrate.prn.defects.synthesis import Synthesis
+from calibrate.prn.defects.textures import textures_from_folder
+from calibrate.prn.learn import SCENE_IMAGES, PrnRecipe, split
+from calibrate.progress import Stages
+from calibrate.protoad.learn import HeldOut, OpenEngine
 
 PRECISION = "protoedge.precision"  # key of the graph's metadata
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from calibrate.images import Image, evenly
-from calibrate.prn.frozen import FrozenBackbone
+from calibrate.prn.graph.torch_backbone import FrozenBackbone
 
 BATCH = 8
 SHARE = 0.1

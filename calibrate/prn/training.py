@@ -27,11 +27,10 @@ from calibrate.prn.checkpoint import (
     restore,
     save_checkpoint,
 )
-from calibrate.prn.frozen import FrozenBackbone
-from calibrate.prn.losses import prn_loss
-from calibrate.prn.network import PRN
-from calibrate.prn.prototypes import default_count, feature_prototypes
-from calibrate.prn.settings import (
+from calibrate.prn.graph.torch_backbone import FrozenBackbone
+from calibrate.prn.network.losses import prn_loss
+from calibrate.prn.network.network import PRN
+from calibrate.prn.options import (
     DIVERGED,
     Progress,
     Run,
@@ -40,6 +39,7 @@ from calibrate.prn.settings import (
     TrainingPrecision,
     Validation,
 )
+from calibrate.prn.prototypes import default_count, feature_prototypes
 from calibrate.prn.shape import prn_stages, shape_of
 from calibrate.prn.validation import validated
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from calibrate.metrics import PixelTally, image_auroc
 from calibrate.prn.batches import Batch
-from calibrate.prn.frozen import FrozenBackbone
-from calibrate.prn.network import PRN
-from calibrate.prn.settings import DIVERGED, TrainingError, Validation
+from calibrate.prn.graph.torch_backbone import FrozenBackbone
+from calibrate.prn.network.network import PRN
+from calibrate.prn.options import DIVERGED, TrainingError, Validation
 
 HIGHEST = 100  # pixels whose mean is an image's score
 

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from calibrate.prn.network import PRN
-from calibrate.prn.settings import TrainingError
+from calibrate.prn.network.network import PRN
+from calibrate.prn.options import TrainingError
 from calibrate.prn.shape import Shape
 
 KIND = "prn"

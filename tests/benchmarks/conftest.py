@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.build import Options, build
-from edge.line import draw_conveyor, draw_dataset
+from edge.building.build import Options, build
+from edge.demo import draw_conveyor, draw_dataset
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,7 @@ Run with `just benchmark`; on a machine that does nothing else.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,12 +20,12 @@ import pytest
 from calibrate.images import fit_image
 from cameras.connect import open_source
 from cameras.frame import Frame
-from edge.inspector import Inspector, load
-from edge.pool import EnginePool
+from edge.inspection.engine_pool import EnginePool
+from edge.inspection.inspector import Inspector, load
 from edge.result import Result, Verdict
-from edge.stream import stream
-from edge.streams import Camera, stream_all
-from edge.watch import judging
+from edge.stream.loop import stream
+from edge.stream.run import judging
+from edge.stream.several import Camera, stream_all
 from engines.bundle import Bundle
 from engines.engine import Engine, Images
 from engines.in_flight import infer_each
@@ -39,7 +37,6 @@ RATE_HZ = 30.0
 TURNS = 3
 SECONDS = 10.0
 SETTLED_S = 2.0
-SERVERS = Path(__file__).resolve().parents[1] / "cameras" / "servers.py"
 
 
 def bare_rate_hz(engine: Engine, image: Images, seconds: float = 3.0) -> float:
@@ -56,7 +53,7 @@ def bare_rate_hz(engine: Engine, image: Images, seconds: float = 3.0) -> float:
 @pytest.fixture(scope="module")
 def int8(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with the bundled backbone in INT8, for bottles."""
-    from edge.build import Options, build
+    from edge.building.build import Options, build
 
     folder = tmp_path_factory.mktemp("int8")
     options = Options(precision="int8", engine="openvino")
@@ -66,11 +63,8 @@ def int8(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def addresses() -> Iterator[list[str]]:
     """Four RTSP cameras of 640 x 480 at 30 fps, in processes of their own."""
-    spec = importlib.util.spec_from_file_location("camera_servers_of_benchmarks", SERVERS)
-    assert spec is not None and spec.loader is not None
-    servers = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = servers
-    spec.loader.exec_module(servers)
+    import servers
+
     with contextlib.ExitStack() as stack:
         cameras = [
             stack.enter_context(servers.CameraProcess("rtsp", rate_hz=RATE_HZ))

@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 import pytest
 
-from cameras.replay import Replay
-from edge.gallery import Galleries
-from edge.inspector import Inspector, load
-from edge.life import Life
-from edge.monitor import Monitor
-from edge.pulse import PulseOptions
-from edge.stream import stream
+from cameras.files.replay import Replay
+from edge.inspection.inspector import Inspector, load
+from edge.service.camera_status import PulseOptions
+from edge.service.gallery import Galleries
+from edge.service.http_server import Monitor
+from edge.service.supervisor import Life
+from edge.stream.loop import stream
 
 pytestmark = pytest.mark.benchmark
 

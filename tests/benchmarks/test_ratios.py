@@ -16,10 +16,10 @@ import pytest
 
 from calibrate.images import fit_image
 from cameras.connect import open_source
-from cameras.decode import image_from_bytes
-from edge.inspector import Inspector, load
-from edge.sinks import ResultsSink
-from edge.stream import stream
+from cameras.image_files import image_from_bytes
+from edge.inspection.inspector import Inspector, load
+from edge.sinks.files import ResultsSink
+from edge.stream.loop import stream
 from engines.choose import open_engine
 from engines.engine import Engine
 from engines.in_flight import infer_each
@@ -73,7 +73,7 @@ def stream_ratio(inspector: Inspector, video: Path, folder: Path) -> float:
 def test_openvino_against_onnxruntime_fp32(
     precision: str, tmp_path: Path, line: Path, tell: Tell
 ) -> None:
-    from edge.build import Options, build
+    from edge.building.build import Options, build
 
     models = {}
     for name in ("fp32", precision):

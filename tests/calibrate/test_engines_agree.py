@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from calibrate.backbones.backbone import load_backbone
-from calibrate.learning import Recipe, learn
-from calibrate.stages import Stages
-from engines.onnxruntime import OnnxRuntimeEngine
+from calibrate.progress import Stages
+from calibrate.protoad.learn import Recipe, learn
+from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
@@ -21,7 +21,7 @@ SIZE = (128, 128)
 @pytest.fixture(scope="module", params=["fp32", "fp16", "int8"])
 def outputs(request: pytest.FixtureRequest, drawn: Path):
     """precision, and (maps, scores) of both engines for every labelled image."""
-    from engines.openvino import OpenVinoEngine
+    from engines.cpu.openvino import OpenVinoEngine
 
     precision = request.param
     learnt = learn(

@@ -9,13 +9,13 @@ import pytest
 from random_weights import resnet18
 
 from calibrate.backbones.backbone import load_backbone
-from calibrate.features import features_graph
-from calibrate.precision import Conversion, graph_at_precision
-from calibrate.protoad import inspector_graph
-from calibrate.sensitivity import blocks_of
-from engines.layers import Layer, executes, kernels
-from engines.plan import Plan, compile_plan
-from engines.proof import heavy_products, prove
+from calibrate.precision.convert import Conversion, graph_at_precision
+from calibrate.precision.sensitivity import blocks_of
+from calibrate.protoad.features import features_graph
+from calibrate.protoad.graph import inspector_graph
+from engines.plans.compile import Plan, compile_plan
+from engines.plans.layers import Layer, executes, kernels
+from engines.plans.precision_proof import heavy_products, prove
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -108,11 +108,11 @@ def test_protoad_compiles_for_turing(precision, small) -> None:
 def prn(small_backbone, pictures) -> dict[str, bytes]:
     """An untrained PRN: its graph is that of a trained one."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from calibrate.precision import model_at_precision
-    from calibrate.prn.export import inspector_graph as prn_graph
-    from calibrate.prn.network import PRN
+    from calibrate.precision.convert import model_at_precision
+    from calibrate.prn.graph.export import inspector_graph as prn_graph
+    from calibrate.prn.network.network import PRN
     from calibrate.prn.shape import shape_of
-    from engines.onnxruntime import OnnxRuntimeEngine
+    from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
     backbone, images = small_backbone().backbone, pictures(8, SMALL)
     shape = shape_of(backbone, image_size=SMALL, prototypes=(5, 3, 1), size="compact")

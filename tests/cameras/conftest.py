@@ -1,21 +1,14 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 
 @pytest.fixture(scope="session")
 def servers():
-    """The test cameras' module, which no package path leads to."""
-    path = Path(__file__).with_name("servers.py")
-    spec = importlib.util.spec_from_file_location("camera_servers", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """The test cameras."""
+    import servers
+
+    return servers
 
 
 @pytest.fixture

@@ -12,24 +12,24 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-import cameras.genicam
-import cameras.gstreamer
-import cameras.network
-import cameras.replay
-import cameras.v4l2
+import cameras.devices.genicam
+import cameras.devices.gstreamer
+import cameras.devices.network
+import cameras.devices.v4l2
+import cameras.files.replay
 from cameras.connect import SCHEMES, open_source
-from cameras.device import device_from_json, json_from_device
+from cameras.devices.device import device_from_json, json_from_device
 from cameras.errors import CameraError, SourceError
-from cameras.names import redacted, redacted_pipeline
 from cameras.options import Options, words_from_query
+from cameras.redaction import redacted, redacted_pipeline
 
 SECRET = "Zq9secret"
 MODULES = (
-    cameras.genicam,
-    cameras.gstreamer,
-    cameras.network,
-    cameras.replay,
-    cameras.v4l2,
+    cameras.devices.genicam,
+    cameras.devices.gstreamer,
+    cameras.devices.network,
+    cameras.files.replay,
+    cameras.devices.v4l2,
 )
 
 
@@ -51,7 +51,7 @@ class Recorder:
 def recorder(monkeypatch):
     for module in MODULES:
         monkeypatch.setattr(module, "LiveSource", Recorder)
-    monkeypatch.setattr(cameras.gstreamer, "_require_gstreamer", lambda name: None)
+    monkeypatch.setattr(cameras.devices.gstreamer, "_require_gstreamer", lambda name: None)
     Recorder.last = None
     return Recorder
 

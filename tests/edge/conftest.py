@@ -47,7 +47,7 @@ RESNET18 = "weights/resnet18_imagenet1k_v1_to_layer3.safetensors"
 @pytest.fixture
 def run(tmp_path, monkeypatch, capfd) -> Run:
     """Run `edge` in this process, in an empty folder of its own; capture what even C prints."""
-    from edge.cli import main
+    from edge.cli.main import main
 
     monkeypatch.chdir(tmp_path)
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "EDGE_DEBUG"):
@@ -67,7 +67,7 @@ def run(tmp_path, monkeypatch, capfd) -> Run:
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory) -> Path:
     """A small drawn data set in MVTec's layout; do not change it, copy it."""
-    from edge.line import draw_dataset
+    from edge.demo import draw_dataset
 
     folder = tmp_path_factory.mktemp("drawn") / "flange"
     draw_dataset(folder, good=12, test_good=4, defects_each=1, size=128)
@@ -77,7 +77,7 @@ def drawn(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def built(drawn, tmp_path_factory) -> Path:
     """A bundle built from `drawn`; do not change it, copy it."""
-    from edge.build import Options, build
+    from edge.building.build import Options, build
 
     options = Options(precision="fp32", size=(128, 128), prototypes=64, engine="onnxruntime")
     return build(
@@ -120,8 +120,8 @@ def snapshot() -> Callable[[Path], dict[str, str]]:
 @pytest.fixture
 def read_only() -> Iterator[Path]:
     """A folder into which this process cannot write, root or not."""
-    import edge.build
-    import edge.sinks  # noqa: F401  # while modules can still be read
+    import edge.building.build
+    import edge.sinks.files  # noqa: F401  # while modules can still be read
 
     folder = Path(tempfile.mkdtemp(prefix="edge-read-only-"))
     folder.chmod(0o555)
@@ -177,7 +177,7 @@ def scene(tmp_path_factory) -> np.ndarray:
     import cv2
     from still_scene import HEIGHT, WIDTH
 
-    from edge.line import draw_dataset
+    from edge.demo import draw_dataset
 
     folder = tmp_path_factory.mktemp("scene")
     draw_dataset(folder, good=1, test_good=1, defects_each=1, size=256)

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.health import Health
-from edge.inspector import load
+from edge.health.checks import Health
+from edge.inspection.inspector import load
 from engines.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +75,7 @@ def test_scores_and_verdicts_are_those_of_edge(built, drawn, tmp_path) -> None:
 
 
 def test_a_region_of_interest_is_cut_out(drawn, tmp_path) -> None:
-    from edge.build import Options, build
+    from edge.building.build import Options, build
 
     options = Options(
         precision="fp32",

@@ -9,7 +9,7 @@ import numpy as np
 
 from cameras.frame import Frame
 from edge.result import Region, Result, Verdict, error_from_frame
-from edge.tally import Summary
+from edge.stream.summary import Summary
 
 FIELDS = [
     "camera",

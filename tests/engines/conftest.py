@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +15,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 if TYPE_CHECKING:
     from engines.bundle import Bundle
-
-sys.path.append(str(Path(__file__).parent))  # fake_cuda and its siblings, which import each other
 
 
 @dataclass
@@ -176,10 +172,10 @@ def machine() -> Iterator[object]:
 @pytest.fixture(autouse=True)
 def a_process_without_gpu_engines(monkeypatch) -> None:
     """What this process knows of its GPU's context is true of one fake GPU only."""
-    from engines import cuda_device
+    from engines.gpu import context
 
-    monkeypatch.setattr(cuda_device, "_OPEN", Counter())
-    monkeypatch.setattr(cuda_device, "_OURS", {})
+    monkeypatch.setattr(context, "_OPEN", Counter())
+    monkeypatch.setattr(context, "_OURS", {})
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from engines.errors import EngineError
-from engines.tensorrt_module import import_flavour
+from engines.plans.flavours import import_flavour
 
 HERE = Path(__file__).parent
 SOURCES = sorted((HERE.parents[1] / "engines").glob("*.py"))

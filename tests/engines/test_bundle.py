@@ -10,7 +10,7 @@ from bundle_files import leftovers, manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engines import swap
+from engines import atomic_files
 from engines.bundle import Bundle, edit_manifest, sha256_of, write_bundle
 from engines.errors import BundleError
 
@@ -48,7 +48,7 @@ def test_a_second_build_replaces_the_first_and_its_plans(bundle, contents, tmp_p
 def test_where_names_cannot_be_exchanged_two_renames_do_it(
     bundle, contents, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(swap, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(atomic_files, "_exchange", lambda one, other: False)
     write_bundle(bundle.path, manifest=manifest(seed=1), files=contents)
     assert Bundle.open(bundle.path).manifest.seed == 1
     assert leftovers(tmp_path) == []

@@ -14,7 +14,7 @@ import time
 import pytest
 from bundle_files import BASE, leftovers, manifest
 
-from engines import swap
+from engines import atomic_files
 from engines.bundle import Bundle, write_bundle
 from engines.errors import BundleError
 
@@ -66,7 +66,7 @@ def test_a_folder_without_permission_is_one_line(tmp_path, contents) -> None:
 FOREVER = """
 import json, sys
 from pathlib import Path
-from engines import swap
+from engines import atomic_files
 from engines.bundle import write_bundle
 from engines.manifest import Manifest
 target, source = Path(sys.argv[1]), Path(sys.argv[2])
@@ -109,7 +109,7 @@ def test_kills_leave_the_old_or_the_new_and_the_next_build_succeeds(
 
 def test_a_build_in_progress_is_not_cleaned_away(tmp_path, contents) -> None:
     target = tmp_path / "bottle.edge"
-    with swap.staged_folder(target) as slow:
+    with atomic_files.staged_folder(target) as slow:
         (slow / "half").write_bytes(b"")
         write_bundle(target, manifest=manifest(), files=contents)
         assert (slow / "half").exists()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from engines import choose
-from engines.cuda import gpus
 from engines.errors import EngineError
+from engines.gpu.cuda import gpus
 
 
 def _has_gpu() -> bool:

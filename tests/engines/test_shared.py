@@ -12,10 +12,10 @@ import pytest
 from waiting import wait_until
 
 import engines.shared
+from engines.cpu.onnxruntime import OnnxRuntimeEngine
+from engines.cpu.openvino import OpenVinoEngine
 from engines.engine import Ticket
 from engines.errors import EngineError
-from engines.onnxruntime import OnnxRuntimeEngine
-from engines.openvino import OpenVinoEngine
 from engines.shared import SharedEngine
 from engines.turns import Turns
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edge.station import (
+from edge.plc.station import (
     Answer,
     Control,
     Evaluation,
     Recipe,
     StationOptions,
 )
-from edge.station.machine import Machine
+from edge.plc.station.state_machine import Machine
 
 MS = 1_000_000
 DEADLINE_MS, HANG_MS, STALL_MS, LOAD_MS = 50, 400, 200, 900

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edge.bridges.modbus import ModbusBridge
+from edge.plc.modbus.bridge import ModbusBridge
 
 SOURCE = Path(__file__).with_name("plc.c")
 NOTHING_WRONG = {

@@ -13,8 +13,8 @@ from typing import Any
 from asyncua import Client, ua
 from asyncua.common.node import Node
 
-from edge.bridges.opcua import OpcuaBridge
-from edge.bridges.opcua_nodes import NAMESPACE, RESULT
+from edge.plc.opcua.bridge import OpcuaBridge
+from edge.plc.opcua.nodes import NAMESPACE, RESULT
 
 STALLS = 4_000_000_000  # the part id whose inspection takes a second
 

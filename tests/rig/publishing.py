@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mosquitto import Broker, until
 
-from edge.bridges.mqtt import MqttBridge, MqttSection
-from edge.station import Station
+from edge.plc.mqtt.bridge import MqttBridge, MqttSection
+from edge.plc.station import Station
 
 
 def inspect(station: Station, parts: range) -> None:

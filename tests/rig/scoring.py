@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from edge.station import Answer, Box, Evaluation, Job, Recipe
+from edge.plc.station import Answer, Box, Evaluation, Job, Recipe
 
 
 @dataclass

@@ -13,12 +13,12 @@ import os
 import sys
 import time
 
-from edge.station.child import begin, serve
-from edge.station.contract import Box
-from edge.station.jobs import Answer, Job, Recipe
-from edge.station.wire import Plan
-from edge.station.words import ErrorCode, Evaluation
-from edge.station.worker import JudgeError
+from edge.plc.station.messages import Answer, Job, Recipe
+from edge.plc.station.snapshot import Box
+from edge.plc.station.words import ErrorCode, Evaluation
+from edge.plc.station.worker import JudgeError
+from edge.plc.station.worker_link import Plan
+from edge.plc.station.worker_process import begin, serve
 
 CRASH = 4_000_000_000
 MILLION = 1_000_000

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from edge.health_stream import Frozen
+from edge.health.frozen import Frozen
 
 FPS = 30
 WIDTH, HEIGHT = 320, 240

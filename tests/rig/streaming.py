@@ -13,7 +13,7 @@ from pathlib import Path
 from asking import Said, asked
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = (sys.executable, "-c", "from edge.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from edge.cli.main import main; main()")
 PATIENCE_S = 180.0
 HEALTHY = """
 [stream]

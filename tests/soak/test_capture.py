@@ -24,10 +24,10 @@ from cameras.connect import open_source
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
-MAIN = "from edge.cli import main; main()"
+MAIN = "from edge.cli.main import main; main()"
 HANGS = """
 import time
-from engines.onnxruntime import OnnxRuntimeEngine as Engine
+from engines.cpu.onnxruntime import OnnxRuntimeEngine as Engine
 infer, hangs_at_s = Engine.infer, time.monotonic() + 5
 def hanging(self, images):
     while time.monotonic() > hangs_at_s:

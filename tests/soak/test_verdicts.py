@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from cameras.source import frame_now
-from edge.inspector import load
+from edge.inspection.inspector import load
 from edge.result import Verdict
-from edge.watch import judging
+from edge.stream.run import judging
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 

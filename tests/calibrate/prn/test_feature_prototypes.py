@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from calibrate.prn.frozen import FrozenBackbone  # noqa: E402
+from calibrate.prn.graph.torch_backbone import FrozenBackbone  # noqa: E402
 from calibrate.prn.prototypes import (  # noqa: E402
     PrototypesError,
     _coordinates,

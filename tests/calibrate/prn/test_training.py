@@ -16,15 +16,15 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from calibrate.backbones.backbone import load_backbone  # noqa: E402
 from calibrate.prn.checkpoint import FILE  # noqa: E402
-from calibrate.prn.network import PRN  # noqa: E402
-from calibrate.prn.settings import (  # noqa: E402
+from calibrate.prn.defects.synthesis import Synthesis  # noqa: E402
+from calibrate.prn.network.network import PRN  # noqa: E402
+from calibrate.prn.options import (  # noqa: E402
     Progress,
     Run,
     Settings,
     TrainingError,
     steps_of_epochs,
 )
-from calibrate.prn.synthesis import Synthesis  # noqa: E402
 from calibrate.prn.training import Trained, rate_at, train  # noqa: E402
 from calibrate.prn.weights import load_network, save_network  # noqa: E402
 

@@ -29,8 +29,8 @@ def house():
     )
 before = house()
 import edge
-from edge.station import JudgeOptions, Station, StationOptions, ThreadWorker
-from edge.station.inspecting import InspectorJudge
+from edge.plc.station import JudgeOptions, Station, StationOptions, ThreadWorker
+from edge.plc.station.inspector_judge import InspectorJudge
 with edge.load(sys.argv[1], engine="onnxruntime") as inspector:
     inspector.warm_up(2)
     for result in inspector.stream(sys.argv[2]):

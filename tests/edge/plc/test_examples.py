@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.config import StationSection
-from edge.station import ErrorCode, Phase
+from edge.plc.station import ErrorCode, Phase
 
 ROOT = Path(__file__).resolve().parents[3]
 GUIDE = (ROOT / "docs/plc.md").read_text(encoding="utf-8")
@@ -78,7 +78,7 @@ def test_the_guide_tells_every_setting_and_its_default() -> None:
 
 
 def test_the_program_of_the_guide_uses_the_bits_of_the_map() -> None:
-    from edge.bridges.modbus_map import CONTROL_BITS, STATUS_BITS
+    from edge.plc.modbus.register_map import CONTROL_BITS, STATUS_BITS
 
     status = {bit.number: bit.name for bit in STATUS_BITS}
     used = {int(number) for number in re.findall(r"wStatus\.(\d+)", GUIDE)}

@@ -19,7 +19,7 @@ from processes import gone
 pytest.importorskip("pymodbus", reason="pymodbus is not installed")
 
 PATIENCE_S = 180.0
-EDGE = (sys.executable, "-c", "from edge.cli import main; main()")
+EDGE = (sys.executable, "-c", "from edge.cli.main import main; main()")
 
 
 class Served:

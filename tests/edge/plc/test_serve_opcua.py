@@ -22,7 +22,7 @@ pytest.importorskip("asyncua", reason="asyncua is not installed")
 from asyncua import Client, ua
 from opcua_peer import Peer, connected, free_port
 
-from edge.bridges.opcua_nodes import NAMESPACE
+from edge.plc.opcua.nodes import NAMESPACE
 
 PATIENCE_S = 180.0
 HELLO = b"HELF" + struct.pack("<7I", 32, 0, 65536, 65536, 0, 0, 0)
@@ -57,7 +57,7 @@ any_certificate = true
 user = "plc"
 password_file = "secret"
 """)
-    command = [sys.executable, "-c", "from edge.cli import main; main()", "serve"]
+    command = [sys.executable, "-c", "from edge.cli.main import main; main()", "serve"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
     try:

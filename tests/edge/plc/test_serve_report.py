@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from edge.serve_report import StationReport
-from edge.serve_results import ResultsFile
-from edge.station.contract import Box, Counters, InspectionResult, Snapshot
-from edge.station.words import ErrorCode, Evaluation, OfflineReason, Phase, State
+from edge.plc.serve_report import StationReport
+from edge.plc.serve_results import ResultsFile
+from edge.plc.station.snapshot import Box, Counters, InspectionResult, Snapshot
+from edge.plc.station.words import ErrorCode, Evaluation, OfflineReason, Phase, State
 
 ONLINE = Snapshot("line3", 7, phase=Phase.READY, online=True, counters=Counters(triggers=4))
 RESULT = InspectionResult(
@@ -62,7 +62,7 @@ def test_it_is_ready_while_triggers_are_accepted_or_at_work(shown, reason) -> No
 def test_results_are_counted_and_exposed(tmp_path) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
-    from edge.metrics import metrics_from_report
+    from edge.service.metrics import metrics_from_report
 
     with ResultsFile(tmp_path / "results.jsonl") as lines:
         report = StationReport(Shows(ONLINE), lines=lines)

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("pymodbus", reason="pymodbus is not installed")
 
-from edge.bridges.modbus import ModbusSection, open_bridge
-from edge.plc_simulate import Plan, simulate_plc
-from edge.station import (
+from edge.plc.modbus.bridge import ModbusSection, open_bridge
+from edge.plc.simulate import Plan, simulate_plc
+from edge.plc.station import (
     Answer,
     ErrorCode,
     Evaluation,
@@ -130,7 +130,7 @@ def test_an_undecided_part_is_no_fault_of_the_link() -> None:
 
 
 def test_a_heartbeat_that_stands_still_rejects(monkeypatch) -> None:
-    import edge.plc_simulate as module
+    import edge.plc.simulate as module
 
     monkeypatch.setattr(module, "HEARTBEAT_STALE_S", 0.0)
     seen = simulated(lambda shown: replace(shown, heartbeat=7), timeout_s=30.0)

@@ -1,0 +1,1 @@
+"""Defects that are drawn into good images, or taken from real ones."""

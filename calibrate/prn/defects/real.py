@@ -1,0 +1,217 @@
+"""Real defects with their masks, which a user may have: found in a folder, read at model's size.
+
+    FOLDER/NAME.EXT, FOLDER/NAME_mask.png                    a flat folder
+    FOLDER/<defect>/NAME.EXT, FOLDER/<defect>/NAME_mask.png  the same, one folder a kind
+    FOLDER/<defect>, FOLDER/ground_truth/<defect>            masks in a folder of their own
+    FOLDER/test/<defect>, FOLDER/ground_truth/<defect>       the layout of MVTec AD
+
+Folders named ``good`` and ``train`` are passed over. In ``ground_truth`` a mask may also have
+its image's own name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from calibrate.dataset import GOOD, DatasetError, Sample, read_mask
+from calibrate.images import Image, Roi, Size, evenly, fit_image
+from cameras.errors import ImageError
+from cameras.image_files import IMAGE_SUFFIXES, image_from_bytes
+from cameras.redaction import shown, sort_key
+
+Mask = npt.NDArray[np.bool_]  # (H, W)
+
+_MASKS = "ground_truth"
+_SUFFIX = "_mask"
+_NOT_DEFECTS = frozenset({GOOD, "train", _MASKS})
+_NAMES_SHOWN = 3
+_COVERED = 0.5  # share of a model's pixel that must be defective, unless that leaves nothing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RealDefect:
+    """A defect that was seen, at the model's size.
+
+    Attributes:
+        path: the image it was read from.
+        kind: the name of the defect: of its folder.
+        sha256: of the image file, so that a copy under another name is recognised.
+        image: (H, W, 3) uint8 BGR.
+        mask: (H, W) bool, True where defective; somewhere it is.
+    """
+
+    path: Path
+    kind: str
+    sha256: str
+    image: Image
+    mask: Mask
+
+
+def defects_from_folder(
+    folder: Path, *, size: Size, roi: Roi | None = None, most: int | None = None
+) -> tuple[RealDefect, ...]:
+    """Find and read real defects.
+
+    Args:
+        folder: in one of the layouts above.
+        size: (height, width) that the model takes.
+        roi: the part of the image that is inspected.
+        most: how many to take, evenly spread over the kinds' images; None = all.
+
+    Raises:
+        DatasetError: as `defect_samples`, or a mask that cannot be read, is of another size than
+            its image, or marks nothing that is inspected.
+        ImageError: an image that cannot be read, or does not hold the region of interest.
+        ValueError: `most` is not positive.
+    """
+    if most is not None and most < 1:
+        raise ValueError(f"most is {most}; take at least 1 defect, or none of the folder")
+    samples = defect_samples(folder)
+    chosen = samples if most is None else evenly(samples, most)
+    return defects_from_samples(chosen, size=size, roi=roi)
+
+
+def defect_samples(folder: Path) -> tuple[Sample, ...]:
+    """Pair each image of a defect with its mask; nothing is decoded.
+
+    Raises:
+        DatasetError: the folder is missing, is a file, cannot be read or holds no defects; an
+            image has no mask, or a mask no image. The first few are named.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "no such folder"
+        raise DatasetError(f"{shown(folder)}: {what}; give a folder of defects with masks")
+    try:
+        return _paired(folder)
+    except OSError as error:
+        where = shown(error.filename) if error.filename else shown(folder)
+        raise DatasetError(f"{where}: {error.strerror}; check its permissions") from error
+
+
+def defects_from_samples(
+    samples: Sequence[Sample], *, size: Size, roi: Roi | None = None
+) -> tuple[RealDefect, ...]:
+    """Read labelled images as real defects; for those that were chosen elsewhere.
+
+    Raises:
+        DatasetError: a sample without a mask, or as `defects_from_folder`.
+        ImageError: as `defects_from_folder`.
+    """
+    return tuple(_read(sample, size=size, roi=roi) for sample in samples)
+
+
+def _read(sample: Sample, *, size: Size, roi: Roi | None) -> RealDefect:
+    where = shown(sample.path)
+    if sample.mask is None:
+        raise DatasetError(f"{where}: no mask; draw {sample.path.stem}{_SUFFIX}.png beside it")
+    try:
+        content = sample.path.read_bytes()
+        image = image_from_bytes(content)
+        fitted = fit_image(image, size, roi)
+    except OSError as error:
+        raise ImageError(f"{where}: {error.strerror}; check path and permissions") from error
+    except ImageError as error:
+        raise ImageError(f"{where}: {error}") from error
+    whole = image.shape[:2]
+    part = whole if roi is None else (roi[3], roi[2])
+    marked = read_mask(sample.mask, image_size=(whole[0], whole[1]), size=part, roi=roi)
+    if not marked.any():
+        inside = "" if roi is None else " inside the region of interest"
+        raise DatasetError(
+            f"{shown(sample.mask)}: marks nothing{inside}; paint the defect white, or leave "
+            f"{sample.path.name} out"
+        )
+    digest = hashlib.sha256(content).hexdigest()
+    return RealDefect(sample.path, sample.defect, digest, fitted, _shrunk(marked, size))
+
+
+def _shrunk(mask: Mask, size: Size) -> Mask:
+    """At the model's size; what is thinner than a pixel there is kept rather than lost."""
+    share = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    covered = np.asarray(share >= _COVERED)
+    return covered if covered.any() else np.asarray(share >= min(_COVERED, float(share.max())))
+
+
+def _paired(folder: Path) -> tuple[Sample, ...]:
+    root = folder / "test" if (folder / "test").is_dir() else folder
+    apart = _kinds(folder / _MASKS) if (folder / _MASKS).is_dir() else {}
+    homes = {folder.resolve().name: folder} | _kinds(root)
+    samples: list[Sample] = []
+    spare = {path for kind in apart.keys() - homes.keys() for path in _images(apart[kind])}
+    for kind, home in homes.items():
+        images, known = _told_apart(_images(home))
+        if kind in apart:
+            known |= {_stem(path): path for path in _images(apart[kind])}
+        samples += [Sample(image, kind, known.get(image.stem)) for image in images]
+        spare |= set(known.values()) - {sample.mask for sample in samples}
+    _refuse_unpaired(
+        folder,
+        lonely=[sample.path for sample in samples if sample.mask is None],
+        spare=sorted(spare, key=sort_key),
+    )
+    if not samples:
+        raise DatasetError(_nothing_in(folder))
+    return tuple(samples)
+
+
+def _kinds(folder: Path) -> dict[str, Path]:
+    """The folders of defects in a folder by name, hidden ones and those of good images left out."""
+    found = [
+        home
+        for home in folder.iterdir()
+        if home.is_dir() and home.name not in _NOT_DEFECTS and not home.name.startswith(".")
+    ]
+    return {home.name: home for home in sorted(found, key=sort_key)}
+
+
+def _told_apart(paths: Sequence[Path]) -> tuple[list[Path], dict[str, Path]]:
+    """Images, and masks by the name of their image, where both lie in one folder."""
+    masks = {_stem(path): path for path in paths if path.stem.endswith(_SUFFIX)}
+    return [path for path in paths if not path.stem.endswith(_SUFFIX)], masks
+
+
+def _stem(mask: Path) -> str:
+    """The name of a mask's image, without what follows its last dot."""
+    return mask.stem.removesuffix(_SUFFIX)
+
+
+def _images(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    ]
+    return sorted(found, key=sort_key)
+
+
+def _refuse_unpaired(folder: Path, *, lonely: Sequence[Path], spare: Sequence[Path]) -> None:
+    if lonely:
+        raise DatasetError(
+            f"{shown(folder)}: {len(lonely)} images without a mask: {_named(folder, lonely)}; "
+            f"draw each NAME{_SUFFIX}.png, white where defective, or move the image away"
+        )
+    if spare:
+        raise DatasetError(
+            f"{shown(folder)}: {len(spare)} masks without an image: {_named(folder, spare)}; "
+            "name each after its image, or move it away"
+        )
+
+
+def _named(folder: Path, paths: Sequence[Path]) -> str:
+    names = [shown(path.relative_to(folder)) for path in paths[:_NAMES_SHOWN]]
+    more = [f"and {len(paths) - _NAMES_SHOWN} more"] if len(paths) > _NAMES_SHOWN else []
+    return ", ".join(names + more)
+
+
+def _nothing_in(folder: Path) -> str:
+    return (
+        f"{shown(folder)}: no defects; put NAME.png and NAME{_SUFFIX}.png into it, or give a "
+        f"folder with test/<defect> and {_MASKS}/<defect>"
+    )

@@ -1,0 +1,1 @@
+"""ProtoAD: features condensed to prototypes, and the graph that compares with them."""

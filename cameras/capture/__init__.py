@@ -1,0 +1,1 @@
+"""A camera read in a process of its own."""

@@ -1,0 +1,255 @@
+"""The process that captures: opens the camera, drains it, writes each frame into shared memory.
+
+`cameras.capture.supervisor` starts it, nobody else. It ends with its parent, however that ends: a
+thread sees the end of the stream, and the kernel kills it when its parent is gone, even if it is
+stopped or deep in a driver.
+
+What a camera's library reports is not trusted: it returns pictures that it kept from before a
+stall, and waits as long as it likes. So a connection ends with a wait as long as a stall, and what
+comes at once after a wait, or after opening, is old: it is counted, and not handed out.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cameras.capture.heartbeat import Vitals
+from cameras.capture.messages import OPENS, Connected, LinkError, Lost, Memory, Task, receive, send
+from cameras.capture.ring import RingWriter, Stamp
+from cameras.child_process import (
+    ORPHANED,
+    leave_signals_to_parent,
+    tie_to_parent,
+    write_lines_at_once,
+)
+from cameras.devices.device import Device, Opened, device_from_json
+from cameras.errors import CameraError
+
+BACKOFF_S = (0.25, 0.5, 1.0, 2.0)
+BEAT_S = 0.1
+OPEN_WITHIN_S = 20.0
+GRAB_SLACK_S = 1.0
+LEAVE_WITHIN_S = 1.0
+MOST_LEAKED_BYTES = 64 << 20
+_NS = 1_000_000_000
+_CATCH_UP_NS = _NS
+_LATE_NS = 150_000_000
+_USUAL_HZ = 30.0
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the socket, the vitals and the bell with these numbers until the parent is gone."""
+    link_number, vitals_number, bell = map(int, arguments)
+    parent = tie_to_parent()
+    write_lines_at_once()
+    leave_signals_to_parent(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    link = socket.socket(fileno=link_number)
+    vitals = Vitals(vitals_number)
+    for number in (link_number, vitals_number, bell):
+        os.set_inheritable(number, False)
+    stop = threading.Event()
+    try:
+        task, _ = receive(link)
+    except (EOFError, LinkError):
+        return ORPHANED
+    if not isinstance(task, Task):
+        return ORPHANED
+    watch = threading.Thread(target=_watch, args=(link, vitals, stop, parent), daemon=True)
+    watch.start()
+    outlet = _Outlet(link, vitals, bell)
+    capture = _Capture(device_from_json(task.device), outlet, stall_ns=task.stall_ns, stop=stop)
+    try:
+        capture.run()
+    except OSError:  # the parent went away while something was told to it
+        if not stop.wait(BEAT_S * 3):
+            raise
+    return 0
+
+
+def _watch(link: socket.socket, vitals: Vitals, stop: threading.Event, parent: int) -> None:
+    """Give signs of life until the parent hangs up; then end, at once if need be."""
+    poll = select.poll()
+    poll.register(link, select.POLLIN)
+    while not poll.poll(BEAT_S * 1000) and os.getppid() == parent:
+        vitals.live()
+    stop.set()
+    time.sleep(LEAVE_WITHIN_S)
+    os._exit(0)  # a wait in a driver that does not end
+
+
+class _Outlet:
+    """Where frames go: a ring of their size, the bell that says so."""
+
+    def __init__(self, link: socket.socket, vitals: Vitals, bell: int) -> None:
+        self.vitals = vitals
+        self._link = link
+        self._bell = bell
+        self._ring: RingWriter | None = None
+
+    def tell(self, message: Connected | Lost) -> None:
+        send(self._link, message)
+
+    def opens(self) -> None:
+        """Part what libraries write about this connection from what they wrote before."""
+        os.write(sys.stdout.fileno(), OPENS + b"\n")
+
+    def write(self, camera: Opened, stamp: Stamp) -> bool:
+        """Hand out what the camera grabbed; False if the connection is of no more use.
+
+        Raises:
+            CameraError: its pictures cannot be used.
+        """
+        ring = self._ring
+        into = ring.begin() if ring is not None else None
+        try:
+            image = camera.retrieve(into)
+            if image is None:
+                return False
+            if ring is None or image.shape[:2] != ring.shape:
+                if ring is not None:
+                    ring.abandon()
+                ring, into = self._sized(image)
+            if into is None:  # all slots are in use: the frame counts as dropped
+                return True
+            if image is not into:
+                np.copyto(into, image)
+            ring.publish(stamp)
+        finally:
+            if ring is not None:
+                ring.abandon()
+        os.eventfd_write(self._bell, 1)
+        return True
+
+    def _sized(
+        self, image: npt.NDArray[np.uint8]
+    ) -> tuple[RingWriter, npt.NDArray[np.uint8] | None]:
+        height, width = image.shape[:2]
+        self._ring = ring = RingWriter((height, width))
+        send(self._link, Memory(height, width), ring.descriptor)
+        return ring, ring.begin()
+
+
+class _Capture:
+    """Opens, drains and opens again, for ever."""
+
+    def __init__(
+        self, device: Device, outlet: _Outlet, *, stall_ns: int, stop: threading.Event
+    ) -> None:
+        self._device = device
+        self._outlet = outlet
+        self._vitals = outlet.vitals
+        self._stall_ns = stall_ns
+        self._stop = stop
+
+    def run(self) -> None:
+        """Capture until told to stop, or until the camera's library has leaked too much.
+
+        Some leak with each opening, GenICam's 0.4 MiB; a camera may be off for weeks. The process
+        then ends, and is started afresh.
+        """
+        attempt = 0
+        usual = 0
+        while not self._stop.is_set():
+            delivered, reason = self._connection()
+            if self._stop.is_set():
+                return
+            self._outlet.tell(Lost(reason))
+            usual = usual or _private_bytes()
+            if _private_bytes() - usual > MOST_LEAKED_BYTES:
+                return
+            attempt = 0 if delivered else attempt
+            self._stop.wait(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+            attempt += 1
+
+    def _connection(self) -> tuple[bool, str]:
+        """One connection; whether it delivered, and why it ended."""
+        self._vitals.busy_until(time.monotonic_ns() + int(OPEN_WITHIN_S * _NS))
+        self._outlet.opens()
+        try:
+            camera = self._device.open()
+        except CameraError as error:
+            return False, str(error)
+        finally:
+            self._vitals.busy_until(0)
+        try:
+            self._outlet.tell(Connected(camera.rate_hz))
+            return self._drain(camera)
+        finally:
+            self._vitals.busy_until(time.monotonic_ns() + int(OPEN_WITHIN_S * _NS))
+            camera.close()
+            self._vitals.busy_until(0)
+
+    def _drain(self, camera: Opened) -> tuple[bool, str]:
+        """Hand out pictures until the connection is lost; whether there was any, and why."""
+        backlog = _Backlog(camera.rate_hz or _USUAL_HZ)
+        delivered = False
+        while not self._stop.is_set():
+            began = time.monotonic_ns()
+            self._vitals.busy_until(began + self._stall_ns + int(GRAB_SLACK_S * _NS))
+            grabbed = camera.grab()
+            now = time.monotonic_ns()
+            if not grabbed:
+                return delivered, "the connection ended"
+            # What a decoder kept, and what queued up on the way, is old, whatever it says.
+            if now - began >= self._stall_ns:
+                return delivered, "the pictures stopped"
+            stamp = Stamp(self._vitals.count(), now, time.time_ns())
+            if backlog.is_old(began, now):
+                continue
+            try:
+                if not self._outlet.write(camera, stamp):
+                    return delivered, "the connection ended"
+            except CameraError as error:
+                return delivered, str(error)
+            delivered = True
+        return delivered, "stopped"
+
+
+def _private_bytes() -> int:
+    """Return the memory that is this process's alone: the frames' is shared."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
+class _Backlog:
+    """Tells pictures that queued up somewhere from those that come when they are taken.
+
+    Opening collects pictures for up to seconds before it returns; a network that was interrupted,
+    or a process that was held up, leaves a queue. They come at once: they are old until one has to
+    be waited for. Whether the first one after a gap is old cannot be known, so it counts as old.
+    """
+
+    def __init__(self, rate_hz: float) -> None:
+        self._wait_ns = int(_NS / (2 * rate_hz))
+        self._period_ns = _NS / rate_hz
+        self._last_ns = self._since_ns = time.monotonic_ns()
+        self._behind = True
+
+    def is_old(self, began_ns: int, now_ns: int) -> bool:
+        """Whether the picture that was waited for from `began_ns` to `now_ns` is old."""
+        gap_ns, self._last_ns = now_ns - self._last_ns, now_ns
+        late_ns = max(_LATE_NS, 2.5 * self._period_ns)
+        waited = now_ns - began_ns >= self._wait_ns
+        if waited:  # nominal rates are often wrong, and cameras get slower in the dark
+            self._period_ns += 0.2 * (min(gap_ns, 4 * self._period_ns) - self._period_ns)
+        if not self._behind and gap_ns > late_ns:
+            self._behind, self._since_ns = True, now_ns
+            return True
+        if self._behind and not waited and now_ns - self._since_ns < _CATCH_UP_NS:
+            return True
+        self._behind = False
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+"""How a live camera is opened: plain values, so that the process that captures can open it.
+
+A kind of device is one file with a frozen dataclass that has `open`, and one line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from cameras.errors import SourceError
+
+# By name, so that a process loads only what its own camera needs.
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "OpenCvDevice": "cameras.devices.opencv",
+        "GenicamDevice": "cameras.devices.genicam",
+        "ReplayDevice": "cameras.files.replay",
+    }
+)
+
+
+class Opened(Protocol):
+    """An open camera.
+
+    Attributes:
+        rate_hz: nominal frames per second; None when it does not tell a believable rate.
+    """
+
+    rate_hz: float | None
+
+    def grab(self) -> bool:
+        """Wait for the next picture; False when the connection is of no more use.
+
+        It may block for as long as it likes, as long as it lets other threads run: the capture
+        process is killed when it hangs.
+        """
+        ...
+
+    def retrieve(self, into: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8] | None:
+        """Return the picture that was grabbed last, None when the connection is of no more use.
+
+        Args:
+            into: (H, W, 3) uint8 in shared memory, of the size of the picture before. The picture
+                is written there, and that same array returned, if it can be; it may be ignored.
+
+        Returns:
+            (H, W, 3) uint8 BGR, valid until the next `grab`.
+
+        Raises:
+            CameraError: there is a picture, but not of a kind that can be used.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the camera; a second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class Device(Protocol):
+    """A frozen dataclass of JSON's values and tuples of them; may contain credentials."""
+
+    def open(self) -> Opened:
+        """Open the camera and set what was asked for.
+
+        Raises:
+            CameraError: it does not answer, or refuses a setting; the message is a reason
+                without the camera's name, such as ``does not answer``.
+        """
+        ...
+
+
+def json_from_device(device: Device) -> dict[str, Any]:
+    """Return what `device_from_json` takes. It may contain credentials: never in an argument."""
+    return {"kind": type(device).__name__, "values": asdict(cast(Any, device))}
+
+
+def device_from_json(content: Mapping[str, Any]) -> Device:
+    """Return the device that was sent by another process.
+
+    Raises:
+        SourceError: of no known kind, or with values that it does not have.
+    """
+    kind = content.get("kind")
+    module = KINDS.get(str(kind))
+    if module is None:
+        raise SourceError(f"device of kind {kind!r}: unknown; known: {', '.join(KINDS)}")
+    build = getattr(importlib.import_module(module), str(kind))
+    try:
+        return cast(Device, build(**_with_tuples(content["values"])))
+    except (KeyError, TypeError) as error:
+        raise SourceError(f"device of kind {kind}: {error}") from error
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON knows no tuples; a frozen dataclass knows no lists."""
+    if isinstance(value, list):
+        return tuple(_with_tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,1 @@
+"""`edge build`: from good images to a bundle."""

@@ -1,0 +1,355 @@
+"""Build: from a folder of good images to a bundle."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from calibrate.backbones.backbone import Backbone, load_backbone
+from calibrate.dataset import Dataset, dataset_from_folder
+from calibrate.images import Roi, Skipped, usable_images
+from calibrate.precision.parity_report import ParityReport
+from calibrate.progress import Stages
+from calibrate.threshold import Threshold
+from cameras.redaction import shown
+from edge.building.golden_images import golden_images
+from edge.building.methods import Options, Taught, Teach, method_of
+from edge.building.precision_gate import limits_of, passed
+from edge.building.report import build_report
+from edge.evaluation.measure import Measured, measure, png_from_image
+from edge.health.learn import learn_health, unseen
+from edge.parse import ParseError
+from edge.result import Image
+from engines import manifest as records
+from engines.bundle import Bundle, write_bundle
+from engines.choose import Choice, choice, open_engine
+from engines.engine import Engine, Precision
+from engines.errors import EngineError
+from engines.plans.cache import store_plan
+from engines.plans.compile import RTX_GPUS, Plan, compile_plan
+from engines.plans.layers import precision_problem
+
+__all__ = ["Built", "Options", "build"]
+
+RTX = "tensorrt-rtx"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Built:
+    """A finished build.
+
+    Attributes:
+        bundle: as it was written.
+        threshold: and what can be said for it.
+        measured: figures on labelled images; None without any.
+        skipped: images that could not be used.
+        parity: what the precision changed; None where there was nothing to compare.
+        why_engine: which engine, and why not a better one.
+        plans: compiled, by name.
+        seconds: in all, and by stage.
+    """
+
+    bundle: Bundle
+    threshold: Threshold
+    measured: Measured | None
+    skipped: tuple[Skipped, ...]
+    parity: ParityReport | None
+    why_engine: str
+    plans: tuple[str, ...]
+    seconds: float
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The build's object for machines."""
+        manifest = self.bundle.manifest
+        return {
+            "bundle": str(self.bundle.path),
+            "model": manifest.model,
+            "precision": manifest.precision,
+            "prototypes": manifest.prototypes,
+            "threshold": self.threshold.value,
+            "false_reject_bound": self.threshold.bound,
+            "warning": self.threshold.warning,
+            "seconds": round(self.seconds, 3),
+            "stages": {name: round(value, 3) for name, value in self.stages.items()},
+            "engines": [manifest.deployed_engine, *self.plans],
+            "engine_reason": self.why_engine,
+            "figures": dict(manifest.figures),
+            "parity": self.parity.to_json() if self.parity else None,
+            "images": manifest.images.used,
+            "skipped": {str(item.path): item.reason for item in self.skipped},
+        }
+
+
+def build(
+    images: Path,
+    output: Path,
+    *,
+    options: Options,
+    stages: Stages | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Built:
+    """Learn an inspector from a folder and write its bundle.
+
+    Args:
+        images: a folder of good images, or one in MVTec's layout, whose labelled images are then
+            measured too.
+        output: the bundle's folder; what is there stays until the new one is complete.
+        options: what the user decided.
+        stages: told about progress.
+        say: receives lines that a user should see.
+
+    Raises:
+        DatasetError, ImagesError, ImageError, BackboneError, PrecisionError, ValueError: bad input.
+        TrainingError: PRN cannot be trained here, or not as asked.
+        ParseError: a GPU that TensorRT-RTX doesn't know.
+        EngineError: the engine can't work here.
+        BundleError: the bundle can't be written.
+    """
+    stages, say, begun = stages or Stages(), say or _silently, time.monotonic()
+    job = _job(images, output, options=options, stages=stages, say=say)
+    outcome = _outcome(job, stages=stages, say=say)
+    plans = _plans(outcome.taught.model, options=options, stages=stages)
+    manifest = _manifest(job, outcome, seconds=time.monotonic() - begun)
+    files = _files(manifest, outcome, seconds=stages.seconds)
+    bundle = write_bundle(output, manifest=manifest, files=files)
+    shutil.rmtree(job.checkpoints, ignore_errors=True)
+    return Built(
+        bundle=bundle,
+        threshold=outcome.threshold,
+        measured=outcome.measured,
+        skipped=job.skipped,
+        parity=outcome.parity,
+        why_engine=job.engine.reason,
+        plans=tuple(store_plan(bundle.plans, plan).name for plan in plans),
+        seconds=time.monotonic() - begun,
+        stages=stages.seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be built, all of it checked."""
+
+    name: str
+    options: Options
+    backbone: Backbone
+    engine: Choice
+    dataset: Dataset
+    usable: tuple[Path, ...]
+    skipped: tuple[Skipped, ...]
+    teach: Teach
+    checkpoints: Path
+
+    def open(self, model: bytes, precision: Precision) -> Engine:
+        """Open the deployed engine on a graph."""
+        return _open(self.engine, model, precision)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outcome:
+    """What was learnt, and how the deployed engine does with it."""
+
+    taught: Taught
+    threshold: Threshold
+    parity: ParityReport | None
+    measured: Measured | None
+    golden: list[tuple[records.GoldenImage, Image]]
+    executes: str
+    health: records.HealthRecord
+
+
+def _job(
+    images: Path,
+    output: Path,
+    *,
+    options: Options,
+    stages: Stages,
+    say: Callable[[str], None],
+) -> _Job:
+    _check_gpu(options.gpu)
+    limits_of(options)
+    backbone = load_backbone(options.backbone)
+    engine = choice(options.engine)
+    checkpoints = output.with_name(f"{output.name}.training")
+    teach = method_of(options, backbone, folder=checkpoints, open_engine=partial(_open, engine))
+    dataset = dataset_from_folder(images)
+    for note in dataset.notes:
+        say(note)
+    if options.model == "prn" and checkpoints.exists():
+        say(f"{checkpoints}: goes on from a training that was stopped; delete it to start anew")
+    with stages.stage("images"):
+        usable, skipped = usable_images(dataset.train, size=options.size, roi=options.roi)
+    for item in skipped:
+        say(f"skipped: {item.reason}")
+    name = shown(output.name.removesuffix(".edge"))
+    return _Job(name, options, backbone, engine, dataset, usable, skipped, teach, checkpoints)
+
+
+def _open(engine: Choice, model: bytes, precision: Precision) -> Engine:
+    return open_engine(model, engine=engine.name, precision=precision)
+
+
+def _outcome(job: _Job, *, stages: Stages, say: Callable[[str], None]) -> _Outcome:
+    found = passed(
+        job.teach(job.usable, stages),
+        options=job.options,
+        engine=job.engine.name,
+        labelled=job.dataset.test,
+        stages=stages,
+        say=say,
+    )
+    taught, threshold = found.taught, found.threshold
+    size, roi = job.options.size, job.options.roi
+    with stages.stage("frame health"):
+        health = learn_health(job.usable, size=size, roi=roi)
+    for sign in unseen(health):
+        say(f"health: on these images {sign} pictures cannot be told from good ones")
+    with job.open(taught.model, job.options.precision) as engine:
+        measured = _measured(job, taught, engine, threshold=threshold, stages=stages)
+        golden = golden_images(engine, job.usable, measured, size=size, roi=roi)
+        return _Outcome(taught, threshold, found.report, measured, golden, engine.executes, health)
+
+
+def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manifest:
+    options, backbone, taught = job.options, job.backbone, outcome.taught
+    return records.Manifest(
+        name=job.name,
+        created=datetime.now(timezone.utc),
+        protoedge=importlib.metadata.version("protoedge"),
+        model=options.model,
+        precision=options.precision,
+        deployed_engine=job.engine.name,
+        executes=outcome.executes,
+        size=options.size,
+        roi=_roi_record(options.roi),
+        backbone=records.BackboneRecord(
+            name=backbone.name, sha256=backbone.sha256, stages=tuple(backbone.stages)
+        ),
+        prototypes=taught.prototypes,
+        method=taught.method,
+        layers=taught.layers,
+        seed=options.seed,
+        score_kind=taught.score_kind,
+        threshold=_threshold_record(outcome.threshold, how=taught.how_held_out),
+        min_area=options.min_area,
+        figures=_figures(outcome.measured),
+        golden=tuple(record for record, _ in outcome.golden),
+        images=records.ImageCounts(used=taught.images, skipped=len(job.skipped)),
+        training=taught.training,
+        parity=_parity_record(outcome.parity),
+        health=outcome.health,
+        seconds=round(taught.earlier + seconds, 3),
+        notes=(job.engine.reason,),
+    )
+
+
+def _files(
+    manifest: records.Manifest, outcome: _Outcome, *, seconds: Mapping[str, float]
+) -> dict[str, bytes | Path]:
+    files: dict[str, bytes | Path] = {"model.onnx": outcome.taught.model}
+    files |= {record.file: png_from_image(image) for record, image in outcome.golden}
+    report = build_report(
+        manifest,
+        threshold=outcome.threshold,
+        taught=outcome.taught,
+        measured=outcome.measured,
+        seconds=seconds,
+    )
+    files["report.html"] = report.encode()
+    return files
+
+
+def _check_gpu(gpu: Sequence[str]) -> None:
+    """Find out before minutes of learning whether the plans that are wished for can be made."""
+    wrong = [name for name in gpu if name not in RTX_GPUS]
+    if wrong:
+        raise ParseError(f"gpu {wrong[0]!r}: give one of {', '.join(RTX_GPUS)}")
+    if gpu and importlib.util.find_spec("tensorrt_rtx") is None:
+        wanted = ", ".join(gpu)
+        raise EngineError(
+            f"no plan for {wanted}: tensorrt-rtx is not installed; pip install 'protoedge[rtx]'"
+        )
+
+
+def _silently(_: str) -> None:
+    """Say nothing."""
+
+
+def _measured(
+    job: _Job, taught: Taught, engine: Engine, *, threshold: Threshold, stages: Stages
+) -> Measured | None:
+    if not job.dataset.test:
+        return None
+    with stages.stage("labelled images") as advance:
+        return measure(
+            engine,
+            job.dataset.test,
+            size=job.options.size,
+            roi=job.options.roi,
+            threshold=threshold.value,
+            learnt=frozenset(taught.training.defects if taught.training else ()),
+            progress=advance,
+        )
+
+
+def _plans(model: bytes, *, options: Options, stages: Stages) -> list[Plan]:
+    """Compile for TensorRT-RTX ahead of time, GPU or not, where the package is installed."""
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        return []
+    targets: list[tuple[str, ...]] = [(name,) for name in options.gpu] or [()]
+    with stages.stage(RTX) as advance:
+        plans: list[Plan] = []
+
+        def show(share: float) -> None:
+            advance((len(plans) + share) / len(targets))
+
+        for target in targets:
+            plan = compile_plan(model, flavour=RTX, gpu=target, progress=show)
+            problem = precision_problem(plan.layers, options.precision)
+            if problem:
+                raise EngineError(f"{RTX}: {problem}; build with another --precision")
+            plans.append(plan)
+        return plans
+
+
+def _roi_record(roi: Roi | None) -> records.Roi | None:
+    if roi is None:
+        return None
+    x, y, width, height = roi
+    return records.Roi(x=x, y=y, width=width, height=height)
+
+
+def _threshold_record(threshold: Threshold, *, how: str) -> records.ThresholdRecord:
+    return records.ThresholdRecord(
+        value=threshold.value,
+        method=f"{how}, {threshold.method}",
+        false_rejects_asked=threshold.false_rejects,
+        bound="clopper-pearson",
+        confidence=threshold.confidence,
+        held_out_images=threshold.held_out,
+        false_reject_bound=threshold.bound,
+        warning=threshold.warning,
+        moved=threshold.moved,
+    )
+
+
+def _parity_record(report: ParityReport | None) -> records.ParityRecord | None:
+    return records.ParityRecord.model_validate(report.to_json()) if report else None
+
+
+def _figures(measured: Measured | None) -> dict[str, float]:
+    if measured is None:
+        return {}
+    quality = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
+    names = (*quality, "false_rejects", "escapes", "good_images", "defect_images")
+    values = {name: getattr(measured.evaluation, name) for name in names}
+    return {name: float(value) for name, value in values.items() if value is not None}

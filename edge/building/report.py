@@ -1,0 +1,188 @@
+"""The build's one-page report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+
+from calibrate.threshold import Threshold
+from edge.building.methods import Taught
+from edge.drawing.report import Curve, Decision, Picture, Report, Table, report_html
+from edge.evaluation.measure import Measured, picture_grid
+from edge.health.learn import unseen
+from engines.manifest import HealthRecord, Manifest, ParityRecord
+
+JPEG_QUALITY = 88
+
+
+def build_report(
+    manifest: Manifest,
+    *,
+    threshold: Threshold,
+    taught: Taught,
+    measured: Measured | None,
+    seconds: Mapping[str, float],
+) -> str:
+    """The page as HTML: what was built, the threshold and its bound, figures, pictures, times."""
+    figures = manifest.figures
+    good = [*taught.held_out.tolist(), *(measured.good if measured else ())]
+    grid = picture_grid(measured) if measured else None
+    pictures = []
+    if grid is not None:
+        _, data = cv2.imencode(".jpg", grid, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        pictures.append(Picture("Images nearest to the threshold, of each kind", data.tobytes()))
+    report = Report(
+        title=f"{manifest.name}: inspector",
+        facts=_facts(manifest),
+        figures={
+            "image AUROC": figures.get("image_auroc"),
+            "pixel AUROC": figures.get("pixel_auroc"),
+            "AUPRO": figures.get("aupro"),
+            "false rejects": _of(figures, "false_rejects", "good_images"),
+            "escapes": _of(figures, "escapes", "defect_images"),
+        }
+        if figures
+        else {},
+        decision=Decision(
+            threshold=threshold.value,
+            statement=statement(threshold),
+            warning=threshold.warning,
+            good=good,
+            defects=measured.defects if measured else (),
+        ),
+        curve=_curve(taught),
+        stages_s=seconds,
+        tables=[*_tables(measured), *_parity_tables(manifest.parity)],
+        pictures=pictures,
+    )
+    return report_html(report)
+
+
+def _curve(taught: Taught) -> Curve | None:
+    if taught.course is None:
+        return None
+    return Curve(
+        title=f"Training: {len(taught.course.losses)} steps",
+        losses=taught.course.losses,
+        validations=taught.course.validations,
+    )
+
+
+def statement(threshold: Threshold) -> str:
+    """What the threshold promises, in one sentence."""
+    return (
+        f"{threshold.rejected} of {threshold.held_out} good images that were not learnt from reach "
+        f"{threshold.value:.4f}: at most {threshold.bound:.2%} of good parts are rejected, with "
+        f"{threshold.confidence:.0%} confidence ({threshold.false_rejects:.2%} asked for)"
+        f"{_moved(threshold)}"
+    )
+
+
+def parity_line(parity: ParityRecord) -> str:
+    """What the precision changed, in one sentence."""
+    flips = max((engine.flips for engine in parity.engines), default=0)
+    errors = ", ".join(f"{one.score_error.max:.3f} on {one.engine}" for one in parity.engines)
+    line = (
+        f"{flips} of {parity.good + parity.labelled} verdicts differ from fp32 at the threshold; "
+        f"good images' scores by at most {errors} of the room below it"
+    )
+    if parity.kept:
+        names = ", ".join(f"{block.name} in {block.precision}" for block in parity.kept)
+        line += f"; kept so: {names}"
+    return line
+
+
+def _moved(threshold: Threshold) -> str:
+    """Why the threshold is not where the rate of false rejects puts it; empty if it is."""
+    if not threshold.moved:
+        return ""
+    return (
+        f"; moved by {threshold.moved:+.4f} of the way from the median good score, to where no "
+        "verdict differs from fp32"
+    )
+
+
+def health_line(health: HealthRecord) -> str:
+    """What the limits of a healthy picture catch, in one sentence."""
+    caught = ", ".join(f"{name} {share:.0%}" for name, share in health.caught.items())
+    missing = ", ".join(unseen(health))
+    return f"simulated faults caught: {caught}" + (f"; no limit: {missing}" if missing else "")
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    height, width = manifest.size
+    roi = manifest.roi
+    return {
+        "model": f"{manifest.model}, {manifest.prototypes} prototypes ({manifest.method})",
+        **_training(manifest),
+        "backbone": f"{manifest.backbone.name}: {', '.join(manifest.layers)}",
+        "precision": f"{manifest.precision}; executed as {manifest.executes}",
+        **({"parity": parity_line(manifest.parity)} if manifest.parity else {}),
+        **({"frame health": health_line(manifest.health)} if manifest.health else {}),
+        "engine": "; ".join(manifest.notes),
+        "size": f"{width} x {height} px",
+        "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",
+        "good images": f"{manifest.images.used} used, {manifest.images.skipped} skipped",
+        "built": f"{manifest.created:%Y-%m-%d %H:%M} UTC by protoedge {manifest.protoedge}",
+    }
+
+
+def _training(manifest: Manifest) -> dict[str, str]:
+    training = manifest.training
+    if training is None:
+        return {}
+    defects = len(training.defects)
+    return {
+        "network": f"{training.size}, trained in {training.arithmetic}",
+        "training": f"{training.steps} steps of {training.batch} images, loss {training.loss:.4f}",
+        "defects": f"simulated ({training.textures} textures)"
+        + (f"; {defects} real ones, not counted in any figure" if defects else ""),
+    }
+
+
+def _of(figures: Mapping[str, float], part: str, whole: str) -> str:
+    return f"{figures[part]:.0f} of {figures[whole]:.0f}"
+
+
+def _tables(measured: Measured | None) -> list[Table]:
+    if measured is None or not measured.evaluation.per_defect:
+        return []
+    rows = [
+        (name, item.images, item.escapes, item.image_auroc)
+        for name, item in measured.evaluation.per_defect.items()
+    ]
+    return [Table("Defects", ("kind", "images", "escapes", "image AUROC"), rows)]
+
+
+def _parity_tables(parity: ParityRecord | None) -> list[Table]:
+    if parity is None:
+        return []
+    names = ("engine", "executes", "flips", "score error, max", "p99", "mean", "map error, max")
+    rows = [
+        (
+            one.engine,
+            one.executes,
+            one.flips,
+            one.score_error.max,
+            one.score_error.p99,
+            one.score_error.mean,
+            one.map_error.max,
+            one.auroc,
+        )
+        for one in parity.engines
+    ]
+    title = (
+        f"{parity.precision} against fp32: {parity.good} held-out good and {parity.labelled} "
+        f"labelled images, errors as shares of the room of {parity.room:.4g} below the threshold"
+    )
+    tables = [Table(title, (*names, "image AUROC"), rows)]
+    if parity.kept:
+        tables.append(
+            Table(
+                f"Kept in higher precision, because {parity.before}",
+                ("layers", "precision", "share of the work", "error removed alone"),
+                [(one.name, one.precision, one.cost, one.error_removed) for one in parity.kept],
+            )
+        )
+    return tables

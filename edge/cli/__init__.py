@@ -1,0 +1,1 @@
+"""The command `edge`: what parses and prints."""

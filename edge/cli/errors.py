@@ -1,0 +1,67 @@
+"""Every error of the command becomes one line that says what, where and what next."""
+
+from __future__ import annotations
+
+import errno
+
+import typer
+
+USAGE = 2
+FAILURE = 1
+INTERRUPTED = 130
+
+# typer carries click within itself or depends on it, by its version: ask it for the class.
+_CLICK = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+)
+
+
+def told(error: Exception) -> tuple[str, int]:
+    """The line and the exit code of an error.
+
+    Returns:
+        The line, and 2 for bad use or bad input, 1 for a failure of the machine or of protoedge.
+    """
+    if isinstance(error, _CLICK):
+        return _usage(error), USAGE
+    if isinstance(error, MemoryError):
+        return "out of memory; try a smaller --size, --prototypes or --memory", FAILURE
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        reason = error.strerror or str(error)
+        return f"{where}{reason}; check the path, its permissions and the free space", FAILURE
+    if isinstance(error, ValueError | RuntimeError):
+        return str(error), USAGE if _is_bad_use(error) else FAILURE
+    # An error of a library that has no line of its own here is a bug, and is called one.
+    what = f"{type(error).__name__}: {error}"
+    return f"internal error, {what}; EDGE_DEBUG=1 shows where; please report it", FAILURE
+
+
+def is_help(error: Exception) -> bool:
+    """Whether the error stands for `edge` alone, whose answer is the help."""
+    return type(error).__name__ == "NoArgsIsHelpError"
+
+
+def one_line(text: str) -> str:
+    """The text on one line."""
+    return " ".join(text.split())
+
+
+def _is_bad_use(error: Exception) -> bool:
+    """What the user named is wrong, and neither the machine nor a camera has failed."""
+    from cameras.errors import SourceError  # late, for `edge --help`
+    from edge.sinks.files import SinkError
+
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _MACHINE:
+        return False
+    return isinstance(error, ValueError | SourceError | SinkError)
+
+
+def _usage(error: Exception) -> str:
+    """What the parser says, and the help that goes with it."""
+    says = one_line(str(getattr(error, "format_message", error.__str__)()))
+    says = says.replace("Value error, ", "").rstrip(".")
+    command = getattr(getattr(error, "ctx", None), "command_path", "edge")
+    return f"{says[:1].lower()}{says[1:]}; see {command} --help"

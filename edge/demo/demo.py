@@ -1,0 +1,157 @@
+"""`edge demo`: a drawn production line, learnt, measured and streamed as a real one would be."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from calibrate.dataset import GOOD
+from calibrate.progress import Advance, Show, Stages
+from cameras.connect import open_source
+from cameras.frame import Frame
+from edge import console
+from edge.building.build import Built, Options, build
+from edge.cli.tables import figure_rows
+from edge.demo import FrameTruth, draw_conveyor, draw_dataset
+from edge.evaluation.measure import picture_grid, png_from_image
+from edge.inspection.opening import open_bundle
+from edge.result import Result, Verdict
+from edge.sinks.files import Painter, PicturesSink, ResultsSink, Sink, VideoSink
+from edge.stream.loop import stream
+from edge.stream.summary import Summary
+
+SECONDS = 10.0
+SEED = 0
+MARKER = ".edge-demo"  # a folder of ours, which may be drawn anew
+
+
+class DemoError(ValueError):
+    """The demo's folder holds something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the demo did.
+
+    Attributes:
+        folder: where everything lies.
+        built: the bundle and its figures.
+        summary: of the stream.
+        frames, right: frames of the video, and those whose verdict was the truth.
+        seconds: in all.
+    """
+
+    folder: Path
+    built: Built
+    summary: Summary
+    frames: int
+    right: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The demo's object for machines."""
+        return {
+            "folder": str(self.folder),
+            "build": self.built.to_json(),
+            "stream": self.summary.to_json(),
+            "verdicts_right": self.right,
+            "verdicts": self.frames,
+            "seconds": round(self.seconds, 2),
+        }
+
+    def print(self) -> None:
+        """Say what was done, how well and how fast."""
+        figures, latency = self.built.bundle.manifest.figures, self.summary.latency_ms or {}
+        rows: list[tuple[str, object]] = [
+            ("engine", self.built.why_engine),
+            ("learnt from", f"{self.built.bundle.manifest.images.used} drawn good parts"),
+            *figure_rows(figures),
+            ("conveyor video", f"{self.right} of {self.frames} verdicts right"),
+            ("rate", f"{self.summary.rate_hz:.0f} frames/s, drawn and recorded"),
+            ("latency", ", ".join(f"{name} {value:.1f} ms" for name, value in latency.items())),
+        ]
+        console.print_table(f"Demo: done in {self.seconds:.0f} s", rows)
+        bundle = self.built.bundle.path
+        console.print_table(
+            "Look at",
+            [
+                ("report", bundle / "report.html"),
+                ("picture grid", self.folder / "grid.png"),
+                ("overlay video", self.folder / "overlay.mp4"),
+                ("overlay pictures", self.folder / "pictures"),
+                ("results", self.folder / "results.jsonl"),
+            ],
+        )
+        console.say(f"next: edge build IMAGES --precision fp16; edge info {bundle}")
+
+
+def run_demo(folder: Path, *, show: Show | None = None) -> Demo:
+    """Draw, build, evaluate and stream.
+
+    Args:
+        folder: made anew; an earlier demo's is replaced, anything else is refused.
+        show: told about progress.
+
+    Raises:
+        DemoError: the folder holds something that is no demo.
+        OSError: it cannot be written.
+    """
+    begun, stages = time.monotonic(), Stages(show)
+    _prepare(folder)
+    images, video = folder / "images", folder / "conveyor.avi"
+    with stages.stage("drawing"):
+        draw_dataset(images, seed=SEED)
+        truths = draw_conveyor(video, seconds=SECONDS, seed=SEED)
+    built = build(images, folder / "flange.edge", options=Options(), stages=stages)
+    pictures = picture_grid(built.measured) if built.measured else None
+    if pictures is not None:
+        (folder / "grid.png").write_bytes(png_from_image(pictures))
+    with stages.stage("stream") as advance:
+        summary, right = _streamed(folder, built, truths, advance=advance)
+    return Demo(folder, built, summary, len(truths), right, time.monotonic() - begun)
+
+
+def _prepare(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise DemoError(f"{folder}: is a file; give another --output")
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise DemoError(f"{folder}: holds something that is no demo; give another --output")
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARKER).touch()
+
+
+def _streamed(
+    folder: Path, built: Built, truths: Sequence[FrameTruth], *, advance: Advance
+) -> tuple[Summary, int]:
+    """Stream the conveyor's video; count the verdicts that are true."""
+    right = 0
+    video = cv2.VideoCapture(str(folder / "conveyor.avi"))
+    rate_hz = video.get(cv2.CAP_PROP_FPS) or 25.0
+    video.release()
+
+    def check(_frame: Frame, result: Result) -> None:
+        nonlocal right
+        truth = truths[result.frame]
+        right += (result.verdict is Verdict.OK) == (truth.defect == GOOD)
+        advance((result.frame + 1) / len(truths))
+
+    with contextlib.ExitStack() as stack:
+        inspector = stack.enter_context(open_bundle(built.bundle.path))
+        source = stack.enter_context(open_source(folder / "conveyor.avi"))
+        paint = Painter()
+        sinks: list[Sink] = [
+            stack.enter_context(ResultsSink(folder / "results.jsonl")),
+            stack.enter_context(VideoSink(folder / "overlay.mp4", rate_hz=rate_hz, paint=paint)),
+            stack.enter_context(PicturesSink(folder / "pictures", only_ng=True, paint=paint)),
+        ]
+        summary = stream(inspector.inspect, source, sinks=sinks, on_result=check)
+    return summary, right

@@ -1,0 +1,268 @@
+"""`edge compare`: several bundles on the same images: quality, latency, size, build time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from calibrate.dataset import DatasetError, Sample, dataset_from_folder
+from calibrate.evaluate import Evaluation
+from calibrate.images import evenly, fit_image
+from calibrate.progress import Stages
+from cameras.errors import ImageError
+from cameras.image_files import image_from_file
+from edge import console
+from edge.drawing.grid import Column, Compared, compared_grid
+from edge.evaluation.bench import BenchReport, bench
+from edge.evaluation.evaluate import learnt_files
+from edge.evaluation.measure import file_sha256, measure, png_from_image, truth_of
+from edge.inspection.inspector import Inspector
+from edge.inspection.opening import open_bundle
+from edge.result import Image, Result
+from engines.atomic_files import replace_file
+from engines.bundle import Bundle
+from engines.choose import AUTO
+from engines.engine import Images
+
+PICTURED = 2  # images of each kind in the picture
+FRAMES = 16  # different images that are timed in turn
+FIGURES = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One bundle's side of a comparison.
+
+    Attributes:
+        name: the bundle's.
+        bundle: its folder.
+        model: such as ``prn``.
+        precision: of the graph.
+        evaluation: on the images that no bundle learnt from.
+        bench: latency here.
+        model_mib: size of the graph.
+        build_seconds: None where the bundle does not say.
+    """
+
+    name: str
+    bundle: Path
+    model: str
+    precision: str
+    evaluation: Evaluation
+    bench: BenchReport
+    model_mib: float
+    build_seconds: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "name": self.name,
+            "bundle": str(self.bundle),
+            "model": self.model,
+            "precision": self.precision,
+            **self.evaluation.to_json(),
+            "engine": self.bench.engine,
+            "executes": self.bench.executes,
+            "engine_ms": asdict(self.bench.engine_ms),
+            "end_to_end_ms": asdict(self.bench.end_to_end_ms),
+            "model_mib": self.model_mib,
+            "build_seconds": self.build_seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All bundles, in the order in which they were named.
+
+    Attributes:
+        entries: one a bundle.
+        images: that were scored by each.
+        left_out: that one of them learnt from, and that count for none.
+    """
+
+    entries: tuple[Entry, ...]
+    images: int
+    left_out: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "bundles": [entry.to_json() for entry in self.entries],
+            "images": self.images,
+            "left_out": self.left_out,
+        }
+
+
+def compare_bundles(
+    bundles: Sequence[Path],
+    images: Path,
+    *,
+    engine: str = AUTO,
+    picture: Path | None = None,
+    frames: int = 100,
+    stages: Stages,
+) -> Comparison:
+    """Measure and time bundles on the same labelled images, one after the other.
+
+    An image that one of them learnt from counts for none.
+
+    Args:
+        bundles: folders, two or more.
+        images: in MVTec's layout, or ``good`` and defects side by side.
+        engine: ``auto`` or the name of one.
+        picture: where to write the same images through each of them; None = nowhere.
+        frames: that are timed, of each.
+        stages: told about progress.
+
+    Raises:
+        DatasetError: fewer than two bundles, or no labelled image is left.
+        BundleError, EngineError, ImageError: as their modules say.
+        OSError: the picture cannot be written.
+    """
+    if len(bundles) < 2:
+        raise DatasetError(f"{len(bundles)} bundle: name two or more, and the images behind them")
+    opened = [Bundle.open(path) for path in bundles]
+    learnt = frozenset[str]().union(*(learnt_files(bundle.manifest) for bundle in opened))
+    samples = dataset_from_folder(images).test
+    kept = [sample for sample in samples if file_sha256(sample.path) not in learnt]
+    if not kept:
+        raise DatasetError(
+            f"{images}: no labelled images that none of the bundles learnt from; lay them out as "
+            "test/good and test/DEFECT, with masks in ground_truth/DEFECT"
+        )
+    shown = _chosen(kept)
+    entries, columns = [], []
+    for name, bundle in zip(_names(opened), opened, strict=True):
+        with open_bundle(bundle.path, engine=engine) as inspector:
+            entries.append(_entry(name, inspector, kept, frames=frames, stages=stages))
+            columns.append(_column(name, inspector, shown))
+    if picture is not None:
+        rows = [_row(sample, opened[0]) for sample in shown]
+        replace_file(picture, png_from_image(compared_grid(rows, columns)))
+    return Comparison(tuple(entries), len(kept), len(samples) - len(kept))
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print a column for each bundle."""
+    entries = comparison.entries
+    rows: list[tuple[object, ...]] = [
+        ("method", *(entry.model for entry in entries)),
+        ("precision", *(f"{entry.precision}, as {entry.bench.executes}" for entry in entries)),
+        *(
+            (name.replace("_", " "), *(getattr(entry.evaluation, name) for entry in entries))
+            for name in FIGURES
+        ),
+        ("false rejects", *(_of(entry, "false_rejects", "good_images") for entry in entries)),
+        ("escapes", *(_of(entry, "escapes", "defect_images") for entry in entries)),
+        ("engine, ms (p50)", *(f"{entry.bench.engine_ms.p50:.1f}" for entry in entries)),
+        ("end to end, ms (p50)", *(f"{entry.bench.end_to_end_ms.p50:.1f}" for entry in entries)),
+        ("graph, MiB", *(f"{entry.model_mib:.1f}" for entry in entries)),
+        ("build, s", *(_seconds(entry.build_seconds) for entry in entries)),
+    ]
+    names = [entry.name for entry in entries]
+    console.print_columns(f"{comparison.images} images", ("", *names), rows)
+    if comparison.left_out:
+        console.say(f"left out: {comparison.left_out} images that one of the bundles learnt from")
+    for entry in entries:
+        for path, reason in {**entry.evaluation.reasons, **entry.evaluation.skipped}.items():
+            console.say(f"{entry.name}: {path}: {reason}")
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+def _of(entry: Entry, part: str, whole: str) -> str:
+    return f"{getattr(entry.evaluation, part)} of {getattr(entry.evaluation, whole)}"
+
+
+def _names(bundles: Sequence[Bundle]) -> list[str]:
+    """The bundles' names; numbered where two are called the same."""
+    names = [bundle.path.name.removesuffix(".edge") for bundle in bundles]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
+        for index, name in enumerate(names)
+    ]
+
+
+def _chosen(samples: Sequence[Sample]) -> list[Sample]:
+    """Some of each kind, evenly spread; defects first."""
+    kinds = sorted({sample.defect for sample in samples}, key=lambda kind: (kind == "good", kind))
+    return [
+        sample
+        for kind in kinds
+        for sample in evenly([s for s in samples if s.defect == kind], PICTURED)
+    ]
+
+
+def _entry(
+    name: str, inspector: Inspector, samples: Sequence[Sample], *, frames: int, stages: Stages
+) -> Entry:
+    manifest, roi = inspector.bundle.manifest, inspector.settings.roi
+    with stages.stage(f"{name}: quality") as advance:
+        measured = measure(
+            inspector.engine,
+            samples,
+            size=manifest.size,
+            roi=roi,
+            threshold=inspector.settings.threshold,
+            progress=advance,
+        )
+
+    def prepare(frame: Image) -> Images:
+        return fit_image(frame, manifest.size, roi)[None]
+
+    with stages.stage(f"{name}: latency"):
+        timed = bench(
+            inspector.engine,
+            precision=manifest.precision,
+            frames=_readable(samples),
+            prepare=prepare,
+            inspect=inspector.inspect,
+            iterations=frames,
+        )
+    return Entry(
+        name=name,
+        bundle=inspector.bundle.path,
+        model=manifest.model,
+        precision=manifest.precision,
+        evaluation=measured.evaluation,
+        bench=timed,
+        model_mib=round(manifest.files["model.onnx"].size / 2**20, 2),
+        build_seconds=manifest.seconds,
+    )
+
+
+def _readable(samples: Sequence[Sample]) -> list[Image]:
+    frames = []
+    for sample in evenly(samples, FRAMES):
+        try:
+            frames.append(image_from_file(sample.path))
+        except ImageError:
+            continue  # the evaluation names it
+    return frames
+
+
+def _column(name: str, inspector: Inspector, samples: Sequence[Sample]) -> Column:
+    results: list[Result | None] = []
+    for sample in samples:
+        try:
+            results.append(inspector.inspect(image_from_file(sample.path)))
+        except ImageError:
+            results.append(None)
+    return Column(name, inspector.settings.threshold, tuple(results))
+
+
+def _row(sample: Sample, bundle: Bundle) -> Compared:
+    manifest = bundle.manifest
+    roi = manifest.roi
+    part = (roi.x, roi.y, roi.width, roi.height) if roi else None
+    try:
+        image = image_from_file(sample.path)
+        fitted = fit_image(image, manifest.size, part)
+    except ImageError:
+        return Compared(None, None, sample.defect)
+    mask = truth_of(sample, image_shape=image.shape, size=manifest.size, roi=part)
+    return Compared(fitted, mask, sample.defect)

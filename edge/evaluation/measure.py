@@ -1,0 +1,154 @@
+"""Run an engine over labelled images and measure what it is worth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from calibrate.dataset import GOOD, DatasetError, Sample, read_mask
+from calibrate.evaluate import Evaluation, Scored, evaluate
+from calibrate.images import Roi, Size, fit_image
+from cameras.errors import ImageError
+from cameras.image_files import image_from_file
+from edge.drawing.grid import Row, grid
+from edge.result import Image, Verdict
+from engines.engine import Engine
+
+ROWS_OF_A_KIND = 2
+LEARNT = "the inspector learnt from it: it proves nothing, and is not counted"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """Figures, and what pictures are made of.
+
+    Attributes:
+        evaluation: the figures.
+        good, defects: scores of good and of defective images.
+        rows: a few images of each kind, those nearest to the threshold first.
+    """
+
+    evaluation: Evaluation
+    good: tuple[float, ...]
+    defects: tuple[float, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Scores, and of each kind the rows with the smallest margin."""
+
+    good: list[float] = field(default_factory=list)
+    defects: list[float] = field(default_factory=list)
+    rows: dict[str, list[tuple[float, Row]]] = field(default_factory=dict)
+
+    def add(self, row: Row, *, score: float, threshold: float) -> None:
+        (self.good if row.title == GOOD else self.defects).append(score)
+        kept = self.rows.setdefault(row.title, [])
+        kept.append((abs(score - threshold), row))
+        kept.sort(key=lambda pair: pair[0])
+        del kept[ROWS_OF_A_KIND:]
+
+
+def measure(
+    engine: Engine,
+    samples: Sequence[Sample],
+    *,
+    size: Size,
+    roi: Roi | None,
+    threshold: float,
+    learnt: frozenset[str] = frozenset(),
+    progress: Callable[[float], None] | None = None,
+) -> Measured:
+    """Score labelled images and compute the figures.
+
+    Args:
+        engine: runs an inspector's graph.
+        samples: images with their labels and masks.
+        size: (height, width) of the graph.
+        roi: the part that is inspected.
+        threshold: scores from it upwards are rejects.
+        learnt: SHA-256 of files that the inspector learnt from; they are refused, not counted.
+        progress: called with the share done.
+
+    Raises:
+        DatasetError: a mask that does not fit its image.
+    """
+    seen = _Seen()
+    wanted = {name for sample in samples if (name := sample.defect)}
+
+    def scored() -> Iterator[Scored]:
+        for done, sample in enumerate(samples):
+            if learnt and file_sha256(sample.path) in learnt:
+                yield Scored(sample, None, reason=LEARNT)
+            else:
+                yield _scored(engine, sample, size=size, roi=roi, seen=seen, threshold=threshold)
+            if progress:
+                progress((done + 1) / len(samples))
+
+    evaluation = evaluate(scored(), threshold=threshold)
+    order = sorted(wanted, key=lambda kind: (kind == GOOD, kind))
+    rows = tuple(row for kind in order for _, row in seen.rows.get(kind, []))
+    return Measured(evaluation, tuple(seen.good), tuple(seen.defects), rows)
+
+
+def file_sha256(path: Path) -> str:
+    """Of a file's content; empty if it cannot be read, which scoring it will tell."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def truth_of(
+    sample: Sample, *, image_shape: tuple[int, ...], size: Size, roi: Roi | None
+) -> npt.NDArray[np.bool_] | None:
+    """A sample's mask at the model's size; None without one.
+
+    Raises:
+        DatasetError: it cannot be read, or does not fit its image.
+    """
+    if sample.mask is None:
+        return None
+    try:
+        shape = (image_shape[0], image_shape[1])
+        return read_mask(sample.mask, image_size=shape, size=size, roi=roi)
+    except ImageError as error:
+        raise DatasetError(str(error)) from error
+
+
+def picture_grid(measured: Measured) -> Image | None:
+    """A picture grid of the rows, or None without any."""
+    if not measured.rows:
+        return None
+    return grid(measured.rows, threshold=measured.evaluation.threshold)
+
+
+def png_from_image(image: Image) -> bytes:
+    """Encode (H, W, 3) uint8 BGR as PNG."""
+    _, data = cv2.imencode(".png", image)
+    return bytes(data.tobytes())
+
+
+def _scored(
+    engine: Engine, sample: Sample, *, size: Size, roi: Roi | None, seen: _Seen, threshold: float
+) -> Scored:
+    try:
+        image = image_from_file(sample.path)
+        fitted = fit_image(image, size, roi)
+    except ImageError as error:
+        return Scored(sample, None, reason=str(error))
+    mask = truth_of(sample, image_shape=image.shape, size=size, roi=roi)
+    maps, scores = engine.infer(fitted[None])
+    score, anomaly_map = float(scores[0]), maps[0]
+    if np.isfinite(score):
+        verdict = Verdict.NG if score >= threshold else Verdict.OK
+        row = Row(fitted, anomaly_map, mask, sample.defect, score, verdict)
+        seen.add(row, score=score, threshold=threshold)
+    return Scored(sample, score, anomaly_map, mask)

@@ -1,0 +1,137 @@
+"""An inspection that always answers in time: one camera's loop never waits for what hangs."""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import threading
+import time
+
+from cameras.closing import Closing
+from cameras.frame import Frame
+from edge.result import Result, Verdict, error_from_frame
+from edge.stream.loop import Inspect
+
+LOG = logging.getLogger("edge.inspection.deadline")
+CLOSE_S = 1.0
+LONGEST_MS = 1e9
+SHORTEST_MS = 0.001
+_MS_PER_S = 1e3
+
+
+class Within(Closing):
+    """Calls `inspect` in a thread of its own; what takes too long is an ERROR at the deadline.
+
+    Until that inspection ends, every further frame is an ERROR at once: nothing waits behind what
+    hangs, and what comes late is thrown away. So is what `inspect` raises: logged, and an ERROR;
+    and a verdict without a finite score.
+
+    Any thread may call it, one at a time is served; released by `close` or at the end of `with`.
+
+    Args:
+        inspect: one frame's result.
+        deadline_ms: from the call to its result, where the call says nothing else.
+        threshold: of the ERROR results, until there is a result to take it from.
+    """
+
+    def __init__(self, inspect: Inspect, *, deadline_ms: float, threshold: float) -> None:
+        self._inspect = inspect
+        self._deadline_ms = deadline_ms
+        self._threshold = threshold
+        self._turn = threading.Lock()
+        self._orders: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Result | str] = queue.SimpleQueue()
+        self._hangs_since: float | None = None
+        self._late = 0
+        # A daemon: an inspection that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="edge-within", daemon=True)
+        self._thread.start()
+
+    @property
+    def late(self) -> int:
+        """Results that came after their deadline and were thrown away."""
+        with self._turn:
+            self._throw_away_late()
+            return self._late
+
+    def __call__(self, frame: Frame, *, deadline_ms: float | None = None) -> Result:
+        """Judge a frame; raises nothing that `inspect` does.
+
+        Args:
+            frame: to be judged.
+            deadline_ms: of this one.
+
+        Raises:
+            ValueError: a deadline that is not positive.
+        """
+        wanted_ms = self._deadline_ms if deadline_ms is None else deadline_ms
+        if not 0 < wanted_ms < LONGEST_MS:
+            raise ValueError(f"deadline {wanted_ms} ms: must be positive")
+        left_ms = wanted_ms
+        if not self._turn.acquire(blocking=False):
+            begun = time.monotonic()
+            if not self._turn.acquire(timeout=wanted_ms / _MS_PER_S):
+                reason = f"not begun within {wanted_ms:g} ms: others are before it"
+                return self._failed(frame, reason)
+            left_ms = max(wanted_ms - (time.monotonic() - begun) * _MS_PER_S, SHORTEST_MS)
+        try:
+            return self._answered(frame, left_ms)
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """End the thread, after what it is at; one that hangs is left to itself after 1 s."""
+        self._orders.put(None)
+        self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            LOG.warning("an inspection hangs and is left to itself")
+
+    def _answered(self, frame: Frame, deadline_ms: float) -> Result:
+        self._throw_away_late()
+        if self._hangs_since is not None:
+            since_s = time.monotonic() - self._hangs_since
+            return self._failed(frame, f"an earlier inspection hangs, for {since_s:.1f} s by now")
+        begun = time.monotonic()
+        self._orders.put(frame)
+        try:
+            answer = self._answers.get(timeout=deadline_ms / _MS_PER_S)
+        except queue.Empty:
+            self._hangs_since = begun
+            reason = (
+                f"no answer within {deadline_ms:g} ms; raise deadline_ms, or take a faster engine"
+            )
+            return self._failed(frame, reason)
+        if isinstance(answer, str):
+            return self._failed(frame, answer)
+        self._threshold = answer.threshold
+        return answer
+
+    def _throw_away_late(self) -> None:
+        """Take back the thread whose answer nobody waited for, if it is through by now."""
+        if self._hangs_since is None or self._answers.empty():
+            return
+        self._answers.get()
+        self._hangs_since = None
+        self._late += 1
+
+    def _run(self) -> None:
+        while (frame := self._orders.get()) is not None:
+            self._answers.put(self._judged(frame))
+            del frame  # its memory may be one of a few places that a camera writes to
+
+    def _judged(self, frame: Frame) -> Result | str:
+        """The result, or why there is none."""
+        try:
+            result = self._inspect(frame)
+        except Exception as error:  # the border: this frame is an ERROR, and the line goes on
+            LOG.exception("an inspection failed")
+            return f"{type(error).__name__}: {error}"
+        if result.verdict is Verdict.ERROR:
+            return result
+        if result.score is None or not math.isfinite(result.score):
+            return f"a verdict with a score of {result.score}; run `edge doctor`"
+        return result
+
+    def _failed(self, frame: Frame, reason: str) -> Result:
+        return error_from_frame(frame, threshold=self._threshold, reason=frame.reason or reason)

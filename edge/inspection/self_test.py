@@ -1,0 +1,183 @@
+"""What must hold before the first OK, and ever after: engine, preparation and decision are right.
+
+The engine must give the golden images the scores of the build. What no golden image shows is tried
+with drawn ones: that the picture's colours and places arrive in the network as they are, and that
+what is above the threshold is NG, what is below is OK, and what is no number is ERROR.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.inspection.verdict import Settings
+from edge.result import Image, Region, Roi, Verdict
+from engines.engine import Images, Output
+from engines.errors import EngineError
+from engines.manifest import Manifest
+
+Fit: TypeAlias = Callable[[Image, tuple[int, int], Roi | None], Image]
+Decision: TypeAlias = tuple[Verdict, float | None, tuple[Region, ...], str]
+Decide: TypeAlias = Callable[..., Decision]
+
+GOLDEN_TOLERANCE = {
+    "protoad": {"fp32": 0.01, "fp16": 0.05, "int8": 0.2},
+    "prn": {"fp32": 0.01, "fp16": 0.2, "int8": 0.2},
+}
+"""Share by which an engine's score may differ from that of the build: of the threshold, or of the
+score where that is larger.
+
+Between engines 1e-5 were measured in fp32. ProtoAD: 2 % where one runs fp16 as bf16, and in int8,
+where each rounds in its own way, 11 %. PRN, whose sigmoid is steep: 14 % in both.
+"""
+ROUNDING = 1e-5
+"""Of a score: what a mean of float32 values may be off by."""
+_LEVELS = 255.0
+_OFF = 3.0  # levels: interpolation rounds
+_AROUND = 16  # px
+_REPAIR = "install protoedge and opencv-python again"
+_NO_ROI_SHAPE = (4096, 4096)
+
+
+def check_scores(
+    read: Callable[[str], Image],
+    infer: Callable[[Images], tuple[Output, ...]],
+    *,
+    manifest: Manifest,
+    who: str,
+) -> None:
+    """Compare the golden images' scores with those of the build.
+
+    Args:
+        read: gives a golden image by its file's name.
+        infer: of the engine that is tested.
+        manifest: says which there are, and their scores.
+        who: bundle and engine, for the error.
+
+    Raises:
+        EngineError: they differ by more than they may, a map is none, or the engine cannot run.
+    """
+    share = GOLDEN_TOLERANCE[manifest.model][manifest.precision]
+    threshold = abs(manifest.threshold.value)
+    for golden in manifest.golden:
+        allowed = share * max(threshold, abs(golden.score))
+        maps, scores = infer(read(golden.file)[None])
+        score = float(scores[0])
+        if not math.isfinite(score) or abs(score - golden.score) > allowed:
+            raise EngineError(
+                f"{who} gives {golden.file} the score "
+                f"{score:.4f} instead of {golden.score:.4f}; try --engine onnxruntime, and "
+                "build the bundle again on this machine"
+            )
+        problem = _problem_of_map(maps, score, manifest, allowed)
+        if problem:
+            raise EngineError(
+                f"{who} gives {golden.file} {problem}; try --engine "
+                "onnxruntime, and build the bundle again on this machine"
+            )
+
+
+def check_preparation(fit: Fit, *, size: tuple[int, int], roi: Roi | None) -> None:
+    """See that a picture arrives where and as it is, and nothing of another.
+
+    The picture's blue rises from left to right, its green from top to bottom, its red falls from
+    left to right: whatever is swapped, turned, shifted, cut or brightened changes one of them.
+
+    Args:
+        fit: crops and resizes, as `calibrate.images.fit_image`.
+        size: (height, width) that it has to give.
+        roi: the part that has to be in it.
+
+    Raises:
+        EngineError: it does not.
+    """
+    x, y, width, height = roi or (0, 0, 2 * size[1] + 10, 2 * size[0] + 6)
+    around = 0 if roi is None else _AROUND
+    # Beyond the outermost pixels' centres there is nothing to interpolate with.
+    allowed = _OFF + _LEVELS / min(width, height)
+    for turned in (False, True):  # a second picture: the first one must not come back
+        picture = np.zeros((y + height + around, x + width + around, 3), np.uint8)
+        picture[y : y + height, x : x + width] = np.rint(_ramps(height, width, turned=turned))
+        fitted = fit(picture, size, roi)
+        if not isinstance(fitted, np.ndarray) or fitted.dtype != np.uint8:
+            kind = getattr(fitted, "dtype", type(fitted).__name__)
+            raise EngineError(f"self-test: a picture is prepared as {kind}; {_REPAIR}")
+        if fitted.shape != (*size, 3):
+            raise EngineError(f"self-test: a picture is prepared as {fitted.shape}; {_REPAIR}")
+        off = float(np.abs(fitted - _ramps(*size, turned=turned)).max())
+        if off > allowed:
+            raise EngineError(
+                f"self-test: a picture is prepared with values off by {off:.0f} levels; {_REPAIR}"
+            )
+
+
+def check_decision(decide: Decide, *, settings: Settings, size: tuple[int, int]) -> None:
+    """See that a map right above the threshold is NG, right below is OK, and NaN is ERROR.
+
+    Args:
+        decide: as `edge.inspection.verdict.decide`.
+        settings: threshold, area, mask and region of interest that it is used with.
+        size: (height, width) of the maps.
+
+    Raises:
+        EngineError: it does not; also where the settings can never give NG.
+    """
+    x, y, width, height = settings.roi or (0, 0, *_NO_ROI_SHAPE[::-1])
+    shape = (y + height, x + width, 3)
+    # A score that is a mean of many equal values is off by their rounding.
+    apart = max(abs(settings.threshold) * ROUNDING, float(np.finfo(np.float32).tiny))
+    above, below = (np.float32(settings.threshold + sign * apart) for sign in (1, -1))
+
+    def verdict_of(value: Any, score: float) -> tuple[Verdict, str]:
+        anomaly_map = np.full(size, value, np.float32)
+        verdict, _, _, reason = decide(anomaly_map, score, settings=settings, frame_shape=shape)
+        return verdict, reason
+
+    bad, reason = verdict_of(above, float(above))
+    if bad is Verdict.ERROR and "mask" in reason:
+        return  # every part is an ERROR then, and says so
+    tries = {
+        "a map right above the threshold": (bad, Verdict.NG),
+        "a map right below the threshold": (verdict_of(below, float(below))[0], Verdict.OK),
+        "a map of NaN": (verdict_of(np.nan, float(below))[0], Verdict.ERROR),
+        "an infinite map": (verdict_of(np.inf, float(below))[0], Verdict.ERROR),
+        "a score of NaN": (verdict_of(below, math.nan)[0], Verdict.ERROR),
+    }
+    for what, (found, wanted) in tries.items():
+        if found is not wanted:
+            raise EngineError(
+                f"self-test: {what} is {found} instead of {wanted}; check threshold, min_area "
+                f"{settings.min_area} and the ignore mask"
+            )
+
+
+def _problem_of_map(
+    maps: npt.NDArray[Any], score: float, manifest: Manifest, allowed: float
+) -> str:
+    """Why an anomaly map is none, or is not the one that the score was made from."""
+    if maps.shape[1:] != tuple(manifest.size):
+        return f"a map of shape {maps.shape[1:]}"
+    values = np.sort(maps[0], axis=None)
+    if not (math.isfinite(values[0]) and math.isfinite(values[-1])):
+        return "a map that is not finite"
+    mean = float(values[-manifest.score_pixels :].mean())
+    if abs(mean - score) > allowed:
+        return f"a map whose highest values are {mean:.4f}, with a score of {score:.4f}"
+    return ""
+
+
+def _ramps(height: int, width: int, *, turned: bool) -> npt.NDArray[np.float32]:
+    """(height, width, 3): what blue, green and red are there, in levels."""
+    across = np.broadcast_to(_ramp(width), (height, width))
+    down = np.broadcast_to(_ramp(height)[:, None], (height, width))
+    ramps = np.stack([across, down, _LEVELS - across], axis=-1)
+    return np.asarray(_LEVELS - ramps if turned else ramps, np.float32)
+
+
+def _ramp(length: int) -> npt.NDArray[np.float32]:
+    """From 0 to 255, at the pixels' centres."""
+    return np.asarray((np.arange(length) + 0.5) * (_LEVELS / length), np.float32)

@@ -1,0 +1,174 @@
+"""The Modbus TCP bridge: a station's registers, served in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cameras.closing import Closing
+from edge.plc.modbus.registers import StationRegisters
+from edge.plc.modbus.tables import map_rows
+from edge.plc.modbus.word_order import Order
+from edge.plc.station import Port, StationError
+
+if TYPE_CHECKING:
+    from edge.plc.modbus.server import ModbusServer, Network, Traffic
+
+__all__ = ["ModbusBridge", "ModbusSection", "map_rows", "open_bridge"]
+
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+
+class ModbusSection(BaseModel):
+    """How the bridge serves; a section of ``edge.toml``.
+
+    Attributes:
+        host: address to listen on. Anything but loopback needs `peers`: the protocol knows no
+            password, and whoever connects may trigger.
+        port: 502 is what PLCs expect and needs the right to bind it; 0 takes any.
+        peers: addresses or networks that may connect; loopback alone if none is named.
+        order: of the bytes of 32-bit values, `A` the most significant, lower register first.
+        connections: most at a time; one more closes the one that was idle longest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 5020
+    peers: tuple[str, ...] = ()
+    order: Order = "ABCD"
+    connections: Annotated[int, Field(ge=1, le=256)] = 16
+
+    @model_validator(mode="after")
+    def _peers_are_named(self) -> ModbusSection:
+        _networks(self.peers)
+        if not self.peers and not _is_loopback(self.host):
+            raise ValueError(
+                f"modbus: {self.host or 'every interface'} can be reached from outside and Modbus "
+                'knows no password; name the PLC in peers, such as peers = ["192.168.0.10"]'
+            )
+        return self
+
+
+class ModbusBridge(Closing):
+    """Serves a station's registers from its birth until it is closed.
+
+    Args:
+        port: the station.
+        section: where and to whom.
+
+    Raises:
+        StationError: the address cannot be had, or pymodbus is not installed.
+    """
+
+    def __init__(self, port: Port, section: ModbusSection) -> None:
+        server_type = _server_type()
+        self._server: ModbusServer = server_type(
+            StationRegisters(port, order=section.order),
+            peers=_networks(section.peers or _LOOPBACK),
+            most=section.connections,
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="edge-modbus", daemon=True)
+        self._thread.start()
+        begun = asyncio.run_coroutine_threadsafe(
+            self._server.start(section.host, section.port), self._loop
+        )
+        try:
+            self._number = begun.result()
+        except OSError as error:
+            self._end()
+            raise StationError(_no_address(section, error)) from error
+        self._host = section.host
+
+    @property
+    def where(self) -> str:
+        """Its address, for the log."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"modbus tcp://{host}:{self._number}"
+
+    @property
+    def port(self) -> int:
+        """The TCP port, also where the system chose it."""
+        return self._number
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was seen so far; it goes on counting."""
+        return self._server.traffic
+
+    def close(self) -> None:
+        """Close every connection and stop; a second call does nothing."""
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result()
+        self._end()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def open_bridge(port: Port, section: ModbusSection) -> ModbusBridge:
+    """Open the bridge: it serves until it is closed. Errors: see `ModbusBridge`."""
+    return ModbusBridge(port, section)
+
+
+def _server_type() -> type[ModbusServer]:
+    try:
+        from edge.plc.modbus.server import ModbusServer
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pymodbus":
+            raise
+        raise StationError(
+            "modbus: pymodbus is not installed; pip install 'protoedge[plc]'"
+        ) from error
+    return ModbusServer
+
+
+def _networks(names: tuple[str, ...]) -> tuple[Network, ...]:
+    """Read addresses and networks.
+
+    Raises:
+        ValueError: one that is neither.
+    """
+    networks = []
+    for name in names:
+        try:
+            networks.append(ipaddress.ip_network(name, strict=False))
+        except ValueError as error:
+            raise ValueError(
+                f"modbus: peers: {name!r} is no IP address or network; "
+                "write one such as 192.168.0.10 or 192.168.0.0/24"
+            ) from error
+    return tuple(networks)
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether an address cannot be reached from outside; of names, ``localhost`` alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _no_address(section: ModbusSection, error: OSError) -> str:
+    # The system's words: asyncio's repeat the address. Those of a name have no positive number.
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+    what = f"modbus: cannot listen on {section.host}:{section.port}: {reason}"
+    if isinstance(error, PermissionError):
+        return f"{what}; take a port from 1024 up, or allow it with setcap cap_net_bind_service"
+    return f"{what}; see who has it with: ss -ltnp, or take another port"

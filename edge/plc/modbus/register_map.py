@@ -1,0 +1,371 @@
+"""The register map: what stands in which register, to the bit.
+
+One declaration serves the encoding, `edge plc map` and the table in ``docs/plc_modbus.md``.
+Addresses are those on the wire, which count from 0.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edge.plc.modbus.word_order import (
+    Order,
+    registers_from_f32,
+    registers_from_u32,
+    u16_saturated,
+    u16_wrapped,
+    u32_from_registers,
+    u32_saturated,
+)
+from edge.plc.station import (
+    SCHEMA,
+    CommandState,
+    Control,
+    ErrorCode,
+    InspectionResult,
+    Snapshot,
+    word_from_sequence,
+)
+
+RESULT_WORDS = 32
+CONTROL_WORDS = 8
+MIRROR = 1000
+"""Holding register at which the result registers are mirrored, for PLCs that read no inputs."""
+
+
+class Kind(str, enum.Enum):
+    """How a value is laid out."""
+
+    BITS = "bits"
+    U16 = "uint16"
+    U32 = "uint32"
+    F32 = "float32"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def words(self) -> int:
+        """How many registers it takes."""
+        return 2 if self in {Kind.U32, Kind.F32} else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bit:
+    """One bit of a register; `number` 8 and up are in its high byte."""
+
+    number: int
+    name: str
+    meaning: str
+    width: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StatusBit:
+    """One or more neighbouring bits that the station shows; `value` gives them."""
+
+    number: int
+    name: str
+    meaning: str
+    value: Callable[[Snapshot], int]
+    width: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRegister:
+    """A value that the station shows; `value` gives it, and None stands for 0."""
+
+    address: int
+    name: str
+    kind: Kind
+    meaning: str
+    value: Callable[[Snapshot], float | None]
+    bits: tuple[Bit | StatusBit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRegister:
+    """A value that the PLC sets."""
+
+    address: int
+    name: str
+    kind: Kind
+    meaning: str
+    bits: tuple[Bit, ...] = ()
+
+
+CONTROL_BITS = (
+    Bit(0, "TriggerEnable", "triggers are accepted only while it is 1"),
+    Bit(1, "Trigger", "rising edge: inspect; hold it until TriggerAck, then take it back"),
+    Bit(2, "BufferEnable", "taken and not used: there is one result at a time"),
+    Bit(3, "ResultsAck", "rising edge: the result was read; take it back for the next part"),
+    Bit(4, "ExecuteCommand", "rising edge: run Command with Argument"),
+    Bit(7, "SetOffline", "no triggers are accepted while it is 1"),
+    Bit(8, "ClearError", "rising edge: clear a fault"),
+)
+CONTROL = (
+    ControlRegister(0, "Control", Kind.BITS, "levels; bits not named: write 0", CONTROL_BITS),
+    ControlRegister(1, "PlcHeartbeat", Kind.U16, "whatever the PLC counts; shown, not judged"),
+    ControlRegister(2, "TriggerId", Kind.U16, "taken at Trigger's edge, echoed with the result"),
+    ControlRegister(3, "PartId", Kind.U32, "taken at Trigger's edge, echoed with the result"),
+    ControlRegister(5, "Command", Kind.U16, "1: load the recipe Argument; 2: zero the counters"),
+    ControlRegister(6, "Argument", Kind.U16, "of Command"),
+    ControlRegister(7, "Spare", Kind.U16, "taken and not used"),
+)
+STATUS_BITS = (
+    StatusBit(0, "Ready", "the worker is idle: a trigger will be accepted", lambda s: s.ready),
+    StatusBit(
+        1,
+        "TriggerAck",
+        "the trigger was accepted; 0 again when Trigger is taken back",
+        lambda s: s.trigger_acknowledged,
+    ),
+    StatusBit(
+        3, "MissedAcq", "a trigger was missed since the last accepted one", lambda s: s.missed
+    ),
+    StatusBit(
+        4,
+        "OfflineReason",
+        "0 online, 1 starting, 2 by SetOffline, 3 fault, 4 closed",
+        lambda s: s.offline_reason,
+        width=3,
+    ),
+    StatusBit(7, "Online", "loaded, warm, not sent offline, no fault", lambda s: s.online),
+    StatusBit(
+        8, "Busy", "the worker inspects, also a part whose deadline has passed", lambda s: s.busy
+    ),
+    StatusBit(9, "Completed", "toggles with each result", lambda s: s.completed),
+    StatusBit(
+        10,
+        "Overrun",
+        "a late answer was thrown away since the last accepted trigger",
+        lambda s: s.overrun,
+    ),
+    StatusBit(
+        11,
+        "ResultsValid",
+        "registers 4 to 25 and 31 hold a result; 0 after ResultsAck",
+        lambda s: _result(s) is not None,
+    ),
+    StatusBit(
+        12,
+        "CommandExecuting",
+        "the command runs",
+        lambda s: s.command is CommandState.EXECUTING,
+    ),
+    StatusBit(
+        13,
+        "CommandCompleted",
+        "the latest command is done",
+        lambda s: s.command is CommandState.COMPLETED,
+    ),
+    StatusBit(
+        14,
+        "CommandFailed",
+        "the latest command failed: see Error",
+        lambda s: s.command is CommandState.FAILED,
+    ),
+    StatusBit(15, "Error", "fault: nothing is inspected until ClearError", lambda s: s.fault),
+)
+DECISION_BITS = (
+    Bit(0, "PASS", "the part is good"),
+    Bit(1, "REJECT", "it is not, or nobody knows; neither bit: no result; both: fault"),
+)
+
+
+def _status(snapshot: Snapshot) -> int:
+    """The two status bytes, byte 0 in the low one."""
+    word = 0
+    for bit in STATUS_BITS:
+        word |= (int(bit.value(snapshot)) & (1 << bit.width) - 1) << bit.number
+    return word
+
+
+def _result(snapshot: Snapshot) -> InspectionResult | None:
+    """The valid result; None also when a snapshot contradicts itself or is in a fault."""
+    return snapshot.result if snapshot.valid and not snapshot.fault else None
+
+
+def _of_result(
+    read: Callable[[InspectionResult], float | None],
+) -> Callable[[Snapshot], float | None]:
+    """Make a value of a part's result one of a snapshot: None unless a result is valid."""
+
+    def value(snapshot: Snapshot) -> float | None:
+        result = _result(snapshot)
+        return None if result is None else read(result)
+
+    return value
+
+
+def _error(snapshot: Snapshot) -> int:
+    """Why there is no good result: of the fault, else of the result, else of the command."""
+    if snapshot.error is ErrorCode.NONE and snapshot.command is CommandState.FAILED:
+        return snapshot.command_error
+    return snapshot.error
+
+
+def _recipe(snapshot: Snapshot) -> int:
+    result = _result(snapshot)
+    return snapshot.recipe_id if result is None else result.recipe_id
+
+
+def _decision(snapshot: Snapshot) -> int:
+    if snapshot.fault:
+        return snapshot.decision
+    result = _result(snapshot)
+    return 0 if result is None else result.decision
+
+
+_sequence = _of_result(lambda result: word_from_sequence(result.seq))
+
+RESULT = (
+    ResultRegister(0, "Status", Kind.BITS, "low byte first", _status, STATUS_BITS),
+    ResultRegister(
+        1,
+        "Heartbeat",
+        Kind.U16,
+        "one more each 100 ms while the inference loop lives",
+        lambda snapshot: u16_wrapped(snapshot.heartbeat),
+    ),
+    ResultRegister(2, "LayoutVersion", Kind.U16, f"{SCHEMA}: this table", lambda _: SCHEMA),
+    ResultRegister(
+        3,
+        "BootId",
+        Kind.U16,
+        "another at each start of the station",
+        lambda snapshot: u16_wrapped(snapshot.boot_id),
+    ),
+    ResultRegister(
+        4, "SequenceHead", Kind.U16, "1 to 65535 and round again; 0: no result", _sequence
+    ),
+    ResultRegister(
+        5, "TriggerIdEcho", Kind.U16, "of this result", _of_result(lambda r: r.trigger_id)
+    ),
+    ResultRegister(6, "PartIdEcho", Kind.U32, "of this result", _of_result(lambda r: r.part_id)),
+    ResultRegister(
+        8, "Decision", Kind.BITS, "good only if PASS and not REJECT", _decision, DECISION_BITS
+    ),
+    ResultRegister(
+        9,
+        "Evaluation",
+        Kind.U16,
+        "0 undefined, 1 OK, 2 not OK, 3 not decidable",
+        _of_result(lambda r: r.evaluation),
+    ),
+    ResultRegister(
+        10, "Error", Kind.U16, "of the fault, the result or the command: see below", _error
+    ),
+    ResultRegister(11, "Recipe", Kind.U16, "that inspected; without a result: loaded", _recipe),
+    ResultRegister(
+        12, "Score", Kind.F32, "0 if there is none", _of_result(lambda result: result.score)
+    ),
+    ResultRegister(
+        14,
+        "ScorePermille",
+        Kind.U16,
+        "score in thousandths, at most 65535",
+        _of_result(lambda r: None if r.score is None else r.score * 1000),
+    ),
+    ResultRegister(
+        15,
+        "ThresholdPermille",
+        Kind.U16,
+        "score from which a part is not OK, in thousandths",
+        _of_result(lambda result: result.threshold * 1000),
+    ),
+    ResultRegister(
+        16,
+        "LatencyUs",
+        Kind.U32,
+        "from accepted trigger to result, in µs",
+        _of_result(lambda r: r.latency_us),
+    ),
+    ResultRegister(
+        18, "Defects", Kind.U16, "regions that reach the threshold", _of_result(lambda r: r.defects)
+    ),
+    ResultRegister(19, "WorstX", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.x)),
+    ResultRegister(20, "WorstY", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.y)),
+    ResultRegister(
+        21, "WorstWidth", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.width)
+    ),
+    ResultRegister(
+        22, "WorstHeight", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.height)
+    ),
+    ResultRegister(
+        23,
+        "UnixSeconds",
+        Kind.U32,
+        "when the result was decided, UTC",
+        _of_result(lambda r: r.decided_at_ns // 1_000_000_000),
+    ),
+    ResultRegister(
+        25,
+        "Milliseconds",
+        Kind.U16,
+        "the rest of that time, 0 to 999",
+        _of_result(lambda r: r.decided_at_ns // 1_000_000 % 1000),
+    ),
+    ResultRegister(
+        26,
+        "Missed",
+        Kind.U16,
+        "triggers missed, modulo 65536",
+        lambda snapshot: u16_wrapped(snapshot.counters.missed),
+    ),
+    ResultRegister(
+        27,
+        "Timeouts",
+        Kind.U16,
+        "deadlines missed, modulo 65536",
+        lambda snapshot: u16_wrapped(snapshot.counters.timeouts),
+    ),
+    ResultRegister(28, "Spare28", Kind.U16, "0", lambda _: 0),
+    ResultRegister(29, "Spare29", Kind.U16, "0", lambda _: 0),
+    ResultRegister(30, "Spare30", Kind.U16, "0", lambda _: 0),
+    ResultRegister(31, "SequenceTail", Kind.U16, "as SequenceHead, else read again", _sequence),
+)
+
+
+def words_from_snapshot(snapshot: Snapshot, *, order: Order = "ABCD") -> tuple[int, ...]:
+    """Return the result block, `RESULT_WORDS` registers of one moment.
+
+    Args:
+        snapshot: what to show.
+        order: of the bytes of 32-bit values.
+    """
+    words = [0] * RESULT_WORDS
+    for register in RESULT:
+        value, at = register.value(snapshot), register.address
+        if register.kind is Kind.F32:
+            words[at : at + 2] = registers_from_f32(value, order)
+        elif register.kind is Kind.U32:
+            words[at : at + 2] = registers_from_u32(u32_saturated(value), order)
+        else:
+            words[at] = u16_saturated(value)
+    return tuple(words)
+
+
+def control_from_words(words: Sequence[int], *, order: Order = "ABCD") -> Control:
+    """Return the levels and values of the control block.
+
+    Args:
+        words: `CONTROL_WORDS` registers, 0 to 65535 each.
+        order: of the bytes of 32-bit values.
+    """
+    levels = {bit.name: bool(words[0] >> bit.number & 1) for bit in CONTROL_BITS}
+    return Control(
+        enable=levels["TriggerEnable"],
+        trigger=levels["Trigger"],
+        acknowledge=levels["ResultsAck"],
+        execute=levels["ExecuteCommand"],
+        offline=levels["SetOffline"],
+        clear_error=levels["ClearError"],
+        heartbeat=words[1],
+        trigger_id=words[2],
+        part_id=u32_from_registers(words[3], words[4], order),
+        command=words[5],
+        argument=words[6],
+    )

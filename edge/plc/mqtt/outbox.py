@@ -1,0 +1,133 @@
+"""Results on their way: a bounded queue in which none is lost without being counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge.plc.mqtt.topics import Delivery
+from edge.plc.station import InspectionResult
+
+WINDOW = 16  # sent and not yet acknowledged; brokers take 20 unless told otherwise
+FEWEST = WINDOW + 1  # so that in a full queue one always waits
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A result to be sent.
+
+    Attributes:
+        result: what is to be sent.
+        expires_in_s: how long it is still of use; None for ever.
+    """
+
+    result: InspectionResult
+    expires_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    result: InspectionResult
+    since: float
+
+
+class Outbox:
+    """Keeps results until the broker has acknowledged them.
+
+    `put` may be called in any thread and never waits; the rest belongs to the thread that sends.
+    When it is full the oldest that waits is dropped: what the line does now matters more.
+
+    Args:
+        most: results that wait or are on their way; at least `FEWEST`.
+        expiry_s: older ones are dropped rather than sent; None keeps them.
+        clock: monotonic, s.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        expiry_s: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if most < FEWEST:
+            raise ValueError(f"a queue of {most}: must be at least {FEWEST}")
+        self._most = most
+        self._expiry_s = expiry_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._queue: deque[_Entry] = deque()
+        self._sent: set[int] = set()
+        self._in_hand = 0
+        self._accepted = self._delivered = self._dropped = 0
+
+    def put(self, result: InspectionResult) -> None:
+        """Take a result."""
+        with self._lock:
+            self._accepted += 1
+            if self._waiting >= self._most:
+                self._queue.popleft()  # never empty here: see FEWEST
+                self._dropped += 1
+            self._queue.append(_Entry(result, self._clock()))
+
+    def take(self) -> Letter | None:
+        """Take out the next to be sent; None: nothing waits, or enough is on its way.
+
+        `sent` must follow before the next is taken.
+        """
+        with self._lock:
+            now = self._clock()
+            while self._queue and len(self._sent) < WINDOW:
+                first = self._queue.popleft()
+                left = None if self._expiry_s is None else self._expiry_s - (now - first.since)
+                if left is None or left > 0:
+                    self._in_hand = 1
+                    return Letter(first.result, left)
+                self._dropped += 1
+            return None
+
+    def sent(self, number: int) -> None:
+        """Take note that what was taken is on its way under a number."""
+        with self._lock:
+            self._in_hand = 0
+            self._sent.add(number)
+
+    def answered(self, number: int, *, taken: bool) -> None:
+        """Take note of the broker's answer; numbers of other messages are none of ours."""
+        with self._lock:
+            if number not in self._sent:
+                return
+            self._sent.remove(number)
+            if taken:
+                self._delivered += 1
+            else:
+                self._dropped += 1
+
+    def give_up(self) -> int:
+        """Drop everything that is left and return how much that was."""
+        with self._lock:
+            left = self._waiting
+            self._dropped += left
+            self._queue.clear()
+            self._sent.clear()
+            self._in_hand = 0
+            return left
+
+    @property
+    def empty(self) -> bool:
+        """Nothing waits and nothing is on its way."""
+        with self._lock:
+            return self._waiting == 0
+
+    @property
+    def delivery(self) -> Delivery:
+        """What became of the results so far."""
+        with self._lock:
+            return Delivery(self._accepted, self._delivered, self._dropped, self._waiting)
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._queue) + self._in_hand + len(self._sent)

@@ -1,0 +1,219 @@
+"""A judge that inspects with bundles and takes its pictures from a camera or from files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+from cameras.connect import open_source
+from cameras.errors import CameraError
+from cameras.frame import Frame
+from cameras.source import Source, frame_now
+from edge.health.checks import Health, sign_in
+from edge.inspection.hot_swap import FAILURES, Exchange
+from edge.inspection.inspector import Inspector, load, problem_of_picture
+from edge.inspection.upkeep import Care
+from edge.plc.station.grabber import Grabber
+from edge.plc.station.judging import JudgeOptions
+from edge.plc.station.messages import NS_PER_MS, Answer, Job, Recipe
+from edge.plc.station.snapshot import Box
+from edge.plc.station.words import ErrorCode, Evaluation
+from edge.plc.station.worker import JudgeError
+from edge.result import Result, Verdict
+from engines.errors import EngineError
+
+EVALUATIONS = MappingProxyType(
+    {
+        Verdict.OK: Evaluation.OK,
+        Verdict.NG: Evaluation.NOT_OK,
+        Verdict.ERROR: Evaluation.NOT_DECIDABLE,
+    }
+)
+
+
+class _TooSlowError(EngineError):
+    """An inspector does not keep the deadline."""
+
+
+class InspectorJudge:
+    """Loads a bundle per recipe; one inspector at a time, the next one before the last is closed.
+
+    Args:
+        options: bundles, source, engine.
+        grab: gives the picture for a job in place of `options.source`; waits for it if need be.
+    """
+
+    def __init__(
+        self, options: JudgeOptions, *, grab: Callable[[Job], Frame] | None = None
+    ) -> None:
+        self._options = options
+        self._exchange: Exchange | None = None
+        self._care = Care(self_test_s=options.self_test_s)
+        self._camera: _Camera | None = None
+        self._grab = grab
+
+    def load(self, recipe_id: int) -> Recipe:
+        """Open the camera if it is not yet open, then the bundle; see `Judge.load`."""
+        path = self._options.recipes.get(recipe_id)
+        if path is None:
+            raise JudgeError(f"recipe {recipe_id}: unknown", code=ErrorCode.UNKNOWN_RECIPE)
+        self._open_camera()
+        try:
+            inspector = self._taken(partial(self._opened, path))
+        except _TooSlowError as error:
+            raise JudgeError(f"recipe {recipe_id}: {error}", code=ErrorCode.TOO_SLOW) from error
+        except FAILURES as error:
+            raise JudgeError(f"recipe {recipe_id}: {error}") from error
+        return Recipe(
+            recipe_id,
+            model_hash=inspector.bundle.manifest.files["model.onnx"].sha256,
+            threshold=inspector.settings.threshold,
+            simulated=self._camera is not None and not self._camera.live,
+        )
+
+    def inspect(self, job: Job) -> Answer:
+        """Take a picture that is younger than the trigger, and judge it."""
+        if self._exchange is None:
+            return _nothing(job, ErrorCode.ENGINE, "no recipe is loaded")
+        try:
+            frame = self._take(job)
+        except CameraError as error:
+            return _nothing(job, ErrorCode.NO_PICTURE, str(error))
+        begun = time.monotonic_ns()
+        result = self._exchange.inspect(frame)
+        return answer_from_result(
+            job, frame, result, process_us=(time.monotonic_ns() - begun) // 1000
+        )
+
+    def close(self) -> None:
+        """Release camera and inspector."""
+        self._care.close()
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+        if self._exchange is not None:
+            self._exchange.close()
+            self._exchange = None
+
+    def _opened(self, path: str) -> Inspector:
+        """An inspector that keeps the deadline."""
+        inspector = load(Path(path), engine=self._options.engine)
+        try:
+            inspector.warm_up(self._options.warm_up, within_ms=self._options.deadline_ms)
+        except EngineError as error:
+            inspector.close()
+            raise _TooSlowError(str(error)) from error
+        return inspector
+
+    def _taken(self, open_it: Callable[[], Inspector]) -> Inspector:
+        """Let an inspector take over from the one before, if there is one."""
+        if self._exchange is not None:
+            self._exchange.swap(open_it)
+        else:
+            self._exchange = Exchange(open_it, name="station")
+            self._care.add(self._exchange)
+            self._care.__enter__()
+        return self._exchange.inspector
+
+    def _take(self, job: Job) -> Frame:
+        if self._grab is not None:
+            return self._grab(job)
+        if self._camera is None:
+            raise CameraError("no camera is open; load a recipe first")
+        return self._camera.take(job)
+
+    def _health(self) -> Health:
+        """Of the inspector at work."""
+        return Health(None) if self._exchange is None else self._exchange.health
+
+    def _open_camera(self) -> None:
+        if self._camera is not None or self._grab is not None:
+            return
+        try:
+            self._camera = _Camera(self._options, self._health)
+        except (CameraError, ValueError) as error:
+            raise JudgeError(str(error), code=ErrorCode.NO_PICTURE) from error
+
+
+class _Camera:
+    """A source from which one picture is taken for each trigger."""
+
+    def __init__(self, options: JudgeOptions, health: Callable[[], Health]) -> None:
+        self._name = options.source
+        self._stall_after_s = options.stall_after_s
+        self._settle_ns = int(options.settle_ms * NS_PER_MS)
+        self._health = health
+        self._open()
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a camera and not files."""
+        return self._source.live
+
+    def take(self, job: Job) -> Frame:
+        """The first picture that was taken after the trigger, or the next file's.
+
+        Raises:
+            CameraError: it stopped for good.
+        """
+        frame = self._next(job)
+        if frame is None:
+            self._source.close()
+            self._open()
+            frame = self._next(job)
+        return frame or frame_now(self._name, 0, None, "there is no picture in it")
+
+    def close(self) -> None:
+        self._source.close()
+        if self._grabber is not None:
+            self._grabber.close()
+
+    def _open(self) -> None:
+        self._source: Source = open_source(self._name, stall_after=self._stall_after_s)
+        self._grabber = Grabber(self._source, self._health) if self.live else None
+        self._frames: Iterator[Frame] = iter(()) if self.live else iter(self._source)
+
+    def _next(self, job: Job) -> Frame | None:
+        if self._grabber is None:
+            return next(self._frames, None)
+        return self._grabber.take(job.triggered_ns + self._settle_ns)
+
+
+def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: int) -> Answer:
+    """What an inspector's result says to a station.
+
+    Args:
+        job: what was asked.
+        frame: what was inspected.
+        result: what came of it.
+        process_us: microseconds that it took.
+    """
+    error = ErrorCode.NONE
+    if result.verdict is Verdict.ERROR:
+        error = ErrorCode.ENGINE
+        if sign_in(result.reason):
+            error = ErrorCode.BAD_PICTURE
+        elif frame.image is None:
+            error = ErrorCode.NO_PICTURE
+        elif problem_of_picture(frame.image):
+            error = ErrorCode.BAD_PICTURE
+    worst = result.regions[0] if result.regions else None
+    return Answer(
+        seq=job.seq,
+        evaluation=EVALUATIONS[result.verdict],
+        error=error,
+        reason=" ".join(result.reason.split()),
+        score=result.score,
+        defects=len(result.regions),
+        worst=Box(worst.x, worst.y, worst.width, worst.height) if worst else Box(),
+        acquired_at_ns=frame.captured_at_ns if frame.image is not None else 0,
+        acquire_us=max(0, frame.monotonic_ns - job.triggered_ns) // 1000,
+        process_us=process_us,
+    )
+
+
+def _nothing(job: Job, error: ErrorCode, reason: str) -> Answer:
+    return Answer(job.seq, Evaluation.NOT_DECIDABLE, error, " ".join(reason.split()))

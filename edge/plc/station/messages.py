@@ -1,0 +1,157 @@
+"""What goes between a station and its worker, and what a station is told at birth."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from edge.plc.station.snapshot import Box
+from edge.plc.station.words import ErrorCode, Evaluation
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+
+class Clock(Protocol):
+    """Where time comes from; tests bring their own."""
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds that never go back: decide deadlines."""
+        ...
+
+    def time_ns(self) -> int:
+        """Unix time in ns, UTC: goes into records alone."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def monotonic_ns(self) -> int:
+        """See `Clock`."""
+        return time.monotonic_ns()
+
+    def time_ns(self) -> int:
+        """See `Clock`."""
+        return time.time_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class StationOptions:
+    """What a station is told at birth.
+
+    Attributes:
+        name: of the station, in results and addresses.
+        deadline_ms: from accepted trigger to result; then REJECT.
+        stall_after_s: an inspection this long stops the heartbeat.
+        hang_after_s: an inspection this long is a fault, and its worker is replaced.
+        load_after_s: a change of recipe this long is a fault, and its worker is replaced.
+        latch: a fault stays until it is cleared; otherwise until a worker is there again.
+        recipes: ids that can be loaded.
+
+    Raises:
+        ValueError: a time that is not positive.
+    """
+
+    name: str = "station"
+    deadline_ms: float = 1000.0
+    stall_after_s: float = 2.0
+    hang_after_s: float = 10.0
+    load_after_s: float = 120.0
+    latch: bool = True
+    recipes: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Check the times."""
+        times = {
+            "deadline_ms": self.deadline_ms,
+            "stall_after_s": self.stall_after_s,
+            "hang_after_s": self.hang_after_s,
+            "load_after_s": self.load_after_s,
+        }
+        for name, value in times.items():
+            if not 0 < value < 1e9:
+                raise ValueError(f"{name} {value}: must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a worker has loaded.
+
+    Attributes:
+        recipe_id: its id.
+        model_hash: SHA-256 of its graph, hexadecimal.
+        threshold: the score from which a part is NOT_OK.
+        simulated: no camera is involved.
+    """
+
+    recipe_id: int
+    model_hash: str = ""
+    threshold: float = 0.0
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Inspect a part.
+
+    Attributes:
+        seq: to be given back with the answer.
+        trigger_id: of the trigger.
+        part_id: of the trigger.
+        triggered_ns: monotonic; a picture that was taken before shows another part.
+        deadline_ns: monotonic; later answers are thrown away.
+    """
+
+    seq: int
+    trigger_id: int
+    part_id: int
+    triggered_ns: int
+    deadline_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Load a recipe."""
+
+    recipe_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Kill the worker and start another."""
+
+    reason: str
+
+
+Order: TypeAlias = Job | Change | Replace
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker found out about a part; with it the worker is idle again.
+
+    Attributes:
+        seq: the job's.
+        evaluation: OK, NOT_OK or NOT_DECIDABLE.
+        error: NONE, or why it could not be decided.
+        reason: the same in words.
+        score: None where there is none.
+        defects: regions that reach the threshold.
+        worst: the worst of them.
+        acquired_at_ns: Unix time of the picture, UTC; 0 if there is none.
+        acquire_us: microseconds from trigger to picture.
+        process_us: microseconds that the inspection took.
+    """
+
+    seq: int
+    evaluation: Evaluation
+    error: ErrorCode = ErrorCode.NONE
+    reason: str = ""
+    score: float | None = None
+    defects: int = 0
+    worst: Box = field(default_factory=Box)
+    acquired_at_ns: int = 0
+    acquire_us: int = 0
+    process_us: int = 0

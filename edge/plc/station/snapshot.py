@@ -1,0 +1,230 @@
+"""What a station shows and takes: frozen, without any behaviour.
+
+`Control` is for bridges whose PLC sets levels (Modbus); bridges whose peer calls use the methods of
+`Port`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edge.plc.station.words import (
+    SCHEMA,
+    SEQUENCE_WORDS,
+    CommandState,
+    Decision,
+    ErrorCode,
+    Evaluation,
+    OfflineReason,
+    Phase,
+    State,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The levels that a PLC sets. Edges are found by the station, not by the bridge.
+
+    The first one of a source sets the levels and is no edge: a trigger that was high before the
+    station started triggers nothing.
+
+    Attributes:
+        enable: triggers are accepted only while it is high.
+        trigger: its rising edge starts an inspection.
+        acknowledge: its rising edge takes the result away, low lets the next trigger in.
+        execute: its rising edge runs `command` with `argument`.
+        offline: the station takes no triggers while it is high.
+        clear_error: its rising edge clears a fault.
+        heartbeat: 0 to 65535, whatever the PLC counts; shown, not judged.
+        trigger_id: 0 to 65535, echoed with the result.
+        part_id: 0 to 2**32 - 1, echoed with the result.
+        command: see `CommandCode`.
+        argument: 0 to 65535.
+    """
+
+    enable: bool = False
+    trigger: bool = False
+    acknowledge: bool = False
+    execute: bool = False
+    offline: bool = False
+    clear_error: bool = False
+    heartbeat: int = 0
+    trigger_id: int = 0
+    part_id: int = 0
+    command: int = 0
+    argument: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where the worst defect is, in pixels of the camera's picture."""
+
+    x: int = 0
+    y: int = 0
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionResult:
+    """What is decided about one part; exactly one for each accepted trigger.
+
+    Attributes:
+        station: its name.
+        boot_id: 1 to 65535, drawn anew whenever the station's process starts.
+        seq: 1 and up since then, one more at each accepted trigger.
+        trigger_id: echo.
+        part_id: echo.
+        recipe_id: the recipe that inspected; 0 before one is loaded.
+        model_hash: SHA-256 of the recipe's graph, hexadecimal; empty if it never got there.
+        evaluation: OK, NOT_OK, NOT_DECIDABLE, or UNDEFINED after a missed deadline.
+        state: COMPLETED, ABORTED or FAILED.
+        error: why it is not COMPLETED; NONE otherwise.
+        reason: the same in words, one line.
+        score: None where there is none; finite otherwise.
+        threshold: the score from which a part is NOT_OK.
+        defects: regions that reach the threshold.
+        worst: the worst of them; zeros if none.
+        triggered_at_ns: Unix time of the accepted trigger, UTC.
+        acquired_at_ns: Unix time of the picture, UTC; 0 if there is none.
+        decided_at_ns: Unix time at which this was decided, UTC.
+        acquire_us: microseconds from trigger to picture, monotonic.
+        process_us: microseconds that the inspection took, monotonic.
+        latency_us: microseconds from accepted trigger to this, monotonic.
+        simulated: no camera was involved.
+        schema: version of this layout.
+    """
+
+    station: str
+    boot_id: int
+    seq: int
+    trigger_id: int
+    part_id: int
+    recipe_id: int
+    model_hash: str
+    evaluation: Evaluation
+    state: State
+    error: ErrorCode
+    reason: str
+    score: float | None
+    threshold: float
+    defects: int
+    worst: Box
+    triggered_at_ns: int
+    acquired_at_ns: int
+    decided_at_ns: int
+    acquire_us: int
+    process_us: int
+    latency_us: int
+    simulated: bool = False
+    schema: int = SCHEMA
+
+    @property
+    def decision(self) -> Decision:
+        """PASS for a completed OK alone; everything else is REJECT."""
+        passed = self.evaluation is Evaluation.OK and self.state is State.COMPLETED
+        return Decision.PASS if passed else Decision.REJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What was counted since the start or since the counters were zeroed.
+
+    Attributes:
+        triggers: accepted.
+        passed: results that are PASS.
+        rejected: results that are REJECT, whatever the reason.
+        undecided: of these, those that are neither OK nor NOT_OK.
+        missed: triggers that came while the station was not ready or not enabled.
+        timeouts: deadlines missed; each was answered with REJECT in time.
+        late: answers that came after their deadline and were thrown away.
+        faults: times the station went to FAULT.
+        restarts: times the worker was started again.
+        process_us_min: shortest inspection; 0 before the first.
+        process_us_mean: mean of the inspections.
+        process_us_max: longest inspection.
+    """
+
+    triggers: int = 0
+    passed: int = 0
+    rejected: int = 0
+    undecided: int = 0
+    missed: int = 0
+    timeouts: int = 0
+    late: int = 0
+    faults: int = 0
+    restarts: int = 0
+    process_us_min: int = 0
+    process_us_mean: int = 0
+    process_us_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that a bridge shows, of one moment.
+
+    Attributes:
+        station: its name.
+        boot_id: 1 to 65535, drawn anew whenever the station's process starts.
+        phase: where the handshake is.
+        online: loaded, warm, not sent offline, no fault.
+        offline_reason: why not.
+        ready: a trigger would be accepted: the worker is idle.
+        trigger_acknowledged: the trigger was accepted and is still high.
+        busy: the worker is at work, also on a part whose deadline has passed.
+        valid: `result` is there and not yet acknowledged.
+        completed: toggles with each result.
+        missed: a trigger was missed since the last accepted one.
+        overrun: a late answer was thrown away since the last accepted trigger.
+        command: how the latest command goes.
+        command_error: why it failed.
+        fault: the station is in FAULT.
+        error: of the fault, else of the result, else NONE.
+        reason: the same in words, one line.
+        heartbeat: 0 to 65535, one more each 100 ms while the inference loop lives.
+        plc_heartbeat: what the PLC wrote last.
+        seq: of the latest accepted trigger; 0 before the first.
+        recipe_id: loaded; 0 before one is.
+        model_hash: of the recipe's graph; empty before one is loaded.
+        threshold: of the recipe.
+        result: None unless `valid`: a result is never shown twice and never stale.
+        counters: since the start.
+    """
+
+    station: str
+    boot_id: int
+    phase: Phase = Phase.OFFLINE
+    online: bool = False
+    offline_reason: OfflineReason = OfflineReason.STARTING
+    ready: bool = False
+    trigger_acknowledged: bool = False
+    busy: bool = False
+    valid: bool = False
+    completed: bool = False
+    missed: bool = False
+    overrun: bool = False
+    command: CommandState = CommandState.IDLE
+    command_error: ErrorCode = ErrorCode.NONE
+    fault: bool = False
+    error: ErrorCode = ErrorCode.NONE
+    reason: str = ""
+    heartbeat: int = 0
+    plc_heartbeat: int = 0
+    seq: int = 0
+    recipe_id: int = 0
+    model_hash: str = ""
+    threshold: float = 0.0
+    result: InspectionResult | None = None
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def decision(self) -> Decision:
+        """NONE without a valid result, FAULT in a fault."""
+        if self.fault:
+            return Decision.FAULT
+        return self.result.decision if self.result is not None else Decision.NONE
+
+
+def word_from_sequence(seq: int) -> int:
+    """A sequence number as a 16-bit word: 1 to 65535 and round again; 0 stays none."""
+    return (seq - 1) % SEQUENCE_WORDS + 1 if seq > 0 else 0

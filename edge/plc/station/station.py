@@ -1,0 +1,302 @@
+"""A station: the machine with a worker, a lock and a clock; any thread may call it.
+
+It blocks nobody: what is asked is answered at once from what is known, deadlines are kept by a
+thread that does nothing else, and listeners have a thread of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from cameras.closing import Closing
+from edge.plc.station.listeners import Notifier
+from edge.plc.station.messages import NS_PER_S, Answer, Recipe, StationOptions, SystemClock
+from edge.plc.station.port import Cancel, Listener, ResultListener
+from edge.plc.station.snapshot import Control, InspectionResult, Snapshot
+from edge.plc.station.state_machine import Machine
+from edge.plc.station.words import SEQUENCE_WORDS, CommandState, ErrorCode, StationError
+from edge.plc.station.worker import Worker
+
+Value = TypeVar("Value")
+LATE_S = 1.0  # between looks at the clock when nothing is awaited
+
+
+class Station(Closing):
+    """The handshake around an inspector; a `Port`, released by `close` or at the end of `with`.
+
+    It has three forms: `inspect` waits, `inspect_async` waits without blocking the event loop,
+    `submit` returns a future with `add_done_callback`.
+
+    Args:
+        worker: inspects; started here and closed with the station.
+        options: name, deadline, and when a worker counts as hung.
+    """
+
+    def __init__(self, worker: Worker, *, options: StationOptions | None = None) -> None:
+        self._clock = SystemClock()
+        self._machine = Machine(
+            secrets.randbelow(SEQUENCE_WORDS) + 1, options or StationOptions(), self._clock
+        )
+        self._worker = worker
+        self._lock = threading.Condition(threading.Lock())
+        self._told = self._machine.revision
+        self._parts: dict[int, Future[InspectionResult]] = {}
+        self._waiting: list[tuple[Callable[[Snapshot], bool], Future[Snapshot]]] = []
+        self._notifier = Notifier()
+        self._closed = False
+        self._timer = threading.Thread(target=self._watch, name="edge-timer", daemon=True)
+        self._timer.start()
+        worker.start(self)
+
+    # What bridges ask: see `Port`.
+
+    def snapshot(self) -> Snapshot:
+        """Everything there is to show, of this moment."""
+        return self._do(self._machine.snapshot)
+
+    def control(self, control: Control, *, source: str = "plc") -> Snapshot:
+        """Take the levels that a PLC sets; see `Port.control`."""
+        return self._do(lambda: self._machine.control(control, source=source))
+
+    def trigger(
+        self, *, trigger_id: int = 0, part_id: int = 0, deadline_ms: float | None = None
+    ) -> int | None:
+        """Start an inspection; see `Port.trigger`."""
+        return self._do(
+            lambda: self._machine.trigger(
+                trigger_id=trigger_id, part_id=part_id, deadline_ms=deadline_ms
+            )
+        )
+
+    def acknowledge(self, seq: int | None = None) -> bool:
+        """Take the valid result away; see `Port.acknowledge`."""
+        return self._do(lambda: self._machine.acknowledge(seq))
+
+    def reset(self) -> None:
+        """Clear a fault and what was latched."""
+        self._do(self._machine.reset)
+
+    def recipe(self, recipe_id: int) -> bool:
+        """Begin to change the recipe; False if it is not possible now."""
+        return self._do(lambda: self._machine.recipe(recipe_id))
+
+    def on_result(self, listener: ResultListener) -> Cancel:
+        """Call a listener once for each result, in order; see `Port.on_result`."""
+        return self._notifier.on_result(listener)
+
+    def on_change(self, listener: Listener) -> Cancel:
+        """Call a listener whenever anything but the heartbeat changed."""
+        return self._notifier.on_change(listener)
+
+    def flush(self, timeout_s: float = 2.0) -> bool:
+        """Wait until every listener has got what was decided so far; see `Port.flush`."""
+        return self._notifier.flush(timeout_s)
+
+    # The three forms of an inspection.
+
+    def submit(
+        self, *, trigger_id: int = 0, part_id: int = 0, deadline_ms: float | None = None
+    ) -> Future[InspectionResult]:
+        """Trigger; the future gets the result, which counts as acknowledged then.
+
+        Its callbacks run in a thread of the station and must return at once.
+
+        Raises:
+            StationError: not ready; counted as missed.
+            ValueError: an id or a deadline out of range.
+        """
+        return self._do(lambda: self._submit(trigger_id, part_id, deadline_ms))
+
+    def inspect(
+        self, *, trigger_id: int = 0, part_id: int = 0, deadline_ms: float | None = None
+    ) -> InspectionResult:
+        """Trigger and wait for the result, which counts as acknowledged then.
+
+        Raises:
+            StationError: not ready; counted as missed.
+            ValueError: an id or a deadline out of range.
+        """
+        part = self.submit(trigger_id=trigger_id, part_id=part_id, deadline_ms=deadline_ms)
+        return part.result()
+
+    async def inspect_async(
+        self, *, trigger_id: int = 0, part_id: int = 0, deadline_ms: float | None = None
+    ) -> InspectionResult:
+        """`inspect` without blocking the event loop."""
+        part = self.submit(trigger_id=trigger_id, part_id=part_id, deadline_ms=deadline_ms)
+        return await asyncio.shield(asyncio.wrap_future(part))
+
+    # Waiting.
+
+    def when(self, condition: Callable[[Snapshot], bool]) -> Future[Snapshot]:
+        """A future of the first snapshot for which a condition holds; fails at `close`.
+
+        Args:
+            condition: quick, and of the snapshot alone.
+        """
+        future: Future[Snapshot] = Future()
+
+        def begin() -> None:
+            if self._closed:
+                raise StationError("the station is closed; open another")
+            self._waiting.append((condition, future))
+            self._told = -1  # so that it is looked at now
+
+        self._do(begin)
+        return future
+
+    def wait_ready(self, timeout_s: float | None = None) -> Snapshot:
+        """Wait until a trigger would be accepted.
+
+        Raises:
+            StationError: it is not within the time, or it is closed.
+        """
+        future = self.when(lambda shown: shown.ready)
+        try:
+            return future.result(timeout_s)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            shown = self.snapshot()
+            why = shown.reason or shown.offline_reason.name.lower()
+            raise StationError(
+                f"{shown.station}: not ready within {timeout_s} s: {shown.phase}, {why}"
+            ) from None
+
+    async def recipe_async(self, recipe_id: int) -> ErrorCode:
+        """Change the recipe and wait until it is loaded; NONE, or why it was not."""
+        if not self.recipe(recipe_id):
+            return self.snapshot().command_error or ErrorCode.NOT_NOW
+        done = self.when(lambda shown: shown.command is not CommandState.EXECUTING)
+        return (await asyncio.wrap_future(done)).command_error
+
+    def close(self) -> None:
+        """Go offline, stop the worker and all threads; a second call does nothing.
+
+        What was decided before, and the part that this ends, still reach every listener: a slow
+        one for up to two seconds.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            left, self._waiting = self._waiting, []
+        self._do(self._machine.close)
+        self._worker.close()
+        if self._timer is not threading.current_thread():
+            self._timer.join()
+        for _, future in left:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(StationError("the station was closed"))
+        self._notifier.close()
+
+    # What the worker tells: see `Events`.
+
+    def worker_ready(self, recipe: Recipe) -> None:
+        """See `Events`."""
+        self._do(lambda: self._machine.worker_ready(recipe))
+
+    def worker_answer(self, answer: Answer) -> None:
+        """See `Events`."""
+        self._do(lambda: self._machine.worker_answer(answer))
+
+    def worker_changed(self, recipe: Recipe, error: ErrorCode, reason: str) -> None:
+        """See `Events`."""
+        self._do(lambda: self._machine.worker_changed(recipe, error, reason))
+
+    def worker_lost(self, code: ErrorCode, reason: str) -> None:
+        """See `Events`."""
+        self._do(lambda: self._machine.worker_lost(code, reason))
+
+    def worker_restarted(self) -> None:
+        """See `Events`."""
+        self._do(self._machine.worker_restarted)
+
+    # Within.
+
+    def _submit(
+        self, trigger_id: int, part_id: int, deadline_ms: float | None
+    ) -> Future[InspectionResult]:
+        seq = self._machine.trigger(trigger_id=trigger_id, part_id=part_id, deadline_ms=deadline_ms)
+        if seq is None:
+            shown = self._machine.snapshot()
+            why = f" ({shown.reason})" if shown.reason else ""
+            raise StationError(f"{shown.station}: not ready: {shown.phase}{why}; wait for ready")
+        future: Future[InspectionResult] = Future()
+        future.set_running_or_notify_cancel()  # a part that has begun cannot be cancelled
+        self._parts[seq] = future
+        return future
+
+    def _do(self, act: Callable[[], Value]) -> Value:
+        """Act on the machine, give its orders to the worker, and tell whoever waits."""
+        later: list[Callable[[], None]] = []
+        try:
+            with self._lock:
+                try:
+                    return act()
+                finally:
+                    self._hand_out(later)
+        finally:
+            # Futures wake up others, and their callbacks may call us: after the lock.
+            for settle in later:
+                settle()
+
+    def _hand_out(self, later: list[Callable[[], None]]) -> None:
+        """Orders to the worker, results and changes to whoever wants them; under the lock."""
+        machine = self._machine
+        machine.tick()
+        for order in _emptied(machine.orders):
+            self._worker.order(order)
+        for result in _emptied(machine.results):
+            self._notifier.tell(result)
+            part = self._parts.pop(result.seq, None)
+            if part is not None:
+                machine.acknowledge(result.seq)
+                later.append(_setting(part, result))
+        if machine.revision != self._told:
+            self._told = machine.revision
+            shown = machine.snapshot()
+            self._notifier.tell(shown)
+            self._meet(shown, later)
+            self._lock.notify_all()
+
+    def _meet(self, shown: Snapshot, later: list[Callable[[], None]]) -> None:
+        """Find who waits for what is shown now."""
+        met = [pair for pair in self._waiting if pair[1].cancelled() or pair[0](shown)]
+        if met:
+            self._waiting = [pair for pair in self._waiting if pair not in met]
+            later.extend(_setting(future, shown) for _, future in met)
+
+    def _watch(self) -> None:
+        """Let deadlines pass in time, whether or not somebody asks."""
+        while not self._closed:
+            self._do(self._machine.tick)
+            with self._lock:
+                due = self._machine.due_ns()
+                wait = LATE_S
+                if due is not None:
+                    wait = (due - self._clock.monotonic_ns()) / NS_PER_S
+                if not self._closed and wait > 0:
+                    self._lock.wait(min(wait, LATE_S))
+
+
+def _emptied(items: list[Value]) -> list[Value]:
+    """What is in a list, which is empty then."""
+    taken = items[:]
+    items.clear()
+    return taken
+
+
+def _setting(future: Future[Value], value: Value) -> Callable[[], None]:
+    """Set a future's result, unless nobody wants it any more."""
+
+    def settle() -> None:
+        if future.running() or future.set_running_or_notify_cancel():
+            future.set_result(value)
+
+    return settle

@@ -1,0 +1,97 @@
+"""A worker that is a thread of this process: for embedding, and where a camera is already here."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+
+from edge.plc.station.messages import Answer, Change, Job, Order, Recipe
+from edge.plc.station.words import ErrorCode, Evaluation
+from edge.plc.station.worker import Events, Judge, JudgeError
+
+LOG = logging.getLogger("edge.plc.station")
+CLOSE_AFTER_S = 5.0
+
+
+class ThreadWorker:
+    """One thread that loads and inspects.
+
+    It cannot be killed: an inspection that never ends leaves the station in FAULT.
+
+    Args:
+        judge: inspects; closed with the worker.
+        recipe_id: what it loads first.
+        close_after_s: so long `close` waits for an inspection that is under way.
+    """
+
+    def __init__(
+        self, judge: Judge, *, recipe_id: int = 1, close_after_s: float = CLOSE_AFTER_S
+    ) -> None:
+        self._judge = judge
+        self._close_after_s = close_after_s
+        self._recipe_id = recipe_id
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def start(self, events: Events) -> None:
+        """See `Worker.start`."""
+        self._thread = threading.Thread(
+            target=self._run, args=(events,), name="edge-worker", daemon=True
+        )
+        self._thread.start()
+
+    def order(self, order: Order) -> None:
+        """See `Worker.order`; it cannot be replaced, so that order is ignored."""
+        if isinstance(order, Job | Change):
+            self._orders.put(order)
+
+    def close(self) -> None:
+        """See `Worker.close`; an inspection that hangs is left to itself after some seconds."""
+        self._orders.put(None)
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(self._close_after_s)
+            if self._thread.is_alive():
+                LOG.warning("the worker hangs and is left to itself")
+
+    def _run(self, events: Events) -> None:
+        try:
+            recipe = self._first(events)
+            while recipe is not None:
+                order = self._orders.get()
+                if order is None:
+                    return
+                if isinstance(order, Job):
+                    events.worker_answer(answer_from_judge(self._judge, order))
+                elif isinstance(order, Change):
+                    recipe, error, reason = change_recipe(self._judge, order, recipe)
+                    events.worker_changed(recipe, error, reason)
+        finally:
+            self._judge.close()
+
+    def _first(self, events: Events) -> Recipe | None:
+        try:
+            recipe = self._judge.load(self._recipe_id)
+        except JudgeError as error:
+            events.worker_lost(ErrorCode.WORKER_START, str(error))
+            return None
+        events.worker_ready(recipe)
+        return recipe
+
+
+def change_recipe(judge: Judge, change: Change, before: Recipe) -> tuple[Recipe, ErrorCode, str]:
+    """Load another recipe; what there is afterwards, and why it is still the one before."""
+    try:
+        return judge.load(change.recipe_id), ErrorCode.NONE, ""
+    except JudgeError as error:
+        return before, error.code, str(error)
+
+
+def answer_from_judge(judge: Judge, job: Job) -> Answer:
+    """Inspect; an error that nobody foresaw costs this part alone, and is in the answer and log."""
+    try:
+        return judge.inspect(job)
+    except Exception as error:  # the border: a part is rejected and the worker goes on
+        LOG.exception("an inspection failed")
+        reason = f"{type(error).__name__}: {error}"
+        return Answer(job.seq, Evaluation.NOT_DECIDABLE, ErrorCode.ENGINE, reason)

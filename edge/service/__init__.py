@@ -1,0 +1,1 @@
+"""What a command that runs for months has: supervision, metrics, the page."""

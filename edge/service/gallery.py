@@ -1,0 +1,231 @@
+"""Pictures for the page: what each camera shows now, and its last rejected parts.
+
+Encoded pictures alone are kept, never a frame: its memory is the camera's. Nothing is drawn for
+nobody, and all cameras together may spend about a two-hundredth of the machine on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+import time
+from collections import deque
+
+import cv2
+import numpy as np
+
+from cameras.closing import Closing
+from edge.drawing.overlay import draw
+from edge.result import Image, Result, Roi, Verdict
+from edge.service.http_routes import Picture
+from edge.sinks.files import Rate
+from edge.sinks.lasting import Lasting
+from edge.sinks.losses import Losing, Losses
+from engines.cpu.processor import usable_cores
+
+WATCHED_S = 5.0
+"""For so long somebody who asked counts as watching."""
+FRESH_S = 2.0
+"""An older picture is not given: it would be taken for what is there now."""
+WAIT_S = 0.5
+"""Longest wait of somebody who asks for a picture that is not drawn yet."""
+SHARE = 0.005
+"""Of the machine's processors: what drawing and encoding may take, for all cameras together."""
+LIVE_EVERY_S = 0.1
+REJECT_EVERY_S = 0.5
+REJECTS = 12
+SIDE = 960  # px: longest side of a picture
+SIDE_OF_MANY = 640  # where the page shows several beside each other
+MANY = 3
+_QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 80)
+
+
+class Galleries:
+    """Those of all cameras, which share the time there is; any thread may ask.
+
+    Args:
+        cpus: processors' worth of time that the machine has; None asks it.
+    """
+
+    def __init__(self, *, cpus: float | None = None) -> None:
+        self._share = SHARE * (usable_cores() if cpus is None else cpus)
+        self._of: dict[str, Gallery] = {}
+
+    def gallery(self, camera: str) -> Gallery:
+        """Make a camera's; a sink for its results."""
+        self._of[camera] = Gallery(self, camera)
+        return self._of[camera]
+
+    def live(self, camera: str, *, but: str = "") -> tuple[Picture, float] | None:
+        """See `edge.service.http_routes.Pictures`."""
+        return self._of[camera].live(but=but)
+
+    def rejects(self, camera: str) -> tuple[Picture, ...]:
+        """See `edge.service.http_routes.Pictures`."""
+        return self._of[camera].rejects()
+
+    @property
+    def side(self) -> int:
+        """Longest side of live pictures, in px."""
+        return SIDE if len(self._of) < MANY else SIDE_OF_MANY
+
+    def pause_s(self, cost_s: float) -> float:
+        """How long a camera draws nothing after a picture that cost so much processor time."""
+        return cost_s * len(self._of) / self._share
+
+
+class Gallery(Losing, Closing):
+    """One camera's pictures: a `Sink`, made by `Galleries.gallery`.
+
+    The live picture is drawn only while somebody watches. NG and ERROR results are drawn as they
+    come, two a second at most, and an ERROR that lasts once in ten seconds; the last twelve stay.
+    """
+
+    lossless = False
+    alone = True  # what is there now is shown, also while a video hangs in its disk
+
+    def __init__(self, shared: Galleries, camera: str) -> None:
+        self._losses = Losses(f"page, {camera}" if camera else "page", "pictures")
+        self._shared = shared
+        self._rate = Rate()
+        self._lasting = Lasting()
+        self._changed = threading.Condition()
+        self._live: Picture | None = None
+        self._rejects: deque[Picture] = deque(maxlen=REJECTS)
+        self._asked_s = -math.inf
+        self._rested_s = self._live_due_s = self._reject_due_s = -math.inf
+        self._pause_s = 0.0
+
+    def write(self, result: Result) -> None:
+        """Draw a result if it is wanted and there is time; keep nothing else of it."""
+        now = time.monotonic()
+        rate_hz = self._rate.counted(now)
+        rejected = self._is_shown_as_reject(result, now)
+        if not (rejected or self._is_shown_live(now)):
+            return
+        begun_s = time.thread_time()
+        try:
+            side = SIDE if rejected else self._shared.side
+            jpeg = _encoded(draw(reduced(result, side), rate_hz=rate_hz))
+        except (cv2.error, OSError) as error:
+            self._losses.add(str(error).splitlines()[0])
+            return
+        finally:
+            self._rest(now, cost_s=time.thread_time() - begun_s, rejected=rejected)
+        self._losses.recovered()
+        name = f"{result.captured_at_ns}-{result.frame}"
+        seen_s = now - sum(result.speed.values()) / 1e3
+        picture = Picture(name, jpeg, result.verdict.value, seen_s, result.to_json())
+        with self._changed:
+            self._live = picture
+            if rejected:
+                self._rejects.appendleft(picture)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Do nothing: pictures can be seen until the monitor is closed."""
+
+    def live(self, *, but: str = "") -> tuple[Picture, float] | None:
+        """See `edge.service.http_routes.Pictures`."""
+        with self._changed:
+            self._asked_s = time.monotonic()
+            self._changed.wait_for(lambda: self._is_new(but), timeout=WAIT_S)
+            picture = self._live
+        if picture is None:
+            return None
+        age_s = time.monotonic() - picture.monotonic_s
+        return None if age_s > FRESH_S else (picture, age_s)
+
+    def rejects(self) -> tuple[Picture, ...]:
+        """See `edge.service.http_routes.Pictures`."""
+        with self._changed:
+            return tuple(self._rejects)
+
+    def _is_new(self, but: str) -> bool:
+        picture = self._live
+        if picture is None or picture.name == but:
+            return False
+        return time.monotonic() - picture.monotonic_s <= FRESH_S
+
+    def _is_shown_live(self, now: float) -> bool:
+        watched = now - self._asked_s < WATCHED_S
+        return watched and now >= max(self._rested_s, self._live_due_s)
+
+    def _is_shown_as_reject(self, result: Result, now: float) -> bool:
+        """Whether it is one, and its turn: one picture's rest may be borrowed, so the first is."""
+        if result.verdict is Verdict.OK or now < self._reject_due_s:
+            return False
+        if self._rested_s - now > self._pause_s:
+            return False
+        return result.verdict is Verdict.NG or self._lasting.is_news(result.reason)
+
+    def _rest(self, now: float, *, cost_s: float, rejected: bool) -> None:
+        """Draw nothing until this picture's time is no more than its share."""
+        self._pause_s = self._shared.pause_s(cost_s)
+        self._rested_s = max(self._rested_s, now) + self._pause_s
+        self._live_due_s = now + LIVE_EVERY_S
+        if rejected:
+            self._reject_due_s = now + REJECT_EVERY_S
+
+
+def reduced(result: Result, side: int) -> Result:
+    """Return a result whose picture is no longer than a side, with regions and all to match.
+
+    Drawing after this looks the same, since letters and lines follow the picture's size, and costs
+    as little as the picture is large.
+
+    Args:
+        result: unchanged.
+        side: longest, in px.
+    """
+    image = result.image
+    if image is None or max(image.shape[:2]) <= side:
+        return result
+    small, scale = _smaller(image, side)
+    size = (small.shape[1], small.shape[0])
+    regions = []
+    for region in result.regions:
+        x, y, across, down = _scaled((region.x, region.y, region.width, region.height), scale, size)
+        regions.append(dataclasses.replace(region, x=x, y=y, width=across, height=down))
+    return dataclasses.replace(
+        result,
+        image=small,
+        regions=tuple(regions),
+        roi=None if result.roi is None else _scaled(result.roi, scale, size),
+    )
+
+
+def _smaller(image: Image, side: int) -> tuple[Image, float]:
+    """A picture no longer than a side, and its scale.
+
+    To half and less it is reduced by a whole number, for which OpenCV is several times as quick.
+    """
+    height, width = image.shape[:2]
+    ratio = max(height, width) / side
+    factor = math.ceil(ratio)
+    if ratio >= 2 and min(height, width) >= factor:
+        whole = image[: height // factor * factor, : width // factor * factor]
+        size = (width // factor, height // factor)
+        small = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.uint8), 1 / factor
+    size = (max(1, round(width / ratio)), max(1, round(height / ratio)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(small, np.uint8), 1 / ratio
+
+
+def _scaled(box: Roi, scale: float, size: tuple[int, int]) -> Roi:
+    """A box in a smaller picture of (width, height): at least a pixel, and inside."""
+    x, y, across, down = box
+    left = min(round(x * scale), size[0] - 1)
+    top = min(round(y * scale), size[1] - 1)
+    right = min(max(round((x + across) * scale), left + 1), size[0])
+    bottom = min(max(round((y + down) * scale), top + 1), size[1])
+    return left, top, right - left, bottom - top
+
+
+def _encoded(picture: Image) -> bytes:
+    good, data = cv2.imencode(".jpg", picture, _QUALITY)
+    if not good:
+        raise OSError("OpenCV could not encode a picture")
+    return data.tobytes()

@@ -1,0 +1,178 @@
+"""Results in an SQLite database: durable, bounded, readable while it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from cameras.closing import Closing
+from cameras.redaction import shown
+from edge.result import Result
+from edge.sinks.files import SinkError
+from edge.sinks.losses import Losing, Losses
+
+MOST_ROWS = 10_000_000
+"""About 2.5 GB: a month at four results a second."""
+GROUP = 256
+COMMIT_S = 0.25
+WAITING = 10_000
+_BUSY_S = 1.0
+_RETRY_S = 0.5
+_CLOSE_S = 1.0
+_DELETED_AT_ONCE = 4 * GROUP
+_VERSION = 1
+_APPLICATION = 0x65646765  # "edge"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS results (
+    id INTEGER PRIMARY KEY,
+    camera TEXT NOT NULL,
+    source TEXT NOT NULL,
+    frame INTEGER NOT NULL,
+    captured_at_ns INTEGER NOT NULL,
+    verdict TEXT NOT NULL,
+    score REAL,
+    threshold REAL,
+    reason TEXT NOT NULL,
+    result TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS results_by_time ON results (captured_at_ns);
+CREATE INDEX IF NOT EXISTS results_not_ok ON results (captured_at_ns) WHERE verdict <> 'OK';
+"""
+_INSERT = """
+INSERT INTO results
+    (camera, source, frame, captured_at_ns, verdict, score, threshold, reason, result)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_TRIM = """
+DELETE FROM results WHERE id IN (
+    SELECT id FROM results WHERE id <= (SELECT max(id) FROM results) - ? ORDER BY id LIMIT ?
+)
+"""
+_Row: TypeAlias = tuple[Any, ...]
+
+
+class DatabaseSink(Losing, Closing):
+    """The table ``results``: a row a result, its result line as JSON in the column ``result``.
+
+    Write-ahead log with ``synchronous = FULL``: what was committed survives a power cut. A commit
+    is made when nothing more waits, else every 256 results or quarter of a second. While the disk
+    is full or another program has locked the database, up to 10 000 results wait in memory; then
+    the oldest are lost and counted.
+
+    Args:
+        path: the database; made if it is not there.
+        most_rows: the oldest rows beyond so many are removed.
+
+    Raises:
+        SinkError: no database can be opened or made there, or it is another program's.
+    """
+
+    lossless = True
+    missed = 0
+
+    def __init__(self, path: str | os.PathLike[str], *, most_rows: int = MOST_ROWS) -> None:
+        self._losses = Losses(shown(path), "results")
+        self._most_rows = most_rows
+        self._waiting: deque[_Row] = deque()
+        self._since_s = 0.0  # when the oldest of them came
+        self._retry_s = 0.0
+        self._busy = threading.Lock()  # closed by another thread than the one that writes
+        try:
+            self._database: sqlite3.Connection | None = _opened(Path(path))
+        except (sqlite3.Error, OSError) as error:
+            raise SinkError(f"{shown(path)}: {error}; name another file") from error
+
+    def write(self, result: Result) -> None:
+        """Add one row; it is committed with others, see the class."""
+        now = time.monotonic()
+        with self._busy:
+            if not self._waiting:
+                self._since_s = now
+            self._waiting.append(_row_from_result(result))
+            if len(self._waiting) > WAITING:
+                self._waiting.popleft()
+                self._losses.add(self._losses.trouble or "too slow")
+            if len(self._waiting) >= GROUP or now - self._since_s >= COMMIT_S:
+                self._commit(now)
+
+    def flush(self) -> None:
+        """Commit what waits."""
+        with self._busy:
+            self._commit(time.monotonic())
+
+    def close(self) -> None:
+        """Commit and close; what cannot be committed is lost. A second call does nothing."""
+        if not self._busy.acquire(timeout=_CLOSE_S):
+            return  # the disk hangs, and the thread that writes with it
+        try:
+            if self._database is None:
+                return
+            self._retry_s = 0.0
+            self._commit(time.monotonic())
+            if self._waiting:
+                self._losses.add("closed", len(self._waiting))
+                self._waiting.clear()
+            self._database.close()
+            self._database = None
+        finally:
+            self._busy.release()
+
+    def _commit(self, now: float) -> None:
+        database = self._database
+        if not self._waiting or database is None or now < self._retry_s:
+            return
+        try:
+            with database:  # commits, or rolls back
+                ids = database.executemany(_INSERT, self._waiting)
+                ids.execute(_TRIM, (self._most_rows, _DELETED_AT_ONCE))
+        except sqlite3.Error as error:
+            self._retry_s = now + _RETRY_S
+            self._losses.add(str(error), 0)
+            return
+        self._waiting.clear()
+        self._retry_s = 0.0
+        self._losses.recovered()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A connection whose table is there.
+
+    Raises:
+        sqlite3.Error, OSError: it is no database, another program's, or cannot be written.
+    """
+    database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
+    try:
+        (owner,) = database.execute("PRAGMA application_id").fetchone()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if (owner, version) != (_APPLICATION, _VERSION) and tables:
+            raise OSError("a database of another program or version")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA journal_size_limit = 16777216")  # of a log that a reader held up
+        database.execute(f"PRAGMA application_id = {_APPLICATION}")
+        database.execute(f"PRAGMA user_version = {_VERSION}")
+        database.executescript(_SCHEMA)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _row_from_result(result: Result) -> _Row:
+    line = result.to_json()
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+    names = ("source", "frame", "captured_at_ns", "verdict", "score", "threshold", "reason")
+    values = (line.get("camera", ""), *(line[name] for name in names), text)
+    return tuple(_storable(value) for value in values)
+
+
+def _storable(value: Any) -> Any:
+    """Text without lone surrogates, which SQLite does not take."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -1,0 +1,1 @@
+"""`edge stream`: cameras, their loop, and triggers."""

@@ -1,0 +1,364 @@
+"""Triggered mode: a picture, an inspection and a result for each trigger; none is ever without one.
+
+    trigger ──▶ awaiting ──(first picture after it)──▶ waiting ──▶ inspected ──▶ result
+        └─(too many are under way: ERROR at once)        └─(deadline: ERROR)─┘
+
+Pictures are taken while the inspector is busy with earlier parts, since a part does not stay in
+view. So the bound is on parts under way, and one more than that is an ERROR and is not inspected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cameras.closing import Closing
+from cameras.errors import CameraError
+from cameras.frame import Frame
+from cameras.source import Source, frame_now
+from edge.health.checks import Health
+from edge.health.frozen import CameraHealth
+from edge.inspection.deadline import Within
+from edge.inspection.verdict import Settings
+from edge.plc.station.messages import NS_PER_MS, NS_PER_S
+from edge.result import Result, Verdict, error_from_frame
+from edge.stream.loop import OnResult
+
+LOG = logging.getLogger("edge.stream.triggered")
+CLOSE_S = 3.0
+UNDER_WAY = 8
+PART_DEADLINE_MS = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerOptions:
+    """How parts are taken.
+
+    Attributes:
+        under_way: parts that may be under way; a trigger beyond them is an ERROR at once.
+        deadline_ms: from trigger to result, then ERROR.
+        settle_ms: a live picture counts from so long after its trigger: a camera's pictures come
+            later than they were taken.
+
+    Raises:
+        ValueError: out of range.
+    """
+
+    under_way: int = UNDER_WAY
+    deadline_ms: float = PART_DEADLINE_MS
+    settle_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.under_way < 1:
+            raise ValueError(f"under_way {self.under_way}: must be at least 1")
+        if not 0 < self.deadline_ms < 1e9 or not 0 <= self.settle_ms < self.deadline_ms:
+            raise ValueError(
+                f"deadline {self.deadline_ms:g} ms, settle {self.settle_ms:g} ms: the deadline "
+                "must be positive, and longer than the time to settle"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Triggers:
+    """What was counted.
+
+    Attributes:
+        triggered: triggers in all; each has its result, or will have it by its deadline.
+        overflowed: of these, those that came while too many were under way.
+        overdue: of these, those without a result at their deadline.
+        late: results that came after their deadline and were thrown away.
+    """
+
+    triggered: int = 0
+    overflowed: int = 0
+    overdue: int = 0
+    late: int = 0
+
+
+class Inspects(Protocol):
+    """An `Inspector`, or what stands for one."""
+
+    @property
+    def settings(self) -> Settings:
+        """Whose threshold ERROR results carry."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """What is expected of its pictures."""
+        ...
+
+    def inspect(self, image: Frame) -> Result:
+        """One frame's result."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class _Part:
+    number: int
+    triggered_ns: int
+    deadline_ns: int
+    future: Future[Result] = field(default_factory=Future)
+    frame: Frame | None = None
+    result: Result | None = None
+    counted: bool = True  # among those under way
+
+
+class Triggered(Closing):
+    """Inspects a part for each `trigger`; any thread may trigger.
+
+    Args:
+        inspector: judges; the caller closes it.
+        source: open; a live one's first picture after the trigger is the part's, else its next.
+            No picture is used for two parts. It is closed with this object.
+        options: how many parts may be under way, and for how long.
+        on_result: called with each part's frame and result in the order of the triggers, in one
+            thread; it must return soon.
+    """
+
+    def __init__(
+        self,
+        inspector: Inspects,
+        source: Source,
+        *,
+        options: TriggerOptions | None = None,
+        on_result: OnResult | None = None,
+    ) -> None:
+        self._options = options or TriggerOptions()
+        self._inspector = inspector
+        self._source = source
+        self._on_result = on_result
+        self._camera = CameraHealth(lambda: inspector.health, source)
+        self._changed = threading.Condition()
+        self._order: deque[_Part] = deque()  # to be told, in the order of their triggers
+        self._awaiting: deque[_Part] = deque()  # their picture
+        self._waiting: deque[_Part] = deque()  # to be inspected
+        self._under_way = 0
+        self._count = Triggers()
+        self._closing = False
+        self._ended = ""  # why no more pictures come
+        self._within = Within(
+            inspector.inspect,
+            deadline_ms=self._options.deadline_ms,
+            threshold=inspector.settings.threshold,
+        )
+        works = (self._take_pictures, self._inspect_parts, self._tell)
+        self._threads = [
+            threading.Thread(target=work, name=f"edge-trigger-{n}", daemon=True)
+            for n, work in enumerate(works)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def counts(self) -> Triggers:
+        """What was counted so far."""
+        with self._changed:
+            return self._count
+
+    def trigger(self, part: int | None = None) -> Future[Result]:
+        """Take the next picture as a part, and inspect it; returns at once.
+
+        Args:
+            part: its number, in its result; None counts from 1.
+
+        Returns:
+            Of its result: ERROR at the latest when its deadline passes.
+        """
+        now = time.monotonic_ns()
+        with self._changed:
+            self._add(triggered=1)
+            number = self._count.triggered if part is None else part
+            new = _Part(number, now, now + int(self._options.deadline_ms * NS_PER_MS))
+            problem = self._refusal()
+            new.counted = not problem
+            self._under_way += new.counted
+            self._order.append(new)
+            if not problem:
+                self._awaiting.append(new)
+            self._changed.notify_all()
+        if problem:
+            self._settle(new, self._failed(new, problem))
+        return new.future
+
+    def close(self) -> None:
+        """Let what is under way end, by its deadlines, and release the source.
+
+        A second call does nothing.
+        """
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+            self._changed.notify_all()
+        self._threads[2].join(self._options.deadline_ms / 1e3 + CLOSE_S)
+        self._source.close()
+        for thread in self._threads[:2]:
+            thread.join(CLOSE_S)
+        self._within.close()
+
+    # Pictures.
+
+    def _take_pictures(self) -> None:
+        """Run in a thread.
+
+        A live camera is read all the time, so that what it gives is new, and one whose pictures
+        no longer change is known.
+        """
+        try:
+            for frame in self._frames():
+                self._offer(self._camera.seen(frame) if self._source.live else frame)
+            reason = f"{self._source.name}: there are no more pictures"
+        except CameraError as error:
+            reason = str(error)
+        except Exception as error:
+            # The border: a mistake in a source must not leave parts without a result.
+            LOG.exception("%s: failed", self._source.name)
+            reason = f"{self._source.name}: {type(error).__name__}: {error}"
+        with self._changed:
+            self._ended = reason
+            left = [*self._awaiting]
+            self._awaiting.clear()
+        for part in left:
+            self._settle(part, self._failed(part, reason))
+
+    def _frames(self) -> Iterator[Frame]:
+        frames = iter(self._source)
+        while not self._over():
+            if not self._source.live:  # a file is read when somebody wants it
+                with self._changed:
+                    self._changed.wait_for(lambda: self._awaiting or self._over())
+                    if not self._awaiting:
+                        return
+            frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
+    def _offer(self, frame: Frame) -> None:
+        """Give a picture to the part that it is of; none to all that wait for it."""
+        if frame.image is None and self._source.live:
+            with self._changed:
+                missed = [*self._awaiting]
+                self._awaiting.clear()
+            for part in missed:
+                self._settle(part, self._named(part, self._error(frame)))
+            return
+        with self._changed:
+            earliest_ns = frame.monotonic_ns - int(self._options.settle_ms * NS_PER_MS)
+            if not self._awaiting:
+                return
+            if self._source.live and self._awaiting[0].triggered_ns > earliest_ns:
+                return
+            part = self._awaiting.popleft()
+            part.frame = frame
+            self._waiting.append(part)
+            self._changed.notify_all()
+
+    # Inspections.
+
+    def _inspect_parts(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._over())
+                if not self._waiting:
+                    return
+                part = self._waiting.popleft()
+                frame, overdue = part.frame, part.result is not None
+            left_ms = (part.deadline_ns - time.monotonic_ns()) / NS_PER_MS
+            if frame is None or overdue or left_ms <= 0:
+                continue  # its deadline has passed while it waited
+            self._settle(part, self._named(part, self._within(frame, deadline_ms=left_ms)))
+
+    # Results.
+
+    def _tell(self) -> None:
+        """Run in a thread: keep deadlines, and tell the results in the order of the triggers."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._order or self._closing)
+                if not self._order:
+                    return
+                part = self._order[0]
+                while part.result is None and time.monotonic_ns() < part.deadline_ns:
+                    left_s = (part.deadline_ns - time.monotonic_ns()) / NS_PER_S
+                    self._changed.wait(max(left_s, 0))
+            self._let_pass(part)
+            result, frame = part.result, part.frame
+            with self._changed:
+                self._order.popleft()
+                self._changed.notify_all()
+            if self._on_result is not None and result is not None:
+                try:
+                    self._on_result(frame or self._missing(result.reason), result)
+                except Exception:
+                    # The border: whoever listens must not keep the next part's result.
+                    LOG.exception("a listener failed")
+
+    def _let_pass(self, part: _Part) -> None:
+        """ERROR for a part whose deadline has passed."""
+        if part.result is not None:
+            return
+        passed = f"within {self._options.deadline_ms:g} ms"
+        reason = f"no picture {passed}" if part.frame is None else f"no result {passed}"
+        self._settle(part, self._failed(part, reason))
+        with self._changed:
+            if part in self._awaiting:
+                self._awaiting.remove(part)
+
+    def _settle(self, part: _Part, result: Result) -> None:
+        """Set a part's result, unless it has one."""
+        with self._changed:
+            if part.result is not None:
+                # The deadline itself comes twice, as an ERROR of the inspection as well.
+                self._add(late=result.verdict is not Verdict.ERROR)
+                return
+            self._add(overdue=time.monotonic_ns() >= part.deadline_ns)
+            part.result = result
+            self._under_way -= part.counted
+            self._changed.notify_all()
+        if part.future.set_running_or_notify_cancel():
+            part.future.set_result(result)
+
+    def _refusal(self) -> str:
+        """Why a trigger cannot be taken now; empty if it can."""
+        if self._closing:
+            return "the line is being closed"
+        if self._ended:
+            return self._ended
+        if self._under_way < self._options.under_way:
+            return ""
+        self._add(overflowed=1)
+        return (
+            f"overflow: {self._under_way} parts are under way already; trigger more slowly, or "
+            "take a faster engine"
+        )
+
+    def _over(self) -> bool:
+        return self._closing and not self._order
+
+    def _add(self, **counts: int) -> None:
+        now = self._count
+        changed = {name: getattr(now, name) + more for name, more in counts.items()}
+        self._count = dataclasses.replace(now, **changed)
+
+    def _missing(self, reason: str) -> Frame:
+        return frame_now(self._source.name, 0, None, reason)
+
+    def _failed(self, part: _Part, reason: str) -> Result:
+        return self._named(part, self._error(part.frame or self._missing(reason), reason))
+
+    def _error(self, frame: Frame, reason: str = "") -> Result:
+        threshold = self._inspector.settings.threshold
+        return error_from_frame(frame, threshold=threshold, reason=reason)
+
+    def _named(self, part: _Part, result: Result) -> Result:
+        return dataclasses.replace(result, part=part.number)

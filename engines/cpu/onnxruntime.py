@@ -1,0 +1,193 @@
+"""ONNX Runtime on the CPU: the reference that the other engines are checked against."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+
+from engines.batches import (
+    CHANNELS,
+    INPUT,
+    Signature,
+    check_images,
+    run_in_batches,
+    signature_from_input,
+)
+from engines.closing import Closing
+from engines.cpu.processor import cpu_name, granted_cpus, usable_cores
+from engines.engine import Images, Output, Precision
+from engines.errors import EngineError
+from engines.gpu.buffer_pool import Recycled
+from engines.work import Work
+
+NAME = "onnxruntime"
+SILENT = 4
+"""Severity "fatal": what goes wrong arrives as an exception, and nothing is printed."""
+
+
+class OnnxRuntimeEngine(Closing):
+    """A graph in an ONNX Runtime session with the CPU provider alone.
+
+    Args:
+        model: serialised ONNX, input `image` uint8 (N, H, W, 3).
+        precision: of the graph; only said again in `executes`.
+        threads: per call; None takes all physical cores that this process may use.
+
+    Raises:
+        EngineError: ONNX Runtime is missing, or it doesn't take the graph.
+    """
+
+    name = NAME
+
+    def __init__(self, model: bytes, *, precision: Precision, threads: int | None = None) -> None:
+        self._session: Any = None
+        self._bound: _Bound | None = None
+        self._session, self._errors = _session_from_onnx(model, threads=threads)
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise EngineError(f"{NAME}: the graph has {len(inputs)} inputs, not `image` alone")
+        self._signature: Signature = signature_from_input(
+            inputs[0].name,
+            dtype=inputs[0].type,
+            shape=inputs[0].shape,
+            outputs=[output.name for output in self._session.get_outputs()],
+            where=NAME,
+        )
+        try:
+            self._bound = _Bound(self._session, self._signature)
+        except self._errors as error:
+            raise EngineError(f"{NAME}: it cannot run this graph: {_one_line(error)}") from error
+        self.device = cpu_name()
+        self.executes = _arithmetic(precision)
+        self.outputs: Sequence[str] = self._signature.outputs
+        self.size = self._signature.size
+        self.batch = self._signature.batch
+
+    def infer(self, images: Images) -> tuple[Output, ...]:
+        """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`."""
+        if self._bound is None:
+            raise EngineError(f"{NAME}: the engine is closed; open it again")
+        check_images(images, self._signature, where=NAME)
+        return run_in_batches(images, self._signature, self._run)
+
+    def work(self) -> Work:
+        """One copy in and one out per output; ONNX Runtime doesn't tell its kernels."""
+        if self._bound is None:
+            raise EngineError(f"{NAME}: the engine is closed; open it again")
+        sizes = self._bound.sizes()
+        return Work(launches=None, copies=len(sizes), copied_bytes=sum(sizes))
+
+    def _run(self, chunk: Images) -> list[Output]:
+        bound = self._bound
+        if bound is None:
+            raise EngineError(f"{NAME}: the engine is closed; open it again")
+        try:
+            return bound.run(chunk)
+        except self._errors as error:
+            raise EngineError(f"{NAME}: {_one_line(error)}") from error
+
+    def close(self) -> None:
+        """Release the session; a second call does nothing."""
+        self._bound = None
+        self._session = None
+
+
+class _Bound:
+    """A session with its input and outputs bound once, so that a call allocates nothing."""
+
+    def __init__(self, session: Any, signature: Signature) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._input = np.zeros((signature.batch, *signature.size, CHANNELS), np.uint8)
+        self._binding = session.io_binding()
+        self._binding.bind_input(
+            INPUT, "cpu", 0, np.uint8, self._input.shape, _address(self._input)
+        )
+        self._outputs: list[Output] = []
+        self._memory: list[Recycled] = []
+        for output in session.get_outputs():
+            # Shapes inside may be open where those of the inputs are fixed: then ONNX Runtime
+            # must be asked by running it once.
+            self._binding.bind_output(output.name, "cpu")
+        session.run_with_iobinding(self._binding)
+        found = self._binding.copy_outputs_to_cpu()
+        for output, array in zip(session.get_outputs(), found, strict=True):
+            kept = np.empty(array.shape, array.dtype)
+            self._outputs.append(kept)
+            self._memory.append(Recycled(kept.shape, kept.dtype))
+            self._binding.bind_output(
+                output.name, "cpu", 0, kept.dtype.type, kept.shape, _address(kept)
+            )
+
+    def sizes(self) -> list[int]:
+        """Bytes of the input and of each output."""
+        return [self._input.nbytes, *(output.nbytes for output in self._outputs)]
+
+    def run(self, images: Images) -> list[Output]:
+        with self._lock:  # two threads must not write into the same input
+            np.copyto(self._input, images)
+            self._session.run_with_iobinding(self._binding)
+            # The session writes into the same memory again: what the caller gets is his own.
+            pairs = zip(self._memory, self._outputs, strict=True)
+            return [where.copy_of(output) for where, output in pairs]
+
+
+def _address(array: Output) -> int:
+    return int(array.ctypes.data)
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime; its usage reports are switched off in the package's ``__init__``.
+
+    Raises:
+        EngineError: it is not installed, or broken.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineError(f"{NAME}: {_one_line(error)}; pip install onnxruntime") from error
+    return cast(ModuleType, onnxruntime)
+
+
+def _session_from_onnx(
+    model: bytes, *, threads: int | None
+) -> tuple[Any, tuple[type[Exception], ...]]:
+    """A session, and the classes of everything that ONNX Runtime can raise (they share no base)."""
+    onnxruntime = import_onnxruntime()
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    known = (found for found in vars(state).values() if isinstance(found, type))
+    own = (found for found in known if issubclass(found, Exception))
+    errors: tuple[type[Exception], ...] = (*own, RuntimeError, ValueError)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT
+    options.inter_op_num_threads = 1
+    if threads is None and granted_cpus() is not None:
+        threads = usable_cores()  # ONNX Runtime counts cores and knows no control group's quota
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except errors as error:
+        raise EngineError(
+            f"{NAME}: it does not take this graph: {_one_line(error)}; build the bundle again"
+        ) from error
+    return session, errors
+
+
+def _arithmetic(precision: Precision) -> str:
+    """What the CPU provider computes in: x86 has no FP16 kernels, so casts surround FP32 ones."""
+    if precision == "int8":
+        return "int8+f32"
+    if precision == "fp16" and platform.machine() == "aarch64":
+        return "fp16"
+    return "f32"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]

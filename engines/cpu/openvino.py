@@ -1,0 +1,284 @@
+"""OpenVINO on the CPU: the fastest engine where there is no NVIDIA GPU."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+
+from engines.batches import Signature, check_images, run_in_batches, signature_from_input
+from engines.closing import Closing
+from engines.cpu.openvino_compile import Mode, Order, compiled_from_order, streams
+from engines.cpu.processor import BF16_INSTRUCTIONS, cpu_instructions
+from engines.engine import Images, Output, Precision, Ticket
+from engines.errors import EngineError
+from engines.gpu.buffer_pool import Recycled
+from engines.work import Work
+
+NAME = "openvino"
+TELEMETRY = "openvino_telemetry"
+
+
+class OpenVinoEngine(Closing):
+    """A graph compiled for the CPU: one image with all cores, or several at once.
+
+    `infer` has all cores work on one call: the lowest latency. `submit` and `collect` use the
+    same graph compiled a second time, at the first `submit`, with one image per core: the highest
+    rate, for several cameras or a folder.
+
+    Args:
+        model: serialised ONNX, input `image` uint8 (N, H, W, 3).
+        precision: of the graph. ``fp32`` computes in f32 exactly. ``fp16`` and ``int8`` let
+            convolutions that are not quantised run in bf16 where the processor has the
+            instructions, and keep the end of the graph in f32 (`engines.cpu.openvino_precision`).
+        threads: per call; None takes all physical cores that this process may use.
+        plans: folder that keeps the compiled graph for the next start; None keeps nothing.
+        say: receives a line if it cannot be kept.
+
+    Raises:
+        EngineError: OpenVINO is missing, or it doesn't take the graph.
+    """
+
+    name = NAME
+
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        precision: Precision,
+        threads: int | None = None,
+        plans: Path | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        from engines.cpu.openvino_precision import executes, launches
+
+        self._alone: _Lane | None = None
+        openvino = import_openvino()
+        with _compiling():
+            core = openvino.Core()
+            mixed = precision != "fp32" and has_bf16(core)
+            order = Order(model, precision, mixed=mixed, threads=threads, plans=plans, say=say)
+            self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
+            compiled = compiled_from_order(openvino, core, order, mode="latency")
+            self._signature = _signature(compiled)
+            self.executes = executes(compiled)
+            self._launches = launches(compiled)
+            self._memory = _memory(compiled)
+            self._alone = _Lane(compiled)
+        self.outputs: Sequence[str] = self._signature.outputs
+        self.size = self._signature.size
+        self.batch = self._signature.batch
+        # One more than work at once: the next image is copied in while all streams are busy.
+        self.slots = streams(threads) + 1
+        self._compile: Callable[[Mode], Any] = lambda mode: compiled_from_order(
+            openvino, core, order, mode=mode
+        )
+        self._running = threading.Lock()
+        self._making = threading.Lock()
+        self._free: deque[_Lane] | None = None
+        self._tickets = itertools.count()
+        self._waiting: dict[Ticket, tuple[_Lane, int]] = {}
+
+    def infer(self, images: Images) -> tuple[Output, ...]:
+        """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`."""
+        if self._alone is None:
+            raise EngineError(f"{NAME}: the engine is closed; open it again")
+        check_images(images, self._signature, where=NAME)
+        if len(images) == self.batch:
+            return tuple(self._run(images))
+        return run_in_batches(images, self._signature, self._run)
+
+    def submit(self, images: Images) -> Ticket:
+        """Begin with up to `batch` images and don't wait; see `PipelinedEngine.submit`."""
+        if self._alone is None:
+            raise EngineError(f"{NAME}: the engine is closed; open it again")
+        check_images(images, self._signature, where=NAME)
+        count = len(images)
+        if count > self.batch:
+            raise EngineError(f"{NAME}: one call takes up to {self.batch} images, not {count}")
+        try:
+            lane = self._lanes().pop()
+        except IndexError as error:
+            raise EngineError(
+                f"{NAME}: all {self.slots} slots are taken; collect a result first"
+            ) from error
+        try:
+            lane.start(images)
+        except EngineError:
+            self._lanes().append(lane)
+            raise
+        ticket = Ticket(next(self._tickets))
+        self._waiting[ticket] = (lane, count)
+        return ticket
+
+    def collect(self, ticket: Ticket) -> tuple[Output, ...]:
+        """Wait for a ticket and give its results; see `PipelinedEngine.collect`."""
+        found = self._waiting.pop(ticket, None)
+        if found is None:
+            raise EngineError(f"{NAME}: ticket {ticket} is unknown or was collected before")
+        lane, count = found
+        try:
+            lane.wait()
+            return tuple(output[:count] for output in lane.copies(self._memory))
+        finally:
+            self._lanes().append(lane)
+
+    def work(self) -> Work:
+        """One copy in and one out per output, and the primitives that the plugin executes."""
+        if self._alone is None:
+            raise EngineError(f"{NAME}: the engine is closed; open it again")
+        sizes = self._alone.sizes()
+        return Work(launches=self._launches, copies=len(sizes), copied_bytes=sum(sizes))
+
+    def _run(self, chunk: Images) -> list[Output]:
+        lane = self._alone
+        if lane is None:
+            raise EngineError(f"{NAME}: the engine is closed; open it again")
+        with self._running:  # two threads must not write into the same input
+            lane.run(chunk)
+            return lane.copies(self._memory)
+
+    def _lanes(self) -> deque[_Lane]:
+        """Lanes that are free; made at the first use, since most inspectors have one camera."""
+        with self._making:
+            if self._free is None:
+                with _compiling():
+                    compiled = self._compile("throughput")
+                    self._free = deque(_Lane(compiled) for _ in range(self.slots))
+            return self._free
+
+    def close(self) -> None:
+        """Release the requests and the compiled graphs; a second call does nothing."""
+        for lane, _ in self._waiting.values():
+            with suppress(EngineError):  # nobody wants these any more, only their end
+                lane.wait()
+        self._waiting = {}
+        self._free = deque()
+        self._alone = None
+
+
+class _Lane:
+    """One request; its input and outputs are bound once, so that a call allocates nothing."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._input = self._request.get_input_tensor(0).data
+        self._outputs = [
+            self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))
+        ]
+
+    def sizes(self) -> list[int]:
+        """Bytes of the input and of each output."""
+        return [self._input.nbytes, *(output.nbytes for output in self._outputs)]
+
+    def run(self, images: Images) -> None:
+        np.copyto(self._input, images)
+        try:
+            # Shared: otherwise the binding copies every output once more.
+            self._request.infer(share_outputs=True)
+        except RuntimeError as error:
+            raise EngineError(f"{NAME}: {_last_line(error)}") from error
+
+    def start(self, images: Images) -> None:
+        count = len(images)
+        self._input[:count] = images
+        self._input[count:] = images[-1:]
+        try:
+            self._request.start_async()
+        except RuntimeError as error:
+            raise EngineError(f"{NAME}: {_last_line(error)}") from error
+
+    def wait(self) -> None:
+        try:
+            self._request.wait()
+        except RuntimeError as error:
+            raise EngineError(f"{NAME}: {_last_line(error)}") from error
+
+    def copies(self, memory: Sequence[Recycled]) -> list[Output]:
+        """The request writes into the same memory again: what the caller gets is his own."""
+        return [where.copy_of(output) for where, output in zip(memory, self._outputs, strict=True)]
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise EngineError(
+            f"{NAME}: it does not take this graph: {_last_line(error)}; build the bundle again"
+        ) from error
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO without its usage reports.
+
+    `import openvino` alone sends an event over the network and writes an identifier into the home
+    folder, unless its telemetry package cannot be imported: then it takes its own empty stand-in.
+
+    Raises:
+        EngineError: it is not installed, or broken.
+    """
+    try:
+        with _not_importable(TELEMETRY):
+            import openvino
+    except ImportError as error:
+        raise EngineError(f"{NAME}: {error}; pip install 'protoedge[cpu]'") from error
+    return cast(ModuleType, openvino)
+
+
+@contextmanager
+def _not_importable(name: str) -> Iterator[None]:
+    """Make ``import name`` fail inside the block: None in `sys.modules` does that."""
+    modules = cast("dict[str, ModuleType | None]", sys.modules)
+    before = modules.get(name)
+    had = name in modules
+    modules[name] = None
+    try:
+        yield
+    finally:
+        if had:
+            modules[name] = before
+        else:
+            del modules[name]
+
+
+def has_bf16(core: Any) -> bool:
+    """Whether bf16 is native here: the plugin emulates it on any AVX-512, slower than f32."""
+    natively = bool(BF16_INSTRUCTIONS & cpu_instructions())
+    return natively and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _memory(compiled: Any) -> list[Recycled]:
+    return [
+        Recycled(tuple(output.get_shape()), output.get_element_type().to_dtype())
+        for output in compiled.outputs
+    ]
+
+
+def _signature(compiled: Any) -> Signature:
+    if len(compiled.inputs) != 1:
+        raise EngineError(f"{NAME}: the graph has {len(compiled.inputs)} inputs, not `image` alone")
+    found = compiled.inputs[0]
+    shape = [size.get_length() if size.is_static else -1 for size in found.get_partial_shape()]
+    return signature_from_input(
+        found.get_any_name(),
+        dtype=found.get_element_type().get_type_name(),
+        shape=shape,
+        outputs=[output.get_any_name() for output in compiled.outputs],
+        where=NAME,
+    )
+
+
+def _last_line(error: Exception) -> str:
+    """OpenVINO's messages begin with lines that name its source files; the cause comes last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("Exception from ")]
+    return " ".join(told or lines)[:400]

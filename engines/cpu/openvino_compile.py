@@ -1,0 +1,146 @@
+"""From ONNX to a graph that OpenVINO's CPU plugin has compiled, or has compiled before."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from engines.cpu.openvino_cache import Compiled, Mark, load_blob, store_blob
+from engines.cpu.processor import cpu_instructions, cpu_name, granted_cpus, usable_cores
+from engines.engine import Precision
+
+Mode = Literal["latency", "throughput"]
+RECIPE = 2
+"""Raise it with every change to what is done to a graph before the plugin compiles it."""
+MOST_STREAMS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to compile.
+
+    Attributes:
+        model: serialised ONNX.
+        precision: of the graph.
+        mixed: let convolutions compute in bf16 (see `engines.cpu.openvino_precision`).
+        threads: of a CPU engine; None takes all usable cores.
+        plans: folder that keeps compiled graphs; None keeps none.
+        say: receives a line if a compiled graph cannot be kept.
+    """
+
+    model: bytes
+    precision: Precision
+    mixed: bool
+    threads: int | None = None
+    plans: Path | None = None
+    say: Callable[[str], None] | None = None
+
+
+def compiled_from_order(openvino: Any, core: Any, order: Order, *, mode: Mode) -> Any:
+    """Import the graph if this machine compiled the same before, else compile and keep it.
+
+    Args:
+        openvino: the module.
+        core: `openvino.Core`.
+        order: what to compile.
+        mode: ``latency`` has all cores work on one image, ``throughput`` one image per stream.
+
+    Raises:
+        RuntimeError: OpenVINO's own, for a graph that it doesn't take.
+    """
+    config = config_for(order.threads, mode=mode)
+    if order.plans is None:
+        return _compiled(core, order, config)[0]
+    mark = _mark(openvino, order, config)
+    kept = load_blob(order.plans, mark, mode=mode)
+    imported = None if kept is None else _imported(core, kept, config)
+    if imported is not None:
+        return imported
+    compiled, names = _compiled(core, order, config)
+    problem = store_blob(order.plans, mark, _exported(compiled, names), mode=mode)
+    if problem and order.say:
+        order.say(f"openvino: {problem}; the graph is compiled anew at each start")
+    return compiled
+
+
+def streams(threads: int | None) -> int:
+    """Images that are computed at once in the mode ``throughput``."""
+    return max(1, min(threads or usable_cores(), MOST_STREAMS))
+
+
+def config_for(threads: int | None, *, mode: Mode) -> dict[str, str]:
+    """The plugin's configuration.
+
+    Left alone the plugin takes one thread per physical core that its affinity allows, the fast
+    ones where a processor has two kinds, and knows nothing of a control group's quota. Threads are
+    pinned to cores, except under a quota: there the system moves them to where time is left.
+    """
+    granted = granted_cpus()
+    config = {
+        "PERFORMANCE_HINT": mode.upper(),
+        "NUM_STREAMS": "1" if mode == "latency" else str(streams(threads)),
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_HYPER_THREADING": "NO",
+        "ENABLE_CPU_PINNING": "YES" if granted is None else "NO",
+    }
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = str(threads)
+    elif granted is not None:
+        config["INFERENCE_NUM_THREADS"] = str(usable_cores())
+    return config
+
+
+def _compiled(core: Any, order: Order, config: dict[str, str]) -> tuple[Any, frozenset[str]]:
+    """The compiled graph, and the names of its nodes that must not compute in bf16."""
+    from engines.cpu.openvino_precision import compile_mixed, names_kept_f32
+    from engines.cpu.openvino_signs import concats_rounded_without_sign
+
+    signed = order.precision == "int8"
+    graph = core.read_model(concats_rounded_without_sign(order.model) if signed else order.model)
+    if not order.mixed:
+        return core.compile_model(graph, "CPU", config), frozenset()
+    names = names_kept_f32(graph)
+    return compile_mixed(core, graph, config), names
+
+
+def _exported(compiled: Any, names: frozenset[str]) -> Compiled:
+    from engines.cpu.openvino_precision import executes
+
+    exported = compiled.export_model()
+    return Compiled(
+        blob=exported if isinstance(exported, bytes) else exported.getvalue(),
+        hint=compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+        executes=executes(compiled),
+        kept=tuple(sorted(names)),
+    )
+
+
+def _imported(core: Any, kept: Compiled, config: dict[str, str]) -> Any:
+    """The graph as it was compiled; None if the plugin refuses it, or computes it differently."""
+    from engines.cpu.openvino_precision import executes, low_precision_among
+
+    try:
+        wanted = {**config, "INFERENCE_PRECISION_HINT": kept.hint}
+        compiled = core.import_model(io.BytesIO(kept.blob), "CPU", wanted)
+    except RuntimeError:
+        return None  # compiled again, and said there if that fails too
+    if executes(compiled) != kept.executes or low_precision_among(compiled, kept.kept):
+        return None
+    return compiled
+
+
+def _mark(openvino: Any, order: Order, config: dict[str, str]) -> Mark:
+    instructions = " ".join(sorted(cpu_instructions()))
+    digest = hashlib.sha256(instructions.encode()).hexdigest()[:16]
+    return Mark(
+        openvino=str(openvino.__version__),
+        cpu=f"{cpu_name()}; {usable_cores()} cores; instructions {digest}",
+        onnx_sha256=hashlib.sha256(order.model).hexdigest(),
+        precision=order.precision,
+        config=config,
+        recipe=RECIPE,
+    )

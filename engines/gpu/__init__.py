@@ -1,0 +1,1 @@
+"""The engine that runs on an NVIDIA GPU, and its memory."""

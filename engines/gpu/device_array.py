@@ -1,0 +1,142 @@
+"""Images that are on the GPU already: arrays of pycuda, CuPy, torch and Numba, without a copy.
+
+They offer ``__cuda_array_interface__``, version 3 of which is described in Numba's documentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from engines.batches import CHANNELS
+from engines.errors import EngineError
+from engines.gpu.context import Device
+from engines.gpu.cuda import Cuda
+
+LEGACY_STREAM = 1
+ALIGNMENT = 256
+"""Bytes: what ``cudaMalloc`` gives, and kernels may count on. Images elsewhere are copied once."""
+
+
+@runtime_checkable
+class DeviceArray(Protocol):
+    """An array in a GPU's memory."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceImages:
+    """Images in the GPU's memory, checked.
+
+    Attributes:
+        address: of the first byte.
+        shape: (N, H, W, 3); uint8, contiguous.
+        stream: CUDA stream on which they may still be being written; None if nobody writes.
+        owner: keeps the memory alive.
+    """
+
+    address: int
+    shape: tuple[int, int, int, int]
+    stream: int | None
+    owner: object
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> DeviceImages:
+        """Images `part.start` to `part.stop`; no step."""
+        start, stop, _ = part.indices(len(self))
+        _, height, width, channels = self.shape
+        return DeviceImages(
+            address=self.address + start * height * width * channels,
+            shape=(stop - start, height, width, channels),
+            stream=self.stream,
+            owner=self.owner,
+        )
+
+
+def images_from_device(
+    array: DeviceArray, *, size: tuple[int, int], device: Device, cuda: Cuda, where: str
+) -> DeviceImages:
+    """Check an array and look up whose memory it is; nothing is copied or waited for.
+
+    Args:
+        array: (N, H, W, 3) uint8 BGR, C-contiguous, N >= 1.
+        size: (height, width) that the graph takes.
+        device: that must be able to read it.
+        cuda: the libraries; the device's context is current.
+        where: the engine's name, for the message.
+
+    Raises:
+        EngineError: another shape, type or layout, or memory of another GPU or context.
+    """
+    given = array.__cuda_array_interface__
+    shape = tuple(int(length) for length in given["shape"])
+    height, width = size
+    wanted = (height, width, CHANNELS)
+    if given["typestr"] not in ("|u1", "<u1", ">u1"):
+        raise EngineError(f"{where}: device images must be uint8 (|u1), not {given['typestr']}")
+    if len(shape) != 4 or shape[0] < 1 or shape[1:] != wanted:
+        raise EngineError(
+            f"{where}: device images must be (N, {height}, {width}, 3), N >= 1, not {shape}; "
+            "resize them to the model's size first"
+        )
+    contiguous = (height * width * CHANNELS, width * CHANNELS, CHANNELS, 1)
+    strides = given.get("strides")
+    if strides is not None and _stepping(shape, strides) != _stepping(shape, contiguous):
+        raise EngineError(f"{where}: device images must be C-contiguous, not of strides {strides}")
+    if given.get("mask") is not None:
+        raise EngineError(f"{where}: device images must have no mask")
+    address = int(given["data"][0])
+    _check_memory(address, device=device, cuda=cuda, where=where)
+    return DeviceImages(
+        address=address,
+        shape=(shape[0], height, width, CHANNELS),
+        stream=_stream(given, where),
+        owner=array,
+    )
+
+
+def _stepping(shape: tuple[int, ...], strides: Any) -> list[int]:
+    """The strides that matter: those of a dimension of length 1 may be anything."""
+    return [int(step) for step, length in zip(strides, shape, strict=True) if length > 1]
+
+
+def _stream(given: dict[str, Any], where: str) -> int | None:
+    """The stream to wait for.
+
+    Before version 3 the interface had no stream (torch still gives version 2): there the default
+    stream is waited for, where such libraries work unless told otherwise.
+    """
+    if int(given.get("version", 0)) < 3:
+        return LEGACY_STREAM
+    stream = given.get("stream")
+    if stream == 0:
+        raise EngineError(
+            f"{where}: stream 0 is ambiguous in __cuda_array_interface__; give 1 or 2"
+        )
+    return None if stream is None else int(stream)
+
+
+def _check_memory(address: int, *, device: Device, cuda: Cuda, where: str) -> None:
+    kinds = cuda.runtime.cudaMemoryType
+    found = cuda.run("cudaPointerGetAttributes", address)
+    if found.type not in (kinds.cudaMemoryTypeDevice, kinds.cudaMemoryTypeManaged):
+        raise EngineError(
+            f"{where}: {address:#x} is not memory of a GPU; give host images as numpy"
+        )
+    if int(found.device) != device.index:
+        raise EngineError(
+            f"{where}: the images are on GPU {int(found.device)}, the engine on {device.index}; "
+            "open it where that GPU's context is current"
+        )
+    attribute = cuda.driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_CONTEXT
+    context = int(cuda.drive("cuPointerGetAttribute", attribute, address) or 0)
+    # Memory of pools belongs to no context, and is open to all of its GPU.
+    if context and context != device.context:
+        raise EngineError(
+            f"{where}: the images are in another CUDA context; open the engine where that is "
+            "current (with pycuda: after `import pycuda.autoprimaryctx` or `autoinit`)"
+        )

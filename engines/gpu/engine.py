@@ -1,0 +1,337 @@
+"""TensorRT and TensorRT-RTX on an NVIDIA GPU: several batches in flight, all memory allocated once.
+
+`engines.plans.find_or_compile` finds or makes the plan; here it is loaded and run. What one batch
+in flight needs is in `engines.gpu.slot`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.batches import Signature, check_images, signature_from_input
+from engines.closing import Closing
+from engines.engine import Images, Output, Precision, Ticket
+from engines.errors import EngineError
+from engines.gpu.context import Device
+from engines.gpu.cuda import Cuda, DeviceLostError, gpus
+from engines.gpu.device_array import DeviceArray, DeviceImages, images_from_device
+from engines.gpu.loaded_plan import LoadedPlan
+from engines.gpu.slot import Slot, Tensor
+from engines.plans.compile import Plan
+from engines.plans.find_or_compile import plan_for
+from engines.plans.flavours import import_flavour, why_not_on
+from engines.plans.layers import executes
+from engines.plans.log import quiet_logger
+from engines.work import Work
+
+SLOTS = 2
+"""Batches in flight: one computes while another is copied. A third helps where copies take long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Libraries:
+    """What an engine is run with.
+
+    Attributes:
+        cuda: the CUDA runtime and driver.
+        trt: the module `tensorrt` or `tensorrt_rtx`.
+    """
+
+    cuda: Cuda
+    trt: Any
+
+    @classmethod
+    def installed(cls, flavour: str) -> Libraries:
+        """The ones of this machine.
+
+        Raises:
+            EngineError: one of them is missing or broken.
+        """
+        return cls(cuda=Cuda.installed(), trt=import_flavour(flavour))
+
+
+class TensorRtEngine(Closing):
+    """A plan, ready to run; a `PipelinedEngine` that takes images of the GPU as well.
+
+    It uses the CUDA context that is current where it is made, see `engines.gpu.context.Device`.
+
+    Args:
+        plan: checked, compiled for this GPU and this version.
+        libraries: to run it with.
+        device: the GPU's name, in words.
+        slots: batches in flight at most.
+
+    Attributes:
+        why_no_graph: why work is not launched as a CUDA graph; empty if it is.
+        notes: what a user should know of it, a line each; no line if all is as it should be.
+
+    Raises:
+        EngineError: no GPU, too little memory, or the plan does not load.
+    """
+
+    def __init__(
+        self, plan: Plan, *, libraries: Libraries, device: str = "", slots: int = SLOTS
+    ) -> None:
+        if slots < 1:
+            raise EngineError(f"{plan.flavour}: {slots} slots; give 1 or more")
+        self.name = plan.flavour
+        self.device = device
+        self.executes = executes(plan.layers)
+        self.slots = slots
+        self._layers = len(plan.layers) or None
+        self.why_no_graph = ""
+        self.notes: list[str] = []
+        self._cuda = libraries.cuda
+        self._lock = threading.Lock()
+        self._free: list[Slot] = []
+        self._all: list[Slot] = []
+        self._busy: dict[Ticket, tuple[Slot, int]] = {}
+        self._numbers = itertools.count()
+        self._lost = False
+        self._plan: LoadedPlan | None = None
+        self._gpu: Device | None = Device(self._cuda)
+        try:
+            with self._gpu:
+                self._open(plan, libraries.trt)
+        except BaseException as error:
+            self._lost = isinstance(error, DeviceLostError)
+            self._release()
+            raise
+
+    @classmethod
+    def from_model(
+        cls,
+        model: bytes,
+        *,
+        precision: Precision,
+        flavour: str,
+        plans: Path | None = None,
+        say: Callable[[str], None] | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> TensorRtEngine:
+        """Run a graph: its plan from the folder if it fits, else compiled.
+
+        Args:
+            model: serialised ONNX, input `image` uint8 (N, H, W, 3).
+            precision: of the graph; a plan that doesn't execute it is refused.
+            flavour: ``tensorrt`` or ``tensorrt-rtx``.
+            plans: folder that keeps the plan; None compiles anew each time.
+            say: receives a line when a plan is compiled, with the reason, and the `notes`.
+            progress: told the share of the compilation that is done.
+
+        Raises:
+            EngineError: no library, no GPU, or it doesn't take the graph.
+        """
+        found = gpus()  # first: it says best what is wrong with a machine without a GPU
+        libraries = Libraries.installed(flavour)
+        # Held from before the compiler uses the GPU, so that it is known whose the context is.
+        device = Device(libraries.cuda)
+        try:
+            gpu = found[device.index]
+            problem = why_not_on(flavour, gpu.compute_capability)
+            if problem:
+                raise EngineError(problem)
+            with device:
+                plan = plan_for(
+                    model,
+                    flavour=flavour,
+                    precision=precision,
+                    gpu=gpu,
+                    plans=plans,
+                    say=say,
+                    progress=progress,
+                )
+            engine = cls(plan, libraries=libraries, device=gpu.name)
+        except BaseException as error:
+            device.close(lost=isinstance(error, DeviceLostError))
+            raise
+        device.close()
+        if say is not None:
+            for note in engine.notes:
+                say(note)
+        return engine
+
+    def infer(self, images: Images | DeviceArray) -> tuple[Output, ...]:
+        """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`.
+
+        Args:
+            images: a numpy array, or an array of the GPU with ``__cuda_array_interface__``, as
+                pycuda, CuPy, torch and Numba make them.
+        """
+        with self._working() as gpu:
+            given = self._checked(images, gpu)
+            tickets: list[Ticket] = []
+            results: list[tuple[Output, ...]] = []
+            try:
+                for start in range(0, len(given), self.batch):
+                    if len(tickets) - len(results) == self.slots:
+                        results.append(self._collect(tickets[len(results)]))
+                    tickets.append(self._submit(given[start : start + self.batch]))
+                while len(results) < len(tickets):
+                    results.append(self._collect(tickets[len(results)]))
+            finally:
+                self._forget(tickets)
+        if len(results) == 1:
+            return results[0]
+        return tuple(np.concatenate(column) for column in zip(*results, strict=True))
+
+    def submit(self, images: Images | DeviceArray) -> Ticket:
+        """Begin with at most `batch` images, of either kind; see `PipelinedEngine.submit`.
+
+        Images of the GPU must stay as they are until the ticket is collected, unless they are
+        written on the stream that their interface names.
+        """
+        with self._working() as gpu:
+            given = self._checked(images, gpu)
+            if len(given) > self.batch:
+                raise EngineError(
+                    f"{self.name}: {len(given)} images, and a ticket takes {self.batch}; "
+                    "submit them in parts, or use infer"
+                )
+            return self._submit(given)
+
+    def collect(self, ticket: Ticket) -> tuple[Output, ...]:
+        """Wait for a ticket; see `PipelinedEngine.collect`."""
+        with self._working():
+            return self._collect(ticket)
+
+    def work(self) -> Work:
+        """See `engines.work.Accountable`."""
+        self._working()
+        return self._all[0].work(self._layers)
+
+    def close(self) -> None:
+        """Wait for what is in flight and release everything; a second call does nothing.
+
+        Raises:
+            EngineError: the GPU's memory cannot be released, though the GPU works.
+        """
+        self._release()
+
+    def _open(self, plan: Plan, trt: Any) -> None:
+        self._plan = loaded = LoadedPlan(plan, trt=trt, log=quiet_logger(trt), cuda=self._cuda)
+        self._signature: Signature = signature_from_input(
+            loaded.image.name,
+            dtype=loaded.image_type,
+            shape=loaded.image.shape,
+            outputs=[output.name for output in loaded.outputs],
+            where=self.name,
+        )
+        self.outputs: Sequence[str] = self._signature.outputs
+        self.size = self._signature.size
+        self.batch = self._signature.batch
+        image = Tensor(loaded.image.name, loaded.image.shape, np.uint8)
+        for _ in range(self.slots):
+            slot = Slot(
+                self._cuda,
+                loaded.execution(),
+                image=image,
+                outputs=loaded.outputs,
+                maps_input=self._device().maps_input,
+            )
+            self._all.append(slot)
+        self._free = list(self._all)
+        self.why_no_graph = self._all[0].why_no_graph
+        self.notes = []
+        if self.why_no_graph:
+            self.notes.append(f"{self.name}: runs without our CUDA graph: {self.why_no_graph}")
+        problem = loaded.keep_kernels()
+        if problem:
+            self.notes.append(f"{self.name}: the compiled kernels are not kept: {problem}")
+
+    def _working(self) -> Device:
+        if self._plan is None:
+            raise EngineError(f"{self.name}: the engine is closed; open it again")
+        if self._lost:
+            raise DeviceLostError(f"{self.name}: the GPU was lost; close the engine, open it again")
+        return self._device()
+
+    def _device(self) -> Device:
+        if self._gpu is None:
+            raise EngineError(f"{self.name}: the engine is closed; open it again")
+        return self._gpu
+
+    def _checked(self, images: Images | DeviceArray, gpu: Device) -> Images | DeviceImages:
+        if isinstance(images, np.ndarray) or not isinstance(images, DeviceArray):
+            check_images(images, self._signature, where=self.name)
+            return images
+        return images_from_device(
+            images, size=self.size, device=gpu, cuda=self._cuda, where=self.name
+        )
+
+    def _submit(self, images: Images | DeviceImages) -> Ticket:
+        with self._lock:
+            if not self._free:
+                raise EngineError(
+                    f"{self.name}: all {self.slots} slots are in flight; collect a ticket first"
+                )
+            slot = self._free.pop()
+        try:
+            if isinstance(images, DeviceImages):
+                slot.start_on_device(images)
+            else:
+                slot.start(images)
+        except BaseException as error:
+            with self._lock:
+                self._lost = self._lost or isinstance(error, DeviceLostError)
+                self._free.append(slot)
+            raise
+        with self._lock:
+            ticket = Ticket(next(self._numbers))
+            self._busy[ticket] = (slot, len(images))
+        return ticket
+
+    def _collect(self, ticket: Ticket) -> tuple[Output, ...]:
+        with self._lock:
+            if ticket not in self._busy:
+                raise EngineError(f"{self.name}: ticket {ticket} is not in flight; collect it once")
+            slot, count = self._busy.pop(ticket)
+        try:
+            return tuple(slot.finish(count))
+        except DeviceLostError:
+            self._lost = True
+            raise
+        finally:
+            with self._lock:
+                self._free.append(slot)
+
+    def _forget(self, tickets: Sequence[Ticket]) -> None:
+        """Wait for what a failed `infer` left in flight; the first error is on its way already."""
+        for ticket in tickets:
+            if ticket in self._busy:
+                try:
+                    self._collect(ticket)
+                except EngineError:
+                    continue
+
+    def _release(self) -> None:
+        """Release slots, plan and context, whatever fails; raises the first error."""
+        gpu, self._gpu = self._gpu, None
+        if gpu is None:
+            return
+        lost = self._lost
+        slots, self._all, self._free, self._busy = self._all, [], [], {}
+        plan, self._plan = self._plan, None
+        first: EngineError | None = None
+        with ExitStack() as leaving:
+            leaving.callback(lambda: gpu.close(lost=lost))
+            leaving.enter_context(gpu)
+            for slot in slots:
+                try:
+                    slot.close(lost=lost)
+                except DeviceLostError:
+                    lost = True  # found out only now; what was on it is gone
+                except EngineError as error:
+                    first = first or error
+            if plan is not None:
+                plan.close()
+        if first is not None:
+            raise first

@@ -1,0 +1,216 @@
+"""A plan that is loaded, and its execution contexts: all that is called of TensorRT at run time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engines.errors import EngineError
+from engines.gpu.cuda import Cuda
+from engines.gpu.slot import Tensor
+from engines.plans.compile import Plan
+from engines.plans.runtime_cache import kernels_path, read_kernels, write_kernels
+
+
+class LoadedPlan:
+    """A deserialised plan; what runs it comes from `execution`.
+
+    Args:
+        plan: checked before: deserialising runs its code.
+        trt: the module `tensorrt` or `tensorrt_rtx`.
+        log: from `engines.plans.log.quiet_logger`.
+        cuda: the libraries; the engine's context is current in all calls.
+
+    Attributes:
+        image: the graph's only input.
+        image_type: its type, in TensorRT's words.
+        outputs: in the graph's order.
+
+    Raises:
+        EngineError: the plan does not load, or takes another input than one image.
+    """
+
+    def __init__(self, plan: Plan, *, trt: Any, log: Any, cuda: Cuda) -> None:
+        self._trt, self._log, self._cuda = trt, log, cuda
+        self._name = plan.flavour
+        self._runtime: Any = trt.Runtime(log)
+        if "version" in plan.compatible:
+            self._runtime.engine_host_code_allowed = True  # such a plan brings its own runtime
+        self._engine: Any = self._runtime.deserialize_cuda_engine(plan.plan)
+        if self._engine is None:
+            raise EngineError(f"{self._name}: the plan does not load: {log.told()}")
+        self._config = _runtime_config(self._engine)
+        self._kernels: _Kernels | None = _Kernels(plan, self._config)
+        self._own_graph = False
+        tensors = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        inputs = [name for name in tensors if self._is_input(name)]
+        if len(inputs) != 1:
+            raise EngineError(
+                f"{self._name}: the graph has {len(inputs)} inputs, not `image` alone; export it "
+                "again with `edge build`"
+            )
+        self.image_type = str(self._engine.get_tensor_dtype(inputs[0]))
+        self.image = Tensor(inputs[0], self._shape(inputs[0]), np.uint8)
+        self.outputs = [
+            Tensor(name, self._shape(name), trt.nptype(self._engine.get_tensor_dtype(name)))
+            for name in tensors
+            if name not in inputs
+        ]
+
+    def execution(self) -> TensorRtExecution:
+        """A new execution context, with scratch memory of its own.
+
+        Raises:
+            EngineError: no memory for it.
+        """
+        context = self._context()
+        if not self._own_graph and self._config is not None and not self._capturable(context):
+            self._own_graph = True
+            self._config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = None  # before the next one takes as much memory again
+            context = self._context()
+        problem = (
+            f"{self._name} captures this plan in a graph of its own" if self._own_graph else ""
+        )
+        return TensorRtExecution(
+            context, log=self._log, cuda=self._cuda, name=self._name, why_not_captured=problem
+        )
+
+    def keep_kernels(self) -> str:
+        """Keep what was compiled at the first runs for the next start.
+
+        Returns:
+            Why it can't be kept; empty if it is, or if there is nothing to keep.
+        """
+        return self._kernels.keep() if self._kernels is not None else ""
+
+    def close(self) -> None:
+        """Release the plan, after all executions; a second call does nothing."""
+        # Each refers to the one after it.
+        self._config = None
+        self._kernels = None
+        self._engine = None
+        self._runtime = None
+
+    def _context(self) -> Any:
+        if self._config is None:
+            context = self._engine.create_execution_context()
+        else:
+            context = self._engine.create_execution_context(self._config)
+        if context is None:
+            raise EngineError(f"{self._name}: no memory for the plan: {self._log.told()}")
+        return context
+
+    def _capturable(self, context: Any) -> bool:
+        """Whether the context's work can be part of our graph; TensorRT-RTX alone has to be asked.
+
+        It can unless the plan allocates at run time.
+        """
+        stream = self._cuda.run(
+            "cudaStreamCreateWithFlags", self._cuda.runtime.cudaStreamNonBlocking
+        )
+        try:
+            return bool(context.is_stream_capturable(int(stream)))
+        finally:
+            self._cuda.run("cudaStreamDestroy", stream)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return tuple(int(length) for length in self._engine.get_tensor_shape(name))
+
+    def _is_input(self, name: str) -> bool:
+        return bool(self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT)
+
+
+class TensorRtExecution:
+    """An execution context as an `engines.gpu.slot.Execution`.
+
+    Args:
+        context: TensorRT's.
+        log: of the plan.
+        cuda: the libraries.
+        name: the engine's, for messages.
+        why_not_captured: why it can't be part of a CUDA graph; empty if it can.
+    """
+
+    def __init__(
+        self, context: Any, *, log: Any, cuda: Cuda, name: str, why_not_captured: str
+    ) -> None:
+        self._context = context
+        self._log = log
+        self._cuda = cuda
+        self._name = name
+        self._why_not_captured = why_not_captured
+
+    def bind(self, name: str, address: int) -> None:
+        """See `engines.gpu.slot.Execution`."""
+        if not self._context.set_tensor_address(name, address):
+            raise EngineError(f"{self._name}: the address of {name} was refused: {self._told()}")
+
+    def enqueue(self, stream: int) -> None:
+        """See `engines.gpu.slot.Execution`."""
+        if self._context.execute_async_v3(stream):
+            return
+        none = self._cuda.runtime.cudaStreamCaptureStatus.cudaStreamCaptureStatusNone
+        if self._cuda.run("cudaStreamIsCapturing", stream) == none:
+            # TensorRT tells of a lost device in words alone; CUDA knows it for sure.
+            self._cuda.run("cudaStreamSynchronize", stream)
+        raise EngineError(f"{self._name}: the plan did not run: {self._told()}")
+
+    def why_not_captured(self) -> str | None:
+        """See `engines.gpu.slot.Execution`."""
+        return self._why_not_captured or None
+
+    def close(self) -> None:
+        """See `engines.gpu.slot.Execution`."""
+        self._context = None
+
+    def _told(self) -> str:
+        """What TensorRT said since it was last asked."""
+        return str(self._log.told()) or "no reason given"
+
+
+def _runtime_config(engine: Any) -> Any:
+    """TensorRT-RTX's settings of a context; None with TensorRT, which has no such choice."""
+    if not hasattr(engine, "create_runtime_config"):
+        return None
+    config = engine.create_runtime_config()
+    return config if hasattr(config, "cuda_graph_strategy") else None
+
+
+class _Kernels:
+    """TensorRT-RTX's cache of kernels, filled from what was kept; none with TensorRT.
+
+    Args:
+        plan: that they are for.
+        runtime_config: gets the cache; None with TensorRT.
+    """
+
+    def __init__(self, plan: Plan, runtime_config: Any) -> None:
+        self._cache: Any = None
+        self._before = b""
+        self._problem = ""
+        if runtime_config is None:
+            return
+        self._path = kernels_path(plan.plan, flavour=plan.flavour, version=plan.version)
+        self._cache = runtime_config.create_runtime_cache()
+        try:
+            self._before = read_kernels(self._path)
+        except OSError as error:
+            self._problem = f"{error.strerror}: {error.filename}"
+        if self._before and not self._cache.deserialize(self._before):
+            self._before = b""  # of another driver, say: they are compiled and kept again
+        runtime_config.set_runtime_cache(self._cache)
+
+    def keep(self) -> str:
+        if self._cache is None or self._problem:
+            return self._problem
+        kernels = bytes(self._cache.serialize())
+        if kernels == self._before:
+            return ""
+        try:
+            write_kernels(self._path, kernels)
+        except OSError as error:
+            return f"{error.strerror}: {error.filename}"
+        self._before = kernels
+        return ""

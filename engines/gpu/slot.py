@@ -1,0 +1,289 @@
+"""One batch in flight on a GPU: its own stream, memory and CUDA graph; upload, compute, download.
+
+Frames overlap because each slot has its own stream: while one computes, the copy engines upload
+the next and download the one before. In the steady state a slot costs three calls a batch: copy
+the images into page-locked memory, launch the graph, wait for the event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.engine import Images, Output
+from engines.errors import EngineError
+from engines.gpu.buffer_pool import Recycled
+from engines.gpu.cuda import Cuda, DeviceLostError
+from engines.gpu.device_array import ALIGNMENT, DeviceImages
+from engines.gpu.memory import Resources
+from engines.work import Work
+
+
+class Execution(Protocol):
+    """What computes between upload and download; one of its own for each slot."""
+
+    def bind(self, name: str, address: int) -> None:
+        """Say where a tensor is on the GPU, from the next `enqueue` on.
+
+        Raises:
+            EngineError: the address was refused.
+        """
+        ...
+
+    def enqueue(self, stream: int) -> None:
+        """Put the computation on a stream.
+
+        Raises:
+            EngineError: it was refused.
+        """
+        ...
+
+    def why_not_captured(self) -> str | None:
+        """Why it can't be part of a CUDA graph, or None."""
+        ...
+
+    def close(self) -> None:
+        """Release it, before the memory that it uses; a second call does nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A graph's input or output.
+
+    Attributes:
+        name: in the graph.
+        shape: fixed; first the batch.
+        dtype: its type.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: npt.DTypeLike
+
+
+class Slot:
+    """Memory, stream and graph for one batch; everything is allocated and tried out at birth.
+
+    All methods need the engine's context to be current.
+
+    Args:
+        cuda: the libraries.
+        execution: computes; bound to this slot's memory here.
+        image: the input, uint8 (N, H, W, 3).
+        outputs: in the order of the graph.
+        maps_input: the GPU reads the images where the host wrote them.
+
+    Attributes:
+        why_no_graph: why each call is issued one by one; empty if a CUDA graph is launched.
+    """
+
+    def __init__(
+        self,
+        cuda: Cuda,
+        execution: Execution,
+        *,
+        image: Tensor,
+        outputs: Sequence[Tensor],
+        maps_input: bool,
+    ) -> None:
+        self._cuda = cuda
+        self._execution = execution
+        self._resources = Resources(cuda)
+        self._captured = Resources(cuda)
+        self._stream: Any = None
+        self._graph: Any = None
+        self._guest: object = None
+        self._bound_elsewhere = False
+        self.why_no_graph = ""
+        try:
+            self._allocate(image, outputs, maps_input=maps_input)
+            self._try_out()
+        except BaseException as error:
+            self.close(lost=isinstance(error, DeviceLostError))
+            raise
+
+    def start(self, images: Images) -> None:
+        """Begin with host images, at most the batch; they are copied before this returns.
+
+        Raises:
+            EngineError: the device refused, and the slot is idle again.
+        """
+        count = len(images)
+        np.copyto(self._image.host[:count], images, casting="no")
+        if count < len(self._image.host):
+            np.copyto(self._image.host[count:], images[-1], casting="no")
+        self._begin(self._upload, graph=self._graph)
+
+    def start_on_device(self, images: DeviceImages) -> None:
+        """Begin with images that the GPU has; they may be overwritten once the slot is finished.
+
+        A whole, aligned batch is read where it is. What their own stream gets from now on runs
+        after they were read.
+
+        Raises:
+            EngineError: the device refused, and the slot is idle again.
+        """
+        batch = len(self._image.host)
+        self._guest = images.owner
+        if len(images) == batch and images.address % ALIGNMENT == 0:
+            self._bound_elsewhere = True
+            self._execution.bind(self._image.name, images.address)
+            self._begin(lambda: None, after=images.stream)
+        else:
+            self._begin(lambda: self._copy_on_device(images), after=images.stream)
+
+    def finish(self, count: int) -> list[Output]:
+        """Wait for the results of the first `count` images; the arrays are the caller's.
+
+        Raises:
+            EngineError: the device failed.
+        """
+        try:
+            self._cuda.run("cudaEventSynchronize", self._done)
+        except BaseException as error:
+            if not isinstance(error, DeviceLostError):
+                self._drain()  # or the next batch would meet this one's
+            raise
+        finally:
+            self._guest = None
+        return [
+            memory.copy_of(buffer.host)[:count]
+            for buffer, memory in zip(self._outputs, self._memory, strict=True)
+        ]
+
+    def work(self, layers: int | None) -> Work:
+        """What one batch of host images costs.
+
+        Args:
+            layers: of the execution, each launched by itself where there is no graph; None if
+                nobody knows.
+        """
+        uploaded = 0 if self._image.mapped else self._image.size
+        given = sum(buffer.size for buffer in self._outputs)
+        return Work(
+            launches=1 if self._graph is not None else layers,
+            # Each output is downloaded, and copied again into an array of the caller's own.
+            copies=1 + bool(uploaded) + 2 * len(self._outputs),
+            copied_bytes=self._image.size + uploaded + 2 * given,
+        )
+
+    def close(self, *, lost: bool = False) -> None:
+        """Wait for what is in flight and release everything; a second call does nothing.
+
+        Args:
+            lost: there is nothing to wait for any more.
+
+        Raises:
+            DeviceLostError: the device is lost, which nobody knew; all is released.
+            EngineError: CUDA refused to release something of a working device.
+        """
+        stream, self._stream, self._graph = self._stream, None, None
+        try:
+            if stream is not None and not lost:
+                self._cuda.run("cudaStreamSynchronize", stream)
+        finally:
+            # A graph uses the memory of the execution, the execution that of the buffers.
+            self._captured.release()
+            self._execution.close()
+            self._resources.release()
+
+    def _allocate(self, image: Tensor, outputs: Sequence[Tensor], *, maps_input: bool) -> None:
+        own = self._resources
+        self._stream = own.stream()
+        self._done, self._ready, self._read = own.event(), own.event(), own.event()
+        self._image = own.buffer(image.name, image.shape, image.dtype, mapped=maps_input)
+        self._outputs = [own.buffer(each.name, each.shape, each.dtype) for each in outputs]
+        self._memory = [Recycled(each.shape, each.dtype) for each in outputs]
+        for buffer in (self._image, *self._outputs):
+            self._execution.bind(buffer.name, buffer.device)
+
+    def _try_out(self) -> None:
+        """Run once, as a first run allocates and loads kernels, and then capture what it did."""
+        self._image.host[...] = 0
+        self._issue(self._upload)
+        self._cuda.run("cudaStreamSynchronize", self._stream)
+        problem = self._execution.why_not_captured()
+        if problem is None:
+            try:
+                self._graph = self._captured.graph(self._stream, lambda: self._issue(self._upload))
+            except DeviceLostError:
+                raise
+            except EngineError as error:
+                problem = str(error)
+        self.why_no_graph = problem or ""
+
+    def _begin(
+        self, bring: Callable[[], None], *, after: int | None = None, graph: Any = None
+    ) -> None:
+        """Put one batch on the stream; on any failure the stream is drained first.
+
+        Args:
+            bring: puts the images where the execution is bound to.
+            after: stream that `bring` or the execution has to wait for.
+            graph: does all of it in one call.
+        """
+        cuda, stream = self._cuda, self._stream
+        try:
+            if after is not None:
+                cuda.run("cudaEventRecord", self._ready, after)
+                cuda.run("cudaStreamWaitEvent", stream, self._ready, 0)
+            if graph is not None:
+                cuda.run("cudaGraphLaunch", graph, stream)
+            else:
+                self._issue(bring, read_by=after)
+            cuda.run("cudaEventRecord", self._done, stream)
+        except BaseException as error:
+            self._guest = None
+            if not isinstance(error, DeviceLostError):
+                self._drain()
+            raise
+        finally:
+            self._bind_own()
+
+    def _issue(self, bring: Callable[[], None], read_by: int | None = None) -> None:
+        bring()
+        self._execution.enqueue(int(self._stream))
+        if read_by is not None:
+            # Who made the images may overwrite them on his stream, after this one has read them.
+            self._cuda.run("cudaEventRecord", self._read, self._stream)
+            self._cuda.run("cudaStreamWaitEvent", read_by, self._read, 0)
+        kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        for buffer in self._outputs:
+            self._copy(buffer.address, buffer.device, buffer.size, kind)
+
+    def _upload(self) -> None:
+        if not self._image.mapped:
+            kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+            self._copy(self._image.device, self._image.address, self._image.size, kind)
+
+    def _copy_on_device(self, images: DeviceImages) -> None:
+        """Gather part of a batch, or images that begin anywhere; the last one fills it up."""
+        # Default: the input may be mapped host memory, and CUDA knows each address.
+        kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyDefault
+        count, one = len(images), self._image.size // len(self._image.host)
+        self._copy(self._image.device, images.address, count * one, kind)
+        last = images.address + (count - 1) * one
+        for index in range(count, len(self._image.host)):
+            self._copy(self._image.device + index * one, last, one, kind)
+
+    def _copy(self, target: int, source: int, size: int, kind: Any) -> None:
+        self._cuda.run("cudaMemcpyAsync", target, source, size, kind, self._stream)
+
+    def _bind_own(self) -> None:
+        """Bind the input to the slot's own memory again; what is in flight isn't touched by it."""
+        if self._bound_elsewhere:
+            self._bound_elsewhere = False
+            self._execution.bind(self._image.name, self._image.device)
+
+    def _drain(self) -> None:
+        """Wait until nothing of this slot runs any more.
+
+        Raises:
+            EngineError: the device failed meanwhile; `DeviceLostError` where it won't come back.
+        """
+        self._cuda.run("cudaStreamSynchronize", self._stream)

@@ -1,0 +1,1 @@
+"""TensorRT plans: compiled, proven, cached."""

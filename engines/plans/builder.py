@@ -1,0 +1,248 @@
+"""What TensorRT's builder is told besides the graph: targets, memory, timings, compatibility."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from engines.errors import EngineError
+from engines.gpu.cuda import MIB, Gpu, call, gpus, runtime
+from engines.plans.flavours import RTX, architecture
+from engines.plans.timing_cache import read_timing, timing_path, write_timing
+
+RTX_GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+PORTABLE_FROM = 80
+"""Compute capability from which on a portable plan runs: Ampere."""
+MEMORY = Path("/proc/meminfo")
+Compatible: TypeAlias = Literal["version", "hardware"]
+"""A plan that newer libraries of the same major version load, or that other GPUs load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a plan is compiled for.
+
+    Attributes:
+        flavour: ``tensorrt`` or ``tensorrt-rtx``.
+        gpu: compute capabilities; empty is Ampere and newer.
+        device: the GPU that compiles; None with TensorRT-RTX, which needs none.
+        workspace: most scratch memory of a kernel in bytes; None leaves TensorRT's default.
+        compatible: what else than the very same library and GPU may load it.
+    """
+
+    flavour: str
+    gpu: tuple[str, ...]
+    device: Gpu | None
+    workspace: int | None
+    compatible: tuple[Compatible, ...]
+
+
+def target(
+    flavour: str,
+    gpu: Sequence[str],
+    *,
+    workspace_mib: int | None = None,
+    compatible: Sequence[Compatible] = (),
+) -> Target:
+    """Check what a plan is wished to be for.
+
+    Args:
+        flavour: ``tensorrt`` or ``tensorrt-rtx``.
+        gpu: compute capabilities such as ``sm89``.
+        workspace_mib: most scratch memory; never more than what is free is given.
+        compatible: see `Compatible`.
+
+    Raises:
+        EngineError: the flavour cannot compile for it, or there is no GPU.
+    """
+    if workspace_mib is not None and workspace_mib < 1:
+        raise EngineError(f"{flavour}: a workspace of {workspace_mib} MiB; give 1 or more")
+    asked = None if workspace_mib is None else workspace_mib * MIB
+    if flavour == RTX:
+        _check_rtx(gpu, compatible)
+        return Target(RTX, tuple(gpu), None, asked, ())
+    found = gpus()
+    device = next((one for one in found if (one.compute_capability,) == tuple(gpu)), found[0])
+    here = device.compute_capability
+    if tuple(gpu) not in ((), (here,)):
+        raise EngineError(f"{flavour}: compiles only for the GPU that is here, {here}")
+    portable = "hardware" in compatible
+    if portable and architecture(here) < PORTABLE_FROM:
+        raise EngineError(
+            f"{flavour}: {here} is older than Ampere (sm{PORTABLE_FROM}), from which on plans can "
+            "be hardware-compatible; leave that out"
+        )
+    targets = () if portable else (here,)
+    unique = tuple(dict.fromkeys(compatible))
+    return Target(flavour, targets, device, _workspace(asked, device), unique)
+
+
+def _check_rtx(gpu: Sequence[str], compatible: Sequence[Compatible]) -> None:
+    for name in gpu:
+        if name not in RTX_GPUS:
+            raise EngineError(_no_rtx(name))
+    if "sm75" in gpu and len(gpu) > 1:
+        raise EngineError(
+            f"{RTX}: compile sm75 as a plan of its own; together with it, INT8 is emulated "
+            "on all the others"
+        )
+    if "version" in compatible:
+        raise EngineError(
+            f"{RTX}: its plans load with the version alone that compiled them; they are compiled "
+            "again in seconds"
+        )
+    if "hardware" in compatible and gpu:
+        raise EngineError(
+            f"{RTX}: a plan for {', '.join(gpu)} is for nothing else; without a GPU's name it "
+            "runs on Ampere and newer"
+        )
+
+
+def _no_rtx(name: str) -> str:
+    other = "TensorRT serves it, on the machine itself" if architecture(name) else "no such GPU"
+    return f"{RTX}: {name} is not one of {', '.join(RTX_GPUS)}; {other}"
+
+
+def _workspace(asked: int | None, device: Gpu) -> int | None:
+    """Scratch memory in bytes: what was asked for, or half of what is free where it is shared.
+
+    TensorRT's own default is all of the GPU's memory. On a Jetson that is the computer's, and a
+    tactic that takes most of it ends the process, or the camera's.
+    """
+    if asked is None and not device.integrated:
+        return None
+    free = _free_shared() if device.integrated else int(call(runtime().cudaMemGetInfo)[0])
+    return min(asked, free) if asked is not None else free // 2
+
+
+def _free_shared() -> int:
+    """What Linux can give without swapping; CUDA counts no memory that the page cache holds."""
+    for line in MEMORY.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    raise EngineError(f"{MEMORY} tells no MemAvailable; give --workspace a limit in MiB")
+
+
+def builder_config(trt: Any, builder: Any, wanted: Target) -> Any:
+    """A configuration for a strongly typed network.
+
+    Raises:
+        EngineError: a GPU that this version of the library refuses.
+    """
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    # TF32 is on by default; it would run what the graph says is FP32 with 10 bits of mantissa.
+    config.clear_flag(trt.BuilderFlag.TF32)
+    if wanted.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, wanted.workspace)
+    if "version" in wanted.compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if "hardware" in wanted.compatible:
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    if wanted.flavour == RTX:
+        # All scratch memory is ours then, without which no stream can be captured.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    if wanted.flavour == RTX and wanted.gpu:
+        _aim(trt, config, wanted.gpu)
+    return config
+
+
+def _aim(trt: Any, config: Any, names: Sequence[str]) -> None:
+    config.num_compute_capabilities = len(names)
+    for index, name in enumerate(names):
+        capability = getattr(trt.ComputeCapability, name.upper(), None)
+        if capability is None or not config.set_compute_capability(capability, index):
+            raise EngineError(f"{RTX} {trt.__version__} does not compile for {name}; update it")
+
+
+def allow_lower(trt: Any, config: Any, network: Any) -> None:
+    """Make a weakly typed build keep to the graph's types: TensorRT 10.3's fallback.
+
+    Each layer is bound to the type that it has in the graph, so that what the graph keeps in
+    FP32 isn't lowered with the rest. Layers that only move or store data are left alone.
+    """
+    kinds = {network.get_layer(index).type for index in range(network.num_layers)}
+    config.set_flag(trt.BuilderFlag.FP16)
+    if trt.LayerType.QUANTIZE in kinds:
+        config.set_flag(trt.BuilderFlag.INT8)
+    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    computing = (
+        trt.LayerType.CONVOLUTION,
+        trt.LayerType.MATRIX_MULTIPLY,
+        trt.LayerType.ELEMENTWISE,
+        trt.LayerType.UNARY,
+        trt.LayerType.REDUCE,
+        trt.LayerType.POOLING,
+        trt.LayerType.ACTIVATION,
+        trt.LayerType.RESIZE,
+        trt.LayerType.SOFTMAX,
+    )
+    quantised = _reads_quantised(trt, network)
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        kind = layer.get_output(0).dtype
+        if layer.type in computing and index not in quantised and kind in _floats(trt):
+            layer.precision = kind
+            layer.set_output_type(0, kind)
+
+
+def _reads_quantised(trt: Any, network: Any) -> set[int]:
+    """Layers behind a DequantizeLinear: INT8 by their place, and not to be bound to a float."""
+    dequantised = set()
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type == trt.LayerType.DEQUANTIZE:
+            dequantised.add(layer.get_output(0).name)
+    found = set()
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        names = {layer.get_input(place).name for place in range(layer.num_inputs)}
+        if names & dequantised:
+            found.add(index)
+    return found
+
+
+def _floats(trt: Any) -> tuple[Any, Any]:
+    return trt.float32, trt.float16
+
+
+def _timing_of(trt: Any, wanted: Target) -> Path | None:
+    """The cache's path; None with TensorRT-RTX, whose builder times nothing."""
+    if wanted.device is None:
+        return None
+    return timing_path(flavour=wanted.flavour, version=str(trt.__version__), gpu=wanted.device.name)
+
+
+def load_timings(trt: Any, config: Any, wanted: Target) -> str:
+    """Give the builder what earlier builds have timed; returns a note if it can't be had."""
+    path = _timing_of(trt, wanted)
+    if path is None:
+        return ""
+    try:
+        content = read_timing(path)
+    except OSError as error:
+        content, note = b"", f"the timing cache cannot be read: {error.strerror}: {path}"
+    else:
+        note = ""
+    cache = config.create_timing_cache(content)
+    if cache is None or not config.set_timing_cache(cache, False):
+        # TensorRT refuses a damaged cache, and one of another version or GPU: begin anew.
+        note = note or f"the timing cache was refused, and is made anew: {path}"
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+    return note
+
+
+def save_timings(trt: Any, config: Any, wanted: Target) -> str:
+    """Keep what was timed; returns a note if it can't be kept."""
+    path = _timing_of(trt, wanted)
+    if path is None:
+        return ""
+    cache = config.get_timing_cache()
+    try:
+        if cache is not None:
+            write_timing(path, bytes(cache.serialize()))
+    except OSError as error:
+        return f"the timing cache is not kept: {error.strerror}: {path}"
+    return ""

@@ -1,0 +1,256 @@
+"""ONNX to a TensorRT plan: one code path for TensorRT and TensorRT-RTX.
+
+The network is strongly typed: precision is in the graph, and the builder gets no precision flag.
+TensorRT 10.3 alone gets a second chance with a weakly typed network, bound to the graph's types;
+the plan then says so. Either way the list of the plan's layers is held against the graph.
+
+TensorRT-RTX compiles without a GPU, for any of `RTX_GPUS`; TensorRT only for the GPU that is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engines.errors import EngineError
+from engines.plans.builder import (
+    RTX_GPUS,
+    Compatible,
+    Target,
+    allow_lower,
+    builder_config,
+    load_timings,
+    save_timings,
+    target,
+)
+from engines.plans.flavours import RTX, TENSORRT, import_flavour, version_of
+from engines.plans.layers import Layer, layers_from_inspector, layers_from_log
+from engines.plans.log import Told, quiet_logger
+from engines.plans.precision_proof import prove
+from engines.plans.progress import Progress, monitor
+from engines.plans.turing import TURING, graph_for_turing
+
+__all__ = ["RTX_GPUS", "Plan", "Progress", "compile_plan", "quiet_logger"]
+
+WEAK_UNTIL = (10, 3)
+"""The last version that may build weakly typed; on it some strongly typed graphs fail."""
+Typing = Literal["strong", "weak"]
+_compiling = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A compiled graph.
+
+    Attributes:
+        plan: what the runtime deserialises; native code.
+        flavour: ``tensorrt`` or ``tensorrt-rtx``.
+        version: of the library that compiled it.
+        gpu: compute capabilities it is for; empty means Ampere and newer.
+        onnx_sha256: of the graph.
+        layers: what it executes; empty if the library didn't say.
+        typing: ``strong``: types are the graph's; ``weak``: TensorRT 10.3's fallback.
+        compatible: what else than the very same library and GPU may load it.
+        notes: what a reader must know, such as why it is weakly typed.
+    """
+
+    plan: bytes = field(repr=False)
+    flavour: str
+    version: str
+    gpu: tuple[str, ...]
+    onnx_sha256: str
+    layers: tuple[Layer, ...] = field(repr=False)
+    typing: Typing = "strong"
+    compatible: tuple[Compatible, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def compile_plan(
+    model: bytes,
+    *,
+    flavour: str = RTX,
+    gpu: Sequence[str] = (),
+    workspace_mib: int | None = None,
+    compatible: Sequence[Compatible] = (),
+    progress: Progress | None = None,
+) -> Plan:
+    """Compile a graph, and prove that the plan computes in the graph's types.
+
+    Args:
+        model: serialised ONNX.
+        flavour: ``tensorrt`` or ``tensorrt-rtx``.
+        gpu: compute capabilities such as ``sm89``; empty is portable with TensorRT-RTX, and the
+            GPU that is there with TensorRT, which knows no other.
+        workspace_mib: most scratch memory that a kernel may take; None leaves TensorRT's default,
+            but on a Jetson half of the memory that is free.
+        compatible: ``version``: newer TensorRTs of the same major version load the plan too;
+            ``hardware``: any GPU from Ampere on. Both cost speed, and are for TensorRT alone.
+        progress: told the share that is done, from the builder's threads.
+
+    Raises:
+        EngineError: the library is missing or takes no part of the graph, with its own words; or a
+            heavy layer runs in another precision than the graph's, with its name.
+    """
+    trt = import_flavour(flavour)
+    wanted = target(flavour, gpu, workspace_mib=workspace_mib, compatible=compatible)
+    build = _Build(trt, model, wanted, monitor(trt, progress) if progress else None)
+    # One at a time: what the one logger hears must be this build's, and the memory is shared.
+    with _compiling:
+        try:
+            plan = build.run("strong")
+        except _RefusedError as error:
+            if flavour != TENSORRT or version_of(trt)[:2] > WEAK_UNTIL:
+                raise
+            build.notes.append(f"weakly typed, since strongly typed it was refused: {error}")
+            plan = build.run("weak")
+    problem = _unproven(plan, model)
+    if problem:
+        raise EngineError(f"{flavour}: {problem}")
+    return plan
+
+
+class _RefusedError(EngineError):
+    """The parser or the builder doesn't take the graph this way."""
+
+
+@dataclass(slots=True)
+class _Build:
+    """One graph on its way to a plan."""
+
+    trt: Any
+    model: bytes
+    wanted: Target
+    monitor: Any
+    notes: list[str] = field(default_factory=list)
+
+    def run(self, typing: Typing) -> Plan:
+        trt, wanted = self.trt, self.wanted
+        log = quiet_logger(trt)
+        with log.collecting() as told:
+            builder = _builder(trt, log, told, wanted.flavour)
+            network = builder.create_network(_strongly_typed(trt) if typing == "strong" else 0)
+            model = graph_for_turing(self.model) if TURING in wanted.gpu else self.model
+            _parse(trt, network, model, log, wanted.flavour)
+            _refuse_what_turing_lacks(trt, network, wanted.gpu)
+            config = builder_config(trt, builder, wanted)
+            if typing == "weak":
+                allow_lower(trt, config, network)
+            if self.monitor is not None:
+                config.progress_monitor = self.monitor
+            self._note(load_timings(trt, config, wanted))
+            content = self._serialised(builder, network, config, told)
+            self._note(save_timings(trt, config, wanted))
+        rtx = wanted.flavour == RTX  # tells its layers while it builds; the other one afterwards
+        layers = layers_from_log(told.layers) if rtx else _inspected(trt, content, log, wanted)
+        return Plan(
+            plan=content,
+            flavour=wanted.flavour,
+            version=str(trt.__version__),
+            gpu=wanted.gpu,
+            onnx_sha256=hashlib.sha256(self.model).hexdigest(),
+            layers=layers,
+            typing=typing,
+            compatible=wanted.compatible,
+            notes=tuple(self.notes),
+        )
+
+    def _serialised(self, builder: Any, network: Any, config: Any, told: Told) -> bytes:
+        built = builder.build_serialized_network(network, config)
+        stopped_by = self.monitor.stopped_by if self.monitor is not None else None
+        if stopped_by is not None:
+            raise stopped_by
+        if built is None:
+            raise _RefusedError(_build_failure(self.wanted, told.text()))
+        return bytes(built)
+
+    def _note(self, note: str) -> None:
+        if note:
+            self.notes.append(note)
+
+
+def _unproven(plan: Plan, model: bytes) -> str | None:
+    """Why the plan isn't what its graph asks for, as far as its layers tell; or None.
+
+    TensorRT may keep the layers of a fused region to itself; a strongly typed network's types are
+    then its word. TensorRT-RTX lists all, and nothing is known of a weakly typed plan otherwise.
+    """
+    proof = prove(plan.layers, model)
+    problem = proof.problem()
+    if problem:
+        return f"{problem}; build with another --precision"
+    if proof.unseen and (plan.flavour == RTX or plan.typing == "weak"):
+        return (
+            f"it doesn't list {proof.unseen[0]} among the plan's layers, so that its precision "
+            "can't be proven; please report it with the output of `edge doctor`"
+        )
+    return None
+
+
+def _builder(trt: Any, log: Any, told: Told, flavour: str) -> Any:
+    try:
+        return trt.Builder(log)
+    except TypeError as error:  # pybind11's word for a null pointer from the C++ factory
+        raise EngineError(f"{flavour}: no builder: {told.text() or error}") from error
+
+
+def _strongly_typed(trt: Any) -> int:
+    # The value behind the name differs between versions, so the name is what counts.
+    return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+
+
+def _parse(trt: Any, network: Any, model: bytes, log: Any, flavour: str) -> None:
+    parser = trt.OnnxParser(network, log)
+    if parser.parse(model):
+        return
+    told = []
+    for index in range(parser.num_errors):
+        problem = parser.get_error(index)
+        node = problem.node_name() if hasattr(problem, "node_name") else ""
+        told.append(f"{node}: {problem.desc()}" if node else str(problem.desc()))
+    raise _RefusedError(f"{flavour}: it does not take this graph: {_line('; '.join(told))}")
+
+
+def _refuse_what_turing_lacks(trt: Any, network: Any, targets: Sequence[str]) -> None:
+    """Find FP32 matrix products before the builder does.
+
+    It would refuse them for sm75 as well, but TensorRT-RTX 1.7 remembers such a failure: the next
+    INT8 graph that the same process compiles, for any GPU, comes out emulated in FP32.
+    """
+    if TURING not in targets:
+        return
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        product = layer.type == trt.LayerType.MATRIX_MULTIPLY
+        if product and layer.get_output(0).dtype == trt.float32:
+            raise EngineError(
+                f"{RTX}: not compiled for sm75: {layer.name}: Turing has no FP32 MatMul in "
+                f"{RTX}; use openvino or {TENSORRT} there"
+            )
+
+
+def _build_failure(wanted: Target, told: str) -> str:
+    where = ", ".join(wanted.gpu) or "Ampere and newer"
+    hint = ""
+    if wanted.workspace is not None and re.search("memory|workspace", told, re.IGNORECASE):
+        hint = f"; the workspace is {wanted.workspace >> 20} MiB: raise --workspace"
+    return f"{wanted.flavour}: not compiled for {where}: {_line(told) or 'no reason given'}{hint}"
+
+
+def _inspected(trt: Any, plan: bytes, log: Any, wanted: Target) -> tuple[Layer, ...]:
+    """Layers from the inspector, which needs the GPU that the plan is for."""
+    deserializer = trt.Runtime(log)
+    if "version" in wanted.compatible:
+        deserializer.engine_host_code_allowed = True  # the plan brings its own small runtime
+    engine = deserializer.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise EngineError(f"{wanted.flavour}: the new plan does not load: {log.told()}")
+    inspector = engine.create_engine_inspector()
+    return layers_from_inspector(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+
+
+def _line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()[:600]

@@ -1,0 +1,93 @@
+"""The plan that a GPU runs: the one that is kept, if every mark of it fits, or a new one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from engines.engine import Precision
+from engines.errors import EngineError
+from engines.gpu.cuda import Gpu
+from engines.plans.builder import PORTABLE_FROM
+from engines.plans.cache import UnusablePlanError, Wanted, load_plan, store_plan
+from engines.plans.compile import RTX_GPUS, Plan, compile_plan
+from engines.plans.flavours import RTX, architecture, import_flavour
+from engines.plans.layers import precision_problem
+from engines.plans.progress import Progress
+
+
+def plan_for(
+    model: bytes,
+    *,
+    flavour: str,
+    precision: Precision,
+    gpu: Gpu,
+    plans: Path | None = None,
+    say: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """The plan from the cache if it fits, or a new one; the reason is said either way.
+
+    Args:
+        model: serialised ONNX.
+        flavour: ``tensorrt`` or ``tensorrt-rtx``.
+        precision: of the graph; a plan that doesn't execute it is refused.
+        gpu: that will run the plan.
+        plans: folder that keeps the plan; None compiles anew each time.
+        say: receives a line when a plan is compiled, with the reason.
+        progress: told the share of the compilation that is done.
+
+    Raises:
+        EngineError: no library, it doesn't take the graph, or the plan isn't what was asked for.
+    """
+    tell = say or _silently
+    plan, reason = _kept(model, flavour=flavour, gpu=gpu, plans=plans)
+    if plan is None:
+        tell(f"{flavour}: compiling the plan: {reason}")
+        here = (gpu.compute_capability,) if _has_target(flavour, gpu) else ()
+        plan = compile_plan(model, flavour=flavour, gpu=here, progress=progress)
+        for note in plan.notes:
+            tell(f"{flavour}: {note}")
+        if plans is not None:
+            try:
+                store_plan(plans, plan)
+            except OSError as error:
+                tell(f"{flavour}: the plan is not kept: {error.strerror}: {error.filename}")
+    problem = precision_problem(plan.layers, precision)
+    if problem:
+        raise EngineError(f"{flavour}: {problem}; build with another --precision")
+    return plan
+
+
+def _kept(model: bytes, *, flavour: str, gpu: Gpu, plans: Path | None) -> tuple[Plan | None, str]:
+    """A plan that may be loaded, or None and the reason why there is none."""
+    if plans is None:
+        return None, "no folder was given to keep a plan in"
+    wanted = Wanted(
+        flavour=flavour,
+        version=str(import_flavour(flavour).__version__),
+        gpu=(gpu.compute_capability,),
+        onnx_sha256=hashlib.sha256(model).hexdigest(),
+    )
+    candidates = [wanted] if _has_target(flavour, gpu) else []
+    if architecture(gpu.compute_capability) >= PORTABLE_FROM:
+        candidates.append(replace(wanted, gpu=()))
+    reasons = []
+    for candidate in candidates:
+        try:
+            return load_plan(plans, candidate), ""
+        except UnusablePlanError as error:
+            reasons.append(str(error))
+    # The reason of the plan for this very GPU tells more than that of the portable one.
+    return None, next(iter(reasons), f"none can be for {gpu.compute_capability}")
+
+
+def _has_target(flavour: str, gpu: Gpu) -> bool:
+    """Whether a plan is made for this GPU alone; newer ones than listed take a portable plan."""
+    return flavour != RTX or gpu.compute_capability in RTX_GPUS
+
+
+def _silently(line: str) -> None:
+    """Say nothing: what the caller gets when it gave no `say`."""

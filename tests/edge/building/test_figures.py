@@ -1,0 +1,50 @@
+"""What an inspector is worth on real parts, built and run as a user would; 256 px."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from edge.building.build import Built, Options, build
+
+pytestmark = [pytest.mark.realdata, pytest.mark.slow]
+
+Bottles = Callable[[str], Built]
+
+
+@pytest.fixture(scope="module")
+def bottles(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Bottles:
+    """Build at a precision on all 209 good bottles, measured on 83 labelled."""
+    pytest.importorskip("openvino", reason="the engine that CPUs deploy is not installed")
+    folder = tmp_path_factory.mktemp("figures")
+
+    @cache
+    def built(precision: str) -> Built:
+        options = Options(precision=precision, engine="openvino")
+        return build(realdata / "bottle", folder / f"{precision}.edge", options=options)
+
+    return built
+
+
+def figures(built: Built) -> Mapping[str, float]:
+    return built.bundle.manifest.figures
+
+
+def test_bottles_in_fp32(bottles: Bottles) -> None:
+    found = bottles("fp32")
+    assert figures(found)["image_auroc"] >= 0.995
+    assert figures(found)["pixel_auroc"] >= 0.975
+    assert figures(found)["false_rejects"] <= found.threshold.bound * 20 + 1
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_other_precisions_lose_next_to_nothing(precision: str, bottles: Bottles) -> None:
+    built = bottles(precision)
+    reference, found = figures(bottles("fp32")), figures(built)
+    assert found["image_auroc"] >= reference["image_auroc"] - 0.002
+    assert found["pixel_auroc"] >= reference["pixel_auroc"] - 0.003
+    assert built.parity is not None and built.parity.problem is None
+    assert all(engine.flips == 0 for engine in built.parity.engines)

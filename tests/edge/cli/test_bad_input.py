@@ -1,0 +1,354 @@
+"""Bad input through the real command: one clear line, an exit code, nothing broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from PIL import Image as Pillow
+
+ODD = os.fsdecode(b"teil-\xff\xfe.png")  # a name that is not UTF-8
+USAGE, FAILURE = 2, 1
+
+
+def built_json(outcome) -> dict:
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that promises more than it holds."""
+    data = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + data
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", len(data))
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", 0)
+        + b"IDAT"
+        + struct.pack(">I", zlib.crc32(b"IDAT"))
+    )
+
+
+# --- images that are not there, or too few
+
+
+def test_an_empty_folder(run, tmp_path) -> None:
+    (tmp_path / "none").mkdir()
+    outcome = run("build", "none")
+    assert outcome.code == USAGE
+    assert "none: no images" in outcome.line()
+    assert not (tmp_path / "build").exists()
+
+
+def test_a_missing_folder_and_a_file_for_a_folder(run, good) -> None:
+    assert "nowhere: no such folder" in run("build", "nowhere").line()
+    outcome = run("build", good / "000.png")
+    assert outcome.code == USAGE
+    assert "is a file" in outcome.line()
+
+
+def test_one_image_is_not_enough(run, drawn, tmp_path, small) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(drawn / "train/good/000.png", tmp_path / "one")
+    outcome = run("build", "one", *small)
+    assert outcome.code == USAGE
+    assert "1" in outcome.line() and "5" in outcome.line()
+
+
+# --- images that cannot be read
+
+
+def test_a_few_unreadable_images_are_named_counted_and_skipped(run, good, small) -> None:
+    for index in range(12, 21):  # 21 images, 2 of them bad: below a tenth
+        shutil.copy(good / f"{index - 12:03}.png", good / f"{index:03}.png")
+    (good / "003.png").write_bytes((good / "003.png").read_bytes()[:400])
+    (good / "004.png").write_bytes(b"")
+    outcome = run("build", good, *small, "--json")
+    done = built_json(outcome)
+    assert done["images"] == 19
+    assert sorted(Path(name).name for name in done["skipped"]) == ["003.png", "004.png"]
+    assert outcome.err.count("skipped: ") == 2
+
+
+def test_many_unreadable_images_are_an_error(run, good, small) -> None:
+    for name in ("000.png", "001.png", "002.png"):
+        (good / name).write_bytes((good / name).read_bytes()[:300])
+    outcome = run("build", good, *small)
+    assert outcome.code == USAGE
+    assert "3 of 12 images cannot be used" in outcome.line()
+    assert "000.png" in outcome.line()
+
+
+def test_a_header_of_50_000_by_50_000_pixels_is_skipped_unread(run, good, small) -> None:
+    (good / "bomb.png").write_bytes(png_header(50_000, 50_000))
+    outcome = run("build", good, *small, "--json")
+    assert list(built_json(outcome)["skipped"]) == [str(good / "bomb.png")]
+    assert "50000 x 50000 pixels" in outcome.err
+
+
+def test_every_kind_of_pixels_is_taken(run, good, small) -> None:
+    first = cv2.imread(str(good / "000.png"))
+    cv2.imwrite(str(good / "grey.png"), cv2.cvtColor(first, cv2.COLOR_BGR2GRAY))
+    cv2.imwrite(str(good / "deep.png"), first.astype(np.uint16) * 257)
+    alpha = np.full((*first.shape[:2], 1), 200, np.uint8)
+    cv2.imwrite(str(good / "alpha.png"), np.concatenate([first, alpha], axis=2))
+    cv2.imwrite(str(good / "tiny.png"), cv2.resize(first, (40, 24)))
+    cv2.imwrite(str(good / "large.png"), cv2.resize(first, (700, 500)))
+    picture = Pillow.fromarray(first[:, :, ::-1])
+    picture.convert("CMYK").save(good / "cmyk.jpg", quality=95)
+    turned = Pillow.Exif()
+    turned[0x0112] = 6  # orientation: a quarter turn
+    picture.save(good / "turned.jpg", exif=turned, quality=95)
+    done = built_json(run("build", good, *small, "--json"))
+    assert done["skipped"] == {}
+    assert done["images"] == 19
+
+
+# --- names that are not UTF-8
+
+
+def test_odd_names_build_evaluate_and_stream(run, drawn, tmp_path, small, built) -> None:
+    data = tmp_path / os.fsdecode(b"produkt-\xfc")
+    shutil.copytree(drawn, data)
+    (data / "train/good/000.png").rename(data / "train/good" / ODD)
+    (data / "test/good/000.png").rename(data / "test/good" / ODD)
+    (data / "train/good" / os.fsdecode(b"kaputt-\xff.png")).write_bytes(b"no image")
+    outcome = run("build", data, *small)
+    assert outcome.code == 0, outcome.err
+    assert "kaputt-\\xff.png" in outcome.err
+    evaluated = built_json(run("evaluate", built, data, "--engine", "onnxruntime", "--json"))
+    assert evaluated["good_images"] == 4
+    streamed = run("stream", data / "test/good", "--bundle", built, "--results", "r.jsonl")
+    assert streamed.code == 0, streamed.err
+    sources = [json.loads(line)["source"] for line in Path("r.jsonl").read_text().splitlines()]
+    assert any("teil-\\xff\\xfe.png" in source for source in sources)
+    record = run("stream", data / "test/good", "--bundle", built, "--record", "o.avi", "--json")
+    assert json.loads(record.out)["frames"] == 4
+
+
+# --- outputs that cannot be written
+
+
+def test_an_output_below_a_file_is_refused_before_the_work(run, good, tmp_path) -> None:
+    (tmp_path / "file").write_text("mine")
+    outcome = run("build", good, "--output", "file/x.edge")
+    assert outcome.code == USAGE
+    assert "choose another --output" in outcome.line()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_output_that_is_something_else_is_kept(run, good, tmp_path, snapshot) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note.txt").write_text("mine")
+    before = snapshot(tmp_path / "mine")
+    outcome = run("build", good, "--output", "mine")
+    assert outcome.code == USAGE
+    assert "mine: exists and is no bundle" in outcome.line()
+    assert snapshot(tmp_path / "mine") == before
+
+
+def test_an_output_in_proc(run, good) -> None:
+    outcome = run("build", good, "--output", "/proc/x.edge")
+    assert outcome.code == USAGE
+    assert "/proc/x.edge: cannot be written" in outcome.line()
+
+
+def test_a_read_only_folder(run, read_only, monkeypatch) -> None:
+    monkeypatch.chdir(read_only)
+    outcome = run("build", read_only, "--output", "build/x.edge")
+    assert outcome.code == USAGE
+    assert "cannot be written" in outcome.line()
+
+
+def test_a_full_disk_leaves_the_old_bundle(
+    run, good, bundle, tmp_path, small, little_disk, snapshot
+) -> None:
+    before = snapshot(tmp_path)
+    with little_disk(200_000):
+        outcome = run("build", good, "--output", bundle, *small)
+    assert outcome.code == FAILURE
+    assert "the bundle that was there is untouched" in outcome.line()
+    assert snapshot(tmp_path) == before
+
+
+def test_an_interrupted_build_leaves_the_old_bundle(good, bundle, tmp_path, snapshot) -> None:
+    before = snapshot(tmp_path)
+    # Whoever starts the tests in the background has SIGINT ignored, and children inherit that.
+    code = (
+        "import signal as s; s.signal(s.SIGINT, s.default_int_handler); import edge.cli.main as c"
+    )
+    command = [sys.executable, "-c", f"{code}; c.main()", "build", str(good)]
+    options = ["--output", str(bundle), "--prototypes", "64", "--engine", "onnxruntime"]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("images")
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "edge: interrupted; what was there before is unchanged"
+    assert "Traceback" not in err
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("option", ["--record=x/y.mp4", "--results=x/y.jsonl", "--record=o.txt"])
+def test_a_stream_that_cannot_write_does_not_start(run, built, drawn, option) -> None:
+    outcome = run("stream", drawn / "test/good", "--bundle", built, option)
+    assert outcome.code == USAGE
+    assert option.partition("=")[2] in outcome.err.splitlines()[-1]
+
+
+# --- bundles
+
+
+def test_one_changed_byte_is_noticed(run, bundle, drawn) -> None:
+    model = bundle / "model.onnx"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    for words in (("info", bundle), ("evaluate", bundle, drawn), ("bench", bundle)):
+        outcome = run(*words)
+        assert outcome.code == USAGE
+        assert "model.onnx: the bundle is damaged" in outcome.line()
+
+
+def test_a_bundle_of_a_newer_version(run, bundle) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["schema_version"] += 1
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    outcome = run("info", bundle)
+    assert outcome.code == USAGE
+    assert "newer protoedge" in outcome.line()
+
+
+def test_no_bundle_and_several(run, tmp_path, bundle, drawn) -> None:
+    assert "no such bundle" in run("info", "nowhere.edge").line()
+    assert "no bundle" in run("stream", drawn / "test/good").line()
+    for name in ("one", "two"):
+        shutil.copytree(bundle, tmp_path / "build" / f"{name}.edge")
+    outcome = run("stream", drawn / "test/good")
+    assert outcome.code == USAGE
+    assert "several bundles" in outcome.line()
+
+
+# --- backbones and options
+
+
+def test_wrong_backbones(run, good, small, built, tmp_path) -> None:
+    (tmp_path / "text.onnx").write_text("no graph")
+    value = onnx.helper.make_tensor_value_info
+    given, made = value("x", 1, [2]), value("y", 1, [2])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "other", [given], [made])
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]),
+        tmp_path / "other.onnx",
+    )
+    for name in ("text.onnx", "other.onnx", str(built / "model.onnx"), "missing.onnx", "resnet18"):
+        outcome = run("build", good, *small, "--backbone", name)
+        assert outcome.code == USAGE
+        assert name in outcome.line()
+
+
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [
+        (("--layers", "layer9"), "layer9"),
+        (("--layers", "layer2,,"), "layer2,,"),
+        (("--size", "12x"), "'12x'"),
+        (("--size", "0"), "'0'"),
+        (("--size", "99999"), "4096"),
+        (("--roi", "1,2,3"), "'1,2,3'"),
+        (("--roi", "0,0,9999,9999"), "reaches beyond the image"),
+        (("--false-rejects", "0"), "between 0 and 1"),
+        (("--false-rejects", "nan"), "between 0 and 1"),
+        (("--prototypes", "0"), "--prototypes"),
+        (("--precision", "fp8"), "--precision"),
+        (("--model", "padim"), "'--model': 'padim' is not one of 'protoad'"),
+        (("--engine", "coral"), "--engine"),
+        (("--gpu", "sm999"), "gpu 'sm999'"),
+    ],
+)
+def test_wrong_options(run, good, tmp_path, option, word) -> None:
+    outcome = run("build", good, *option)
+    assert outcome.code == USAGE
+    assert word in outcome.line()
+    assert not (tmp_path / "build").exists()
+
+
+def test_tensorrt_where_there_is_none(run, good, built, drawn) -> None:
+    from engines.choose import ENGINES
+
+    if ENGINES["tensorrt"].why_not() is None:
+        pytest.skip("TensorRT works here")
+    for words in (("build", good), ("evaluate", built, drawn), ("bench", built)):
+        outcome = run(*words, "--engine", "tensorrt")
+        assert outcome.code == FAILURE
+        assert "cannot use tensorrt" in outcome.line()
+
+
+@pytest.mark.parametrize(
+    "source", ["nowhere.mp4", "nowhere/", "ftp://host/x", "/dev/video97", "*.png", ""]
+)
+def test_sources_that_are_not_there(run, built, source) -> None:
+    outcome = run("stream", source, "--bundle", built)
+    assert outcome.code == USAGE
+    assert "Traceback" not in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("edge: ")
+
+
+def test_a_grid_where_there_is_no_folder(run, built, drawn) -> None:
+    outcome = run("evaluate", built, drawn, "--grid", "nowhere/grid.png")
+    assert outcome.code == USAGE
+    assert "nowhere/grid.png: nowhere is no folder" in outcome.line()
+
+
+def test_wrong_settings_of_a_stream(run, built, drawn) -> None:
+    for option, says in {
+        "--threshold=nan": "threshold nan",
+        "--stall-after=-1": "stall_after -1.0",
+        "--ignore=nowhere.png": "nowhere.png",
+        "--max-frames=0": "--max-frames",
+    }.items():
+        outcome = run("stream", drawn / "test/good", "--bundle", built, option)
+        assert outcome.code == USAGE
+        assert says in outcome.err.splitlines()[-1]
+
+
+def test_evaluate_without_labels(run, built, good) -> None:
+    outcome = run("evaluate", built, good)
+    assert outcome.code == USAGE
+    assert "no labelled images" in outcome.line()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("[build", "not TOML"),
+        ("[build]\nprecison = 'fp16'", "build.precison"),
+        ("[build]\nengine = 'coral'", "build.engine"),
+        ("[build]\nfalse_rejects = 2", "build.false_rejects"),
+        ("[stream]\nstall_after = 0", "stream.stall_after"),
+        ("[build]\nprototypes = 'many'", "build.prototypes"),
+    ],
+)
+def test_a_wrong_edge_toml(run, good, tmp_path, content, word) -> None:
+    (tmp_path / "edge.toml").write_text(content)
+    for words in (("build", good), ("stream", good)):
+        outcome = run(*words)
+        assert outcome.code == USAGE
+        assert "edge.toml: " in outcome.line() and word in outcome.line()

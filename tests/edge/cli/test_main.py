@@ -1,0 +1,277 @@
+"""The commands: what they print, for people and for machines, and how they find their input."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+EDGE = [sys.executable, "-c", "from edge.cli.main import main; main()"]
+LATENCIES = {"p50", "p95", "p99"}
+
+
+def test_help_names_every_command(run) -> None:
+    outcome = run("--help")
+    assert outcome.code == 0
+    commands = ("demo", "build", "stream", "evaluate", "compare", "bench", "info", "doctor")
+    for name in (*commands, "backbone"):
+        assert re.search(rf"^  {name} ", outcome.out, re.MULTILINE)
+    assert "..." not in outcome.out.partition("Commands:")[2]  # every summary fits on its line
+
+
+def test_alone_it_shows_the_help(run) -> None:
+    for words in ((), ("backbone",)):
+        outcome = run(*words)
+        assert outcome.code == 2
+        assert outcome.err.startswith("Usage: edge")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = "cv2 numpy onnx onnxruntime openvino pydantic scipy sklearn torch tensorrt"
+    code = (
+        "import sys; sys.argv = ['edge', '--help']; import edge.cli.main as cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        f"print('HEAVY', sorted(set(sys.modules) & set({heavy.split()!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_help_states_the_defaults_that_hold(run) -> None:
+    from edge.building.build import Options
+    from edge.building.methods import PROTOTYPES
+
+    told = " ".join(run("build", "--help").out.split())
+    options = Options()
+    assert f"Default {options.precision}" in told
+    assert f"Default {PROTOTYPES}" in told
+    assert f"default {options.prn_size}" in told
+    assert f"default {options.steps}" in told
+    assert f"default {options.batch}" in told
+    assert f"default {options.false_rejects}" in told
+    assert f"default {options.memory_mib}" in told
+    assert f"default {options.method}" in told
+    assert f"{options.size[0]} (default)" in told
+    assert f"{options.backbone} (default)" in told
+
+
+def test_every_build_option_can_be_given(run) -> None:
+    from edge.building.build import Options
+
+    told = run("build", "--help").out
+    for field in fields(Options):
+        name = {"memory_mib": "memory"}.get(field.name, field.name).replace("_", "-")
+        assert f"--{name} " in told
+
+
+def test_build_prints_one_object(run, drawn, small) -> None:
+    outcome = run("build", drawn, *small, "--json", "--output", "b/x.edge")
+    assert outcome.code == 0, outcome.err
+    done = json.loads(outcome.out)
+    wanted = {"bundle", "model", "precision", "prototypes", "threshold", "false_reject_bound"}
+    assert wanted | {"seconds", "engines"} <= set(done)
+    assert done["bundle"] == "b/x.edge"
+    assert done["prototypes"] == 64
+    assert Path("b/x.edge/manifest.json").exists()
+    assert outcome.err.splitlines()[0].startswith("images: ")
+
+
+def test_build_for_a_person(run, drawn, small) -> None:
+    outcome = run("build", drawn, *small)
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("build/flange.edge: built in ")
+    rows = {line.split("  ")[0]: line for line in lines[1:]}
+    assert "with 95% confidence" in rows["threshold"]  # a long line stays one line
+    assert rows["escapes"].endswith("of 6 defective images")
+    assert "warning: 12 good images cannot prove" in outcome.err
+
+
+def test_build_and_stream_from_edge_toml_alone(run, drawn, tmp_path) -> None:
+    (tmp_path / "edge.toml").write_text(
+        f"[build]\nimages = '{drawn}'\nsize = '128'\nprototypes = 32\noutput = 'out/part.edge'\n"
+        f"engine = 'onnxruntime'\n[stream]\nsource = '{drawn}/test/good'\nresults = 'r.jsonl'\n"
+        "engine = 'onnxruntime'\n"
+    )
+    done = run("build", "--precision", "fp32", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["bundle"] == "out/part.edge"
+    assert json.loads(done.out)["prototypes"] == 32
+    streamed = run("stream", "--json")
+    assert json.loads(streamed.out)["frames"] == 4
+    assert len(Path("r.jsonl").read_text().splitlines()) == 4
+
+
+def test_the_command_line_wins_over_edge_toml(run, drawn, small, tmp_path) -> None:
+    (tmp_path / "edge.toml").write_text("[build]\nimages = 'nowhere'\nprototypes = 5\n")
+    done = json.loads(run("build", drawn, *small, "--json").out)
+    assert done["prototypes"] == 64
+
+
+def test_stream_finds_the_only_bundle(run, built, drawn, tmp_path) -> None:
+    shutil.copytree(built, tmp_path / "build" / "only.edge")
+    outcome = run("stream", drawn / "test/good", "--json", "--max-frames", "3")
+    assert outcome.code == 0, outcome.err
+    done = json.loads(outcome.out)
+    assert {"frames", "ok", "ng", "error", "dropped", "rate_hz", "latency_ms"} <= set(done)
+    assert done["frames"] == 3 == done["ok"] + done["ng"] + done["error"]
+    assert set(done["latency_ms"]) == LATENCIES
+
+
+def test_stream_summary_for_a_person(run, built, drawn, tmp_path) -> None:
+    words = ("--bundle", built, "--pictures", "p", "--record", "o.mp4", "--threshold", "1000")
+    outcome = run("stream", drawn / "test/good", *words)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == ""
+    assert outcome.err.splitlines()[-1].startswith("4 frames: 4 OK, 0 NG, 0 ERROR; 0 dropped; ")
+    assert len(list(Path("p").glob("*_OK_*.jpg"))) == 4
+    assert Path("o.mp4").stat().st_size > 0
+
+
+def test_stream_ignores_what_the_mask_covers(run, built, drawn, tmp_path) -> None:
+    import cv2
+    import numpy as np
+
+    cv2.imwrite(str(tmp_path / "all.png"), np.full((64, 64), 255, np.uint8))
+    words = ("--bundle", built, "--ignore", "all.png", "--json")
+    done = json.loads(run("stream", drawn / "test/good", *words).out)
+    assert done["error"] == 4  # a mask over everything leaves nothing to inspect
+
+
+def test_evaluate_prints_one_object(run, built, drawn) -> None:
+    outcome = run("evaluate", built, drawn, "--json", "--grid", "grid.png")
+    assert outcome.code == 0, outcome.err
+    done = json.loads(outcome.out)
+    wanted = {"image_auroc", "pixel_auroc", "aupro", "f1_max", "false_rejects", "escapes"}
+    assert wanted | {"good_images", "defect_images", "threshold"} <= set(done)
+    assert (done["good_images"], done["defect_images"]) == (4, 6)
+    assert Path("grid.png").read_bytes().startswith(b"\x89PNG")
+    table = run("evaluate", built, drawn).out
+    assert "image_auroc" in table and "missing_hole" in table
+
+
+def test_bench_prints_one_object(run, built, drawn) -> None:
+    words = ("bench", built, "--engine", "onnxruntime", "--frames", "5")
+    outcome = run(*words, "--json")
+    assert outcome.code == 0, outcome.err
+    done = json.loads(outcome.out)
+    assert {"engine", "precision", "rate_hz", "ratio_to_engine"} <= set(done)
+    assert set(done["engine_ms"]) == LATENCIES == set(done["end_to_end_ms"])
+    assert (done["engine"], done["precision"]) == ("onnxruntime", "fp32")
+    assert "end to end" in run(*words, "--camera", "640x480").out
+    assert run(*words, drawn / "test/good").code == 0
+    assert run(*words, drawn / "test/good/000.png").code == 0
+
+
+def test_bench_of_a_region_of_interest(run, drawn, small) -> None:
+    assert run("build", drawn, *small, "--roi", "20,10,80,100").code == 0
+    outcome = run("bench", "build/flange.edge", "--frames", "2", "--camera", "64x64", "--json")
+    assert outcome.code == 0, outcome.err
+
+
+def test_info_for_machines_and_people(run, built) -> None:
+    done = json.loads(run("info", built, "--json").out)
+    assert done["precision"] == "fp32" and done["size"] == [128, 128]
+    table = run("info", built).out
+    assert "128, 128" in table and "backbone.name" in table
+
+
+def test_doctor_tells_what_is_here(run) -> None:
+    done = json.loads(run("doctor", "--json").out)
+    assert done["ok"] is True
+    assert {"python", "engine onnxruntime", "gpu"} <= {check["name"] for check in done["checks"]}
+    assert "engine auto" in run("doctor").out
+
+
+def test_init_writes_once(run, tmp_path) -> None:
+    assert run("init", "bottle").code == 0
+    assert 'output = "build/bottle.edge"' in (tmp_path / "edge.toml").read_text()
+    (tmp_path / "edge.toml").write_text("# mine")
+    again = run("init", "bottle")
+    assert again.code == 2 and "is there already" in again.line()
+    assert (tmp_path / "edge.toml").read_text() == "# mine"
+
+
+def test_backbone_export_of_an_unknown_network(run) -> None:
+    outcome = run("backbone", "export", "alexnet", "--output", "a.onnx")
+    assert outcome.code == 2
+    assert "alexnet: no such network" in outcome.line()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("nonsense",), "no such command 'nonsense'; see edge --help"),
+        (("stream", "--nonsense"), "see edge stream --help"),
+        (("evaluate",), "missing argument 'BUNDLE'; see edge evaluate --help"),
+        (("stream",), "no source: name one"),
+        (("build",), "no images: name a folder"),
+    ],
+)
+def test_bad_use_is_one_line(run, words, says) -> None:
+    outcome = run(*words)
+    assert outcome.code == 2
+    assert says in outcome.line()
+
+
+def test_a_reader_that_leaves_is_no_error(built) -> None:
+    process = subprocess.Popen(
+        [*EDGE, "info", str(built), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert err == b""
+
+
+def test_a_bug_is_called_one_and_debugging_shows_where(run, monkeypatch, built) -> None:
+    import edge.plan_info
+
+    def broken(_: Path) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(edge.plan_info, "bundle_info", broken)
+    outcome = run("info", built)
+    assert outcome.code == 1
+    assert outcome.err == (
+        "edge: internal error, KeyError: 'oops'; EDGE_DEBUG=1 shows where; please report it\n"
+    )
+    monkeypatch.setenv("EDGE_DEBUG", "1")
+    monkeypatch.setattr(sys, "argv", ["edge", "info", str(built)])
+    from edge.cli.main import main
+
+    with pytest.raises(KeyError):
+        main()
+
+
+def test_on_a_terminal_a_build_shows_bars_and_fits_the_width(drawn, tmp_path, small) -> None:
+    ours, theirs = pty.openpty()
+    words = [*EDGE, "build", str(drawn), *small, "--output", str(tmp_path / "x.edge")]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "60"}
+    process = subprocess.Popen(words, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    parts = []
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # Linux answers so when the other side is closed
+            break
+        if not part:
+            break
+        parts.append(part)
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(parts).decode())
+    assert "held-out scores" in shown and "━" in shown
+    table = shown[shown.index("engine ") :]
+    body = table[: table.index("warning:")]
+    assert max(len(line.rstrip()) for line in body.splitlines()) <= 60

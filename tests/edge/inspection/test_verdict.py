@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edge.inspection.verdict import Settings, decide, find_regions
+from edge.result import Verdict
+
+MAPS = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    elements=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]),
+)
+
+
+def regions_of(anomaly_map, **changes):
+    arguments = {
+        "threshold": 0.5,
+        "min_area": 0,
+        "ignore": None,
+        "roi": None,
+        "frame_shape": anomaly_map.shape,
+    }
+    return find_regions(anomaly_map, **(arguments | changes))
+
+
+@settings(deadline=None)
+@given(MAPS)
+def test_regions_are_those_of_an_independent_labelling(anomaly_map) -> None:
+    regions = regions_of(anomaly_map)
+    labels, count = scipy.ndimage.label(anomaly_map >= 0.5, structure=np.ones((3, 3)))
+    expected = []
+    for number, (rows, columns) in enumerate(scipy.ndimage.find_objects(labels), start=1):
+        inside = labels == number
+        expected.append(
+            (
+                columns.start,
+                rows.start,
+                columns.stop - columns.start,
+                rows.stop - rows.start,
+                int(inside.sum()),
+                float(anomaly_map[inside].max()),
+            )
+        )
+    found = [(r.x, r.y, r.width, r.height, r.area, r.peak) for r in regions]
+    assert count == len(found)
+    assert sorted(found) == sorted(expected)
+    assert [r.peak for r in regions] == sorted((r.peak for r in regions), reverse=True)
+
+
+@settings(deadline=None)
+@given(
+    MAPS,
+    st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(1, 300), st.integers(1, 300)),
+)
+def test_boxes_stay_inside_the_region_of_interest(anomaly_map, roi) -> None:
+    x, y, width, height = roi
+    frame_shape = (y + height + 5, x + width + 5, 3)
+    for region in regions_of(anomaly_map, roi=roi, frame_shape=frame_shape):
+        assert region.width >= 1
+        assert region.height >= 1
+        assert x <= region.x
+        assert region.x + region.width <= x + width
+        assert y <= region.y
+        assert region.y + region.height <= y + height
+        assert 1 <= region.area <= max(1, width * height)
+
+
+def test_boxes_and_areas_are_in_pixels_of_the_frame() -> None:
+    anomaly_map = np.zeros((64, 64), np.float32)
+    anomaly_map[16:32, 8:16] = 1.0
+    (region,) = regions_of(anomaly_map, frame_shape=(256, 640, 3))
+    assert (region.x, region.y, region.width, region.height) == (80, 64, 80, 64)
+    assert region.area == 80 * 64
+    (region,) = regions_of(anomaly_map, roi=(100, 50, 128, 64), frame_shape=(256, 640, 3))
+    assert (region.x, region.y, region.width, region.height) == (116, 66, 16, 16)
+
+
+def test_score_at_the_threshold_is_ng_and_just_below_is_ok() -> None:
+    anomaly_map = np.full((8, 8), 0.5, np.float32)
+    at = decide(anomaly_map, 0.5, settings=Settings(0.5), frame_shape=(8, 8, 3))
+    assert at[0] is Verdict.NG
+    below = decide(anomaly_map, np.nextafter(0.5, 0), settings=Settings(0.5), frame_shape=(8, 8, 3))
+    assert below[0] is Verdict.OK
+
+
+def test_a_small_defect_is_ok_when_a_smallest_area_is_set() -> None:
+    anomaly_map = np.zeros((32, 32), np.float32)
+    anomaly_map[4:6, 4:6] = 0.9  # 4 map pixels = 400 pixels of a 320 x 320 frame
+    frame_shape = (320, 320, 3)
+    for min_area, verdict in [(0, Verdict.NG), (400, Verdict.NG), (401, Verdict.OK)]:
+        got = decide(
+            anomaly_map, 0.9, settings=Settings(0.5, min_area=min_area), frame_shape=frame_shape
+        )
+        assert got[0] is verdict, min_area
+        assert got[1] == pytest.approx(0.9)
+
+
+def test_an_ignore_mask_takes_a_defect_out_of_score_and_regions() -> None:
+    anomaly_map = np.full((32, 32), 0.1, np.float32)
+    anomaly_map[:8, :8] = 0.9
+    ignore = np.zeros((320, 320), np.uint8)
+    ignore[:80, :80] = 255
+    verdict, score, regions, _ = decide(
+        anomaly_map, 0.9, settings=Settings(0.5, ignore=ignore), frame_shape=(320, 320, 3)
+    )
+    assert (verdict, regions) == (Verdict.OK, ())
+    assert score == pytest.approx(0.1)
+    anomaly_map[20, 20] = 0.8
+    verdict, score, regions, _ = decide(
+        anomaly_map, 0.9, settings=Settings(0.5, ignore=ignore), frame_shape=(320, 320, 3)
+    )
+    assert (verdict, len(regions)) == (Verdict.NG, 1)
+    assert score == pytest.approx(0.8)
+
+
+def test_a_mask_that_hides_everything_is_an_error_not_ok() -> None:
+    ignore = np.full((4, 4), 255, np.uint8)
+    verdict, score, _, reason = decide(
+        np.zeros((8, 8), np.float32),
+        0.0,
+        settings=Settings(0.5, ignore=ignore),
+        frame_shape=(8, 8, 3),
+    )
+    assert (verdict, score) == (Verdict.ERROR, None)
+    assert "nothing to inspect" in reason
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([np.nan, np.inf, -np.inf]),
+    st.integers(0, 63),
+    st.booleans(),
+    st.sampled_from([0, 10]),
+    st.booleans(),
+)
+def test_nothing_that_is_not_finite_is_ever_ok_or_ng(value, place, in_map, min_area, masked):
+    anomaly_map = np.zeros((8, 8), np.float32)
+    score = 0.0
+    if in_map:
+        anomaly_map.flat[place] = value
+    else:
+        score = value
+    ignore = np.full((8, 8), 255, np.uint8) if masked else None
+    verdict, got, regions, reason = decide(
+        anomaly_map,
+        score,
+        settings=Settings(0.5, min_area=min_area, ignore=ignore),
+        frame_shape=(8, 8, 3),
+    )
+    assert (verdict, got, regions) == (Verdict.ERROR, None, ())
+    assert reason
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"threshold": float("nan")},
+        {"threshold": 0.5, "min_area": -1},
+        {"threshold": 0.5, "roi": (0, 0, 0, 5)},
+        {"threshold": 0.5, "ignore": np.zeros((4, 4, 3), np.uint8)},
+    ],
+)
+def test_settings_without_meaning_are_refused(bad) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Settings(**bad)
+
+
+def test_the_score_outside_a_mask_is_the_mean_of_the_highest_where_that_is_the_score() -> None:
+    anomaly_map = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
+    ignore = np.zeros((10, 10), np.uint8)
+    ignore[9] = 255
+    settings = Settings(0.5, ignore=ignore, score_pixels=4)
+    _, score, _, _ = decide(anomaly_map, 0.9, settings=settings, frame_shape=(10, 10, 3))
+    assert score == pytest.approx(float(anomaly_map[8, 6:].mean()))
+    few = Settings(0.5, ignore=ignore, score_pixels=1000)
+    _, score, _, _ = decide(anomaly_map, 0.9, settings=few, frame_shape=(10, 10, 3))
+    assert score == pytest.approx(float(anomaly_map[:9].mean()))
+
+
+@pytest.mark.parametrize("shape", [(1, 140_001), (140_001, 1), (511, 513), (600, 600)])
+def test_areas_without_end_are_all_found(shape) -> None:
+    """Every other pixel is an area of its own: more of them than 16 bits can count."""
+    values = np.zeros(shape, np.float32)
+    values[::2, ::2] = 1.0
+    found = find_regions(
+        values, threshold=0.5, min_area=0, ignore=None, roi=None, frame_shape=shape
+    )
+    assert len(found) == int(values.sum())
+    assert {(region.width, region.height, region.area) for region in found} == {(1, 1, 1)}
+
+
+def test_an_area_inside_the_box_of_another_keeps_its_own_peak() -> None:
+    values = np.zeros((64, 64), np.float32)
+    values[8:40, 8], values[39, 8:40] = 0.6, 0.7  # an angle
+    values[12:16, 30:34] = 0.9  # in its box, apart from it
+    found = find_regions(
+        values, threshold=0.5, min_area=0, ignore=None, roi=None, frame_shape=(64, 64)
+    )
+    assert [round(region.peak, 3) for region in found] == [0.9, 0.7]
+    assert [region.area for region in found] == [16, 63]
+
+
+def test_a_map_that_is_hot_everywhere_is_one_area() -> None:
+    values = np.linspace(0.6, 0.8, 64 * 48, dtype=np.float32).reshape(64, 48)
+    (found,) = find_regions(
+        values, threshold=0.5, min_area=0, ignore=None, roi=None, frame_shape=(128, 96)
+    )
+    assert (found.x, found.y, found.width, found.height, found.area) == (0, 0, 96, 128, 128 * 96)
+    assert found.peak == float(values.max())

@@ -1,0 +1,38 @@
+"""A station behind OPC UA that is open to everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from opcua_peer import STALLS, free_port
+from scoring import Scoring
+
+from edge.plc.opcua.bridge import OpcuaBridge, OpcuaSection, open_bridge
+from edge.plc.station import Station, StationOptions, ThreadWorker
+
+
+@pytest.fixture(scope="module")
+def station() -> Iterator[Station]:
+    options = StationOptions(name="flange", deadline_ms=5000.0, recipes=frozenset({1, 2}))
+    with Station(
+        ThreadWorker(Scoring(inspects_s=0.001, stalled=[STALLS])), options=options
+    ) as station:
+        station.wait_ready(10)
+        yield station
+
+
+@pytest.fixture(scope="module")
+def bridge(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpcuaBridge]:
+    """A server that is open to everybody."""
+    pki = tmp_path_factory.mktemp("pki")
+    section = OpcuaSection(port=free_port(), pki=pki, anonymous=True, plain=True)
+    with open_bridge(station, section) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+def ready(station: Station) -> None:
+    """Each test begins with a station that waits for a trigger."""
+    station.acknowledge()
+    station.wait_ready(10)

@@ -1,0 +1,162 @@
+"""The judge of a station: bundles, files and live cameras as sources of pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+from dated_camera import DatedCamera
+
+from cameras.errors import CameraError
+from cameras.frame import Frame
+from cameras.source import frame_now
+from edge.plc.station import ErrorCode, Evaluation, Job, JudgeError, JudgeOptions
+from edge.plc.station import inspector_judge as module
+from edge.plc.station.inspector_judge import InspectorJudge
+
+GREY = np.full((128, 128, 3), 120, np.uint8)
+LATER_NS = 10**18
+
+
+def job(seq: int = 1, *, triggered_ns: int = 0) -> Job:
+    return Job(seq, 3, 4, triggered_ns, LATER_NS)
+
+
+@pytest.fixture
+def options(built, drawn) -> JudgeOptions:
+    return JudgeOptions(
+        recipes={1: str(built), 2: str(drawn / "nothing.edge")},
+        source=str(drawn / "test" / "good"),
+        engine="onnxruntime",
+        warm_up=1,
+        deadline_ms=60_000,
+    )
+
+
+@pytest.fixture
+def good(drawn) -> np.ndarray:
+    return cv2.imread(str(min((drawn / "train" / "good").iterdir())))
+
+
+@pytest.fixture
+def judge(options) -> Iterator[InspectorJudge]:
+    judge = InspectorJudge(options)
+    yield judge
+    judge.close()
+
+
+def test_files_begin_anew_at_their_end(judge) -> None:
+    recipe = judge.load(1)
+    assert recipe.simulated
+    assert len(recipe.model_hash) == 64
+    scores = [judge.inspect(job(seq)).score for seq in range(1, 10)]
+    assert scores[:4] == scores[4:8]
+    assert all(score is not None for score in scores)
+
+
+def test_a_refused_recipe_leaves_the_one_before(judge) -> None:
+    judge.load(1)
+    before = judge.inspect(job()).score
+    with pytest.raises(JudgeError, match=r"recipe 2: .*no such bundle") as refused:
+        judge.load(2)
+    assert refused.value.code is ErrorCode.RECIPE_REFUSED
+    with pytest.raises(JudgeError, match="recipe 7: unknown") as unknown:
+        judge.load(7)
+    assert unknown.value.code is ErrorCode.UNKNOWN_RECIPE
+    [judge.inspect(job()) for _ in range(3)]
+    assert judge.inspect(job()).score == before
+
+
+def test_a_damaged_bundle_is_refused(options, bundle) -> None:
+    model = bundle / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    judge = InspectorJudge(JudgeOptions(**{**asdict_of(options), "recipes": {1: str(bundle)}}))
+    with pytest.raises(JudgeError, match="recipe 1: "):
+        judge.load(1)
+    judge.close()
+
+
+def asdict_of(options: JudgeOptions) -> dict[str, object]:
+    return {name: getattr(options, name) for name in options.__slots__}
+
+
+def test_an_inspector_that_is_too_slow_is_told(options) -> None:
+    judge = InspectorJudge(JudgeOptions(**{**asdict_of(options), "deadline_ms": 1e-4}))
+    with pytest.raises(JudgeError, match="longer than") as slow:
+        judge.load(1)
+    assert slow.value.code is ErrorCode.TOO_SLOW
+    judge.close()
+
+
+def test_no_camera(options) -> None:
+    judge = InspectorJudge(JudgeOptions(**{**asdict_of(options), "source": "/nowhere/cam"}))
+    with pytest.raises(JudgeError, match="/nowhere/cam") as missing:
+        judge.load(1)
+    assert missing.value.code is ErrorCode.NO_PICTURE
+    judge.close()
+
+
+@pytest.mark.parametrize(("settle_ms", "taken"), [(0.0, 2), (25.0, 4)])
+def test_a_live_picture_is_younger_than_the_trigger(options, monkeypatch, settle_ms, taken) -> None:
+    """What the camera took before shows the part before."""
+    source = DatedCamera(-50, -1, 10, 20, 30, image=GREY)
+    now = time.monotonic_ns()
+    monkeypatch.setattr(module, "open_source", lambda *_args, **_words: source)
+    judge = InspectorJudge(JudgeOptions(**{**asdict_of(options), "settle_ms": settle_ms}))
+    assert not judge.load(1).simulated
+    with source.showing(len(source.frames), after_s=0.2):
+        answer = judge.inspect(job(triggered_ns=now))
+    expected_us = (source.frames[taken].monotonic_ns - now) // 1000
+    assert answer.acquire_us == expected_us
+    judge.close()
+
+
+@pytest.mark.parametrize(
+    ("frame", "error"),
+    [
+        (frame_now("cam", 0, None, "no frame for 1.0 s;\ncheck the cable"), ErrorCode.NO_PICTURE),
+        (frame_now("cam", 0, np.zeros((4, 4), np.uint8)), ErrorCode.BAD_PICTURE),
+        (frame_now("cam", 0, np.zeros((4, 4, 3), np.float32)), ErrorCode.BAD_PICTURE),
+        (frame_now("cam", 0, np.zeros((128, 128, 3), np.uint8)), ErrorCode.BAD_PICTURE),
+    ],
+)
+def test_what_is_no_picture_is_not_decided(options, frame, error) -> None:
+    judge = InspectorJudge(options, grab=lambda _job: frame)
+    judge.load(1)
+    answer = judge.inspect(job(5))
+    assert (answer.seq, answer.error, answer.evaluation) == (5, error, Evaluation.NOT_DECIDABLE)
+    assert answer.score is None
+    assert "\n" not in answer.reason
+    judge.close()
+
+
+def test_a_camera_that_fails_costs_one_part(options, good) -> None:
+    frames = iter([CameraError("cam: gone"), frame_now("cam", 1, good)])
+
+    def grab(_job: Job) -> Frame:
+        item = next(frames)
+        if isinstance(item, CameraError):
+            raise item
+        return item
+
+    judge = InspectorJudge(options, grab=grab)
+    judge.load(1)
+    assert judge.inspect(job(1)).error is ErrorCode.NO_PICTURE
+    answer = judge.inspect(job(2))
+    assert answer.error is ErrorCode.NONE
+    assert answer.acquired_at_ns > 0
+    judge.close()
+
+
+def test_a_failing_engine_is_said(options, good) -> None:
+    judge = InspectorJudge(options, grab=lambda _job: frame_now("cam", 1, good))
+    assert judge.inspect(job()).reason == "no recipe is loaded"
+    judge.load(1)
+    judge._exchange.inspector.engine.close()
+    answer = judge.inspect(job())
+    assert answer.error is ErrorCode.ENGINE
+    assert "closed" in answer.reason
+    judge.close()

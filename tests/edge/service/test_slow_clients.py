@@ -1,0 +1,78 @@
+"""Slow clients take places of the monitor, and never the last one."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+
+import pytest
+from asking import asked, connected
+from slow_clients import SlowClients
+from waiting import wait_until
+
+from edge.service import http_server as module
+from edge.service.http_server import PLACES, Monitor
+
+LARGE = "x" * 4_000_000  # more than the system keeps of what nobody reads
+REPORT = {"ready": True, "reasons": {}, "cameras": {}}
+
+
+def open_monitor(report=REPORT) -> Monitor:
+    return Monitor("127.0.0.1:0", lambda: report, expose=None)
+
+
+def threads() -> int:
+    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(("count", "requests"), [(50, 30), (PLACES + 30, 5)])
+def test_whoever_sends_a_byte_at_a_time_shuts_nobody_out(count, requests) -> None:
+    with open_monitor() as monitor, SlowClients(monitor.port, count):
+        for _ in range(requests):
+            assert asked(monitor.port, "/healthz").status == 200
+        assert threads() <= PLACES + 60  # those that lost their place end in half a second
+
+
+def test_whoever_never_reads_shuts_nobody_out() -> None:
+    first = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n"
+    report = REPORT | {"large": LARGE}
+    with open_monitor(report) as monitor:
+        first %= monitor.port
+        with SlowClients(monitor.port, PLACES + 10, first=first, reads=False):
+            for _ in range(2):
+                said = asked(monitor.port, "/healthz")
+                assert said.status == 200
+                assert len(said.body) > len(LARGE)
+
+
+def test_whoever_says_nothing_shuts_nobody_out() -> None:
+    with open_monitor() as monitor, SlowClients(monitor.port, 3 * PLACES, first=b""):
+        for _ in range(3):
+            assert asked(monitor.port, "/healthz").status == 200
+
+
+def test_a_request_has_so_long_in_all_however_it_trickles(monkeypatch) -> None:
+    limits = dataclasses.replace(module._LIMITS, seconds=0.6)
+    monkeypatch.setattr(module, "_LIMITS", limits)
+    with open_monitor() as monitor, connected(monitor.port) as slow:
+        began = time.monotonic()
+        with pytest.raises(OSError):  # reset or broken, as it happens
+            while time.monotonic() - began < 30:
+                slow.sendall(b"x")
+                time.sleep(0.05)
+        assert time.monotonic() - began >= 0.5
+        wait_until(lambda: threads() == 0)
+
+
+def test_closing_ends_what_is_open() -> None:
+    before = threading.active_count()
+    monitor = open_monitor()
+    with SlowClients(monitor.port, 20):
+        wait_until(lambda: threads() == 20)
+        began = time.monotonic()
+        monitor.close()
+        monitor.close()
+        assert time.monotonic() - began < 8
+        assert threads() == 0
+    assert threading.active_count() == before

@@ -1,0 +1,166 @@
+"""Results in SQLite: durable, bounded, and no reason for the line to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edge.result import Region, Result, Verdict
+from edge.sinks.database import DatabaseSink
+from edge.sinks.files import SinkError
+from edge.sinks.files import database as module
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def result_of(number: int, verdict: Verdict = Verdict.OK, source: str = "cam") -> Result:
+    return Result(
+        source=source,
+        frame=number,
+        captured_at_ns=1_769_853_300_000_000_000 + number,
+        verdict=verdict,
+        score=None if verdict is Verdict.ERROR else 0.25,
+        threshold=0.5,
+        regions=(Region(1, 2, 3, 4, 5, 0.9),) if verdict is Verdict.NG else (),
+        reason="no frame" if verdict is Verdict.ERROR else "",
+    )
+
+
+def rows_of(path: Path, what: str = "frame", where: str = "1") -> list[tuple]:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return database.execute(f"SELECT {what} FROM results WHERE {where} ORDER BY id").fetchall()
+
+
+def test_a_row_a_result_readable_as_soon_as_nothing_waits(tmp_path) -> None:
+    path = tmp_path / "results.db"
+    with DatabaseSink(path) as sink:
+        for number, verdict in enumerate(Verdict):
+            sink.write(result_of(number, verdict, source="caf\udce9"))
+        sink.flush()
+        columns = "verdict, score, threshold, reason, result"
+        ok, ng, error = rows_of(path, columns)
+    assert ok[:4] == ("OK", 0.25, 0.5, "")
+    assert error[:4] == ("ERROR", None, 0.5, "no frame")
+    assert json.loads(ng[4])["regions"] == [result_of(0, Verdict.NG).to_json()["regions"][0]]
+    assert rows_of(path, "frame", "verdict <> 'OK'") == [(1,), (2,)]
+    assert (sink.lost, sink.trouble) == (0, "")
+    with DatabaseSink(path) as sink:  # a second run goes on
+        sink.write(result_of(9))
+    assert len(rows_of(path)) == 4
+
+
+def test_many_are_committed_in_groups_and_the_oldest_are_removed(tmp_path) -> None:
+    path = tmp_path / "results.db"
+    with DatabaseSink(path, most_rows=300) as sink:
+        for number in range(2000):
+            sink.write(result_of(number))
+    assert rows_of(path) == [(number,) for number in range(1700, 2000)]
+
+
+def test_a_locked_database_costs_nothing_while_memory_lasts(tmp_path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(module, "_BUSY_S", 0.05)
+    monkeypatch.setattr(module, "_RETRY_S", 0.0)
+    monkeypatch.setattr(module, "WAITING", 50)
+    path = tmp_path / "results.db"
+    with DatabaseSink(path) as sink:
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for number in range(40):
+                sink.write(result_of(number))
+            sink.flush()
+            assert "locked" in sink.trouble
+            assert sink.lost == 0
+        sink.flush()
+        assert sink.trouble == ""
+        assert rows_of(path) == [(number,) for number in range(40)]
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for number in range(40, 100):
+                sink.write(result_of(number))
+            sink.flush()
+        sink.flush()
+        assert sink.lost == 10
+    assert rows_of(path)[40:] == [(number,) for number in range(50, 100)]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"] * 2
+
+
+def test_a_full_disk_is_survived_and_told(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "_RETRY_S", 0.0)
+    monkeypatch.setattr(module, "WAITING", 100)
+    path = tmp_path / "results.db"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with DatabaseSink(path) as sink:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+        try:
+            for number in range(1000):
+                sink.write(result_of(number))
+                sink.flush()
+            assert sink.trouble
+            assert sink.lost > 0
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sink.write(result_of(1000))
+        sink.flush()
+        assert sink.trouble == ""
+        frames = [row[0] for row in rows_of(path)]
+    assert len(frames) == 1001 - sink.lost
+    assert frames[-1] == 1000
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, None])
+def test_what_is_somebody_elses_is_refused_and_unchanged(tmp_path, content) -> None:
+    path = tmp_path / "other.db"
+    if content is None:
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("CREATE TABLE theirs (a)")
+        content = path.read_bytes()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(SinkError, match=r"other.db.*name another file"):
+        DatabaseSink(path)
+    assert path.read_bytes() == content
+    with pytest.raises(SinkError):
+        DatabaseSink(tmp_path / "none" / "results.db")
+
+
+PROGRAM = """
+import itertools, sys
+from edge.result import Result, Verdict
+from edge.sinks.database import DatabaseSink
+sink = DatabaseSink(sys.argv[1])
+for number in itertools.count():
+    sink.write(Result("cam", number, number, Verdict.OK, 0.1, 0.5))
+    if number % 10 == 9:
+        sink.flush()
+        print(number, flush=True)
+"""
+
+
+def test_what_was_committed_survives_a_kill(tmp_path) -> None:
+    path = tmp_path / "results.db"
+    told = -1
+    for number in range(3):
+        program = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(path)], stdout=subprocess.PIPE, cwd=ROOT
+        )
+        with program:
+            assert program.stdout is not None
+            told = int(program.stdout.readline())
+            time.sleep(0.05 * number)
+            program.send_signal(signal.SIGKILL)
+            told = max([told, *map(int, program.stdout.read().split())])
+        frames = [row[0] for row in rows_of(path)]
+        last = max(index for index, frame in enumerate(frames) if frame == 0)
+        assert frames[last:] == list(range(len(frames) - last))
+        assert len(frames) - last > told

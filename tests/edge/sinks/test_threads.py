@@ -1,0 +1,149 @@
+"""Sinks in threads: nothing waits for a disk, and what is lost is counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from edge.result import Result, Verdict
+from edge.sinks.files import threads as module
+from edge.sinks.threads import Writers
+
+
+def result_of(number: int) -> Result:
+    return Result(
+        source="cam",
+        frame=number,
+        captured_at_ns=number,
+        verdict=Verdict.OK,
+        score=0.1,
+        threshold=0.5,
+        image=np.zeros((4, 4, 3), np.uint8),
+    )
+
+
+class Sink:
+    """A sink that waits for a gate, if it has one, and may fail."""
+
+    lost = 0
+    missed = 0
+
+    def __init__(self, *, lossless: bool, gate: threading.Event | None = None) -> None:
+        self.lossless = lossless
+        self.gate = gate
+        self.got: list[Result] = []
+        self.flushed_at: list[int] = []
+        self.threads: set[int] = set()
+
+    def write(self, result: Result) -> None:
+        if self.gate is not None:
+            self.gate.wait(30)
+        self.threads.add(threading.get_ident())
+        self.got.append(result)
+
+    def flush(self) -> None:
+        self.flushed_at.append(len(self.got))
+
+
+class Broken(Sink):
+    def write(self, result: Result) -> None:
+        super().write(result)
+        raise ValueError("a mistake")
+
+
+def wait_for(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays():
+    before = threading.active_count()
+    yield
+    wait_for(lambda: threading.active_count() == before)
+
+
+def test_every_record_arrives_bare_and_in_order_and_is_flushed_at_the_end() -> None:
+    records, drawing = Sink(lossless=True), Sink(lossless=False)
+    with Writers([records, drawing], live=False) as writers:
+        for number in range(500):
+            writers.put(result_of(number))
+    assert [result.frame for result in records.got] == list(range(500))
+    assert [result.frame for result in drawing.got] == list(range(500))
+    assert records.got[0].image is None
+    assert drawing.got[0].image is not None
+    assert records.flushed_at[-1] == 500
+    assert len(records.threads) == len(drawing.threads) == 1
+    assert records.threads != drawing.threads
+    assert (writers.dropped, writers.lost) == (0, 0)
+
+
+def test_one_that_hangs_delays_no_other_and_no_camera(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(module, "RECORDS_WAITING", 50)
+    gate = threading.Event()
+    hung, picture = Sink(lossless=True, gate=gate), Sink(lossless=False, gate=gate)
+    good = Sink(lossless=True)
+    writers = Writers([hung, good, picture], live=True, drain_s=0.1)
+    for number in range(200):
+        writers.put(result_of(number))
+        wait_for(lambda number=number: len(good.got) == number + 1)
+    assert [result.frame for result in good.got] == list(range(200))
+    writers.close()
+    # What was in its hands when it was given up counts as lost.
+    assert writers.lost == 200
+    assert writers.dropped == 200
+    assert (hung.missed, good.missed, picture.missed) == (200, 0, 200)
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "Sink" in errors[0].getMessage()
+    gate.set()
+
+
+def test_files_wait_for_a_slow_one_until_told_to_stop(monkeypatch) -> None:
+    monkeypatch.setattr(module, "RECORDS_WAITING", 5)
+    monkeypatch.setattr(module, "DRAIN_S", 0.2)
+    gate, stop = threading.Event(), threading.Event()
+    slow = Sink(lossless=True, gate=gate)
+    writers = Writers([slow], live=False, stop=stop, drain_s=0.2)
+    put: list[int] = []
+
+    def feed() -> None:
+        for number in range(8):
+            writers.put(result_of(number))
+            put.append(number)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    wait_for(lambda: len(put) == 5)
+    time.sleep(0.1)
+    assert len(put) == 5
+    stop.set()
+    feeder.join(20)
+    assert len(put) == 8
+    writers.close()
+    assert writers.lost == 8
+    gate.set()
+
+
+def test_one_that_raises_is_counted_live_and_ends_files(caplog) -> None:
+    broken, good = Broken(lossless=True), Sink(lossless=True)
+    with Writers([broken, good], live=True) as writers:
+        for number in range(20):
+            writers.put(result_of(number))
+    assert writers.lost == len(broken.got) == len(good.got) == 20
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+    with pytest.raises(ValueError, match="a mistake"), Writers([broken], live=False) as writers:
+        for number in range(20):
+            writers.put(result_of(number))
+
+
+def test_no_sink_no_thread() -> None:
+    before = threading.active_count()
+    with Writers([], live=True) as writers:
+        writers.put(result_of(0))
+        assert threading.active_count() == before

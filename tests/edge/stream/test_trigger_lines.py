@@ -1,0 +1,77 @@
+"""Lines on standard input trigger parts."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from judging import Kept, judged
+
+from cameras.files.replay import Replay
+from edge.health.checks import Health
+from edge.inspection.verdict import Settings
+from edge.stream.trigger_lines import Post, trigger_by_lines
+from edge.stream.triggered import TriggerOptions
+
+LONG = TriggerOptions(deadline_ms=20_000, under_way=100)
+
+
+def post(name: str, values: list[int]) -> Post:
+    images = [np.full((8, 8, 3), value, np.uint8) for value in values]
+    inspector = SimpleNamespace(inspect=judged, settings=Settings(0.5), health=Health(None))
+    return Post(name, Replay(images), inspector, LONG)
+
+
+def test_each_line_is_a_part_of_every_camera(caplog) -> None:
+    kept = Kept()
+    summary = trigger_by_lines(
+        [post("a", [1, 2, 250]), post("b", [4, 5, 6])],
+        ["7\n", "nonsense\n", "\n", "9\n", "-1\n", "9" * 40],
+        sinks=[kept],
+        stop=threading.Event(),
+    )
+    assert {name: (one.ok, one.ng) for name, one in summary.cameras.items()} == {
+        "a": (2, 1),
+        "b": (3, 0),
+    }
+    for name, scores in {"a": [1, 2, 250], "b": [4, 5, 6]}.items():
+        own = [result for result in kept.got if result.camera == name]
+        assert [(result.part, result.score) for result in own] == list(
+            zip([7, 2, 9], scores, strict=True)
+        )
+    assert len([1 for record in caplog.records if "no part's number" in record.message]) == 3
+
+
+@pytest.mark.parametrize("way", ["number", "stop"])
+def test_it_ends_after_a_number_or_when_it_is_told(way) -> None:
+    stop, ended = threading.Event(), threading.Event()
+
+    def lines():
+        yield "\n"
+        yield "\n"
+        if way == "stop":
+            stop.set()
+        ended.wait(30)  # as standard input that nobody closes
+
+    limit = 2 if way == "number" else None
+    summary = trigger_by_lines([post("", [1, 2, 3])], lines(), max_parts=limit, stop=stop)
+    assert summary.frames == summary.ok <= 2
+    assert not summary.cameras
+    ended.set()
+
+
+def test_the_command_inspects_a_part_for_each_line(run, built, good, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("5\n\nx\n8\n"))
+    words = ("stream", good, "--bundle", built, "--engine", "onnxruntime", "--triggered")
+    outcome = run(*words, "--results", "o.jsonl", "--json", "--no-show", "--deadline-ms", 60_000)
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["frames"] == 3
+    lines = [json.loads(line) for line in Path("o.jsonl").read_text().splitlines()]
+    assert [line["part"] for line in lines] == [5, 2, 8]
+    assert all(line["score"] is not None for line in lines), lines

@@ -1,0 +1,352 @@
+"""The runtime of TensorRT plans, driven on a fake GPU that forgives nothing."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+import numpy as np
+import pytest
+from cuda.bindings import runtime
+from fake_cuda import Machine
+from fake_engine import opened, pictures, same
+from fake_tensorrt import PLAN, FakeTensorRt
+
+from engines.engine import PipelinedEngine
+from engines.errors import EngineError
+from engines.gpu.cuda import DeviceLostError
+from engines.gpu.engine import Libraries, TensorRtEngine
+from engines.in_flight import infer_each
+from engines.plans.compile import Plan
+
+E = runtime.cudaError_t
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+@pytest.mark.parametrize("rtx", [False, True])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_any_number_of_images_gives_what_the_plan_computes(integrated, rtx, batch, count) -> None:
+    machine = Machine(integrated=integrated)
+    with opened(machine, FakeTensorRt(machine, rtx=rtx, batch=batch)) as engine:
+        assert same(engine.infer(pictures(count)), pictures(count))
+        assert same(engine.infer(pictures(count, 1)[:, :, ::-1]), pictures(count, 1)[:, :, ::-1])
+    gc.collect()
+    machine.check()
+
+
+def test_a_frame_costs_one_launch_and_no_allocation_call(machine) -> None:
+    with opened(machine) as engine:
+        engine.infer(pictures(1))
+        machine.order.clear()
+        engine.infer(pictures(1))
+        assert machine.order == [
+            "cuCtxPushCurrent",
+            "cudaGraphLaunch",
+            "cudaEventRecord",
+            "cudaEventSynchronize",
+            "cuCtxPopCurrent",
+        ]
+        assert engine.why_no_graph == ""
+
+
+@pytest.mark.parametrize("integrated", [False, True])
+@pytest.mark.parametrize("capturable", [False, True])
+def test_it_says_what_a_call_costs(integrated, capturable) -> None:
+    machine = Machine(integrated=integrated)
+    with opened(machine, FakeTensorRt(machine, capturable=capturable)) as engine:
+        work = engine.work()
+        assert work.launches == (1 if capturable else None)  # this plan tells no layers
+        moved = []
+        real = machine.gpu.put
+        machine.gpu.put = lambda stream, one: (moved.append(one), real(stream, one))
+        engine.infer(pictures(1))
+        machine.gpu.put = real
+        on_gpu = [one for one in moved if "copy" in one.name]
+        size = 8 * 16 * 3
+        given = 8 * 16 * 4 + 4
+        assert work.copies == len(on_gpu) + 1 + 2
+        assert work.copied_bytes == sum(one.reads[0][1] for one in on_gpu) + size + given
+
+
+def test_the_next_batch_is_on_its_way_before_the_first_is_waited_for(machine) -> None:
+    with opened(machine, slots=2) as engine:
+        machine.order.clear()
+        engine.infer(pictures(4))
+        work = [name for name in machine.order if name.startswith("cuda")]
+        launch, record, wait = "cudaGraphLaunch", "cudaEventRecord", "cudaEventSynchronize"
+        begin = [launch, record]
+        assert work == [*begin, *begin, wait, *begin, wait, *begin, wait, wait]
+
+
+def test_an_integrated_gpu_reads_the_image_where_the_host_wrote_it() -> None:
+    machine = Machine(integrated=True)
+    with opened(machine, FakeTensorRt(machine, capturable=False)) as engine:
+        machine.order.clear()
+        assert same(engine.infer(pictures(1)), pictures(1))
+        assert machine.count("cudaMemcpyAsync") == 2  # the two outputs, and no upload
+        kinds = sorted(block.kind for block in machine.gpu.blocks.values())
+        assert kinds.count("mapped") == engine.slots
+    gc.collect()
+    machine.check()
+
+
+def test_a_capture_that_is_refused_leaves_the_engine_working_and_the_reason(machine) -> None:
+    with opened(machine, FakeTensorRt(machine, capturable=False)) as engine:
+        assert "not permitted when stream is capturing" in engine.why_no_graph
+        assert same(engine.infer(pictures(5)), pictures(5))
+        assert not machine.count("cudaGraphLaunch")
+
+
+def test_a_graph_that_cannot_be_instantiated_is_no_failure(machine) -> None:
+    machine.fail("cudaGraphInstantiate", E.cudaErrorNotSupported, E.cudaErrorNotSupported)
+    with opened(machine) as engine:
+        assert "cudaGraphInstantiate" in engine.why_no_graph
+        assert same(engine.infer(pictures(2)), pictures(2))
+
+
+def test_rtx_captures_itself_what_we_cannot(machine) -> None:
+    trt = FakeTensorRt(machine, rtx=True, capturable=False)
+    with opened(machine, trt, flavour="tensorrt-rtx") as engine:
+        assert "a graph of its own" in engine.why_no_graph
+        assert not machine.count("cudaStreamBeginCapture")
+        assert trt.contexts_made == engine.slots + 1  # the first was asked, and given back
+        assert same(engine.infer(pictures(2)), pictures(2))
+
+
+def test_tickets_come_back_in_any_order_and_only_once(machine) -> None:
+    with opened(machine, slots=3) as engine:
+        assert isinstance(engine, PipelinedEngine)
+        tickets = [engine.submit(pictures(1, seed)) for seed in range(3)]
+        with pytest.raises(EngineError, match="all 3 slots are in flight; collect"):
+            engine.submit(pictures(1))
+        with pytest.raises(EngineError, match="all 3 slots"):
+            engine.infer(pictures(1))
+        for seed in (1, 0, 2):
+            assert same(engine.collect(tickets[seed]), pictures(1, seed))
+        with pytest.raises(EngineError, match="not in flight; collect it once"):
+            engine.collect(tickets[0])
+        assert engine.submit(pictures(1)) not in tickets  # still in flight when it closes
+
+
+def test_the_images_are_the_callers_again_after_submit(machine) -> None:
+    with opened(machine) as engine:
+        images = pictures(1)
+        ticket = engine.submit(images)
+        images[:] = 0
+        assert same(engine.collect(ticket), pictures(1))
+
+
+def test_results_stay_as_they_are_however_many_follow(machine) -> None:
+    with opened(machine) as engine:
+        kept = [engine.infer(pictures(1, seed)) for seed in range(30)]
+    assert all(same(given, pictures(1, seed)) for seed, given in enumerate(kept))
+
+
+def test_the_steady_state_allocates_nothing_of_a_frames_size() -> None:
+    machine = Machine()
+    size = (512, 512)  # a frame of 768 KiB: nothing of the fake's own is as large
+    with opened(machine, FakeTensorRt(machine, size=size)) as engine:
+        images = np.zeros((1, *size, 3), np.uint8)
+        slot = engine._all[0]
+        for _ in range(3):
+            engine.infer(images)
+        tracemalloc.start()
+        held = [slot._memory[0].copy_of(slot._outputs[0].host.seen(write=False)) for _ in range(2)]
+        del held
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(5):
+            np.copyto(slot._image.host, images)
+            slot._memory[0].copy_of(slot._outputs[0].host)
+        peak = tracemalloc.get_traced_memory()[1] - before
+        tracemalloc.stop()
+    assert peak < images.nbytes // 4
+
+
+def test_infer_each_keeps_all_slots_busy_and_the_order(machine) -> None:
+    batches = [pictures(count, seed) for seed, count in enumerate([2, 1, 5, 2, 2, 1])]
+    with opened(machine, FakeTensorRt(machine, batch=2), slots=3) as engine:
+        for images, given in zip(batches, infer_each(engine, batches), strict=True):
+            assert same(given, images)
+        for _ in infer_each(engine, batches):
+            break  # what is in flight then is collected
+        assert same(engine.infer(pictures(9)), pictures(9))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((1, 8, 16, 3), np.float32),
+        np.zeros((0, 8, 16, 3), np.uint8),
+        np.zeros((8, 16, 3), np.uint8),
+        np.zeros((1, 16, 8, 3), np.uint8),
+        [[0]],
+    ],
+)
+def test_wrong_images_are_refused_before_anything_is_launched(machine, wrong) -> None:
+    with opened(machine) as engine:
+        launches = machine.gpu.launches
+        for work in (engine.infer, engine.submit):
+            with pytest.raises(EngineError, match="images must be"):
+                work(wrong)
+        assert machine.gpu.launches == launches
+
+
+def test_a_ticket_takes_no_more_than_a_batch(machine) -> None:
+    with (
+        opened(machine, FakeTensorRt(machine, batch=2)) as engine,
+        pytest.raises(EngineError, match=r"3 images, and a ticket takes 2; .* use infer"),
+    ):
+        engine.submit(pictures(3))
+
+
+def test_a_closed_engine_says_so(machine) -> None:
+    engine = opened(machine)
+    engine.close()
+    engine.close()
+    for call in (lambda: engine.infer(pictures(1)), lambda: engine.collect(0)):
+        with pytest.raises(EngineError, match="closed; open it again"):
+            call()
+
+
+@pytest.mark.parametrize("name", ["cudaHostAlloc", "cudaMalloc", "cudaEventCreateWithFlags"])
+@pytest.mark.parametrize("after", range(4))
+def test_no_memory_at_birth_leaves_nothing_behind(machine, name, after) -> None:
+    machine.fail(name, *[0] * after, E.cudaErrorMemoryAllocation)
+    with pytest.raises(EngineError, match=f"error 2 in {name}: out of memory; the GPU's memory"):
+        opened(machine)
+
+
+def test_a_plan_that_does_not_load_says_why_and_leaves_nothing(machine) -> None:
+    with pytest.raises(EngineError, match="does not load: the magic tag is wrong"):
+        opened(machine, plan=b"something else")
+
+
+@pytest.mark.parametrize("slots", [0, -1])
+def test_an_engine_without_slots_is_refused(machine, slots) -> None:
+    with pytest.raises(EngineError, match="give 1 or more"):
+        opened(machine, slots=slots)
+
+
+@pytest.mark.parametrize("capturable", [True, False])
+@pytest.mark.parametrize(
+    "name", ["cudaGraphLaunch", "cudaMemcpyAsync", "cudaEventRecord", "cudaEventSynchronize"]
+)
+def test_a_call_that_fails_once_costs_one_answer(machine, name, capturable) -> None:
+    with opened(machine, FakeTensorRt(machine, capturable=capturable)) as engine:
+        machine.fail(name, E.cudaErrorLaunchOutOfResources)
+        count = machine.count(name)
+        try:
+            engine.infer(pictures(1))
+        except EngineError as error:
+            assert name in str(error)
+        else:
+            assert machine.count(name) == count  # it isn't called in this mode
+        for seed in range(4):
+            machine.failures.clear()
+            assert same(engine.infer(pictures(3, seed)), pictures(3, seed))
+
+
+def test_a_plan_that_refuses_once_says_what_tensorrt_said(machine) -> None:
+    trt = FakeTensorRt(machine, capturable=False)
+    with opened(machine, trt) as engine:
+        trt.refuse = 1
+        with pytest.raises(EngineError, match="the plan did not run: it was refused"):
+            engine.infer(pictures(1))
+        assert same(engine.infer(pictures(1)), pictures(1))
+
+
+@pytest.mark.parametrize("code", ["cudaErrorIllegalAddress", "cudaErrorECCUncorrectable"])
+@pytest.mark.parametrize("capturable", [True, False])
+def test_a_lost_gpu_is_told_apart_and_its_context_is_made_anew(machine, code, capturable) -> None:
+    trt = FakeTensorRt(machine, capturable=capturable)
+    with opened(machine, trt) as engine:
+        machine.gpu.lost = int(getattr(E, code))
+        with pytest.raises(DeviceLostError, match=rf"error {machine.gpu.lost} in .*; "):
+            engine.infer(pictures(1))
+    assert machine.resets == 1
+    del trt, engine
+    with opened(machine) as again:
+        assert same(again.infer(pictures(1)), pictures(1))
+
+
+def test_a_refusal_of_tensorrt_on_a_lost_gpu_is_a_lost_gpu(machine) -> None:
+    trt = FakeTensorRt(machine, capturable=False)
+    with opened(machine, trt) as engine:
+        trt.refuse, trt.refuse_with = 1, int(E.cudaErrorLaunchFailure)
+        with pytest.raises(DeviceLostError, match="error 719"):
+            engine.infer(pictures(1))
+
+
+def test_a_context_that_others_have_too_is_never_reset(machine) -> None:
+    machine.active = True  # torch, say, was here before
+    with opened(machine) as engine:
+        machine.gpu.lost = 700
+        with pytest.raises(DeviceLostError):
+            engine.infer(pictures(1))
+    assert machine.resets == 0
+    machine.gpu.lost = 0
+    machine.gpu.forget(0xC0DE)
+
+
+def test_a_context_that_stays_after_our_first_engine_is_still_ours(machine) -> None:
+    for resets in (1, 2):
+        with opened(machine) as engine:
+            engine.infer(pictures(1))
+        assert machine.active  # the CUDA runtime holds it
+        with opened(machine) as engine:
+            machine.gpu.lost = 700
+            with pytest.raises(DeviceLostError):
+                engine.infer(pictures(1))
+        assert machine.resets == resets
+
+
+@pytest.mark.parametrize("code", [0, 2, 700])
+def test_from_a_model_the_context_is_held_from_before_the_compiler(
+    machine, monkeypatch, code
+) -> None:
+    from engines.gpu import engine
+    from engines.gpu.cuda import Gpu
+
+    trt = FakeTensorRt(machine)
+    gpu = Gpu(0, "Fake 1", "sm89", 1 << 33, False, "13.0")
+
+    def plan_for(model, **asked):
+        assert machine.current == [0xC0DE]
+        assert asked["gpu"] is gpu
+        machine.gpu.lost = 700 if code == 700 else 0
+        machine.fail("cudaMalloc", code)
+        if asked["progress"]:
+            asked["progress"](1.0)
+        return Plan(PLAN, "tensorrt", "1", (), "", ())
+
+    monkeypatch.setattr(engine, "gpus", lambda: [gpu])
+    monkeypatch.setattr(engine, "plan_for", plan_for)
+    monkeypatch.setattr(
+        Libraries, "installed", classmethod(lambda cls, flavour: cls(machine.cuda, trt))
+    )
+    ask = {"precision": "fp32", "flavour": "tensorrt"}
+    if code:
+        with pytest.raises(DeviceLostError if code == 700 else EngineError, match=str(code)):
+            TensorRtEngine.from_model(b"", **ask)
+        assert machine.resets == (code == 700)
+        return
+    shares: list[float] = []
+    with TensorRtEngine.from_model(b"", **ask, progress=shares.append) as engine:
+        assert shares == [1.0]
+        assert engine.device == "Fake 1"
+        assert same(engine.infer(pictures(2)), pictures(2))
+
+
+def test_two_engines_on_a_lost_gpu_wait_for_each_other(machine) -> None:
+    one, other = opened(machine), opened(machine)
+    machine.gpu.lost = 700
+    with pytest.raises(DeviceLostError):
+        one.infer(pictures(1))
+    one.close()
+    assert machine.resets == 0  # the other's handles are still in use
+    with pytest.raises(DeviceLostError):
+        other.infer(pictures(1))
+    other.close()
+    assert machine.resets == 1

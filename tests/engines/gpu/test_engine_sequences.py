@@ -1,0 +1,186 @@
+"""Any order of calls and failures: right answers or an `EngineError`, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from cuda.bindings import runtime
+from fake_cuda import Machine
+from fake_tensorrt import PLAN, FakeTensorRt, expected
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from engines.errors import EngineError
+from engines.gpu.cuda import DeviceLostError
+from engines.gpu.engine import Libraries, TensorRtEngine
+from engines.plans.compile import Plan
+
+E = runtime.cudaError_t
+SIZE = (4, 8)
+ONCE = [E.cudaErrorMemoryAllocation, E.cudaErrorInvalidValue, E.cudaErrorLaunchOutOfResources]
+FOR_GOOD = [E.cudaErrorIllegalAddress, E.cudaErrorECCUncorrectable, E.cudaErrorUnknown]
+CALLS = [
+    "cudaGraphLaunch",
+    "cudaMemcpyAsync",
+    "cudaEventRecord",
+    "cudaEventSynchronize",
+    "cudaMalloc",
+    "cudaHostAlloc",
+    "cudaStreamCreateWithFlags",
+    "cudaStreamBeginCapture",
+    "cudaStreamEndCapture",
+    "cudaGraphInstantiate",
+    "cudaGetDeviceProperties",
+]
+
+
+class Sequences(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine: TensorRtEngine | None = None
+        self.tickets: dict[int, np.ndarray] = {}
+        self.kept: list[tuple[tuple[np.ndarray, ...], np.ndarray]] = []
+        self.injected = False
+
+    @initialize(
+        integrated=st.booleans(),
+        rtx=st.booleans(),
+        capturable=st.booleans(),
+        batch=st.integers(1, 3),
+        slots=st.integers(1, 3),
+    )
+    def begin(self, integrated, rtx, capturable, batch, slots) -> None:
+        self.machine = Machine(integrated=integrated)
+        self.options = {"rtx": rtx, "capturable": capturable, "batch": batch, "size": SIZE}
+        self.slots = slots
+        self.open_again()
+
+    def picture(self, count: int, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).integers(0, 256, (count, *SIZE, 3), dtype=np.uint8)
+
+    def open_again(self) -> None:
+        self.trt = FakeTensorRt(self.machine, **self.options)
+        plan = Plan(plan=PLAN, flavour="tensorrt", version="1", gpu=(), onnx_sha256="", layers=())
+        self.engine = TensorRtEngine(
+            plan, libraries=Libraries(self.machine.cuda, self.trt), slots=self.slots
+        )
+
+    def guarded(self, work) -> None:
+        """Do something that fails only if a failure was put in, and with nothing but our error."""
+        try:
+            work()
+        except EngineError as error:
+            assert self.injected or self.machine.gpu.lost, error
+            assert bool(self.machine.gpu.lost) >= isinstance(error, DeviceLostError)
+        finally:
+            if not self.machine.gpu.lost:
+                self.machine.failures.clear()
+                self.injected = False
+
+    @precondition(lambda self: self.engine is not None)
+    @rule(count=st.integers(1, 5), seed=st.integers(0, 99))
+    def infer(self, count, seed) -> None:
+        def work() -> None:
+            given = self.engine.infer(images)
+            for got, wanted in zip(given, expected(images), strict=True):
+                assert np.array_equal(got, wanted)
+            self.kept.append((given, images))
+
+        images = self.picture(count, seed)
+        if len(self.tickets) < self.slots:
+            self.guarded(work)
+
+    @precondition(lambda self: self.engine is not None)
+    @rule(seed=st.integers(0, 99), part=st.integers(1, 3))
+    def submit(self, seed, part) -> None:
+        images = self.picture(min(part, self.options["batch"]), seed)
+        if len(self.tickets) == self.slots:
+            try:
+                self.engine.submit(images)
+            except EngineError:
+                return
+            raise AssertionError("a slot too many")
+
+        def work() -> None:
+            self.tickets[self.engine.submit(images)] = images.copy()
+            images[:] = 0
+
+        self.guarded(work)
+
+    @precondition(lambda self: self.engine is not None and self.tickets)
+    @rule(data=st.data())
+    def collect(self, data) -> None:
+        ticket = data.draw(st.sampled_from(sorted(self.tickets)))
+        images = self.tickets.pop(ticket)
+
+        def work() -> None:
+            given = self.engine.collect(ticket)
+            for got, wanted in zip(given, expected(images), strict=True):
+                assert np.array_equal(got, wanted)
+            self.kept.append((given, images))
+
+        self.guarded(work)
+
+    @rule(name=st.sampled_from(CALLS), code=st.sampled_from(ONCE), after=st.integers(0, 3))
+    def fails_once(self, name, code, after) -> None:
+        self.machine.fail(name, *[0] * after, int(code))
+        self.injected = True
+
+    @rule()
+    def tensorrt_refuses(self) -> None:
+        self.trt.refuse, self.injected = 1, True
+
+    @rule(code=st.sampled_from(FOR_GOOD))
+    def is_lost(self, code) -> None:
+        self.machine.gpu.lost = int(code)
+
+    @rule()
+    def close(self) -> None:
+        self.guarded(lambda: self.engine and self.engine.close())
+        self.engine, self.tickets = None, {}
+        gc.collect()
+        if self.machine.gpu.lost:  # it was closed before anybody noticed
+            self.machine.gpu.forget(0xC0DE)
+            self.machine.gpu.lost, self.machine.active = 0, False
+        self.machine.check()
+
+    @precondition(lambda self: self.engine is None)
+    @rule()
+    def open(self) -> None:
+        self.guarded(self.open_again)
+
+    @invariant()
+    def what_was_given_stays(self) -> None:
+        for given, images in self.kept[-5:]:
+            for got, wanted in zip(given, expected(images), strict=True):
+                assert np.array_equal(got, wanted)
+
+    def teardown(self) -> None:
+        self.close()
+
+
+@pytest.fixture
+def only_ours() -> Iterator[None]:
+    """Collections look at what this test leaves, not at all that other tests have loaded."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("only_ours")
+def test_any_sequence_of_calls_and_failures() -> None:
+    run_state_machine_as_test(
+        Sequences, settings=settings(max_examples=15, stateful_step_count=20, deadline=None)
+    )

@@ -1,0 +1,96 @@
+"""Inspect so many frames with all sinks, self-tests and exchanges; print what has grown.
+
+    python tests/rig/leak_run.py BUNDLE FOLDER FRAMES LEAK
+
+LEAK bytes are kept from each frame: what measures must be seen to find them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cameras.files.replay import Replay
+from edge.inspection.hot_swap import Exchange
+from edge.inspection.inspector import load
+from edge.service.camera_status import PulseOptions
+from edge.service.supervisor import Life, LifeOptions
+from edge.sinks.database import DatabaseSink
+from edge.sinks.files import ResultsSink
+from edge.sinks.kept_parts import KeepOptions, KeepSink
+from edge.stream.loop import stream
+
+WARM = 0.3
+"""Share of the frames before the first measurement: caches, arenas and rings fill up."""
+
+
+def rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def main(bundle: Path, folder: Path, frames: int, leak: int) -> None:
+    pictures = [cv2.imread(str(path)) for path in sorted(bundle.glob("golden/*.png"))]
+    kept: list[bytes] = []
+    before: list[int] = []
+
+    def images() -> Iterator[np.ndarray]:
+        for number in range(frames):
+            if number == int(WARM * frames):
+                before.extend((rss_bytes(), open_files(), threading.active_count()))
+            if leak:
+                kept.append(os.urandom(leak))
+            if number % (frames // 10) == frames // 20:
+                life.reload()
+            yield pictures[number % 8 != 0]
+
+    stop = threading.Event()
+    sinks = [
+        ResultsSink(folder / "results.jsonl", append=True, most_bytes=200_000),
+        DatabaseSink(folder / "results.db", most_rows=1000),
+        KeepSink(
+            folder / "kept",
+            options=KeepOptions(most_bytes=4_000_000, least_free_bytes=0, clip_s=0.2),
+        ),
+    ]
+    with (
+        Exchange(lambda: load(bundle, engine="onnxruntime")) as exchange,
+        Life(LifeOptions(self_test_s=1.0), stop=stop) as life,
+    ):
+        pulse = life.camera("", exchange, options=PulseOptions(live=False), sinks=sinks)
+        life.begin()
+        ended: list[int] = []
+
+        def count(frame, result) -> None:
+            pulse.result(frame, result)
+            if frame.index == frames - 1:
+                ended.extend((rss_bytes(), open_files(), threading.active_count()))
+
+        summary = stream(exchange.inspect, Replay(images()), sinks=sinks, on_result=count)
+        for sink in sinks:
+            sink.close()
+    report = {
+        "frames": summary.frames,
+        "ng": summary.ng,
+        "error": summary.error,
+        "not_written": summary.not_written,
+        "reloads": exchange.reloads,
+        "rss_mib": round((ended[0] - before[0]) / 2**20, 2),
+        "fds": ended[1] - before[1],
+        "threads": ended[2] - before[2],
+    }
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -1,0 +1,112 @@
+"""A machine with plans of bundles, from the graph to the deserialiser; see `test_plan_stale`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from engines.gpu.cuda import Gpu
+from engines.gpu.loaded_plan import LoadedPlan
+from engines.plans import find_or_compile
+from engines.plans.cache import PlanRecord
+from engines.plans.compile import Plan
+from engines.plans.layers import Layer
+
+RTX, VERSION, HERE = "tensorrt-rtx", "1.7.1", "sm89"
+MODEL, OTHER_MODEL = b"the graph of this bundle", b"the graph of another bundle"
+CONVOLUTION = Layer(
+    name="c", kind="convolution", inputs=("fp16",), outputs=("fp16",), tactic="", nodes=("c",)
+)
+
+
+class HandedOverError(Exception):
+    """What the deserialiser raises after it has recorded what it got."""
+
+
+@dataclass
+class World:
+    """A bundle's plan folder on this machine, and what happens to it."""
+
+    home: Path
+    flavour: str = RTX
+    version: str = VERSION
+    gpu: str = HERE
+    model: bytes = MODEL
+    compiled: list[bytes] = field(default_factory=list)
+    deserialised: list[bytes] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "bottle.edge" / "engines"
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / f"{RTX}-{HERE}.plan"
+
+    @property
+    def sidecar(self) -> Path:
+        return self.plan.with_suffix(".json")
+
+    @property
+    def other(self) -> Path:
+        """The plan of another bundle that this machine compiled."""
+        return self.home / "casting.edge" / "engines" / self.plan.name
+
+    @property
+    def key(self) -> Path:
+        return self.home / "state" / "protoedge" / "plan.key"
+
+    def record(self) -> dict[str, object]:
+        return json.loads(self.sidecar.read_bytes())
+
+    def edit(self, *, sealed_with: bytes | None = None, **changes: object) -> None:
+        """Write the sidecar anew; sealed only with a key that is given."""
+        record = PlanRecord.model_validate({**self.record(), **changes})
+        seal = record.sealed_with(sealed_with) if sealed_with is not None else record.seal
+        self.sidecar.write_text(record.model_copy(update={"seal": seal}).model_dump_json())
+
+    def compile(self, model: bytes, *, flavour: str, gpu: tuple[str, ...], **_: object) -> Plan:
+        content = b"FRESH" + bytes([len(self.compiled)])
+        self.compiled.append(content)
+        return stored(model, flavour=flavour, gpu=gpu, version=self.version, content=content)
+
+    def open(self) -> None:
+        """From the folder to the deserialiser, as an engine is opened."""
+        here = dataclasses.replace(GPU, compute_capability=self.gpu)
+        plan = find_or_compile.plan_for(
+            self.model,
+            flavour=self.flavour,
+            precision="fp16",
+            gpu=here,
+            plans=self.folder,
+            say=self.told.append,
+        )
+        library = SimpleNamespace(Runtime=lambda log: self)
+        with pytest.raises(HandedOverError):
+            LoadedPlan(plan, trt=library, log=None, cuda=None)
+
+    def deserialize_cuda_engine(self, content: bytes) -> None:
+        self.deserialised.append(bytes(content))
+        raise HandedOverError
+
+
+GPU = Gpu(0, "NVIDIA GeForce RTX 4070", HERE, 12 << 30, integrated=False, driver="13.0")
+
+
+def stored(
+    model: bytes,
+    *,
+    flavour: str = RTX,
+    gpu: tuple[str, ...] = (HERE,),
+    version: str = VERSION,
+    content: bytes = b"KEPT",
+) -> Plan:
+    digest = hashlib.sha256(model).hexdigest()
+    return Plan(content, flavour, version, gpu, digest, (CONVOLUTION,))
