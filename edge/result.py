@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
@@ -101,6 +101,10 @@ class Result:
             "reason": self.reason,
             "speed": {stage: round(float(ms), 3) for stage, ms in self.speed.items()},
         }
+
+
+Inspect: TypeAlias = Callable[[Frame], Result]
+OnResult: TypeAlias = Callable[[Frame, Result], None]
 
 
 def error_from_frame(frame: Frame, *, threshold: float, reason: str = "") -> Result:

@@ -10,8 +10,7 @@ import time
 
 from cameras.closing import Closing
 from cameras.frame import Frame
-from edge.result import Result, Verdict, error_from_frame
-from edge.stream.loop import Inspect
+from edge.result import Inspect, Result, Verdict, error_from_frame
 
 LOG = logging.getLogger("edge.inspection.deadline")
 CLOSE_S = 1.0

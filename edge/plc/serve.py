@@ -31,9 +31,9 @@ from edge.plc.station.snapshot import Snapshot
 from edge.plc.station.station import Station
 from edge.plc.station.words import Phase
 from edge.service.monitor_open import opened_monitor
+from edge.service.signals import stop_on_signals
 from edge.service.systemd import Notifier
 from edge.sinks.disk_quota import MIB
-from edge.stream.loop import stop_on_signals
 
 SWITCH_S = 0.0005
 """Longest time a thread of this process holds up another: Python's default is 5 ms."""

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from types import FrameType
-from typing import TypeAlias
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from cameras.frame import Frame
-from edge.result import Result
+from edge.result import Inspect, OnResult
 from edge.sinks.files import Sink
 from edge.sinks.threads import Writers
 from edge.sinks.window import WindowSink
 from edge.stream.summary import Summary, Tally, summary_of
-
-Inspect: TypeAlias = Callable[[Frame], Result]
-OnResult: TypeAlias = Callable[[Frame, Result], None]
 
 _POLL_S = 0.05
 
@@ -88,32 +82,6 @@ def frames_until(
         finally:
             if isinstance(frames, Generator):
                 frames.close()
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set; a second one does what it did before.
-
-    For a program's main thread alone.
-    """
-    stop = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        restore()
-
-    for number in signals:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        restore()
 
 
 @contextlib.contextmanager

@@ -27,12 +27,14 @@ from edge.inspection.hot_swap import Exchange
 from edge.inspection.inspector import DEADLINE_MS, Inspector, settings_of
 from edge.inspection.opening import open_bundle
 from edge.inspection.verdict import IgnoreMask
+from edge.result import Inspect
 from edge.service.camera_status import Pulse, PulseOptions
 from edge.service.living import Living, living
+from edge.service.signals import stop_on_signals
 from edge.service.supervisor import Life
 from edge.sinks.files import Sink
 from edge.stream.cameras import Wanted, Watch, wanted_cameras
-from edge.stream.loop import Inspect, stop_on_signals, stream
+from edge.stream.loop import stream
 from edge.stream.open_sinks import camera_sinks, shared_sinks
 from edge.stream.several import Camera, stream_all
 from edge.stream.summary import Summary

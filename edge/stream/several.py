@@ -19,11 +19,11 @@ from typing import TypeAlias
 from cameras.errors import CameraError, SourceError
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
-from edge.result import Result, error_from_frame
+from edge.result import Inspect, OnResult, Result, error_from_frame
 from edge.sinks.files import Sink
 from edge.sinks.threads import Writers
 from edge.sinks.window import WindowSink
-from edge.stream.loop import Inspect, OnResult, frames_until
+from edge.stream.loop import frames_until
 from edge.stream.summary import Summary, Tally, summary_of
 
 LOG = logging.getLogger("edge.stream.loop")

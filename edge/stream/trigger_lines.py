@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from cameras.frame import Frame
 from cameras.source import Source
-from edge.result import Result
+from edge.result import OnResult, Result
 from edge.sinks.files import Sink
 from edge.sinks.threads import Writers
-from edge.stream.loop import OnResult
 from edge.stream.summary import Summary, Tally, summary_of
 from edge.stream.triggered import Inspects, Triggered, TriggerOptions
 

@@ -27,14 +27,14 @@ from edge.health.checks import Health
 from edge.health.frozen import CameraHealth
 from edge.inspection.deadline import Within
 from edge.inspection.verdict import Settings
-from edge.plc.station.messages import NS_PER_MS, NS_PER_S
-from edge.result import Result, Verdict, error_from_frame
-from edge.stream.loop import OnResult
+from edge.result import OnResult, Result, Verdict, error_from_frame
 
 LOG = logging.getLogger("edge.stream.triggered")
 CLOSE_S = 3.0
 UNDER_WAY = 8
 PART_DEADLINE_MS = 1000.0
+_NS_PER_MS = 1_000_000
+_NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ class Triggered(Closing):
         with self._changed:
             self._add(triggered=1)
             number = self._count.triggered if part is None else part
-            new = _Part(number, now, now + int(self._options.deadline_ms * NS_PER_MS))
+            new = _Part(number, now, now + int(self._options.deadline_ms * _NS_PER_MS))
             problem = self._refusal()
             new.counted = not problem
             self._under_way += new.counted
@@ -253,7 +253,7 @@ class Triggered(Closing):
                 self._settle(part, self._named(part, self._error(frame)))
             return
         with self._changed:
-            earliest_ns = frame.monotonic_ns - int(self._options.settle_ms * NS_PER_MS)
+            earliest_ns = frame.monotonic_ns - int(self._options.settle_ms * _NS_PER_MS)
             if not self._awaiting:
                 return
             if self._source.live and self._awaiting[0].triggered_ns > earliest_ns:
@@ -273,7 +273,7 @@ class Triggered(Closing):
                     return
                 part = self._waiting.popleft()
                 frame, overdue = part.frame, part.result is not None
-            left_ms = (part.deadline_ns - time.monotonic_ns()) / NS_PER_MS
+            left_ms = (part.deadline_ns - time.monotonic_ns()) / _NS_PER_MS
             if frame is None or overdue or left_ms <= 0:
                 continue  # its deadline has passed while it waited
             self._settle(part, self._named(part, self._within(frame, deadline_ms=left_ms)))
@@ -289,7 +289,7 @@ class Triggered(Closing):
                     return
                 part = self._order[0]
                 while part.result is None and time.monotonic_ns() < part.deadline_ns:
-                    left_s = (part.deadline_ns - time.monotonic_ns()) / NS_PER_S
+                    left_s = (part.deadline_ns - time.monotonic_ns()) / _NS_PER_S
                     self._changed.wait(max(left_s, 0))
             self._let_pass(part)
             result, frame = part.result, part.frame

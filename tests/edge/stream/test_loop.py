@@ -2,12 +2,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,8 +15,6 @@ from edge.inspection.verdict import Settings, decide
 from edge.result import Result, Verdict, error_from_frame
 from edge.sinks.files import ResultsSink
 from edge.stream.loop import stream
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def inspect(frame) -> Result:
@@ -204,43 +198,3 @@ def test_verdicts_keep_their_meaning_in_the_summary() -> None:
     summary = stream(inspect, Replay(images(5, bad=2)))
     assert (summary.ok, summary.ng, summary.error) == (3, 2, 0)
     assert Verdict("NG") is Verdict.NG
-
-
-PROGRAM = """
-import itertools, json, sys, time
-import numpy as np
-from cameras.files.replay import Replay
-from edge.result import Result, Verdict
-from edge.stream.loop import stop_on_signals, stream
-
-def inspect(frame):
-    time.sleep(0.01)
-    return Result(frame.source, frame.index, frame.captured_at_ns, Verdict.OK, 0.1, 0.5)
-
-def started(_, result):
-    if result.frame == 0:
-        print("started", flush=True)
-
-image = np.zeros((8, 8, 3), np.uint8)
-with stop_on_signals() as stop, Replay(itertools.cycle([image])) as source:
-    summary = stream(inspect, source, on_result=started, stop=stop)
-print(json.dumps(summary.to_json()))
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_it_cleanly_with_the_summary(number) -> None:
-    program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    with program:
-        assert program.stdout is not None
-        assert program.stdout.readline() == "started\n"
-        program.send_signal(number)
-        out, err = program.communicate(timeout=10)
-    assert (program.returncode, err) == (0, "")
-    assert json.loads(out)["ok"] >= 1
