@@ -55,11 +55,13 @@ def test_the_page_is_three_files_of_ours(port) -> None:
         said = asked(port, path)
         assert said.status == 200
         assert said.head["content-type"] == f"{kind}; charset=utf-8"
-        assert said.body == (files("edge") / "page" / (path[1:] or "index.html")).read_bytes()
+        assert (
+            said.body == (files("edge.service") / "page" / (path[1:] or "index.html")).read_bytes()
+        )
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_makes_no_markup() -> None:
-    for file in (files("edge") / "page").iterdir():
+    for file in (files("edge.service") / "page").iterdir():
         text = file.read_text("utf-8")
         assert "://" not in text, file.name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", text)

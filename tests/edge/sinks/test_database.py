@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from edge.result import Region, Result, Verdict
+from edge.sinks import database as module
 from edge.sinks.database import DatabaseSink
 from edge.sinks.files import SinkError
-from edge.sinks.files import database as module
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edge.result import Result, Verdict
-from edge.sinks.files import Painter, PicturesSink, ResultsSink, SinkError, VideoSink, window
+from edge.sinks import window
+from edge.sinks.files import Painter, PicturesSink, ResultsSink, SinkError, VideoSink
 
 
 def result_of(number: int, *, verdict: Verdict = Verdict.OK, image=True, size=(48, 64)) -> Result:

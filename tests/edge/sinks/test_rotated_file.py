@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.sinks.files import rotated_file
+from edge.sinks import rotated_file
 from edge.sinks.rotated_file import RotatedFile
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge.result import Result, Verdict
-from edge.sinks.files import threads as module
+from edge.sinks import threads as module
 from edge.sinks.threads import Writers
 
 

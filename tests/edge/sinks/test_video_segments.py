@@ -9,8 +9,8 @@ import pytest
 from videos import frames_in
 
 from edge.result import Result, Verdict
+from edge.sinks import video_segments as module
 from edge.sinks.files import Painter, SinkError
-from edge.sinks.files import video_segments as module
 from edge.sinks.video_segments import SegmentsSink
 
 START_NS = 1_769_853_300_123_000_000
