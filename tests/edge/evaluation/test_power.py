@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.evaluation.evaluate import power
+from edge.evaluation import power
 from edge.evaluation.power import metered
 
 

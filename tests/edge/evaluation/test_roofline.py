@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.evaluation.evaluate import roofline as roofline_module
+from edge.evaluation import roofline as roofline_module
 from edge.evaluation.probes import CHANNELS, PRODUCTS, pools_graph, products_graph
 from edge.evaluation.roofline import arithmetic, bound_s, memory_bandwidth, peak_flops, roofline
 from engines.bundle import Bundle
