@@ -15,7 +15,7 @@ def main(bundle: str, images: str) -> None:
     """Inspect every image of a folder."""
     with edge.load(bundle) as inspector:
         slowest = inspector.warm_up()  # explicit: the first part is as quick as the others
-        print(f"{inspector.why_engine}; {slowest:.1f} ms an inspection")
+        print(f"{inspector.engine_reason}; {slowest:.1f} ms an inspection")
         for path in sorted(Path(images).iterdir()):
             for result in inspector.stream(path):
                 good = result.verdict is edge.Verdict.OK  # NG and ERROR both reject

@@ -52,7 +52,7 @@ class Built:
         measured: figures on labelled images; None without any.
         skipped: images that could not be used.
         parity: what the precision changed; None where there was nothing to compare.
-        why_engine: which engine, and why not a better one.
+        engine_reason: which engine, and why not a better one.
         plans: compiled, by name.
         seconds: in all, and by stage.
     """
@@ -62,7 +62,7 @@ class Built:
     measured: Measured | None
     skipped: tuple[Skipped, ...]
     parity: ParityReport | None
-    why_engine: str
+    engine_reason: str
     plans: tuple[str, ...]
     seconds: float
     stages: dict[str, float] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Built:
             "seconds": round(self.seconds, 3),
             "stages": {name: round(value, 3) for name, value in self.stages.items()},
             "engines": [manifest.deployed_engine, *self.plans],
-            "engine_reason": self.why_engine,
+            "engine_reason": self.engine_reason,
             "figures": dict(manifest.figures),
             "parity": self.parity.to_json() if self.parity else None,
             "images": manifest.images.used,
@@ -128,7 +128,7 @@ def build(
         measured=outcome.measured,
         skipped=job.skipped,
         parity=outcome.parity,
-        why_engine=job.engine.reason,
+        engine_reason=job.engine.reason,
         plans=tuple(store_plan(bundle.plans, plan).name for plan in plans),
         seconds=time.monotonic() - begun,
         stages=stages.seconds,

@@ -19,7 +19,7 @@ def print_built(built: Built) -> None:
 
     manifest = built.bundle.manifest
     rows: list[tuple[str, object]] = [
-        ("engine", built.why_engine),
+        ("engine", built.engine_reason),
         ("executes", f"{manifest.precision} graph as {manifest.executes}"),
         ("prototypes", f"{manifest.prototypes} from {manifest.images.used} images"),
         ("threshold", statement(built.threshold)),

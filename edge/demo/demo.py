@@ -21,7 +21,7 @@ from edge.building.build import Built, Options, build
 from edge.cli.tables import figure_rows
 from edge.demo import FrameTruth, draw_conveyor, draw_dataset
 from edge.evaluation.measure import picture_grid, png_from_image
-from edge.inspection.opening import open_bundle
+from edge.inspection.inspector import load_with_progress
 from edge.result import Result, Verdict
 from edge.sinks.files import Painter, PicturesSink, ResultsSink, Sink, VideoSink
 from edge.stream.loop import stream
@@ -70,7 +70,7 @@ class Demo:
         """Say what was done, how well and how fast."""
         figures, latency = self.built.bundle.manifest.figures, self.summary.latency_ms or {}
         rows: list[tuple[str, object]] = [
-            ("engine", self.built.why_engine),
+            ("engine", self.built.engine_reason),
             ("learnt from", f"{self.built.bundle.manifest.images.used} drawn good parts"),
             *figure_rows(figures),
             ("conveyor video", f"{self.right} of {self.frames} verdicts right"),
@@ -145,7 +145,7 @@ def _streamed(
         advance((result.frame + 1) / len(truths))
 
     with contextlib.ExitStack() as stack:
-        inspector = stack.enter_context(open_bundle(built.bundle.path))
+        inspector = stack.enter_context(load_with_progress(built.bundle.path))
         source = stack.enter_context(open_source(folder / "conveyor.avi"))
         paint = Painter()
         sinks: list[Sink] = [

@@ -18,8 +18,7 @@ from edge.drawing.grid import Column, Compared, compared_grid
 from edge.evaluation.bench import BenchReport, bench
 from edge.evaluation.evaluate import learnt_files
 from edge.evaluation.measure import file_sha256, measure, png_from_image, truth_of
-from edge.inspection.inspector import Inspector
-from edge.inspection.opening import open_bundle
+from edge.inspection.inspector import Inspector, load_with_progress
 from edge.result import Image, Result
 from engines.atomic_files import replace_file
 from engines.bundle import Bundle
@@ -135,7 +134,7 @@ def compare_bundles(
     shown = _chosen(kept)
     entries, columns = [], []
     for name, bundle in zip(_names(opened), opened, strict=True):
-        with open_bundle(bundle.path, engine=engine) as inspector:
+        with load_with_progress(bundle.path, engine=engine) as inspector:
             entries.append(_entry(name, inspector, kept, frames=frames, stages=stages))
             columns.append(_column(name, inspector, shown))
     if picture is not None:

@@ -9,7 +9,7 @@ from calibrate.evaluate import Evaluation
 from calibrate.progress import Stages
 from edge import console
 from edge.evaluation.measure import measure, picture_grid, png_from_image
-from edge.inspection.opening import open_bundle
+from edge.inspection.inspector import load_with_progress
 from engines.atomic_files import replace_file
 from engines.choose import AUTO
 from engines.manifest import Manifest
@@ -46,7 +46,7 @@ def evaluate_bundle(
             "in ground_truth/DEFECT"
         )
     with (
-        open_bundle(bundle, engine=engine, threshold=threshold) as inspector,
+        load_with_progress(bundle, engine=engine, threshold=threshold) as inspector,
         stages.stage("labelled images") as advance,
     ):
         measured = measure(

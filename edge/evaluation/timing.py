@@ -13,7 +13,7 @@ from calibrate.images import fit_image
 from cameras.image_files import image_from_bytes, image_from_file
 from edge.evaluation.bench import BenchReport, bench, with_power
 from edge.evaluation.roofline import CPU_ENGINES, roofline
-from edge.inspection.opening import open_bundle
+from edge.inspection.inspector import load_with_progress
 from edge.result import Image
 from engines.bundle import Bundle
 from engines.choose import AUTO
@@ -44,7 +44,7 @@ def bench_bundle(
     Raises:
         BundleError, EngineError, DatasetError, ImageError: as their modules say.
     """
-    with open_bundle(path, engine=engine) as inspector:
+    with load_with_progress(path, engine=engine) as inspector:
         manifest, roi = inspector.bundle.manifest, inspector.settings.roi
 
         def prepare(frame: Image) -> Images:

@@ -14,12 +14,12 @@ from edge.result import Inspect, Result, Verdict, error_from_frame
 
 LOG = logging.getLogger("edge.inspection.deadline")
 CLOSE_S = 1.0
-LONGEST_MS = 1e9
-SHORTEST_MS = 0.001
+MAX_DEADLINE_MS = 1e9
+MIN_DEADLINE_MS = 0.001
 _MS_PER_S = 1e3
 
 
-class Within(Closing):
+class DeadlineRunner(Closing):
     """Calls `inspect` in a thread of its own; what takes too long is an ERROR at the deadline.
 
     Until that inspection ends, every further frame is an ERROR at once: nothing waits behind what
@@ -44,14 +44,14 @@ class Within(Closing):
         self._hangs_since: float | None = None
         self._late = 0
         # A daemon: an inspection that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="edge-within", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="edge-deadline", daemon=True)
         self._thread.start()
 
     @property
     def late(self) -> int:
         """Results that came after their deadline and were thrown away."""
         with self._turn:
-            self._throw_away_late()
+            self._discard_late_answer()
             return self._late
 
     def __call__(self, frame: Frame, *, deadline_ms: float | None = None) -> Result:
@@ -64,50 +64,50 @@ class Within(Closing):
         Raises:
             ValueError: a deadline that is not positive.
         """
-        wanted_ms = self._deadline_ms if deadline_ms is None else deadline_ms
-        if not 0 < wanted_ms < LONGEST_MS:
-            raise ValueError(f"deadline {wanted_ms} ms: must be positive")
-        left_ms = wanted_ms
+        allowed_ms = self._deadline_ms if deadline_ms is None else deadline_ms
+        if not 0 < allowed_ms < MAX_DEADLINE_MS:
+            raise ValueError(f"deadline {allowed_ms} ms: must be positive")
+        left_ms = allowed_ms
         if not self._turn.acquire(blocking=False):
             begun = time.monotonic()
-            if not self._turn.acquire(timeout=wanted_ms / _MS_PER_S):
-                reason = f"not begun within {wanted_ms:g} ms: others are before it"
-                return self._failed(frame, reason)
-            left_ms = max(wanted_ms - (time.monotonic() - begun) * _MS_PER_S, SHORTEST_MS)
+            if not self._turn.acquire(timeout=allowed_ms / _MS_PER_S):
+                return self._error(frame, f"not begun within {allowed_ms:g} ms: others go first")
+            left_ms = max(allowed_ms - (time.monotonic() - begun) * _MS_PER_S, MIN_DEADLINE_MS)
         try:
-            return self._answered(frame, left_ms)
+            return self._order(frame, left_ms)
         finally:
             self._turn.release()
 
     def close(self) -> None:
-        """End the thread, after what it is at; one that hangs is left to itself after 1 s."""
+        """End the thread, after what it is doing; one that hangs is abandoned after 1 s."""
         self._orders.put(None)
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():
-            LOG.warning("an inspection hangs and is left to itself")
+            LOG.warning("an inspection did not stop; abandoning its thread")
 
-    def _answered(self, frame: Frame, deadline_ms: float) -> Result:
-        self._throw_away_late()
+    def _order(self, frame: Frame, deadline_ms: float) -> Result:
+        """Hand the frame to the thread and wait for the answer, up to the deadline."""
+        self._discard_late_answer()
         if self._hangs_since is not None:
             since_s = time.monotonic() - self._hangs_since
-            return self._failed(frame, f"an earlier inspection hangs, for {since_s:.1f} s by now")
+            return self._error(frame, f"an earlier inspection hangs, so far for {since_s:.1f} s")
         begun = time.monotonic()
         self._orders.put(frame)
         try:
             answer = self._answers.get(timeout=deadline_ms / _MS_PER_S)
         except queue.Empty:
             self._hangs_since = begun
-            reason = (
-                f"no answer within {deadline_ms:g} ms; raise deadline_ms, or take a faster engine"
+            return self._error(
+                frame,
+                f"no answer within {deadline_ms:g} ms; raise deadline_ms, or take a faster engine",
             )
-            return self._failed(frame, reason)
         if isinstance(answer, str):
-            return self._failed(frame, answer)
+            return self._error(frame, answer)
         self._threshold = answer.threshold
         return answer
 
-    def _throw_away_late(self) -> None:
-        """Take back the thread whose answer nobody waited for, if it is through by now."""
+    def _discard_late_answer(self) -> None:
+        """Take back the thread whose answer nobody waited for, if it has come by now."""
         if self._hangs_since is None or self._answers.empty():
             return
         self._answers.get()
@@ -116,10 +116,10 @@ class Within(Closing):
 
     def _run(self) -> None:
         while (frame := self._orders.get()) is not None:
-            self._answers.put(self._judged(frame))
+            self._answers.put(self._judge(frame))
             del frame  # its memory may be one of a few places that a camera writes to
 
-    def _judged(self, frame: Frame) -> Result | str:
+    def _judge(self, frame: Frame) -> Result | str:
         """The result, or why there is none."""
         try:
             result = self._inspect(frame)
@@ -132,5 +132,5 @@ class Within(Closing):
             return f"a verdict with a score of {result.score}; run `edge doctor`"
         return result
 
-    def _failed(self, frame: Frame, reason: str) -> Result:
+    def _error(self, frame: Frame, reason: str) -> Result:
         return error_from_frame(frame, threshold=self._threshold, reason=frame.reason or reason)

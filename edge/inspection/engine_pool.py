@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from edge.inspection.inspector import Inspector, settings_of
-from edge.inspection.verdict import Settings
+from edge.inspection.inspector import Inspector, settings_from_bundle
+from edge.inspection.verdict import DecisionSettings
 from engines.bundle import MODEL, Bundle
 from engines.choose import AUTO, Choice, choice, open_engine
 from engines.errors import EngineError
@@ -38,7 +38,7 @@ class EnginePool:
         self._engines: dict[tuple[str, str], SharedEngine] = {}
 
     def inspector(
-        self, bundle: Bundle, *, settings: Settings | None = None, engine: str | None = None
+        self, bundle: Bundle, *, settings: DecisionSettings | None = None, engine: str | None = None
     ) -> Inspector:
         """Load an inspector, tested with its golden images, with a share of its model's engine.
 
@@ -52,7 +52,7 @@ class EnginePool:
         """
         chosen = choice(engine or self._engine)
         key = (bundle.manifest.files[MODEL].sha256, chosen.name)
-        wanted = settings or settings_of(bundle)
+        wanted = settings or settings_from_bundle(bundle)
         with self._lock:  # a plan is compiled once, and not by each camera
             shared = self._engines.get(key)
             if shared is not None:
@@ -66,7 +66,7 @@ class EnginePool:
             self._engines[key] = share.shared
             return inspector
 
-    def _tested(self, bundle: Bundle, share: EngineShare, settings: Settings) -> Inspector:
+    def _tested(self, bundle: Bundle, share: EngineShare, settings: DecisionSettings) -> Inspector:
         return Inspector(bundle, settings=settings, engine=share)
 
     def _opened(self, bundle: Bundle, chosen: Choice) -> EngineShare:

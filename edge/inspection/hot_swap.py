@@ -1,4 +1,4 @@
-"""An inspector that can be exchanged while it inspects, without losing a frame.
+"""An inspector that can be replaced while it inspects, without losing a frame.
 
 Another one is opened and tested beside the one at work, takes over between two frames, and the old
 one is released when its last inspection has ended. What cannot be opened, or fails its self-test,
@@ -18,7 +18,7 @@ from cameras.closing import Closing
 from cameras.frame import Frame
 from edge.health.checks import Health
 from edge.inspection.inspector import Inspector
-from edge.inspection.verdict import Settings
+from edge.inspection.verdict import DecisionSettings
 from edge.result import Result, error_from_frame
 from engines.errors import BundleError, EngineError
 
@@ -30,14 +30,14 @@ _log = logging.getLogger("edge.inspection.hot_swap")
 
 
 @dataclass(eq=False, slots=True)
-class _Post:
-    """An inspector, and why it is not trusted; empty when it is."""
+class _Slot:
+    """An inspector, and why it failed its check; empty when it passed."""
 
     inspector: Inspector
-    distrust: str = ""
+    failed_check: str = ""
 
 
-class Exchange(Closing):
+class HotSwapInspector(Closing):
     """Holds the inspector that is at work; complete at birth, released by `close`.
 
     Any thread may call it. Each `inspect` runs on one inspector from beginning to end.
@@ -63,10 +63,10 @@ class Exchange(Closing):
         self.failed_tests = 0
         self._closed = False
         self._open_it = open_it
-        self._exchanging = threading.Lock()
+        self._swapping = threading.Lock()
         self._changed = threading.Condition()
-        self._at_work: dict[int, tuple[_Post, float]] = {}  # by thread, since when
-        self._post: _Post | None = _Post(open_it())
+        self._at_work: dict[int, tuple[_Slot, float]] = {}  # by thread, since when
+        self._slot: _Slot | None = _Slot(open_it())
         self.tested_s = time.monotonic()
 
     @property
@@ -76,16 +76,16 @@ class Exchange(Closing):
         Raises:
             EngineError: it is closed.
         """
-        return self._now().inspector
+        return self._current().inspector
 
     @property
-    def distrust(self) -> str:
+    def failed_check(self) -> str:
         """Why nothing that the one at work says can be trusted; empty when it can."""
-        post = self._post
-        return post.distrust if post is not None else ""
+        slot = self._slot
+        return slot.failed_check if slot is not None else ""
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> DecisionSettings:
         """Of the inspector at work."""
         return self.inspector.settings
 
@@ -95,17 +95,17 @@ class Exchange(Closing):
         return self.inspector.health
 
     @property
-    def why_engine(self) -> str:
+    def engine_reason(self) -> str:
         """Of the inspector at work."""
-        return self.inspector.why_engine
+        return self.inspector.engine_reason
 
     def inspect(self, frame: Frame) -> Result:
         """Judge a frame, as `Inspector.inspect`; ERROR while the inspector is not trusted."""
-        with self._using() as post:
-            result = post.inspector.inspect(frame)
-            if post.distrust:  # asked afterwards: the test may have failed meanwhile
-                threshold = post.inspector.settings.threshold
-                return error_from_frame(frame, threshold=threshold, reason=post.distrust)
+        with self._using() as slot:
+            result = slot.inspector.inspect(frame)
+            if slot.failed_check:  # asked afterwards: the test may have failed meanwhile
+                threshold = slot.inspector.settings.threshold
+                return error_from_frame(frame, threshold=threshold, reason=slot.failed_check)
             return result
 
     def busy_s(self) -> float:
@@ -120,8 +120,8 @@ class Exchange(Closing):
         Raises:
             Exception: what `open_it` raises; then nothing has changed.
         """
-        with self._exchanging:
-            self._take(open_it())
+        with self._swapping:
+            self._swap_in(open_it())
             self._open_it = open_it
 
     def reload(self) -> bool:
@@ -130,7 +130,7 @@ class Exchange(Closing):
         Returns:
             Whether it took over; why not is in the log.
         """
-        with self._exchanging:
+        with self._swapping:
             return self._reload()
 
     def test(self) -> bool:
@@ -139,48 +139,47 @@ class Exchange(Closing):
         Returns:
             Whether there is one that can be trusted.
         """
-        with self._exchanging:
+        with self._swapping:
             try:
-                with self._using() as post:
-                    post.inspector.check()
+                with self._using() as slot:
+                    slot.inspector.check()
             except EngineError as error:
-                self._lose_trust(post, str(error))
+                self._lose_trust(slot, str(error))
                 return self._reload()
             self.tested_s = time.monotonic()
-            if post.distrust:
+            if slot.failed_check:
                 _log.warning("%s: passes its self-test again", self.name)
-                post.distrust = ""
+                slot.failed_check = ""
             return True
 
     def close(self) -> None:
         """Release the inspector; a second call does nothing.
 
-        What hangs, or is just being opened, is not waited for: it is left to itself, or released
-        when it is open.
+        What hangs is abandoned; what is just being opened is released when it is open.
         """
         self._closed = True
-        if not self._exchanging.acquire(timeout=CLOSE_S):
+        if not self._swapping.acquire(timeout=CLOSE_S):
             return
         try:
-            self._take(None, within_s=CLOSE_S)
+            self._swap_in(None, within_s=CLOSE_S)
         finally:
-            self._exchanging.release()
+            self._swapping.release()
 
-    def _now(self) -> _Post:
-        post = self._post
-        if post is None:
+    def _current(self) -> _Slot:
+        slot = self._slot
+        if slot is None:
             raise EngineError(f"{self.name}: the inspector is closed; open it again")
-        return post
+        return slot
 
     @contextmanager
-    def _using(self) -> Iterator[_Post]:
+    def _using(self) -> Iterator[_Slot]:
         """The inspector at work, which is not released meanwhile."""
         thread = threading.get_ident()
         with self._changed:
-            post = self._now()
-            self._at_work[thread] = (post, time.monotonic())
+            slot = self._current()
+            self._at_work[thread] = (slot, time.monotonic())
         try:
-            yield post
+            yield slot
         finally:
             with self._changed:
                 del self._at_work[thread]
@@ -191,20 +190,20 @@ class Exchange(Closing):
             inspector = self._open_it()
         except FAILURES as error:
             self.refused += 1
-            goes_on = "every verdict is ERROR" if self.distrust else "the one at work goes on"
-            _log.error("%s: not exchanged, %s: %s", self.name, goes_on, error or "no memory")
+            goes_on = "every verdict is ERROR" if self.failed_check else "the one at work goes on"
+            _log.error("%s: not replaced, %s: %s", self.name, goes_on, error or "no memory")
             return False
-        self._take(inspector)
+        self._swap_in(inspector)
         return True
 
-    def _take(self, inspector: Inspector | None, *, within_s: float = RELEASE_S) -> None:
+    def _swap_in(self, inspector: Inspector | None, *, within_s: float = RELEASE_S) -> None:
         """Let an inspector take over, then release the one before."""
         if self._closed and inspector is not None:
             inspector.close()
             inspector = None
-        after = None if inspector is None else _Post(inspector)
+        after = None if inspector is None else _Slot(inspector)
         with self._changed:
-            before, self._post = self._post, after
+            before, self._slot = self._slot, after
             if after is not None:
                 self.tested_s = time.monotonic()
                 self.reloads += 1
@@ -212,19 +211,19 @@ class Exchange(Closing):
         if before is not None and released:
             before.inspector.close()
         elif before is not None:
-            _log.warning("%s: an inspection hangs and is left to itself", self.name)
+            _log.warning("%s: an inspection did not stop; abandoning its engine", self.name)
         if inspector is not None:
             manifest = inspector.bundle.manifest
             _log.info("%s: %s of %s took over", self.name, manifest.name, manifest.created)
 
-    def _is_used(self, post: _Post | None) -> bool:
-        return any(one is post for one, _ in self._at_work.values())
+    def _is_used(self, slot: _Slot | None) -> bool:
+        return any(one is slot for one, _ in self._at_work.values())
 
-    def _lose_trust(self, post: _Post, why: str) -> None:
+    def _lose_trust(self, slot: _Slot, why: str) -> None:
         self.failed_tests += 1
-        post.distrust = f"self-test failed: {why}"
+        slot.failed_check = f"self-test failed: {why}"
         since = time.monotonic() - self.tested_s
         _log.error(
             "%s: %s; every verdict is ERROR from here, and those of the last %.0f s are in doubt",
-            *(self.name, post.distrust, since),
+            *(self.name, slot.failed_check, since),
         )

@@ -8,9 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -20,11 +19,18 @@ from cameras.connect import open_source
 from cameras.errors import ImageError
 from cameras.frame import Frame
 from cameras.source import frame_now
+from edge import console
 from edge.health.checks import Health
 from edge.health.frozen import StreamHealth
 from edge.health.measurements import SignReader
-from edge.inspection.self_test import check_decision, check_preparation, check_scores
-from edge.inspection.verdict import IgnoreMask, Settings, decide
+from edge.inspection.deadline import DeadlineRunner
+from edge.inspection.self_test import (
+    GoldenImages,
+    check_decision,
+    check_preparation,
+    check_scores,
+)
+from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
 from edge.result import Result, Roi, error_from_frame
 from engines.bundle import Bundle
 from engines.choose import AUTO, choice, open_engine
@@ -32,9 +38,6 @@ from engines.engine import Engine, Images, Output
 from engines.errors import EngineError
 from engines.gpu.reopen import RevivingEngine
 from engines.shared import EngineShare
-
-if TYPE_CHECKING:
-    from edge.inspection.deadline import Within
 
 LOG = logging.getLogger("edge.inspection.inspector")
 HUNG_S = 3.0
@@ -54,7 +57,7 @@ class Inspector(Closing):
     Attributes:
         bundle: what it was loaded from.
         engine: runs the graph.
-        why_engine: which engine, and why not a better one.
+        engine_reason: which engine, and why not a better one.
         settings: threshold, smallest area, ignore mask, region of interest.
         health: what makes a picture unfit to be judged; another may be set.
     """
@@ -63,7 +66,7 @@ class Inspector(Closing):
         self,
         bundle: Bundle,
         *,
-        settings: Settings,
+        settings: DecisionSettings,
         engine: str | Engine = AUTO,
         say: Callable[[str], None] | None = None,
         progress: Callable[[float], None] | None = None,
@@ -87,8 +90,8 @@ class Inspector(Closing):
         self._signs = SignReader(bundle.manifest.size)
         self._lock = threading.Lock()  # an engine has one set of buffers
         self._starting = threading.Lock()
-        self._golden: dict[str, npt.NDArray[np.uint8]] = {}
-        self._within: Within | None = None
+        self._golden = GoldenImages(bundle)
+        self._runner: DeadlineRunner | None = None
         self.engine: Engine
         if isinstance(engine, str):
             chosen = choice(engine)
@@ -104,7 +107,9 @@ class Inspector(Closing):
         else:
             self.engine = engine
             why = engine.shared.why if isinstance(engine, EngineShare) else ""
-        self.why_engine = _why(bundle, self.engine, why or f"{self.engine.name}: it was given")
+        self.engine_reason = _engine_reason(
+            bundle, self.engine, why or f"{self.engine.name}: it was given"
+        )
         try:
             self._test_itself(self.engine)
         except BaseException:
@@ -134,16 +139,16 @@ class Inspector(Closing):
         """
         frame = image if isinstance(image, Frame) else frame_now("image", 0, image)
         if deadline_ms is not None:
-            return self._in_time()(frame, deadline_ms=deadline_ms)
+            return self._deadline_runner()(frame, deadline_ms=deadline_ms)
         picture = frame.image
         if picture is None:
             return error_from_frame(frame, threshold=self.settings.threshold)
-        problem = problem_of_picture(picture)
+        problem = invalid_image_reason(picture)
         if problem:
             return error_from_frame(frame, threshold=self.settings.threshold, reason=problem)
         try:
             with self._lock:
-                return self._judged(frame, picture)
+                return self._judge(frame, picture)
         except (EngineError, ImageError) as error:
             return error_from_frame(frame, threshold=self.settings.threshold, reason=str(error))
 
@@ -163,7 +168,7 @@ class Inspector(Closing):
                     inspect = StreamHealth(self.inspect, lambda: self.health, opened)
                 yield from (inspect(frame) for frame in opened)
         else:
-            yield from self._each(source)
+            yield from self._inspect_each(source)
 
     def check(self) -> None:
         """Test it as at birth, between two inspections: to be called now and then.
@@ -186,7 +191,7 @@ class Inspector(Closing):
         Raises:
             EngineError: they are not as quick as that.
         """
-        image = self._golden_frame()
+        image = self._golden.frame(self.settings.roi)
         latest: deque[float] = deque(maxlen=inspections)
         for _ in range(10 * inspections):
             begun = time.perf_counter()
@@ -202,34 +207,36 @@ class Inspector(Closing):
     def close(self) -> None:
         """Release the engine, after an inspection that is under way; a second call does nothing.
 
-        One that has hung for 3 s is left to itself, and the engine with it.
+        One that has hung for 3 s is abandoned, and the engine with it.
         """
-        if self._within is not None:
-            self._within.close()
+        if self._runner is not None:
+            self._runner.close()
         if not self._lock.acquire(timeout=HUNG_S):
-            LOG.warning("%s: an inspection hangs and is left to itself", self.bundle.path)
+            LOG.warning("%s: an inspection did not stop; abandoning its engine", self.bundle.path)
             return
         try:
             self.engine.close()
         finally:
             self._lock.release()
 
-    def _each(self, frames: Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]) -> Iterator[Result]:
+    def _inspect_each(
+        self, frames: Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]
+    ) -> Iterator[Result]:
         for index, item in enumerate(frames):
             frame = item if isinstance(item, Frame) else frame_now("image", index, cast(Any, item))
             yield self.inspect(frame)
 
-    def _in_time(self) -> Within:
+    def _deadline_runner(self) -> DeadlineRunner:
         """What keeps deadlines; its threads begin with the first of them."""
-        from edge.inspection.deadline import Within
-
         with self._starting:
-            if self._within is None:
+            if self._runner is None:
                 threshold = self.settings.threshold
-                self._within = Within(self.inspect, deadline_ms=DEADLINE_MS, threshold=threshold)
-            return self._within
+                self._runner = DeadlineRunner(
+                    self.inspect, deadline_ms=DEADLINE_MS, threshold=threshold
+                )
+            return self._runner
 
-    def _judged(self, frame: Frame, picture: npt.NDArray[np.uint8]) -> Result:
+    def _judge(self, frame: Frame, picture: npt.NDArray[np.uint8]) -> Result:
         begun = time.perf_counter()
         fitted = fit_image(picture, self.bundle.manifest.size, self.settings.roi)
         problem = self._health_problem(picture.shape, fitted)
@@ -271,25 +278,6 @@ class Inspector(Closing):
                 return problem
         return self.health.problem(self._signs.read(fitted)) if self.health.looks else ""
 
-    def _golden_frame(self) -> npt.NDArray[np.uint8]:
-        """The good golden image where the region of interest is; it was cropped to that."""
-        image = self._golden_image(self.bundle.manifest.golden[0].file)
-        if self.settings.roi is None:
-            return image
-        x, y, width, height = self.settings.roi
-        learnt = self.health.record.sizes if self.health.record else ()
-        fitting = [size for size in learnt if size[0] >= y + height and size[1] >= x + width]
-        frame = np.zeros((*(fitting[0] if fitting else (y + height, x + width)), 3), np.uint8)
-        frame[y : y + height, x : x + width] = cv2.resize(image, (width, height))
-        return frame
-
-    def _golden_image(self, file: str) -> npt.NDArray[np.uint8]:
-        # Kept: a later test is made with these, whatever is in the bundle's place by then.
-        if file not in self._golden:
-            data = np.frombuffer(self.bundle.read(file), np.uint8)
-            self._golden[file] = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-        return self._golden[file]
-
     def _test_itself(self, engine: Engine) -> None:
         """See that the engine gives the build's scores, and that all around it is right.
 
@@ -305,7 +293,7 @@ class Inspector(Closing):
         check_preparation(fit_image, size=manifest.size, roi=self.settings.roi)
         check_decision(decide, settings=self.settings, size=manifest.size)
         who = f"{self.bundle.path}: {engine.name}"
-        check_scores(self._golden_image, infer, manifest=manifest, who=who)
+        check_scores(self._golden.read, infer, manifest=manifest, who=who)
 
 
 def load(
@@ -335,18 +323,39 @@ def load(
         ValueError: a threshold, area or mask that makes no sense.
     """
     bundle = Bundle.open(path)
-    settings = settings_of(bundle, threshold=threshold, min_area=min_area, ignore=ignore)
+    settings = settings_from_bundle(bundle, threshold=threshold, min_area=min_area, ignore=ignore)
     return Inspector(bundle, settings=settings, engine=engine, say=say, progress=progress)
 
 
-def settings_of(
+def load_with_progress(
+    path: Path,
+    *,
+    engine: str = AUTO,
+    threshold: float | None = None,
+    min_area: int | None = None,
+    ignore: IgnoreMask | None = None,
+) -> Inspector:
+    """Load a bundle in a command, as `load`: with a bar while a plan is compiled."""
+    with console.late_bar("compiling the plan") as progress:
+        return load(
+            path,
+            engine=engine,
+            threshold=threshold,
+            min_area=min_area,
+            ignore=ignore,
+            say=console.say,
+            progress=progress,
+        )
+
+
+def settings_from_bundle(
     bundle: Bundle,
     *,
     threshold: float | None = None,
     min_area: int | None = None,
     ignore: IgnoreMask | None = None,
     roi: Roi | None = None,
-) -> Settings:
+) -> DecisionSettings:
     """A bundle's settings, each of which may be another.
 
     Args:
@@ -362,7 +371,7 @@ def settings_of(
     """
     manifest = bundle.manifest
     own = manifest.roi
-    return Settings(
+    return DecisionSettings(
         threshold=manifest.threshold.value if threshold is None else threshold,
         min_area=manifest.min_area if min_area is None else min_area,
         ignore=ignore,
@@ -371,7 +380,7 @@ def settings_of(
     )
 
 
-def _why(bundle: Bundle, engine: Engine, reason: str) -> str:
+def _engine_reason(bundle: Bundle, engine: Engine, reason: str) -> str:
     """Why it is this engine, and what that means for the threshold."""
     deployed = bundle.manifest.deployed_engine
     if engine.name == deployed:
@@ -382,7 +391,7 @@ def _why(bundle: Bundle, engine: Engine, reason: str) -> str:
     )
 
 
-def problem_of_picture(picture: npt.NDArray[np.uint8]) -> str:
+def invalid_image_reason(picture: npt.NDArray[np.uint8]) -> str:
     """Why an array is no picture, or an empty string."""
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
         return f"a picture of type {getattr(picture, 'dtype', type(picture).__name__)}; give uint8"

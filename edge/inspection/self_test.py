@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.inspection.verdict import Settings
+from edge.inspection.verdict import DecisionSettings
 from edge.result import Image, Region, Roi, Verdict
+from engines.bundle import Bundle
 from engines.engine import Images, Output
 from engines.errors import EngineError
 from engines.manifest import Manifest
@@ -41,6 +43,38 @@ _OFF = 3.0  # levels: interpolation rounds
 _AROUND = 16  # px
 _REPAIR = "install protoedge and opencv-python again"
 _NO_ROI_SHAPE = (4096, 4096)
+
+
+class GoldenImages:
+    """A bundle's golden images, each read once: what is in the bundle's place later is another's.
+
+    Args:
+        bundle: opened.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._images: dict[str, Image] = {}
+
+    def read(self, file: str) -> Image:
+        """A golden image by its file's name, at the model's size."""
+        if file not in self._images:
+            data = np.frombuffer(self._bundle.read(file), np.uint8)
+            self._images[file] = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+        return self._images[file]
+
+    def frame(self, roi: Roi | None) -> Image:
+        """The good one as a frame that has it in its region of interest."""
+        manifest = self._bundle.manifest
+        image = self.read(manifest.golden[0].file)
+        if roi is None:
+            return image
+        x, y, width, height = roi
+        learnt = manifest.health.sizes if manifest.health else ()
+        fitting = [size for size in learnt if size[0] >= y + height and size[1] >= x + width]
+        frame = np.zeros((*(fitting[0] if fitting else (y + height, x + width)), 3), np.uint8)
+        frame[y : y + height, x : x + width] = cv2.resize(image, (width, height))
+        return frame
 
 
 def check_scores(
@@ -115,7 +149,7 @@ def check_preparation(fit: Fit, *, size: tuple[int, int], roi: Roi | None) -> No
             )
 
 
-def check_decision(decide: Decide, *, settings: Settings, size: tuple[int, int]) -> None:
+def check_decision(decide: Decide, *, settings: DecisionSettings, size: tuple[int, int]) -> None:
     """See that a map right above the threshold is NG, right below is OK, and NaN is ERROR.
 
     Args:

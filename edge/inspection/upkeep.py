@@ -1,4 +1,4 @@
-"""A thread that cares for inspectors at work: tests them now and then, and takes newer bundles.
+"""A thread that looks after inspectors: tests them now and then, and loads newer bundles.
 
 It stands between no frame and its verdict: opening a bundle may take minutes.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cameras.closing import Closing
-from edge.inspection.hot_swap import Exchange
+from edge.inspection.hot_swap import HotSwapInspector
 
 LOOK_S = 1.0
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -21,23 +21,23 @@ _CLOSE_S = 0.3
 
 
 @dataclass(eq=False, slots=True)
-class _Cared:
-    """An inspector to care for."""
+class _Charge:
+    """An inspector that is looked after."""
 
-    exchange: Exchange
+    inspector: HotSwapInspector
     bundle: Path | None
     seen: tuple[int, ...] | None
     test_due_s: float
     failures: int = 0
 
 
-class Care(Closing):
-    """Cares for inspectors, from `with` to its end.
+class Upkeep(Closing):
+    """Looks after inspectors, from `with` to its end.
 
     Args:
         self_test_s: seconds between two tests with the golden images; 0 = none but at birth.
         watch_bundles: whether a bundle that is built anew is taken into use.
-        around: called before and after each exchange that is tried, with True and False.
+        on_reload: called with True before each attempt to replace an inspector, with False after.
     """
 
     def __init__(
@@ -45,26 +45,26 @@ class Care(Closing):
         *,
         self_test_s: float,
         watch_bundles: bool = False,
-        around: Callable[[bool], None] | None = None,
+        on_reload: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._self_test_s = self_test_s
         self._watch_bundles = watch_bundles
-        self._around = around
-        self._cared: list[_Cared] = []
+        self._on_reload = on_reload
+        self._charges: list[_Charge] = []
         self._asked = threading.Event()  # to reload
         self._awake = threading.Event()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="edge-care", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="edge-upkeep", daemon=True)
 
-    def add(self, exchange: Exchange, *, bundle: Path | None = None) -> None:
-        """Care for another inspector.
+    def add(self, inspector: HotSwapInspector, *, bundle: Path | None = None) -> None:
+        """Look after another inspector.
 
         Args:
-            exchange: holds it.
+            inspector: is looked after.
             bundle: the folder that is watched for a newer one.
         """
         due = time.monotonic() + (self._self_test_s or float("inf"))
-        self._cared.append(_Cared(exchange, bundle, _signature(bundle), due))
+        self._charges.append(_Charge(inspector, bundle, _signature(bundle), due))
 
     def reload(self) -> None:
         """Open all inspectors anew, soon; any thread and a signal handler may call it."""
@@ -78,7 +78,7 @@ class Care(Closing):
         if self._thread.is_alive():
             self._thread.join(_CLOSE_S)
 
-    def __enter__(self) -> Care:
+    def __enter__(self) -> Upkeep:
         self._thread.start()
         return self
 
@@ -88,37 +88,34 @@ class Care(Closing):
             self._awake.clear()
             asked = self._asked.is_set()
             self._asked.clear()
-            for cared in list(self._cared):
+            for charge in list(self._charges):
                 if self._over.is_set():
                     return
-                self._look_after(cared, asked=asked)
+                self._look_after(charge, asked=asked)
 
-    def _look_after(self, cared: _Cared, *, asked: bool) -> None:
-        if asked or (self._watch_bundles and _is_newer(cared)):
-            cared.seen = _signature(cared.bundle)
-            self._reload(cared.exchange)
-        if time.monotonic() < cared.test_due_s:
+    def _look_after(self, charge: _Charge, *, asked: bool) -> None:
+        if asked or (self._watch_bundles and _is_newer(charge)):
+            charge.seen = _signature(charge.bundle)
+            self._reload(charge.inspector)
+        if time.monotonic() < charge.test_due_s:
             return
-        if cared.exchange.test():
-            cared.failures = 0
+        if charge.inspector.test():
+            charge.failures = 0
             wait_s = self._self_test_s
         else:
-            wait_s = RETRY_S[min(cared.failures, len(RETRY_S) - 1)]
-            cared.failures += 1
-        cared.test_due_s = time.monotonic() + wait_s
+            wait_s = RETRY_S[min(charge.failures, len(RETRY_S) - 1)]
+            charge.failures += 1
+        charge.test_due_s = time.monotonic() + wait_s
 
-    def _reload(self, exchange: Exchange) -> None:
-        if self._around is None:
-            exchange.reload()
-            return
-        self._around(True)
-        exchange.reload()
-        self._around(False)
+    def _reload(self, inspector: HotSwapInspector) -> None:
+        self._on_reload(True)
+        inspector.reload()
+        self._on_reload(False)
 
 
-def _is_newer(cared: _Cared) -> bool:
-    signature = _signature(cared.bundle)
-    return signature is not None and signature != cared.seen
+def _is_newer(charge: _Charge) -> bool:
+    signature = _signature(charge.bundle)
+    return signature is not None and signature != charge.seen
 
 
 def _signature(bundle: Path | None) -> tuple[int, ...] | None:

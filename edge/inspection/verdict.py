@@ -18,7 +18,7 @@ IgnoreMask = npt.NDArray[np.uint8]  # (h, w), white (>= 128) = ignore
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Settings:
+class DecisionSettings:
     """What can be changed without building again.
 
     Attributes:
@@ -62,7 +62,7 @@ def decide(
     anomaly_map: AnomalyMap,
     pred_score: float,
     *,
-    settings: Settings,
+    settings: DecisionSettings,
     frame_shape: tuple[int, ...],
 ) -> tuple[Verdict, float | None, tuple[Region, ...], str]:
     """Return (verdict, score, regions, reason) for one frame.

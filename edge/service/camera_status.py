@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cameras.frame import Frame
-from edge.inspection.hot_swap import Exchange
+from edge.inspection.hot_swap import HotSwapInspector
 from edge.result import Result, Verdict
 from edge.service.latencies import Latencies
 from edge.sinks.files import Sink
@@ -48,7 +48,7 @@ class Pulse:
     def __init__(
         self,
         name: str,
-        exchange: Exchange,
+        exchange: HotSwapInspector,
         *,
         options: PulseOptions,
         sinks: Sequence[Sink] = (),
@@ -92,8 +92,8 @@ class Pulse:
         A live camera has to have given a verdict lately. What waits for parts has to pass its
         self-test, which it did at birth.
         """
-        if self.exchange.distrust:
-            return self.exchange.distrust
+        if self.exchange.failed_check:
+            return self.exchange.failed_check
         if hung := self.hung():
             return hung
         if not self._options.live:
@@ -137,7 +137,7 @@ class Pulse:
                 "latency_ms": self._latencies.to_json(),
                 "stage_ms": {stage: round(ms, 3) for stage, ms in self._stages.items()},
                 "self_test": {
-                    "passed": not exchange.distrust,
+                    "passed": not exchange.failed_check,
                     "age_s": round(now - exchange.tested_s, 1),
                     "failures": exchange.failed_tests,
                 },

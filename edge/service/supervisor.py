@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Any
 
 from cameras.closing import Closing
-from edge.inspection.hot_swap import Exchange
-from edge.inspection.upkeep import Care
+from edge.inspection.hot_swap import HotSwapInspector
+from edge.inspection.upkeep import Upkeep
 from edge.service.camera_status import Pulse, PulseOptions, lost_by, troubles_of
 from edge.service.systemd import Notifier
 from edge.sinks.files import Sink
@@ -66,10 +66,10 @@ class Life(Closing):
         self._notifier = notifier or Notifier()
         self._pulses: dict[str, Pulse] = {}
         self._sinks: list[Sink] = []
-        self._care = Care(
+        self._care = Upkeep(
             self_test_s=self._options.self_test_s,
             watch_bundles=self._options.watch_bundles,
-            around=self._around_reload,
+            on_reload=self._mark_reloading,
         )
         self._over = threading.Event()
         self._began = self._stopping = False
@@ -79,7 +79,7 @@ class Life(Closing):
     def camera(
         self,
         name: str,
-        exchange: Exchange,
+        exchange: HotSwapInspector,
         *,
         options: PulseOptions,
         sinks: Sequence[Sink] = (),
@@ -187,7 +187,7 @@ class Life(Closing):
         troubles += troubles_of(self._sinks)
         self._notifier.status("; ".join([f"not ready: {line}" if line else "ready", *troubles]))
 
-    def _around_reload(self, begins: bool) -> None:
+    def _mark_reloading(self, begins: bool) -> None:
         if begins:
             self._notifier.reloading()
         elif self._said == _READY:

@@ -21,11 +21,15 @@ from cameras.image_files import image_from_file
 from cameras.source import Source
 from edge.config import StreamSection, read_config
 from edge.health.frozen import StreamHealth
-from edge.inspection.deadline import Within
+from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.engine_pool import EnginePool
-from edge.inspection.hot_swap import Exchange
-from edge.inspection.inspector import DEADLINE_MS, Inspector, settings_of
-from edge.inspection.opening import open_bundle
+from edge.inspection.hot_swap import HotSwapInspector
+from edge.inspection.inspector import (
+    DEADLINE_MS,
+    Inspector,
+    load_with_progress,
+    settings_from_bundle,
+)
 from edge.inspection.verdict import IgnoreMask
 from edge.result import Inspect
 from edge.service.camera_status import Pulse, PulseOptions
@@ -100,7 +104,7 @@ class _Run:
 def _watch_one(camera: Wanted, run: _Run) -> Summary:
     with contextlib.ExitStack() as stack:
         inspector = stack.enter_context(_exchange(camera, None))
-        run.say(inspector.why_engine)
+        run.say(inspector.engine_reason)
         source = stack.enter_context(_source(camera))
         shared = [stack.enter_context(sink) for sink in shared_sinks(run.options, run.section)]
         run.life.share(shared)
@@ -122,7 +126,7 @@ def _watch_several(cameras: Sequence[Wanted], run: _Run) -> Summary:
     with contextlib.ExitStack() as stack:
         pool = EnginePool(say=run.say) if len(cameras) > 1 else None
         inspectors = [stack.enter_context(_exchange(camera, pool)) for camera in cameras]
-        for why in dict.fromkeys(inspector.why_engine for inspector in inspectors):
+        for why in dict.fromkeys(inspector.engine_reason for inspector in inspectors):
             run.say(why)
         openers = [_Opener(camera) for camera in cameras]
         with ThreadPoolExecutor(len(openers)) as at_once:
@@ -154,7 +158,7 @@ def _watch_triggered(cameras: Sequence[Wanted], run: _Run) -> Summary:
 
 def _post(camera: Wanted, pool: EnginePool | None, run: _Run, stack: contextlib.ExitStack) -> Post:
     exchange = stack.enter_context(_exchange(camera, pool))
-    run.say(exchange.why_engine)
+    run.say(exchange.engine_reason)
     source = stack.enter_context(_source(camera))
     sinks = [stack.enter_context(sink) for sink in run.sinks(camera.name, source.rate_hz)]
     # Not live: results come with triggers, and none is missed without one.
@@ -168,7 +172,7 @@ def _post(camera: Wanted, pool: EnginePool | None, run: _Run, stack: contextlib.
 
 
 def _pulse(
-    camera: Wanted, exchange: Exchange, run: _Run, *, live: bool, sinks: Sequence[Sink]
+    camera: Wanted, exchange: HotSwapInspector, run: _Run, *, live: bool, sinks: Sequence[Sink]
 ) -> Pulse:
     """What counts a camera's results, and is watched over."""
     return run.life.camera(
@@ -180,7 +184,7 @@ def _pulse(
     )
 
 
-def _lane(camera: Wanted, exchange: Exchange, opener: _Opener, pulse: Pulse) -> Camera:
+def _lane(camera: Wanted, exchange: HotSwapInspector, opener: _Opener, pulse: Pulse) -> Camera:
     return Camera(
         name=camera.name,
         open=opener,
@@ -193,7 +197,7 @@ def _lane(camera: Wanted, exchange: Exchange, opener: _Opener, pulse: Pulse) -> 
 
 @contextlib.contextmanager
 def judging(
-    inspector: Inspector | Exchange, source: Source, *, deadline_ms: float | None = None
+    inspector: Inspector | HotSwapInspector, source: Source, *, deadline_ms: float | None = None
 ) -> Iterator[Inspect]:
     """What judges a source's frames: a live one's within a deadline, and not if it is frozen.
 
@@ -208,7 +212,7 @@ def judging(
             deadline_ms = DEADLINE_MS
         if deadline_ms is not None:
             threshold = inspector.settings.threshold
-            within = Within(inspect, deadline_ms=deadline_ms, threshold=threshold)
+            within = DeadlineRunner(inspect, deadline_ms=deadline_ms, threshold=threshold)
             inspect = stack.enter_context(within)
         if source.live:
             inspect = StreamHealth(inspect, lambda: inspector.health, source)
@@ -257,14 +261,14 @@ def _source(camera: Wanted) -> Source:
     return open_source(camera.source, stall_after=camera.stall_after, options=camera.options)
 
 
-def _exchange(camera: Wanted, pool: EnginePool | None) -> Exchange:
-    return Exchange(lambda: _inspector(camera, pool), name=camera.name or "inspector")
+def _exchange(camera: Wanted, pool: EnginePool | None) -> HotSwapInspector:
+    return HotSwapInspector(lambda: _inspector(camera, pool), name=camera.name or "inspector")
 
 
 def _inspector(camera: Wanted, pool: EnginePool | None) -> Inspector:
     ignore = _mask(camera.ignore) if camera.ignore else None
     if pool is None:
-        inspector = open_bundle(
+        inspector = load_with_progress(
             camera.bundle,
             engine=camera.engine,
             threshold=camera.threshold,
@@ -275,7 +279,7 @@ def _inspector(camera: Wanted, pool: EnginePool | None) -> Inspector:
             inspector.settings = dataclasses.replace(inspector.settings, roi=camera.roi)
     else:
         bundle = Bundle.open(camera.bundle)
-        settings = settings_of(
+        settings = settings_from_bundle(
             bundle,
             threshold=camera.threshold,
             min_area=camera.min_area,

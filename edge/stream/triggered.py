@@ -25,8 +25,8 @@ from cameras.frame import Frame
 from cameras.source import Source, frame_now
 from edge.health.checks import Health
 from edge.health.frozen import CameraHealth
-from edge.inspection.deadline import Within
-from edge.inspection.verdict import Settings
+from edge.inspection.deadline import DeadlineRunner
+from edge.inspection.verdict import DecisionSettings
 from edge.result import OnResult, Result, Verdict, error_from_frame
 
 LOG = logging.getLogger("edge.stream.triggered")
@@ -87,7 +87,7 @@ class Inspects(Protocol):
     """An `Inspector`, or what stands for one."""
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> DecisionSettings:
         """Whose threshold ERROR results carry."""
         ...
 
@@ -145,7 +145,7 @@ class Triggered(Closing):
         self._count = Triggers()
         self._closing = False
         self._ended = ""  # why no more pictures come
-        self._within = Within(
+        self._within = DeadlineRunner(
             inspector.inspect,
             deadline_ms=self._options.deadline_ms,
             threshold=inspector.settings.threshold,

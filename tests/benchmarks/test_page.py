@@ -46,7 +46,7 @@ class Camera(Replay):
 class Told:
     """What `Life` asks of an exchange; the report is to have its usual size."""
 
-    distrust = ""
+    failed_check = ""
     tested_s = 0.0
     reloads = refused = failed_tests = 0
 

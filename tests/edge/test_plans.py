@@ -88,7 +88,7 @@ def test_a_bundle_without_plans_or_with_a_damaged_one_says_so(run, bundle) -> No
 
 def test_a_stale_plan_is_compiled_before_the_eyes_of_who_waits(bundle, capfd, monkeypatch) -> None:
     """From the command's way of loading down to the compiler; only running needs a GPU."""
-    from edge.inspection.opening import open_bundle
+    from edge.inspection.inspector import load_with_progress
     from engines import choose
     from engines.errors import EngineError
     from engines.gpu import engine
@@ -105,7 +105,7 @@ def test_a_stale_plan_is_compiled_before_the_eyes_of_who_waits(bundle, capfd, mo
     monkeypatch.setattr(choose, "_why_not_tensorrt", lambda flavour: None)
     for line in ("there is none for tensorrt-rtx and sm89 yet", "is damaged"):
         with pytest.raises(EngineError, match="no GPU to run it"):
-            open_bundle(bundle, engine="tensorrt-rtx")
+            load_with_progress(bundle, engine="tensorrt-rtx")
         told = capfd.readouterr().err
         assert f"tensorrt-rtx: compiling the plan: {line}" in told or f"{line}\n" in told
         assert told.splitlines()[-1].startswith("compiling the plan: ")

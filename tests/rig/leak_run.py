@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from cameras.files.replay import Replay
-from edge.inspection.hot_swap import Exchange
+from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import load
 from edge.service.camera_status import PulseOptions
 from edge.service.supervisor import Life, LifeOptions
@@ -64,7 +64,7 @@ def main(bundle: Path, folder: Path, frames: int, leak: int) -> None:
         ),
     ]
     with (
-        Exchange(lambda: load(bundle, engine="onnxruntime")) as exchange,
+        HotSwapInspector(lambda: load(bundle, engine="onnxruntime")) as exchange,
         Life(LifeOptions(self_test_s=1.0), stop=stop) as life,
     ):
         pulse = life.camera("", exchange, options=PulseOptions(live=False), sinks=sinks)

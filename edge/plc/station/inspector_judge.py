@@ -13,9 +13,9 @@ from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
 from edge.health.checks import Health, sign_in
-from edge.inspection.hot_swap import FAILURES, Exchange
-from edge.inspection.inspector import Inspector, load, problem_of_picture
-from edge.inspection.upkeep import Care
+from edge.inspection.hot_swap import FAILURES, HotSwapInspector
+from edge.inspection.inspector import Inspector, invalid_image_reason, load
+from edge.inspection.upkeep import Upkeep
 from edge.plc.station.grabber import Grabber
 from edge.plc.station.judging import JudgeOptions
 from edge.plc.station.messages import NS_PER_MS, Answer, Job, Recipe
@@ -50,8 +50,8 @@ class InspectorJudge:
         self, options: JudgeOptions, *, grab: Callable[[Job], Frame] | None = None
     ) -> None:
         self._options = options
-        self._exchange: Exchange | None = None
-        self._care = Care(self_test_s=options.self_test_s)
+        self._exchange: HotSwapInspector | None = None
+        self._care = Upkeep(self_test_s=options.self_test_s)
         self._camera: _Camera | None = None
         self._grab = grab
 
@@ -113,7 +113,7 @@ class InspectorJudge:
         if self._exchange is not None:
             self._exchange.swap(open_it)
         else:
-            self._exchange = Exchange(open_it, name="station")
+            self._exchange = HotSwapInspector(open_it, name="station")
             self._care.add(self._exchange)
             self._care.__enter__()
         return self._exchange.inspector
@@ -198,7 +198,7 @@ def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: in
             error = ErrorCode.BAD_PICTURE
         elif frame.image is None:
             error = ErrorCode.NO_PICTURE
-        elif problem_of_picture(frame.image):
+        elif invalid_image_reason(frame.image):
             error = ErrorCode.BAD_PICTURE
     worst = result.regions[0] if result.regions else None
     return Answer(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.drawing.overlay import draw
-from edge.inspection.verdict import Settings, decide
+from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Region, Result, Verdict
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
@@ -35,7 +35,7 @@ def heat(peak: float) -> np.ndarray:
 
 
 def result_of(image, anomaly_map, **changes) -> Result:
-    chosen = Settings(0.5, **changes)
+    chosen = DecisionSettings(0.5, **changes)
     verdict, score, regions, reason = decide(
         anomaly_map, float(anomaly_map.max()), settings=chosen, frame_shape=image.shape
     )

@@ -13,7 +13,7 @@ from waiting import wait_until
 
 import edge
 from cameras.source import frame_now
-from edge.inspection.deadline import Within
+from edge.inspection.deadline import DeadlineRunner
 from edge.result import Result, Verdict, error_from_frame
 
 IMAGE = np.full((8, 8, 3), 20, np.uint8)
@@ -48,7 +48,7 @@ def no_thread_stays():
 
 
 def test_results_come_through_whole_and_in_order() -> None:
-    with Within(answer, deadline_ms=20_000, threshold=0.5) as within:
+    with DeadlineRunner(answer, deadline_ms=20_000, threshold=0.5) as within:
         results = [within(frame(index)) for index in range(50)]
     assert [result.frame for result in results] == list(range(50))
     assert {result.verdict for result in results} == {Verdict.OK}
@@ -57,7 +57,7 @@ def test_results_come_through_whole_and_in_order() -> None:
 
 def test_what_hangs_is_an_error_at_the_deadline_and_what_follows_at_once() -> None:
     inspect = Hanging(1)
-    with Within(inspect, deadline_ms=200, threshold=0.5) as within:
+    with DeadlineRunner(inspect, deadline_ms=200, threshold=0.5) as within:
         assert within(frame(0), deadline_ms=20_000).verdict is Verdict.OK
         began = time.monotonic()
         hung = within(frame(1))
@@ -77,7 +77,7 @@ def test_what_hangs_is_an_error_at_the_deadline_and_what_follows_at_once() -> No
     ("score", "verdict"), [(float("nan"), Verdict.OK), (None, Verdict.OK), (np.inf, Verdict.NG)]
 )
 def test_no_verdict_without_a_finite_score_comes_through(score, verdict) -> None:
-    with Within(
+    with DeadlineRunner(
         lambda frame: answer(frame, score=score, verdict=verdict), deadline_ms=20_000, threshold=0.5
     ) as within:
         assert within(frame()).verdict is Verdict.ERROR
@@ -89,7 +89,7 @@ def test_a_mistake_and_a_lack_of_memory_are_errors_with_their_reason(caplog) -> 
             raise MemoryError("no memory left")
         raise KeyError("a mistake")
 
-    with Within(failing, deadline_ms=20_000, threshold=0.5) as within:
+    with DeadlineRunner(failing, deadline_ms=20_000, threshold=0.5) as within:
         assert "KeyError" in within(frame(0)).reason
         assert "no memory left" in within(frame(1)).reason
     assert "an inspection failed" in caplog.text
@@ -101,7 +101,7 @@ def test_an_error_keeps_its_own_reason() -> None:
     def inspect(frame) -> Result:
         return error_from_frame(frame, threshold=0.7)
 
-    with Within(inspect, deadline_ms=20_000, threshold=0.5) as within:
+    with DeadlineRunner(inspect, deadline_ms=20_000, threshold=0.5) as within:
         result = within(lost)
     assert (result.verdict, result.reason) == (Verdict.ERROR, "no frame for 1.0 s")
 
@@ -112,7 +112,7 @@ def test_several_threads_are_served_one_after_the_other() -> None:
         return answer(frame)
 
     with (
-        Within(slowly, deadline_ms=20_000, threshold=0.5) as within,
+        DeadlineRunner(slowly, deadline_ms=20_000, threshold=0.5) as within,
         ThreadPoolExecutor(8) as pool,
     ):
         results = list(pool.map(lambda index: within(frame(index)), range(80)))
@@ -141,7 +141,7 @@ def test_an_inspector_answers_within_a_deadline(built, good) -> None:
 
 @pytest.mark.parametrize("deadline_ms", [0, -1, float("nan"), float("inf")])
 def test_a_deadline_that_makes_no_sense_is_refused(deadline_ms) -> None:
-    with Within(answer, deadline_ms=20_000, threshold=0.5) as within:
+    with DeadlineRunner(answer, deadline_ms=20_000, threshold=0.5) as within:
         with pytest.raises(ValueError, match="must be positive"):
             within(frame(), deadline_ms=deadline_ms)
         assert within(frame()).verdict is Verdict.OK

@@ -12,7 +12,7 @@ import pytest
 from cameras.files.replay import Replay
 from cameras.source import frame_now
 from edge.inspection import hot_swap as module
-from edge.inspection.hot_swap import Exchange
+from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import load
 from edge.result import Result, Verdict
 from edge.stream.loop import stream
@@ -57,7 +57,7 @@ def test_no_frame_is_lost_and_each_is_judged_by_the_old_or_the_new(
         while not done.is_set():
             yield good_image
 
-    with Exchange(lambda: load(bundle, engine=ENGINE)) as exchange:
+    with HotSwapInspector(lambda: load(bundle, engine=ENGINE)) as exchange:
 
         def exchange_often() -> None:
             for number in range(2, 7):
@@ -86,7 +86,7 @@ def test_no_frame_is_lost_and_each_is_judged_by_the_old_or_the_new(
 def test_what_does_not_pass_changes_nothing(
     harm, bundle, built, engines, good_image, monkeypatch, caplog
 ) -> None:
-    with Exchange(lambda: load(bundle, engine=ENGINE), name="cam 1") as exchange:
+    with HotSwapInspector(lambda: load(bundle, engine=ENGINE), name="cam 1") as exchange:
         before = exchange.inspector
         if harm == "damaged":
             with (bundle / "model.onnx").open("r+b") as file:
@@ -110,7 +110,7 @@ def test_what_does_not_pass_changes_nothing(
         assert exchange.inspect(frame_now("cam", 0, good_image)).verdict is Verdict.OK
         assert exchange.test()
     (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
-    assert "cam 1: not exchanged, the one at work goes on" in record.getMessage()
+    assert "cam 1: not replaced, the one at work goes on" in record.getMessage()
 
 
 def raising(error: BaseException):
@@ -128,7 +128,7 @@ def test_one_that_fails_its_test_gives_error_until_one_passes(
     monkeypatch.setattr(
         OnnxRuntimeEngine, "infer", lambda self, x: tuple(o * wrong[0] for o in right(self, x))
     )
-    with Exchange(lambda: load(bundle, engine=ENGINE)) as exchange:
+    with HotSwapInspector(lambda: load(bundle, engine=ENGINE)) as exchange:
         assert exchange.inspect(frame).verdict is Verdict.OK
         wrong[0] = 0.5
         assert not exchange.test()
@@ -139,7 +139,7 @@ def test_one_that_fails_its_test_gives_error_until_one_passes(
         assert not exchange.test()
         wrong[0] = 1.0
         assert exchange.test()
-        assert exchange.distrust == ""
+        assert exchange.failed_check == ""
         assert exchange.inspect(frame).verdict is Verdict.OK
         assert exchange.failed_tests == 2
     assert "are in doubt" in caplog.text
@@ -154,7 +154,7 @@ def test_one_that_fails_is_replaced_by_one_that_does_not(
         "infer",
         lambda self, x: tuple(o * (np.nan if self in broken else 1) for o in right(self, x)),
     )
-    with Exchange(lambda: load(bundle, engine=ENGINE)) as exchange:
+    with HotSwapInspector(lambda: load(bundle, engine=ENGINE)) as exchange:
         broken.append(exchange.inspector.engine)
         assert exchange.test()
         assert exchange.inspector.engine not in broken
@@ -176,7 +176,7 @@ def test_an_answer_that_was_under_way_when_the_test_failed_is_not_ok(
         return tuple(output * np.nan for output in outputs)
 
     monkeypatch.setattr(OnnxRuntimeEngine, "infer", infer)
-    with Exchange(lambda: load(bundle, engine=ENGINE)) as exchange:
+    with HotSwapInspector(lambda: load(bundle, engine=ENGINE)) as exchange:
         results: list[Result] = []
         inspector = exchange.inspector
         inspect = inspector.inspect
@@ -207,7 +207,7 @@ def test_an_answer_that_was_under_way_when_the_test_failed_is_not_ok(
 
 
 def test_a_closed_one_says_so(bundle, engines, good_image) -> None:
-    exchange = Exchange(lambda: load(bundle, engine=ENGINE))
+    exchange = HotSwapInspector(lambda: load(bundle, engine=ENGINE))
     exchange.close()
     exchange.close()
     with pytest.raises(EngineError, match="closed"):
@@ -228,7 +228,7 @@ def test_closing_waits_neither_for_what_hangs_nor_for_what_is_being_opened(
         made.append(load(bundle, engine=ENGINE))
         return made[-1]
 
-    exchange = Exchange(open_it)
+    exchange = HotSwapInspector(open_it)
     reloading = threading.Thread(target=exchange.reload)
     reloading.start()
     assert opening.wait(60)
@@ -239,7 +239,7 @@ def test_closing_waits_neither_for_what_hangs_nor_for_what_is_being_opened(
         exchange.inspect(frame_now("cam", 0, good_image))
     assert engines[0] == 0
 
-    exchange = Exchange(lambda: load(bundle, engine=ENGINE))
+    exchange = HotSwapInspector(lambda: load(bundle, engine=ENGINE))
     inspector, begun, hold = exchange.inspector, threading.Event(), threading.Event()
 
     def hanging(frame, **words):

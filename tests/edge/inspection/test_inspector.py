@@ -19,7 +19,7 @@ import edge
 from cameras.frame import Frame
 from cameras.source import frame_now
 from edge.inspection.inspector import Inspector, load
-from edge.inspection.verdict import Settings
+from edge.inspection.verdict import DecisionSettings
 from edge.result import Verdict
 from engines.bundle import Bundle
 from engines.errors import EngineError
@@ -257,7 +257,7 @@ def test_only_the_region_of_interest_is_inspected(built, good_image, spoilt_imag
     """The part stands in a larger picture; a fault beside it is none, and boxes are in place."""
     bundle = Bundle.open(built)
     scene = np.full((200, 300, 3), 255, np.uint8)
-    settings = Settings(bundle.manifest.threshold.value, roi=(100, 40, 128, 128))
+    settings = DecisionSettings(bundle.manifest.threshold.value, roi=(100, 40, 128, 128))
     with Inspector(bundle, engine=ENGINE, settings=settings) as loaded:
         scene[40:168, 100:228] = good_image
         good = loaded.inspect(scene)
@@ -277,7 +277,7 @@ def test_only_the_region_of_interest_is_inspected(built, good_image, spoilt_imag
 def test_warming_up_runs_the_engine(built, monkeypatch, roi) -> None:
     """Also where the golden image is smaller than the pictures that it was cropped from."""
     bundle = Bundle.open(built)
-    settings = Settings(bundle.manifest.threshold.value, roi=roi)
+    settings = DecisionSettings(bundle.manifest.threshold.value, roi=roi)
     with Inspector(bundle, engine=ENGINE, settings=settings) as loaded:
         calls, infer = [], loaded.engine.infer
         monkeypatch.setattr(loaded.engine, "infer", lambda images: calls.append(1) or infer(images))

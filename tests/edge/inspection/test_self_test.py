@@ -14,7 +14,7 @@ import edge.inspection.inspector as module
 from calibrate.images import fit_image
 from edge.inspection.inspector import Inspector, load
 from edge.inspection.self_test import check_decision, check_preparation
-from edge.inspection.verdict import Settings, decide
+from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Verdict
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.errors import EngineError
@@ -116,7 +116,7 @@ def test_a_region_of_interest_that_is_not_kept_is_caught(roi) -> None:
 )
 def test_what_is_right_always_passes(size, roi, threshold, min_area) -> None:
     check_preparation(fit_image, size=size, roi=roi)
-    wanted = Settings(threshold, roi=roi, min_area=min_area)
+    wanted = DecisionSettings(threshold, roi=roi, min_area=min_area)
     check_decision(decide, settings=wanted, size=size)
 
 
@@ -126,7 +126,7 @@ def answer(verdict: Verdict) -> Callable[..., tuple]:
 
 def with_threshold(factor: float) -> Callable[..., tuple]:
     def wrong(anomaly_map, score, *, settings, frame_shape):
-        other = Settings(settings.threshold * factor, roi=settings.roi)
+        other = DecisionSettings(settings.threshold * factor, roi=settings.roi)
         return decide(anomaly_map, score, settings=other, frame_shape=frame_shape)
 
     return wrong

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge.inspection.verdict import Settings, decide, find_regions
+from edge.inspection.verdict import DecisionSettings, decide, find_regions
 from edge.result import Verdict
 
 MAPS = hnp.arrays(
@@ -82,9 +82,11 @@ def test_boxes_and_areas_are_in_pixels_of_the_frame() -> None:
 
 def test_score_at_the_threshold_is_ng_and_just_below_is_ok() -> None:
     anomaly_map = np.full((8, 8), 0.5, np.float32)
-    at = decide(anomaly_map, 0.5, settings=Settings(0.5), frame_shape=(8, 8, 3))
+    at = decide(anomaly_map, 0.5, settings=DecisionSettings(0.5), frame_shape=(8, 8, 3))
     assert at[0] is Verdict.NG
-    below = decide(anomaly_map, np.nextafter(0.5, 0), settings=Settings(0.5), frame_shape=(8, 8, 3))
+    below = decide(
+        anomaly_map, np.nextafter(0.5, 0), settings=DecisionSettings(0.5), frame_shape=(8, 8, 3)
+    )
     assert below[0] is Verdict.OK
 
 
@@ -94,7 +96,10 @@ def test_a_small_defect_is_ok_when_a_smallest_area_is_set() -> None:
     frame_shape = (320, 320, 3)
     for min_area, verdict in [(0, Verdict.NG), (400, Verdict.NG), (401, Verdict.OK)]:
         got = decide(
-            anomaly_map, 0.9, settings=Settings(0.5, min_area=min_area), frame_shape=frame_shape
+            anomaly_map,
+            0.9,
+            settings=DecisionSettings(0.5, min_area=min_area),
+            frame_shape=frame_shape,
         )
         assert got[0] is verdict, min_area
         assert got[1] == pytest.approx(0.9)
@@ -106,13 +111,13 @@ def test_an_ignore_mask_takes_a_defect_out_of_score_and_regions() -> None:
     ignore = np.zeros((320, 320), np.uint8)
     ignore[:80, :80] = 255
     verdict, score, regions, _ = decide(
-        anomaly_map, 0.9, settings=Settings(0.5, ignore=ignore), frame_shape=(320, 320, 3)
+        anomaly_map, 0.9, settings=DecisionSettings(0.5, ignore=ignore), frame_shape=(320, 320, 3)
     )
     assert (verdict, regions) == (Verdict.OK, ())
     assert score == pytest.approx(0.1)
     anomaly_map[20, 20] = 0.8
     verdict, score, regions, _ = decide(
-        anomaly_map, 0.9, settings=Settings(0.5, ignore=ignore), frame_shape=(320, 320, 3)
+        anomaly_map, 0.9, settings=DecisionSettings(0.5, ignore=ignore), frame_shape=(320, 320, 3)
     )
     assert (verdict, len(regions)) == (Verdict.NG, 1)
     assert score == pytest.approx(0.8)
@@ -123,7 +128,7 @@ def test_a_mask_that_hides_everything_is_an_error_not_ok() -> None:
     verdict, score, _, reason = decide(
         np.zeros((8, 8), np.float32),
         0.0,
-        settings=Settings(0.5, ignore=ignore),
+        settings=DecisionSettings(0.5, ignore=ignore),
         frame_shape=(8, 8, 3),
     )
     assert (verdict, score) == (Verdict.ERROR, None)
@@ -149,7 +154,7 @@ def test_nothing_that_is_not_finite_is_ever_ok_or_ng(value, place, in_map, min_a
     verdict, got, regions, reason = decide(
         anomaly_map,
         score,
-        settings=Settings(0.5, min_area=min_area, ignore=ignore),
+        settings=DecisionSettings(0.5, min_area=min_area, ignore=ignore),
         frame_shape=(8, 8, 3),
     )
     assert (verdict, got, regions) == (Verdict.ERROR, None, ())
@@ -167,17 +172,17 @@ def test_nothing_that_is_not_finite_is_ever_ok_or_ng(value, place, in_map, min_a
 )
 def test_settings_without_meaning_are_refused(bad) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Settings(**bad)
+        DecisionSettings(**bad)
 
 
 def test_the_score_outside_a_mask_is_the_mean_of_the_highest_where_that_is_the_score() -> None:
     anomaly_map = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
     ignore = np.zeros((10, 10), np.uint8)
     ignore[9] = 255
-    settings = Settings(0.5, ignore=ignore, score_pixels=4)
+    settings = DecisionSettings(0.5, ignore=ignore, score_pixels=4)
     _, score, _, _ = decide(anomaly_map, 0.9, settings=settings, frame_shape=(10, 10, 3))
     assert score == pytest.approx(float(anomaly_map[8, 6:].mean()))
-    few = Settings(0.5, ignore=ignore, score_pixels=1000)
+    few = DecisionSettings(0.5, ignore=ignore, score_pixels=1000)
     _, score, _, _ = decide(anomaly_map, 0.9, settings=few, frame_shape=(10, 10, 3))
     assert score == pytest.approx(float(anomaly_map[:9].mean()))
 

@@ -17,7 +17,7 @@ import pytest
 
 from cameras.source import frame_now
 from edge.inspection import upkeep
-from edge.inspection.hot_swap import Exchange
+from edge.inspection.hot_swap import HotSwapInspector
 from edge.result import Result, Verdict, error_from_frame
 from edge.service import supervisor as module
 from edge.service.camera_status import Pulse, PulseOptions
@@ -40,7 +40,7 @@ class Bundle:
 
 
 class Inspector:
-    """An inspector whose health the test decides: what `Exchange` needs of one, and no engine."""
+    """What `HotSwapInspector` needs of an inspector: no engine; the test decides its health."""
 
     def __init__(self, threshold: float = 0.5) -> None:
         self.bundle = Bundle()
@@ -79,7 +79,7 @@ class Line:
         self.stop = threading.Event()
         self.made: list[Inspector] = []
         self.refuse: Exception | None = None
-        self.exchange = Exchange(self._open, name="cam")
+        self.exchange = HotSwapInspector(self._open, name="cam")
         self.life = Life(options or LifeOptions(), stop=self.stop, notifier=notifier)
         self.pulse = self.life.camera(
             "cam",
@@ -238,12 +238,12 @@ def test_golden_images_are_tested_again_and_again_and_a_failure_is_seen_at_once(
         wait_for(lambda: line.exchange.tested_s > before)
         line.refuse = BundleError("damaged")
         line.made[0].healthy = False
-        wait_for(lambda: line.exchange.distrust)
+        wait_for(lambda: line.exchange.failed_check)
         assert line.frame().verdict is Verdict.ERROR
         assert "self-test failed" in line.life.not_ready()["cam"]
         wait_for(lambda: line.exchange.failed_tests > 2)
         line.refuse = None
-        wait_for(lambda: not line.exchange.distrust)
+        wait_for(lambda: not line.exchange.failed_check)
         assert line.frame().verdict is Verdict.OK
         assert line.made[0].closed
         assert len(line.made) == 2

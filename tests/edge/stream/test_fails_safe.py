@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 import edge
 from cameras.source import frame_now
-from edge.inspection.deadline import Within
+from edge.inspection.deadline import DeadlineRunner
 from edge.result import Verdict
 from engines.errors import EngineError
 
@@ -65,7 +65,9 @@ class Line(RuleBasedStateMachine):
         self.hung: threading.Event | None = None
         self.index = 0
         inspector.engine.infer = self.infer
-        self.within = Within(inspector.inspect, deadline_ms=60_000, threshold=truth.threshold)
+        self.within = DeadlineRunner(
+            inspector.inspect, deadline_ms=60_000, threshold=truth.threshold
+        )
 
     def infer(self, images):
         if self.hung is not None:

@@ -11,7 +11,7 @@ import pytest
 
 from cameras.files.replay import Replay
 from cameras.files.source import open_path
-from edge.inspection.verdict import Settings, decide
+from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Result, Verdict, error_from_frame
 from edge.sinks.files import ResultsSink
 from edge.stream.loop import stream
@@ -25,7 +25,7 @@ def inspect(frame) -> Result:
     verdict, score, regions, reason = decide(
         anomaly_map,
         float(anomaly_map.max()),
-        settings=Settings(0.5),
+        settings=DecisionSettings(0.5),
         frame_shape=frame.image.shape,
     )
     return Result(

@@ -15,7 +15,7 @@ from judging import Kept, judged
 
 from cameras.files.replay import Replay
 from edge.health.checks import Health
-from edge.inspection.verdict import Settings
+from edge.inspection.verdict import DecisionSettings
 from edge.stream.trigger_lines import Post, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
 
@@ -24,7 +24,7 @@ LONG = TriggerOptions(deadline_ms=20_000, under_way=100)
 
 def post(name: str, values: list[int]) -> Post:
     images = [np.full((8, 8, 3), value, np.uint8) for value in values]
-    inspector = SimpleNamespace(inspect=judged, settings=Settings(0.5), health=Health(None))
+    inspector = SimpleNamespace(inspect=judged, settings=DecisionSettings(0.5), health=Health(None))
     return Post(name, Replay(images), inspector, LONG)
 
 

@@ -17,7 +17,7 @@ from cameras.errors import CameraError
 from cameras.files.replay import Replay
 from cameras.source import frame_now
 from edge.health.checks import Health
-from edge.inspection.verdict import Settings
+from edge.inspection.verdict import DecisionSettings
 from edge.result import Result, Verdict
 from edge.stream.triggered import Triggered, TriggerOptions
 
@@ -29,7 +29,7 @@ def image(value: int) -> np.ndarray:
 
 
 def inspector(inspect=judged):
-    return SimpleNamespace(inspect=inspect, settings=Settings(0.5), health=Health(None))
+    return SimpleNamespace(inspect=inspect, settings=DecisionSettings(0.5), health=Health(None))
 
 
 class Live:

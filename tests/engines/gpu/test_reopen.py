@@ -166,13 +166,15 @@ def test_a_first_engine_that_does_not_open_is_an_error_at_once() -> None:
 def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
     from edge.health.checks import Health
     from edge.inspection.inspector import Inspector
-    from edge.inspection.verdict import Settings
+    from edge.inspection.verdict import DecisionSettings
     from edge.result import Verdict
 
     inspector = object.__new__(Inspector)  # without a bundle: only the engine matters here
     inspector.engine, inspector._lock = line.engine, threading.Lock()
     inspector.health = Health(None)
-    inspector.settings = Settings(threshold=0.5, min_area=1, ignore=None, roi=None, score_pixels=1)
+    inspector.settings = DecisionSettings(
+        threshold=0.5, min_area=1, ignore=None, roi=None, score_pixels=1
+    )
     inspector.bundle = type(
         "B", (), {"manifest": type("M", (), {"size": (8, 16), "roi": None, "health": None})}
     )
