@@ -151,7 +151,7 @@ def test_the_hosts_part_is_what_the_engine_did_not_take(engine) -> None:
 
 
 def test_power_is_measured_over_as_many_frames_again(engine, monkeypatch) -> None:
-    from edge.evaluation.evaluate import bench as bench_module
+    from edge.evaluation import bench as bench_module
     from edge.evaluation.power import Energy
 
     seen = []
