@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 
-from edge.plc.modbus.bridge import ModbusSection, open_bridge
+from edge.plc.modbus.bridge import open_bridge
+from edge.plc.modbus.section import ModbusSection
 from edge.plc.station import (
     InspectionResult,
     JudgeOptions,

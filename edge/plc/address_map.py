@@ -68,7 +68,7 @@ def _mqtt(config: Config) -> Sequence[MapRow]:
     from edge.plc.serve import section_of
 
     section = section_of("mqtt", config)
-    return map_rows(section.topics_of(config.station.name).root)
+    return map_rows(section.topic_root(config.station.name))
 
 
 _ROWS = MappingProxyType[str, Callable[[Config], Sequence[MapRow]]](

@@ -120,7 +120,7 @@ def section_of(name: str, config: Config) -> Any:
     Raises:
         ConfigError: a key or value that makes no sense.
     """
-    module = import_module(f"edge.plc.{name}")
+    module = import_module(f"edge.plc.{name}.section")
     section = getattr(module, f"{name.capitalize()}Section")
     try:
         return section.model_validate(getattr(config, name))
@@ -145,7 +145,7 @@ def _results(config: Config) -> ResultsFile | None:
 
 
 def _opened(name: str, station: Station, section: Any) -> Bridge:
-    module = import_module(f"edge.plc.{name}")
+    module = import_module(f"edge.plc.{name}.bridge")
     bridge: Bridge = module.open_bridge(station, section)
     return bridge
 

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 from cameras.closing import Closing
 from edge.plc.modbus.register_map import MIRROR, RESULT_WORDS
-from edge.plc.modbus.word_order import Order, registers_from_u32, u32_from_registers
+from edge.plc.modbus.section import WordOrder
+from edge.plc.modbus.word_order import registers_from_u32, u32_from_registers
 from edge.plc.station.words import CommandCode, ErrorCode, StationError
 
 ENABLE, TRIGGER, ACKNOWLEDGE, EXECUTE, CLEAR = 1 << 0, 1 << 1, 1 << 3, 1 << 4, 1 << 8
@@ -48,7 +49,7 @@ class Plan:
     cycles: int = 100
     scan_s: float = 0.005
     timeout_s: float = 5.0
-    order: Order = "ABCD"
+    order: WordOrder = "ABCD"
     recipe: int | None = None
 
 

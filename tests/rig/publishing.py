@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mosquitto import Broker, until
 
-from edge.plc.mqtt.bridge import MqttBridge, MqttSection
+from edge.plc.mqtt.bridge import MqttBridge
+from edge.plc.mqtt.section import MqttSection
 from edge.plc.station import Station
 
 

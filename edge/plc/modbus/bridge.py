@@ -3,56 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import threading
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import TYPE_CHECKING
 
 from cameras.closing import Closing
 from edge.plc.modbus.registers import StationRegisters
-from edge.plc.modbus.tables import map_rows
-from edge.plc.modbus.word_order import Order
+from edge.plc.modbus.section import ModbusSection, networks_from_names
 from edge.plc.station import Port, StationError
 
 if TYPE_CHECKING:
-    from edge.plc.modbus.server import ModbusServer, Network, Traffic
-
-__all__ = ["ModbusBridge", "ModbusSection", "map_rows", "open_bridge"]
+    from edge.plc.modbus.server import ModbusServer, Traffic
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
-
-
-class ModbusSection(BaseModel):
-    """How the bridge serves; a section of ``edge.toml``.
-
-    Attributes:
-        host: address to listen on. Anything but loopback needs `peers`: the protocol knows no
-            password, and whoever connects may trigger.
-        port: 502 is what PLCs expect and needs the right to bind it; 0 takes any.
-        peers: addresses or networks that may connect; loopback alone if none is named.
-        order: of the bytes of 32-bit values, `A` the most significant, lower register first.
-        connections: most at a time; one more closes the one that was idle longest.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 5020
-    peers: tuple[str, ...] = ()
-    order: Order = "ABCD"
-    connections: Annotated[int, Field(ge=1, le=256)] = 16
-
-    @model_validator(mode="after")
-    def _peers_are_named(self) -> ModbusSection:
-        _networks(self.peers)
-        if not self.peers and not _is_loopback(self.host):
-            raise ValueError(
-                f"modbus: {self.host or 'every interface'} can be reached from outside and Modbus "
-                'knows no password; name the PLC in peers, such as peers = ["192.168.0.10"]'
-            )
-        return self
 
 
 class ModbusBridge(Closing):
@@ -70,7 +33,7 @@ class ModbusBridge(Closing):
         server_type = _server_type()
         self._server: ModbusServer = server_type(
             StationRegisters(port, order=section.order),
-            peers=_networks(section.peers or _LOOPBACK),
+            peers=networks_from_names(section.peers or _LOOPBACK),
             most=section.connections,
         )
         self._loop = asyncio.new_event_loop()
@@ -134,34 +97,6 @@ def _server_type() -> type[ModbusServer]:
             "modbus: pymodbus is not installed; pip install 'protoedge[plc]'"
         ) from error
     return ModbusServer
-
-
-def _networks(names: tuple[str, ...]) -> tuple[Network, ...]:
-    """Read addresses and networks.
-
-    Raises:
-        ValueError: one that is neither.
-    """
-    networks = []
-    for name in names:
-        try:
-            networks.append(ipaddress.ip_network(name, strict=False))
-        except ValueError as error:
-            raise ValueError(
-                f"modbus: peers: {name!r} is no IP address or network; "
-                "write one such as 192.168.0.10 or 192.168.0.0/24"
-            ) from error
-    return tuple(networks)
-
-
-def _is_loopback(host: str) -> bool:
-    """Tell whether an address cannot be reached from outside; of names, ``localhost`` alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _no_address(section: ModbusSection, error: OSError) -> str:

@@ -10,8 +10,8 @@ import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edge.plc.modbus.section import WordOrder
 from edge.plc.modbus.word_order import (
-    Order,
     registers_from_f32,
     registers_from_u32,
     u16_saturated,
@@ -329,7 +329,7 @@ RESULT = (
 )
 
 
-def words_from_snapshot(snapshot: Snapshot, *, order: Order = "ABCD") -> tuple[int, ...]:
+def words_from_snapshot(snapshot: Snapshot, *, order: WordOrder = "ABCD") -> tuple[int, ...]:
     """Return the result block, `RESULT_WORDS` registers of one moment.
 
     Args:
@@ -348,7 +348,7 @@ def words_from_snapshot(snapshot: Snapshot, *, order: Order = "ABCD") -> tuple[i
     return tuple(words)
 
 
-def control_from_words(words: Sequence[int], *, order: Order = "ABCD") -> Control:
+def control_from_words(words: Sequence[int], *, order: WordOrder = "ABCD") -> Control:
     """Return the levels and values of the control block.
 
     Args:

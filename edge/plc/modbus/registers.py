@@ -12,7 +12,7 @@ from edge.plc.modbus.register_map import (
     control_from_words,
     words_from_snapshot,
 )
-from edge.plc.modbus.word_order import Order
+from edge.plc.modbus.section import WordOrder
 from edge.plc.station import Port, Snapshot
 
 SOURCE = "modbus"
@@ -44,9 +44,9 @@ class StationRegisters:
         order: of the bytes of 32-bit values.
     """
 
-    def __init__(self, port: Port, *, order: Order = "ABCD") -> None:
+    def __init__(self, port: Port, *, order: WordOrder = "ABCD") -> None:
         self._port = port
-        self._order: Order = order
+        self._order: WordOrder = order
         self._control = [0] * CONTROL_WORDS
         self._levels_known = False
         self._encoded: tuple[Snapshot, tuple[int, ...]] | None = None

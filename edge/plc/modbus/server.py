@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 from edge.plc.modbus.registers import Registers
 from edge.plc.modbus.requests import answer
+from edge.plc.modbus.section import Network
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _HEADER = struct.Struct(">HHHB")  # MBAP: transaction, protocol, length that follows, unit

@@ -3,99 +3,16 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import TYPE_CHECKING
 
 from cameras.closing import Closing
-from edge.plc.mqtt.outbox import FEWEST
-from edge.plc.mqtt.topics import Delivery, Topics, map_rows, topics_from_levels
+from edge.plc.mqtt.section import MqttSection
+from edge.plc.mqtt.topics import Delivery, Topics
+from edge.plc.password import read_password
 from edge.plc.station import Port, StationError
 
 if TYPE_CHECKING:
     from edge.plc.mqtt.publisher import Publisher
-
-__all__ = ["MqttBridge", "MqttSection", "map_rows", "open_bridge"]
-
-TLS_PORT, PLAIN_PORT = 8883, 1883
-Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-
-
-class MqttSection(BaseModel):
-    """Where the bridge publishes and how; a section of ``edge.toml``.
-
-    Attributes:
-        host: the broker.
-        port: None takes 8883, or 1883 when it is plain.
-        plain: without TLS: names, passwords and results can be read and forged on the way.
-        ca: PEM file of the authority that signed the broker's certificate; None takes the system's.
-        certificate: PEM file of this client's certificate, where the broker wants one.
-        key: PEM file of its key.
-        user: name that the broker wants.
-        password_file: file whose first line is that user's password.
-        prefix: first level of every topic.
-        site: second level.
-        line: third level.
-        station: fourth level; None takes the station's name.
-        client_id: None makes one of the levels; each client of a broker must have another.
-        version: of MQTT; 3.1.1 knows no expiry.
-        keepalive_s: the broker takes a silent bridge for dead after one and a half of these.
-        queue: results kept while the broker is away; the oldest are dropped and counted.
-        expiry_s: results older than this are dropped, here and by the broker; 0 keeps them.
-        heartbeat_s: between heartbeats.
-        stats_s: between statistics.
-        discovery: tell Home Assistant what there is.
-        discovery_prefix: where it listens for that.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: Annotated[str, Field(min_length=1)] = "localhost"
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    plain: bool = False
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    user: str | None = None
-    password_file: Path | None = None
-    prefix: str = "protoedge"
-    site: str = "site"
-    line: str = "line"
-    station: str | None = None
-    client_id: Annotated[str, Field(min_length=1)] | None = None
-    version: Literal["5", "3.1.1"] = "5"
-    keepalive_s: Annotated[int, Field(ge=1, le=3600)] = 5
-    queue: Annotated[int, Field(ge=FEWEST, le=1_000_000)] = 1000
-    expiry_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600.0
-    heartbeat_s: Seconds = 1.0
-    stats_s: Seconds = 10.0
-    discovery: bool = False
-    discovery_prefix: str = "homeassistant"
-
-    @model_validator(mode="after")
-    def _belongs_together(self) -> MqttSection:
-        if self.password_file is not None and self.user is None:
-            raise ValueError("password_file without user; give both")
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key belong together; give both")
-        if self.plain and (self.ca or self.certificate):
-            raise ValueError("plain = true uses no certificate; leave out one of the two")
-        self.topics_of("station")
-        return self
-
-    @property
-    def broker_port(self) -> int:
-        """The TCP port."""
-        return self.port or (PLAIN_PORT if self.plain else TLS_PORT)
-
-    def topics_of(self, station: str) -> Topics:
-        """Return the topics of a station.
-
-        Raises:
-            ValueError: a level that cannot be part of a topic.
-        """
-        return topics_from_levels(self.prefix, self.site, self.line, self.station or station)
 
 
 class MqttBridge(Closing):
@@ -148,27 +65,12 @@ def _publisher(port: Port, section: MqttSection) -> Publisher:
             "mqtt: paho-mqtt is not installed; pip install 'protoedge[plc]'"
         ) from error
     try:
-        topics = section.topics_of(port.snapshot().station)
+        topics = Topics(section.topic_root(port.snapshot().station))
     except ValueError as error:
         raise StationError(f"mqtt: {error}, or set mqtt.station") from error
-    return Publisher(port, section, topics=topics, password=_password(section), tls=_tls(section))
-
-
-def _password(section: MqttSection) -> str | None:
-    """Read the password: a file, since what is in ``edge.toml`` ends up in backups and tickets."""
-    if section.password_file is None:
-        return None
-    try:
-        lines = section.password_file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StationError(
-            f"mqtt: {section.password_file}: {reason}; write the password of "
-            f"{section.user} into it, one line"
-        ) from error
-    if not lines or not lines[0]:
-        raise StationError(f"mqtt: {section.password_file}: empty; write the password into it")
-    return lines[0]
+    path = section.password_file
+    password = read_password(path, bridge="mqtt", user=section.user) if path else None
+    return Publisher(port, section, topics=topics, password=password, tls=_tls(section))
 
 
 class _ClosedOnFailure(ssl.SSLSocket):

@@ -8,11 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge.plc.mqtt.section import MAX_UNDER_WAY, MIN_QUEUE
 from edge.plc.mqtt.topics import Delivery
 from edge.plc.station import InspectionResult
-
-WINDOW = 16  # sent and not yet acknowledged; brokers take 20 unless told otherwise
-FEWEST = WINDOW + 1  # so that in a full queue one always waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Outbox:
     When it is full the oldest that waits is dropped: what the line does now matters more.
 
     Args:
-        most: results that wait or are on their way; at least `FEWEST`.
+        most: results that wait or are on their way; at least `MIN_QUEUE`.
         expiry_s: older ones are dropped rather than sent; None keeps them.
         clock: monotonic, s.
     """
@@ -53,8 +51,8 @@ class Outbox:
         expiry_s: float | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if most < FEWEST:
-            raise ValueError(f"a queue of {most}: must be at least {FEWEST}")
+        if most < MIN_QUEUE:
+            raise ValueError(f"a queue of {most}: must be at least {MIN_QUEUE}")
         self._most = most
         self._expiry_s = expiry_s
         self._clock = clock
@@ -69,7 +67,7 @@ class Outbox:
         with self._lock:
             self._accepted += 1
             if self._waiting >= self._most:
-                self._queue.popleft()  # never empty here: see FEWEST
+                self._queue.popleft()  # never empty here: see MIN_QUEUE
                 self._dropped += 1
             self._queue.append(_Entry(result, self._clock()))
 
@@ -80,7 +78,7 @@ class Outbox:
         """
         with self._lock:
             now = self._clock()
-            while self._queue and len(self._sent) < WINDOW:
+            while self._queue and len(self._sent) < MAX_UNDER_WAY:
                 first = self._queue.popleft()
                 left = None if self._expiry_s is None else self._expiry_s - (now - first.since)
                 if left is None or left > 0:

@@ -14,7 +14,7 @@ import select
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paho.mqtt.client import (
     MQTT_ERR_SUCCESS,
@@ -30,8 +30,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.plc.mqtt.discovery import discovery_messages
 from edge.plc.mqtt.outbox import Letter, Outbox
+from edge.plc.mqtt.section import MqttSection
 from edge.plc.mqtt.topics import (
     OFFLINE,
     ONLINE,
@@ -42,9 +42,6 @@ from edge.plc.mqtt.topics import (
     stats_from_snapshot,
 )
 from edge.plc.station import InspectionResult, Port, Snapshot
-
-if TYPE_CHECKING:
-    from edge.plc.mqtt.bridge import MqttSection
 
 _log = logging.getLogger("edge.plc.mqtt.bridge")
 CONNECT_WITHIN_S = 5.0
@@ -275,14 +272,6 @@ class Publisher:
         self._publish(self._topics.availability, ONLINE, qos=1, retain=True)
         # To see an "offline" of somebody else's that would stick.
         client.subscribe(self._topics.availability, qos=1)
-        if self._section.discovery:
-            messages = discovery_messages(
-                self._topics,
-                station=self._port.snapshot().station,
-                prefix=self._section.discovery_prefix,
-            )
-            for topic, payload in messages.items():
-                self._publish(topic, payload, qos=1, retain=True)
         self._due = {"heartbeat": 0.0, "stats": 0.0}
         self._beat = None
         if self._outage:

@@ -62,20 +62,6 @@ class Topics:
         return f"{self.root}/stats"
 
 
-def topics_from_levels(*levels: str) -> Topics:
-    """Join the levels of a topic.
-
-    Raises:
-        ValueError: a level is empty or has a character that means something in MQTT.
-    """
-    for level in levels:
-        if not level or any(char in "+#/" or ord(char) < 32 for char in level):
-            raise ValueError(f"{level!r} cannot be part of a topic; use letters, digits, - and _")
-        if level.startswith("$"):
-            raise ValueError(f"{level!r}: topics with $ belong to the broker; rename it")
-    return Topics("/".join(levels))
-
-
 def payload_from_result(result: InspectionResult) -> bytes:
     """Return the JSON of a result."""
     return _json(

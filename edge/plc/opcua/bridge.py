@@ -6,58 +6,15 @@ import asyncio
 import os
 import threading
 from concurrent.futures import Future
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import TYPE_CHECKING
 
 from cameras.closing import Closing
-from edge.plc.opcua.nodes import map_rows
+from edge.plc.opcua.section import OpcuaSection
+from edge.plc.password import read_password
 from edge.plc.station import Port, StationError
 
 if TYPE_CHECKING:
     from edge.plc.opcua.server import StationServer
-
-__all__ = ["OpcuaBridge", "OpcuaSection", "map_rows", "open_bridge"]
-
-
-class OpcuaSection(BaseModel):
-    """How the bridge serves; a section of ``edge.toml``.
-
-    Attributes:
-        host: address to listen on.
-        port: 4840 is the registered one.
-        pki: folder of certificates: ``own``, ``trusted``, ``rejected``; made on the first start.
-        user: name that a client must give.
-        password_file: file whose first line is that user's password.
-        anonymous: let in clients that name no user.
-        any_certificate: let in clients whose certificate is not in ``trusted``.
-        plain: also offer an endpoint without signature, encryption and certificates.
-        station: first part of every node's identifier; None takes the station's name.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] = 4840
-    pki: Path = Path("pki/opcua")
-    user: str | None = None
-    password_file: Path | None = None
-    anonymous: bool = False
-    any_certificate: bool = False
-    plain: bool = False
-    station: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-
-    @model_validator(mode="after")
-    def _somebody_may_connect(self) -> OpcuaSection:
-        if (self.user is None) != (self.password_file is None):
-            raise ValueError("user and password_file belong together; give both")
-        if self.user is None and not self.anonymous:
-            raise ValueError(
-                "nobody may connect; give user and password_file, "
-                "or anonymous = true to let in clients that name no user"
-            )
-        return self
 
 
 class OpcuaBridge(Closing):
@@ -98,7 +55,7 @@ class OpcuaBridge(Closing):
     @property
     def url(self) -> str:
         """The endpoint that clients connect to."""
-        return endpoint_url(self._section.host, self._section.port)
+        return self._section.url
 
     def close(self) -> None:
         """Close every session and stop; a second call does nothing."""
@@ -132,11 +89,6 @@ def open_bridge(port: Port, section: OpcuaSection) -> OpcuaBridge:
     return OpcuaBridge(port, section)
 
 
-def endpoint_url(host: str, port: int) -> str:
-    """Return the URL of an endpoint; an IPv6 address comes in brackets."""
-    return f"opc.tcp://[{host}]:{port}" if ":" in host else f"opc.tcp://{host}:{port}"
-
-
 def _reason(error: OSError) -> str:
     """The system's words: asyncio's repeat the address. Those of a name have no positive number."""
     number = error.errno or 0
@@ -152,21 +104,6 @@ def _server(port: Port, section: OpcuaSection) -> StationServer:
         raise StationError(
             "opcua: asyncua is not installed; pip install 'protoedge[plc]'"
         ) from error
-    return StationServer(port, section, password=_password(section))
-
-
-def _password(section: OpcuaSection) -> str:
-    """Read the password: a file, since what is in ``edge.toml`` ends up in backups and tickets."""
-    if section.password_file is None:
-        return ""
-    try:
-        lines = section.password_file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StationError(
-            f"opcua: {section.password_file}: {reason}; write the password of "
-            f"{section.user} into it, one line"
-        ) from error
-    if not lines or not lines[0]:
-        raise StationError(f"opcua: {section.password_file}: empty; write the password into it")
-    return lines[0]
+    path = section.password_file
+    password = read_password(path, bridge="opcua", user=section.user) if path else ""
+    return StationServer(port, section, password=password)

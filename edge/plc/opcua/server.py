@@ -12,7 +12,7 @@ import contextlib
 import hmac
 import logging
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asyncua import ua
 from asyncua.common.callback import Callback, CallbackType, ServerItemCallback
@@ -26,14 +26,11 @@ from asyncua.ua.status_codes import StatusCodes
 from cryptography import x509
 
 from edge.plc.opcua.address_space import Space, node_id
-from edge.plc.opcua.bridge import endpoint_url
 from edge.plc.opcua.certificates import Clients, own_identity, shown
 from edge.plc.opcua.methods import Methods
 from edge.plc.opcua.nodes import CONTROL, NAMESPACE, control_from_values, node_name
+from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station import Port, Snapshot
-
-if TYPE_CHECKING:
-    from edge.plc.opcua.bridge import OpcuaSection
 
 _log = logging.getLogger("edge.plc.opcua.bridge")
 SOURCE = "opcua"
@@ -120,7 +117,7 @@ class StationServer:
         await server.set_application_uri(self._identity.uri)
         await server.load_certificate(self._identity.certificate)
         await server.load_private_key(self._identity.key)
-        server.set_endpoint(endpoint_url(section.host, section.port))
+        server.set_endpoint(section.url)
         policies = list(_SECURE)
         if section.plain:
             policies.append(ua.SecurityPolicyType.NoSecurity)

@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("pymodbus", reason="pymodbus is not installed")
 
-from edge.plc.modbus.bridge import ModbusSection, open_bridge
+from edge.plc.modbus.bridge import open_bridge
+from edge.plc.modbus.section import ModbusSection
 from edge.plc.simulate import Plan, simulate_plc
 from edge.plc.station import (
     Answer,

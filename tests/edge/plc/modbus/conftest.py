@@ -9,7 +9,8 @@ import pytest
 from libmodbus import compiled_plc
 from scoring import Scoring
 
-from edge.plc.modbus.bridge import ModbusBridge, ModbusSection, open_bridge
+from edge.plc.modbus.bridge import ModbusBridge, open_bridge
+from edge.plc.modbus.section import ModbusSection
 from edge.plc.station import Station, StationOptions, ThreadWorker
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edge.plc.modbus.bridge import ModbusBridge, ModbusSection, open_bridge
+from edge.plc.modbus.bridge import ModbusBridge, open_bridge
+from edge.plc.modbus.section import ModbusSection
 from edge.plc.station import Control, Snapshot
 
 SEED = 20260729

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.plc.modbus.bridge import ModbusBridge, ModbusSection, open_bridge
+from edge.plc.modbus.bridge import ModbusBridge, open_bridge
+from edge.plc.modbus.section import ModbusSection
 from edge.plc.serve import SWITCH_S
 from edge.plc.station import InspectionResult, StationOptions, word_from_sequence
 from edge.plc.station.judging import JudgeOptions

@@ -11,9 +11,9 @@ from libmodbus import Shift, wrong
 from scoring import Scoring
 
 from edge.plc.modbus import registers
-from edge.plc.modbus.bridge import ModbusBridge, ModbusSection, open_bridge
+from edge.plc.modbus.bridge import ModbusBridge, open_bridge
 from edge.plc.modbus.register_map import words_from_snapshot
-from edge.plc.modbus.word_order import Order
+from edge.plc.modbus.section import ModbusSection, WordOrder
 from edge.plc.station import (
     ErrorCode,
     InspectionResult,
@@ -80,7 +80,7 @@ def lagging() -> Words:
     """Show with each result the ids of the one before."""
     last: list[tuple[int, ...]] = []
 
-    def words(snapshot: Snapshot, *, order: Order) -> tuple[int, ...]:
+    def words(snapshot: Snapshot, *, order: WordOrder) -> tuple[int, ...]:
         now = words_from_snapshot(snapshot, order=order)
         if not snapshot.valid:
             return now
@@ -95,7 +95,7 @@ def lagging() -> Words:
 def torn() -> Words:
     """Show a tail that is not the head's."""
 
-    def words(snapshot: Snapshot, *, order: Order) -> tuple[int, ...]:
+    def words(snapshot: Snapshot, *, order: WordOrder) -> tuple[int, ...]:
         now = words_from_snapshot(snapshot, order=order)
         return (*now[:31], now[31] + 1) if snapshot.valid else now
 
@@ -106,7 +106,7 @@ def frozen() -> Words:
     """Leave the latest result's words where they are, though it is no longer valid."""
     kept = [0] * 32
 
-    def words(snapshot: Snapshot, *, order: Order) -> tuple[int, ...]:
+    def words(snapshot: Snapshot, *, order: WordOrder) -> tuple[int, ...]:
         now = words_from_snapshot(snapshot, order=order)
         if snapshot.valid:
             kept[:] = now

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from pymodbus.client import ModbusTcpClient
 
-from edge.plc.modbus.bridge import ModbusSection, open_bridge
+from edge.plc.modbus.bridge import open_bridge
+from edge.plc.modbus.section import ModbusSection
 from edge.plc.station import JudgeOptions, ProcessWorker, Station, StationOptions
 
 SOAK = [pytest.mark.soak, pytest.mark.timeout(900)]

@@ -7,6 +7,7 @@ import re
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from edge.plc.modbus import register_map, tables, word_order
 from edge.plc.modbus.register_map import control_from_words, words_from_snapshot
-from edge.plc.modbus.word_order import ORDERS
+from edge.plc.modbus.section import WordOrder
 from edge.plc.station import (
     Box,
     CommandState,
@@ -207,7 +208,7 @@ def test_measures_that_do_not_fit_are_as_large_as_can_be() -> None:
         ("DCBA", (0x4433, 0x2211)),
     ],
 )
-def test_orders(order: word_order.Order, registers: tuple[int, int]) -> None:
+def test_orders(order: WordOrder, registers: tuple[int, int]) -> None:
     assert word_order.registers_from_u32(0x11223344, order) == registers
     part = replace(RESULT, part_id=0x11223344)
     words = words_from_snapshot(replace(VALID, result=part), order=order)
@@ -218,16 +219,14 @@ def test_orders(order: word_order.Order, registers: tuple[int, int]) -> None:
     assert all(words[at] == straight[at] for at in set(range(32)) - long)
 
 
-@given(st.integers(0, 0xFFFFFFFF), st.sampled_from(ORDERS))
-def test_an_integer_comes_back(value: int, order: word_order.Order) -> None:
+@given(st.integers(0, 0xFFFFFFFF), st.sampled_from(get_args(WordOrder)))
+def test_an_integer_comes_back(value: int, order: WordOrder) -> None:
     registers = word_order.registers_from_u32(value, order)
     assert word_order.u32_from_registers(*registers, order) == value
 
 
-@given(st.floats(), st.sampled_from(ORDERS))
-def test_a_float_comes_back_finite_and_as_near_as_can_be(
-    value: float, order: word_order.Order
-) -> None:
+@given(st.floats(), st.sampled_from(get_args(WordOrder)))
+def test_a_float_comes_back_finite_and_as_near_as_can_be(value: float, order: WordOrder) -> None:
     registers = word_order.registers_from_f32(value, order)
     back = word_order.f32_from_registers(*registers, order)
     assert math.isfinite(back)

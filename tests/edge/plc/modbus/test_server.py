@@ -15,8 +15,9 @@ import pytest
 from pydantic import ValidationError
 
 from edge.plc.modbus import server
-from edge.plc.modbus.bridge import ModbusBridge, ModbusSection, open_bridge
+from edge.plc.modbus.bridge import ModbusBridge, open_bridge
 from edge.plc.modbus.register_map import words_from_snapshot
+from edge.plc.modbus.section import ModbusSection
 from edge.plc.station import (
     Control,
     Snapshot,

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge.plc.modbus.bridge import ModbusSection, open_bridge
+from edge.plc.modbus.bridge import open_bridge
 from edge.plc.modbus.register_map import words_from_snapshot
+from edge.plc.modbus.section import ModbusSection
 from edge.plc.station import Box, Control, ErrorCode, Evaluation, InspectionResult, Snapshot, State
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -120,25 +119,3 @@ def test_version_3_1_1(station: Station, broker: Broker, heard: Heard) -> None:
         inspect(station, range(20))
         until(lambda: bridge.delivery.delivered == 20, "not delivered")
     until(lambda: len(heard.parts()) == 20, "not delivered")
-
-
-def test_home_assistant_is_told_what_there_is(
-    station: Station, broker: Broker, heard: Heard
-) -> None:
-    node = ROOT.replace("/", "_")
-    topic = f"homeassistant/sensor/{node}/decision/config"
-    with open_bridge(station, plain(broker, discovery=True)):
-        until(lambda: bool(heard.messages(topic)), "no discovery")
-        config = json.loads(retained(broker, topic))
-    assert config["state_topic"] == f"{ROOT}/result"
-    assert config["availability_topic"] == f"{ROOT}/availability"
-    assert config["device"]["identifiers"] == [node] and config["device"]["name"] == "flange"
-    configs = [
-        json.loads(line.split(" ", 2)[2])
-        for line in heard.path.read_text().splitlines()
-        if line.split(" ", 2)[1].startswith("homeassistant/")
-    ]
-    ids = [config["unique_id"] for config in configs]
-    assert len(ids) == len(set(ids)) >= 10
-    topics = {ROOT + end for end in ("/result", "/stats", "/heartbeat")}
-    assert {config["state_topic"] for config in configs} == topics

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pydantic import ValidationError
 
-from edge.plc.mqtt.bridge import MqttSection, map_rows
-from edge.plc.mqtt.outbox import FEWEST, WINDOW, Letter, Outbox
+from edge.plc.mqtt.outbox import Letter, Outbox
+from edge.plc.mqtt.section import MAX_UNDER_WAY, MIN_QUEUE, MqttSection, topic_from_levels
 from edge.plc.mqtt.topics import (
     Delivery,
+    Topics,
     heartbeat_from_snapshot,
+    map_rows,
     payload_from_result,
     stats_from_snapshot,
-    topics_from_levels,
 )
 from edge.plc.station import Box, ErrorCode, Evaluation, InspectionResult, Snapshot, State
 
@@ -46,7 +47,7 @@ RESULT = InspectionResult(
     process_us=0,
     latency_us=50_000,
 )
-MOST, EXPIRY_S = FEWEST + 3, 10.0
+MOST, EXPIRY_S = MIN_QUEUE + 3, 10.0
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -94,7 +95,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.letter = None
 
     @precondition(lambda self: self.numbers)
-    @rule(taken=st.booleans(), which=st.integers(0, WINDOW))
+    @rule(taken=st.booleans(), which=st.integers(0, MAX_UNDER_WAY))
     def answer(self, taken: bool, which: int) -> None:
         number = self.numbers.pop(which % len(self.numbers))
         self.box.answered(number, taken=taken)
@@ -115,7 +116,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert delivery.accepted == delivery.delivered + delivery.dropped + delivery.waiting
         assert min(delivery.delivered, delivery.dropped, delivery.waiting) >= 0
         assert delivery.waiting <= MOST
-        assert len(self.numbers) <= WINDOW
+        assert len(self.numbers) <= MAX_UNDER_WAY
 
 
 OutboxMachine.TestCase.settings = settings(max_examples=50, deadline=None)
@@ -136,7 +137,7 @@ def test_many_threads_put_and_none_is_lost() -> None:
 
 def test_a_queue_is_never_smaller_than_what_is_on_its_way() -> None:
     with pytest.raises(ValueError, match="at least 17"):
-        Outbox(WINDOW, expiry_s=None)
+        Outbox(MAX_UNDER_WAY, expiry_s=None)
 
 
 def test_payloads_are_json_without_holes() -> None:
@@ -156,9 +157,9 @@ def test_a_level_is_taken_whole_or_refused(level: str) -> None:
     bad = not level or level.startswith("$") or any(char in "+#/" or char < " " for char in level)
     if bad:
         with pytest.raises(ValueError, match=r"part of a topic|belong to the broker"):
-            topics_from_levels("a", level)
+            topic_from_levels("a", level)
     else:
-        assert topics_from_levels("a", level).result == f"a/{level}/result"
+        assert Topics(topic_from_levels("a", level)).result == f"a/{level}/result"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ def test_a_level_is_taken_whole_or_refused(level: str) -> None:
         ({"plain": True, "ca": "ca.pem"}, "uses no certificate"),
         ({"site": "a/b"}, "cannot be part of a topic"),
         ({"prefix": "$SYS"}, "belong to the broker"),
-        ({"queue": WINDOW}, "greater than or equal to 17"),
+        ({"queue": MAX_UNDER_WAY}, "greater than or equal to 17"),
         ({"insecure": True}, "not permitted"),
     ],
 )
@@ -185,7 +186,7 @@ def test_ports_follow_the_encryption() -> None:
 
 
 def test_the_map_names_each_topic() -> None:
-    topics = topics_from_levels("a", "b")
+    topics = Topics("a/b")
     assert [row.address for row in map_rows("a/b")] == [
         *(topics.availability, topics.heartbeat, topics.result, topics.stats)
     ]

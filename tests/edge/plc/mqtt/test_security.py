@@ -13,7 +13,8 @@ from authority import Authority, authority
 from mosquitto import ABSENT, ROOT, Broker, listening, until
 from publishing import inspect
 
-from edge.plc.mqtt.bridge import MqttSection, open_bridge
+from edge.plc.mqtt.bridge import open_bridge
+from edge.plc.mqtt.section import MqttSection
 from edge.plc.station import Station, StationError
 
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)

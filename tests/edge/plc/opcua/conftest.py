@@ -8,7 +8,8 @@ import pytest
 from opcua_peer import STALLS, free_port
 from scoring import Scoring
 
-from edge.plc.opcua.bridge import OpcuaBridge, OpcuaSection, open_bridge
+from edge.plc.opcua.bridge import OpcuaBridge, open_bridge
+from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station import Station, StationOptions, ThreadWorker
 
 

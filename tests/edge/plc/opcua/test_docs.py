@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.plc.mqtt.bridge import MqttSection
-from edge.plc.opcua.bridge import OpcuaSection
+from edge.plc.mqtt.section import MqttSection
 from edge.plc.opcua.nodes import CONTROL, METHODS, RESULT, STATUS
+from edge.plc.opcua.section import OpcuaSection
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -20,7 +20,8 @@ import pytest
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edge.plc.opcua.bridge import OpcuaSection, open_bridge
+from edge.plc.opcua.bridge import open_bridge
+from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station import Evaluation, StationOptions
 from edge.plc.station.messages import Answer, Job, Recipe
 from edge.plc.station.station import Station

@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import ValidationError
 
-from edge.plc.opcua.bridge import OpcuaBridge, OpcuaSection, open_bridge
+from edge.plc.opcua.bridge import OpcuaBridge, open_bridge
 from edge.plc.opcua.certificates import Clients, own_identity
 from edge.plc.opcua.nodes import NAMESPACE
+from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station import Evaluation, StationError, StationOptions
 from edge.plc.station.messages import Answer, Job, Recipe
 from edge.plc.station.station import Station

@@ -14,8 +14,9 @@ from asyncua.common.node import Node
 from opcua_peer import RESULTS, STALLS, Peer, bit, free_port, long, with_peer, word
 from scoring import Scoring
 
-from edge.plc.opcua.bridge import OpcuaBridge, OpcuaSection, map_rows, open_bridge
-from edge.plc.opcua.nodes import CONTROL, NAMESPACE, RESULT, STATUS, ZERO
+from edge.plc.opcua.bridge import OpcuaBridge, open_bridge
+from edge.plc.opcua.nodes import CONTROL, NAMESPACE, RESULT, STATUS, ZERO, map_rows
+from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station import Station, StationError, StationOptions, ThreadWorker
 
 pytestmark = pytest.mark.usefixtures("ready")

@@ -1,0 +1,138 @@
+"""The section ``[mqtt]`` of ``edge.toml``; needs no MQTT library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+TLS_PORT, PLAIN_PORT = 8883, 1883
+MAX_UNDER_WAY = 16
+"""Results sent and not yet acknowledged; brokers take 20 unless told otherwise."""
+MIN_QUEUE = MAX_UNDER_WAY + 1
+"""So that in a full queue one always waits, which can be dropped."""
+Period: TypeAlias = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]  # s
+
+
+class MqttSection(BaseModel):
+    """Which broker the MQTT bridge publishes to, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, Field(min_length=1, description="Name or address of the broker.")] = (
+        "localhost"
+    )
+    port: Annotated[
+        int | None,
+        Field(ge=1, le=65535, description="TCP port; default: 8883, or 1883 with `plain`."),
+    ] = None
+    plain: Annotated[
+        bool,
+        Field(
+            description="Connect without TLS: names, passwords and results can be read and forged "
+            "on the way."
+        ),
+    ] = False
+    ca: Annotated[
+        Path | None,
+        Field(
+            description="PEM file of the authority that signed the broker's certificate; default: "
+            "the system's authorities."
+        ),
+    ] = None
+    certificate: Annotated[
+        Path | None,
+        Field(description="PEM file of this client's certificate, where the broker wants one."),
+    ] = None
+    key: Annotated[
+        Path | None, Field(description="PEM file of the key of this client's certificate.")
+    ] = None
+    user: Annotated[str | None, Field(description="Name that the broker wants.")] = None
+    password_file: Annotated[
+        Path | None, Field(description="File whose first line is that user's password.")
+    ] = None
+    prefix: Annotated[str, Field(description="First level of every topic.")] = "protoedge"
+    site: Annotated[str, Field(description="Second level of every topic.")] = "site"
+    line: Annotated[str, Field(description="Third level of every topic.")] = "line"
+    station: Annotated[
+        str | None,
+        Field(description="Fourth level of every topic; default: the station's name."),
+    ] = None
+    client_id: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Name of this client, which no other client of the broker may have; "
+            "default: the topic's levels.",
+        ),
+    ] = None
+    version: Annotated[
+        Literal["5", "3.1.1"], Field(description="Version of MQTT; 3.1.1 knows no expiry.")
+    ] = "5"
+    keepalive_s: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=3600,
+            description="The broker takes a silent bridge for dead after one and a half of these.",
+        ),
+    ] = 5
+    queue: Annotated[
+        int,
+        Field(
+            ge=MIN_QUEUE,
+            le=1_000_000,
+            description="Results kept while the broker is away; the oldest are dropped and "
+            "counted.",
+        ),
+    ] = 1000
+    expiry_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            description="Results older than this are dropped, here and by the broker; 0 keeps "
+            "them.",
+        ),
+    ] = 3600.0
+    heartbeat_s: Annotated[Period, Field(description="Seconds between two heartbeats.")] = 1.0
+    stats_s: Annotated[Period, Field(description="Seconds between two statistics.")] = 10.0
+
+    @model_validator(mode="after")
+    def _check_what_belongs_together(self) -> MqttSection:
+        if self.password_file is not None and self.user is None:
+            raise ValueError("password_file without user; give both")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together; give both")
+        if self.plain and (self.ca or self.certificate):
+            raise ValueError("plain = true uses no certificate; leave out one of the two")
+        self.topic_root("station")
+        return self
+
+    @property
+    def broker_port(self) -> int:
+        """The TCP port."""
+        return self.port or (PLAIN_PORT if self.plain else TLS_PORT)
+
+    def topic_root(self, station: str) -> str:
+        """Return the levels that all topics of a station begin with.
+
+        Raises:
+            ValueError: a level that cannot be part of a topic.
+        """
+        return topic_from_levels(self.prefix, self.site, self.line, self.station or station)
+
+
+def topic_from_levels(*levels: str) -> str:
+    """Join the levels of a topic.
+
+    Raises:
+        ValueError: a level is empty or has a character that means something in MQTT.
+    """
+    for level in levels:
+        if not level or any(char in "+#/" or ord(char) < 32 for char in level):
+            raise ValueError(f"{level!r} cannot be part of a topic; use letters, digits, - and _")
+        if level.startswith("$"):
+            raise ValueError(f"{level!r}: topics with $ belong to the broker; rename it")
+    return "/".join(levels)
