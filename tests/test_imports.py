@@ -5,37 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("edge", "calibrate", "engines", "cameras")
-OF_TORCH = {  # networks as torch modules: for training and for checking exported ones
-    "calibrate.backbones.mobilenet",
-    "calibrate.backbones.resnet",
-    "calibrate.backbones.rounding",
-    "calibrate.backbones.slim",
-    "calibrate.backbones.views",
-    *(
-        f"calibrate.prn.{name}"
-        for name in (
-            *("attention", "checkpoint", "decoder", "export", "folding", "frozen", "fusion"),
-            *("learning", "losses", "making", "matching", "network", "nodes", "prototypes"),
-            *("training", "validation", "weights"),
-        )
-    ),
-}
-
-
-def modules() -> list[str]:
-    """Every module of the four packages, by its files."""
-    found = []
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    return found
+from packages import OF_TORCH, PACKAGES, ROOT, modules
 
 
 def loaded_by(code: str) -> set[str]:

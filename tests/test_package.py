@@ -6,17 +6,10 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from packages import OF_TORCH, PACKAGES, ROOT, modules
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("edge", "calibrate", "engines", "cameras")
-MODULES = sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for package in PACKAGES
-    for path in (ROOT / package).rglob("*.py")
-)
 OPTIONAL = ("torch", "openvino", "tensorrt", "tensorrt_rtx", "safetensors", "huggingface_hub")
 
 
@@ -57,18 +50,7 @@ def test_the_public_surface() -> None:
 
 
 def test_every_module_imports_without_the_extras() -> None:
-    # Networks that are trained or exported are torch's; everything else may not need it.
-    prn = (
-        *("attention", "checkpoint", "decoder", "export", "folding", "frozen", "fusion"),
-        *("learning", "losses", "making", "matching", "network", "nodes", "prototypes"),
-        *("training", "validation", "weights"),
-    )
-    networks = {
-        f"calibrate.backbones.{name}" for name in ("mobilenet", "resnet", "rounding", "slim")
-    }
-    networks |= {f"calibrate.prn.{name}" for name in prn}
-    assert networks < set(MODULES)
-    wanted = [name for name in MODULES if name not in networks]
+    wanted = [name for name in modules() if name not in OF_TORCH]
     told = python(f"import importlib\nfor name in {wanted!r}: importlib.import_module(name)")
     assert told == ""
 

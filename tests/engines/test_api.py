@@ -20,7 +20,7 @@ from engines.errors import EngineError
 from engines.plans.flavours import import_flavour
 
 HERE = Path(__file__).parent
-SOURCES = sorted((HERE.parents[1] / "engines").glob("*.py"))
+SOURCES = sorted((HERE.parents[1] / "engines").rglob("*.py"))
 RECORDS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in sorted((HERE / "api").glob("*.json"))

@@ -155,8 +155,8 @@ def test_int8_calibrates_on_an_even_choice_of_the_images(
         return original(paths, **given)
 
     original = module.fitted_batches
-    monkeypatch.setattr(learn, "CALIBRATION_IMAGES", 8)
-    monkeypatch.setattr(learn, "fitted_batches", noted)
+    monkeypatch.setattr(module, "CALIBRATION_IMAGES", 8)
+    monkeypatch.setattr(module, "fitted_batches", noted)
     learnt(small_backbone().backbone, images, precision="int8")
     assert len(asked) >= 8
     assert asked[:8] != images[:8]
@@ -175,7 +175,7 @@ def test_every_precision_has_the_same_cells(
         return cells
 
     original = module.cells_of_patches
-    monkeypatch.setattr(learn, "cells_of_patches", noted)
+    monkeypatch.setattr(module, "cells_of_patches", noted)
     backbone = small_backbone().backbone
     found = [learnt(backbone, images, precision=p).prototypes for p in ("fp32", "fp16", "int8")]
     for labels in (seen[:6], seen[6:12], seen[12:]):

@@ -31,7 +31,7 @@ def test_the_verdicts_are_right(demo) -> None:
 @pytest.mark.slow
 def test_all_that_is_promised_is_there(demo) -> None:
     folder = demo.folder
-    for name in ("flange.edge/drawing/report.html", "grid.png", "overlay.mp4", "results.jsonl"):
+    for name in ("flange.edge/report.html", "grid.png", "overlay.mp4", "results.jsonl"):
         assert (folder / name).stat().st_size > 0
     lines = (folder / "results.jsonl").read_text().splitlines()
     assert len(lines) == demo.frames
