@@ -330,6 +330,11 @@ class Manifest(_Record):
     notes: tuple[str, ...] = ()
 
     @property
+    def learnt_files(self) -> frozenset[str]:
+        """SHA-256 of the labelled files that it learnt from: no evaluation may count them."""
+        return frozenset(self.training.defects if self.training else ())
+
+    @property
     def score_pixels(self) -> int:
         """How many of the map's highest values the score is the mean of."""
         found = re.fullmatch(r"top([1-9][0-9]{0,5})", self.score_kind)

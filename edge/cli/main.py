@@ -163,7 +163,7 @@ def evaluate(
     """Measure a bundle on labelled images."""
     from calibrate.progress import Stages
     from edge.config import check_folder_of
-    from edge.evaluation.evaluate import evaluate_bundle, print_evaluation
+    from edge.evaluation.evaluate import evaluate_bundle
 
     if grid is not None:
         check_folder_of(grid, option="--grid")
@@ -180,7 +180,7 @@ def evaluate(
     if json:
         console.print_json(evaluation.to_json())
     else:
-        print_evaluation(evaluation)
+        tables.print_evaluation(evaluation)
 
 
 @app.command()
@@ -197,7 +197,7 @@ def compare(
     """Measure and time several bundles, side by side."""
     from calibrate.progress import Stages
     from edge.config import check_folder_of
-    from edge.evaluation.compare import compare_bundles, print_comparison
+    from edge.evaluation.compare import compare_bundles
 
     if picture is not None:
         check_folder_of(picture, option="--picture")
@@ -213,7 +213,7 @@ def compare(
     if json:
         console.print_json(comparison.to_json())
     else:
-        print_comparison(comparison)
+        tables.print_comparison(comparison)
 
 
 @app.command()
@@ -228,7 +228,7 @@ def bench(
     json: Json = False,
 ) -> None:
     """Time the engine, and all from frame to verdict."""
-    from edge.evaluation.timing import bench_bundle
+    from edge.evaluation.bench import bench_bundle
     from edge.parse import size_from_text
 
     report = bench_bundle(

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 from edge import console
 
 if TYPE_CHECKING:
+    from calibrate.evaluate import Evaluation
     from edge.building.build import Built
     from edge.doctor import Check
     from edge.evaluation.bench import BenchReport
+    from edge.evaluation.compare import Comparison, Entry
+
+FIGURES = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
 
 
 def print_built(built: Built) -> None:
@@ -74,37 +78,65 @@ def print_bench(title: str, report: BenchReport) -> None:
         for what, times in steps
     ]
     console.print_columns(title, ("ms", "p50", "p95", "p99"), rows)
-    copied = None
-    if report.copies is not None and report.copied_bytes is not None:
-        copied = f"{report.copies}, {report.copied_bytes / 2**20:.2f} MiB"
-    power = report.power
-    if report.watts is not None and report.hz_per_watt is not None:
-        power = f"{report.watts:.1f} W, {report.hz_per_watt:.2f} frames/s per W ({report.power})"
     console.print_table(
         f"{report.rate_hz:.1f} frames/s",
         [
             ("engine", f"{report.engine} on {report.device}"),
             ("executes", f"{report.precision} graph as {report.executes}"),
             ("end to end / engine", f"{report.ratio_to_engine:.2f}"),
-            ("launches a call", report.launches),
-            ("copies a call", copied),
-            ("power", power or None),
-            *_roofline_rows(report),
             ("frames", report.iterations),
         ],
     )
 
 
-def _roofline_rows(report: BenchReport) -> list[tuple[str, object]]:
-    found = report.roofline
-    if found is None:
-        return []
-    peaks = ", ".join(f"{kind} {peak:.0f} GFLOP/s" for kind, peak in found.peak_gflops.items())
-    return [
-        ("the graph", f"{found.gflop:.2f} GFLOP, {found.mib:.1f} MiB read and written"),
-        ("this machine", f"{peaks}; {found.bandwidth_gb_s:.0f} GB/s"),
-        ("roofline", f"{found.bound_ms:.2f} ms: {found.share:.0%} of the engine's time"),
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the figures, those of each defect, and why any is missing."""
+    rows = [(name, getattr(evaluation, name)) for name in (*FIGURES, "threshold")]
+    rejects = f"{evaluation.false_rejects} of {evaluation.good_images}"
+    escapes = f"{evaluation.escapes} of {evaluation.defect_images}"
+    console.print_table("Figures", [*rows, ("false rejects", rejects), ("escapes", escapes)])
+    if evaluation.per_defect:
+        console.print_columns(
+            "Defects",
+            ("kind", "images", "escapes", "image AUROC"),
+            [(n, d.images, d.escapes, d.image_auroc) for n, d in evaluation.per_defect.items()],
+        )
+    for name, reason in {**evaluation.reasons, **evaluation.skipped}.items():
+        console.say(f"{name}: {reason}")
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print a column for each bundle."""
+    entries = comparison.entries
+    rows: list[tuple[object, ...]] = [
+        ("method", *(entry.model for entry in entries)),
+        ("precision", *(f"{entry.precision}, as {entry.bench.executes}" for entry in entries)),
+        *(
+            (name.replace("_", " "), *(getattr(entry.evaluation, name) for entry in entries))
+            for name in FIGURES
+        ),
+        ("false rejects", *(_of(entry, "false_rejects", "good_images") for entry in entries)),
+        ("escapes", *(_of(entry, "escapes", "defect_images") for entry in entries)),
+        ("engine, ms (p50)", *(f"{entry.bench.engine_ms.p50:.1f}" for entry in entries)),
+        ("end to end, ms (p50)", *(f"{entry.bench.end_to_end_ms.p50:.1f}" for entry in entries)),
+        ("graph, MiB", *(f"{entry.model_mib:.1f}" for entry in entries)),
+        ("build, s", *(_seconds(entry.build_seconds) for entry in entries)),
     ]
+    names = [entry.name for entry in entries]
+    console.print_columns(f"{comparison.images} images", ("", *names), rows)
+    if comparison.left_out:
+        console.say(f"left out: {comparison.left_out} images that one of the bundles learnt from")
+    for entry in entries:
+        for path, reason in {**entry.evaluation.reasons, **entry.evaluation.skipped}.items():
+            console.say(f"{entry.name}: {path}: {reason}")
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+def _of(entry: Entry, part: str, whole: str) -> str:
+    return f"{getattr(entry.evaluation, part)} of {getattr(entry.evaluation, whole)}"
 
 
 def print_checks(checks: list[Check]) -> None:

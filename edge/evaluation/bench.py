@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from edge.evaluation.power import metered
-from edge.evaluation.roofline import Roofline
+from calibrate.dataset import dataset_from_folder
+from calibrate.images import fit_image
+from cameras.image_files import image_from_bytes, image_from_file
+from edge.inspection.inspector import Inspector
+from edge.inspection.opening import open_bundle
 from edge.result import Image, Result, Verdict
+from engines.bundle import Bundle
+from engines.choose import AUTO
 from engines.engine import Engine, Images
 from engines.errors import EngineError
-from engines.work import Accountable
 
 WARMUP = 10
+FRAMES = 16  # so many different images are enough, and fit into memory
+CAMERA = (720, 1280)  # (height, width) in px of a common camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +52,6 @@ class BenchReport:
         ratio_to_engine: median end to end over the engine's median; 1.0 would be free.
         host_ms: of the end-to-end time what is not the engine's: fitting the frame, deciding,
             making the result. None where the results don't say.
-        launches, copies, copied_bytes: see `engines.work.Work`; None where the engine doesn't tell.
-        watts: mean power while frames were inspected; None where the device doesn't tell.
-        hz_per_watt: frames per second and watt, that is frames per joule.
-        power: who measured the power, or why nobody did.
-        roofline: the least time that the graph can take here; None if it was not asked for.
     """
 
     engine: str
@@ -61,17 +64,57 @@ class BenchReport:
     rate_hz: float
     ratio_to_engine: float
     host_ms: Latency | None = None
-    launches: int | None = None
-    copies: int | None = None
-    copied_bytes: int | None = None
-    watts: float | None = None
-    hz_per_watt: float | None = None
-    power: str = ""
-    roofline: Roofline | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON types."""
         return asdict(self)
+
+
+def bench_bundle(
+    path: Path,
+    *,
+    images: Path | None = None,
+    engine: str = AUTO,
+    iterations: int = 200,
+    camera: tuple[int, int] = CAMERA,
+) -> BenchReport:
+    """Time a bundle's engine, and everything from a frame to its verdict.
+
+    Args:
+        path: the bundle's folder.
+        images: an image, or a folder of them, as the camera takes them; None makes frames of
+            the camera's size from the bundle's golden images.
+        engine: ``auto`` or the name of one.
+        iterations: timed frames.
+        camera: (height, width) in px of those frames.
+
+    Raises:
+        BundleError, EngineError, DatasetError, ImageError: as their modules say.
+    """
+    with open_bundle(path, engine=engine) as inspector:
+        frames = _golden(inspector.bundle, camera) if images is None else _read(images)
+        if images is None:
+            inspector.health = inspector.health.without("size")  # they are made to measure
+        return bench_inspector(inspector, frames, iterations=iterations)
+
+
+def bench_inspector(
+    inspector: Inspector, frames: Sequence[Image], *, iterations: int
+) -> BenchReport:
+    """Time an inspector that is open; see `bench`."""
+    manifest, roi = inspector.bundle.manifest, inspector.settings.roi
+
+    def prepare(frame: Image) -> Images:
+        return fit_image(frame, manifest.size, roi)[None]
+
+    return bench(
+        inspector.engine,
+        precision=manifest.precision,
+        frames=frames,
+        prepare=prepare,
+        inspect=inspector.inspect,
+        iterations=iterations,
+    )
 
 
 def bench(
@@ -102,7 +145,6 @@ def bench(
     alone, whole, host = _timed(
         engine, frames=frames, prepare=prepare, inspect=inspect, iterations=iterations
     )
-    work = engine.work() if isinstance(engine, Accountable) else None
     return BenchReport(
         engine=engine.name,
         device=engine.device,
@@ -114,36 +156,6 @@ def bench(
         rate_hz=1e3 / float(np.mean(whole)),
         ratio_to_engine=float(np.median(whole) / np.median(alone)),
         host_ms=_latency(host) if host else None,
-        launches=work.launches if work else None,
-        copies=work.copies if work else None,
-        copied_bytes=work.copied_bytes if work else None,
-    )
-
-
-def with_power(
-    report: BenchReport,
-    inspect: Callable[[Image], Result],
-    frames: Sequence[Image],
-    *,
-    gpu: bool,
-) -> BenchReport:
-    """Inspect as many frames again, and nothing else, while the device counts its energy.
-
-    Args:
-        report: to complete.
-        inspect: a frame to its result.
-        frames: used in turn.
-        gpu: the engine runs on an NVIDIA GPU.
-    """
-    with metered(gpu=gpu) as energy:
-        for turn in range(report.iterations):
-            inspect(frames[turn % len(frames)])
-    used = energy.joules
-    return replace(
-        report,
-        watts=energy.watts,
-        hz_per_watt=report.iterations / used if used else None,
-        power=energy.source,
     )
 
 
@@ -180,3 +192,26 @@ def _timed(
 def _latency(milliseconds: Sequence[float]) -> Latency:
     p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99])
     return Latency(p50=float(p50), p95=float(p95), p99=float(p99))
+
+
+def _read(images: Path) -> list[Image]:
+    if images.is_file():
+        return [image_from_file(images)]
+    return [image_from_file(path) for path in dataset_from_folder(images).train[:FRAMES]]
+
+
+def _golden(bundle: Bundle, camera: tuple[int, int]) -> list[Image]:
+    """The golden images where the inspector looks, in frames of the camera's size."""
+    roi = bundle.manifest.roi
+    height, width = camera
+    if roi is not None:
+        height, width = max(height, roi.y + roi.height), max(width, roi.x + roi.width)
+    frames = []
+    for golden in bundle.manifest.golden:
+        image = image_from_bytes(bundle.read(golden.file))
+        frame = np.asarray(cv2.resize(image, (width, height)), np.uint8)
+        if roi is not None:
+            part = cv2.resize(image, (roi.width, roi.height))
+            frame[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width] = part
+        frames.append(frame)
+    return frames

@@ -13,21 +13,16 @@ from calibrate.images import evenly, fit_image
 from calibrate.progress import Stages
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
-from edge import console
 from edge.drawing.grid import Column, Compared, compared_grid
-from edge.evaluation.bench import BenchReport, bench
-from edge.evaluation.evaluate import learnt_files
+from edge.evaluation.bench import FRAMES, BenchReport, bench_inspector
 from edge.evaluation.measure import file_sha256, measure, png_from_image, truth_of
 from edge.inspection.inspector import Inspector, load_with_progress
 from edge.result import Image, Result
 from engines.atomic_files import replace_file
 from engines.bundle import Bundle
 from engines.choose import AUTO
-from engines.engine import Images
 
 PICTURED = 2  # images of each kind in the picture
-FRAMES = 16  # different images that are timed in turn
-FIGURES = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +118,7 @@ def compare_bundles(
     if len(bundles) < 2:
         raise DatasetError(f"{len(bundles)} bundle: name two or more, and the images behind them")
     opened = [Bundle.open(path) for path in bundles]
-    learnt = frozenset[str]().union(*(learnt_files(bundle.manifest) for bundle in opened))
+    learnt = frozenset[str]().union(*(bundle.manifest.learnt_files for bundle in opened))
     samples = dataset_from_folder(images).test
     kept = [sample for sample in samples if file_sha256(sample.path) not in learnt]
     if not kept:
@@ -141,40 +136,6 @@ def compare_bundles(
         rows = [_row(sample, opened[0]) for sample in shown]
         replace_file(picture, png_from_image(compared_grid(rows, columns)))
     return Comparison(tuple(entries), len(kept), len(samples) - len(kept))
-
-
-def print_comparison(comparison: Comparison) -> None:
-    """Print a column for each bundle."""
-    entries = comparison.entries
-    rows: list[tuple[object, ...]] = [
-        ("method", *(entry.model for entry in entries)),
-        ("precision", *(f"{entry.precision}, as {entry.bench.executes}" for entry in entries)),
-        *(
-            (name.replace("_", " "), *(getattr(entry.evaluation, name) for entry in entries))
-            for name in FIGURES
-        ),
-        ("false rejects", *(_of(entry, "false_rejects", "good_images") for entry in entries)),
-        ("escapes", *(_of(entry, "escapes", "defect_images") for entry in entries)),
-        ("engine, ms (p50)", *(f"{entry.bench.engine_ms.p50:.1f}" for entry in entries)),
-        ("end to end, ms (p50)", *(f"{entry.bench.end_to_end_ms.p50:.1f}" for entry in entries)),
-        ("graph, MiB", *(f"{entry.model_mib:.1f}" for entry in entries)),
-        ("build, s", *(_seconds(entry.build_seconds) for entry in entries)),
-    ]
-    names = [entry.name for entry in entries]
-    console.print_columns(f"{comparison.images} images", ("", *names), rows)
-    if comparison.left_out:
-        console.say(f"left out: {comparison.left_out} images that one of the bundles learnt from")
-    for entry in entries:
-        for path, reason in {**entry.evaluation.reasons, **entry.evaluation.skipped}.items():
-            console.say(f"{entry.name}: {path}: {reason}")
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
-
-
-def _of(entry: Entry, part: str, whole: str) -> str:
-    return f"{getattr(entry.evaluation, part)} of {getattr(entry.evaluation, whole)}"
 
 
 def _names(bundles: Sequence[Bundle]) -> list[str]:
@@ -210,18 +171,8 @@ def _entry(
             progress=advance,
         )
 
-    def prepare(frame: Image) -> Images:
-        return fit_image(frame, manifest.size, roi)[None]
-
     with stages.stage(f"{name}: latency"):
-        timed = bench(
-            inspector.engine,
-            precision=manifest.precision,
-            frames=_readable(samples),
-            prepare=prepare,
-            inspect=inspector.inspect,
-            iterations=frames,
-        )
+        timed = bench_inspector(inspector, _readable(samples), iterations=frames)
     return Entry(
         name=name,
         bundle=inspector.bundle.path,

@@ -7,12 +7,10 @@ from pathlib import Path
 from calibrate.dataset import DatasetError, dataset_from_folder
 from calibrate.evaluate import Evaluation
 from calibrate.progress import Stages
-from edge import console
 from edge.evaluation.measure import measure, picture_grid, png_from_image
 from edge.inspection.inspector import load_with_progress
 from engines.atomic_files import replace_file
 from engines.choose import AUTO
-from engines.manifest import Manifest
 
 
 def evaluate_bundle(
@@ -55,34 +53,10 @@ def evaluate_bundle(
             size=inspector.bundle.manifest.size,
             roi=inspector.settings.roi,
             threshold=inspector.settings.threshold,
-            learnt=learnt_files(inspector.bundle.manifest),
+            learnt=inspector.bundle.manifest.learnt_files,
             progress=advance,
         )
     pictures = picture_grid(measured)
     if grid is not None and pictures is not None:
         replace_file(grid, png_from_image(pictures))
     return measured.evaluation
-
-
-def learnt_files(manifest: Manifest) -> frozenset[str]:
-    """SHA-256 of the labelled files that an inspector learnt from."""
-    return frozenset(manifest.training.defects if manifest.training else ())
-
-
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the figures, those of each defect, and why any is missing."""
-    rows = [
-        (name, getattr(evaluation, name))
-        for name in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max", "threshold")
-    ]
-    rejects = f"{evaluation.false_rejects} of {evaluation.good_images}"
-    escapes = f"{evaluation.escapes} of {evaluation.defect_images}"
-    console.print_table("Figures", [*rows, ("false rejects", rejects), ("escapes", escapes)])
-    if evaluation.per_defect:
-        console.print_columns(
-            "Defects",
-            ("kind", "images", "escapes", "image AUROC"),
-            [(n, d.images, d.escapes, d.image_auroc) for n, d in evaluation.per_defect.items()],
-        )
-    for name, reason in {**evaluation.reasons, **evaluation.skipped}.items():
-        console.say(f"{name}: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,14 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_conveyor(folder / "conveyor.avi", seconds=10.0)
     build(folder / "images", folder / "part.edge", options=Options(engine="auto"))
     return folder
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print past pytest's capture."""
+
+    def print_line(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{line}")
+
+    return print_line

@@ -30,17 +30,6 @@ TURNS = 5
 Tell = Callable[[str], None]
 
 
-@pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
-    """Print past pytest's capture."""
-
-    def print_line(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n{line}")
-
-    return print_line
-
-
 def rate_hz(engine: Engine, images: np.ndarray, *, count: int) -> float:
     begun = time.perf_counter()
     for _ in range(count):

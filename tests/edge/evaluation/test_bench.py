@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edge.evaluation.bench import bench, with_power
+from edge.evaluation.bench import bench
 from edge.result import Result, Verdict
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.errors import EngineError
@@ -146,29 +145,3 @@ def test_the_hosts_part_is_what_the_engine_did_not_take(engine) -> None:
         engine, precision="fp32", frames=FRAMES, prepare=prepare, inspect=inspect, iterations=20
     )
     assert report.host_ms == report.end_to_end_ms
-    assert (report.copies, report.launches) == (3, None)
-    assert report.copied_bytes == 32 * 32 * 3 + 32 * 32 * 4 + 4
-
-
-def test_power_is_measured_over_as_many_frames_again(engine, monkeypatch) -> None:
-    from edge.evaluation import bench as bench_module
-    from edge.evaluation.power import Energy
-
-    seen = []
-
-    @contextlib.contextmanager
-    def counted(*, gpu):
-        energy = Energy(None, "a counter")
-        yield energy
-        energy.joules, energy.seconds = 4.0, 2.0
-        assert not gpu
-
-    judge = inspector(engine)
-    report = bench(
-        engine, precision="fp32", frames=FRAMES, prepare=prepare, inspect=judge, iterations=20
-    )
-    assert (report.watts, report.power, report.roofline) == (None, "", None)
-    monkeypatch.setattr(bench_module, "metered", counted)
-    report = with_power(report, lambda frame: seen.append(1) or judge(frame), FRAMES, gpu=False)
-    assert len(seen) == 20
-    assert (report.watts, report.hz_per_watt, report.power) == (2.0, 5.0, "a counter")

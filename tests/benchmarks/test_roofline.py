@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import roofline as roofline_module
+from probes import CHANNELS, PRODUCTS, pools_graph, products_graph
+from roofline import (
+    arithmetic,
+    bound_s,
+    memory_bandwidth,
+    peak_flops,
+    quickest_s,
+    roofline,
+)
 
-from edge.evaluation import roofline as roofline_module
-from edge.evaluation.probes import CHANNELS, PRODUCTS, pools_graph, products_graph
-from edge.evaluation.roofline import arithmetic, bound_s, memory_bandwidth, peak_flops, roofline
-from engines.bundle import Bundle
+from edge.inspection.inspector import load
 from engines.choose import open_engine
 from engines.graph_cost import Cost, costs_from_onnx
 
@@ -73,17 +80,17 @@ def test_poolings_differ_by_their_traffic_alone() -> None:
         assert np.isfinite(opened.infer(image)[0]).all()
 
 
-def test_a_bundles_roofline(built, monkeypatch) -> None:
-    monkeypatch.setattr(roofline_module, "CPU_SIDE", 8)
-    model = Bundle.open(built).model()
-    with open_engine(model, engine="openvino", precision="fp32") as engine:
-        found = roofline(model, engine, engine_ms=10.0)
+@pytest.mark.benchmark
+def test_how_near_an_engine_is(line, tell, monkeypatch) -> None:
+    monkeypatch.undo()
+    with load(line / "part.edge") as inspector:
+        engine, model = inspector.engine, inspector.bundle.model()
+        image = np.full((1, *engine.size, 3), 127, np.uint8)
+        found = roofline(model, engine, engine_ms=1e3 * quickest_s(lambda: engine.infer(image)))
     assert found.gflop * 1e9 == sum(cost.flop for cost in costs_from_onnx(model))
-    assert set(found.peak_gflops) == {"f32"}
-    assert found.bandwidth_gb_s > 0
-    assert found.share == pytest.approx(found.bound_ms / 10.0)
-    compute_alone = found.gflop / found.peak_gflops["f32"] * 1e3
-    assert found.bound_ms >= compute_alone * (1 - 1e-9)
+    peaks = ", ".join(f"{kind} {peak:.0f} GFLOP/s" for kind, peak in found.peak_gflops.items())
+    tell(f"{found.gflop:.2f} GFLOP, {found.mib:.1f} MiB; {peaks}; {found.bandwidth_gb_s:.0f} GB/s")
+    tell(f"roofline {found.bound_ms:.2f} ms: {found.share:.0%} of the engine's quickest time")
 
 
 def test_probes_measure_something(monkeypatch) -> None:

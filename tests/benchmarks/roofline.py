@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from probes import POOLED_BYTES, pools_graph, products_graph
 
-from edge.evaluation.probes import POOLED_BYTES, pools_graph, products_graph
 from engines.choose import open_engine
 from engines.cpu.processor import usable_cores
 from engines.engine import Engine, Precision
@@ -129,7 +129,7 @@ def memory_bandwidth(moved: int) -> float:
             for done in [pool.submit(np.copyto, to, source) for to, source in pairs]:
                 done.result()
 
-        return 2.0 * size * cores / _least(copied)
+        return 2.0 * size * cores / quickest_s(copied)
 
 
 def _bandwidth(engine: str, moved: int) -> float:
@@ -139,10 +139,10 @@ def _bandwidth(engine: str, moved: int) -> float:
 def _least_s(engine: str, model: bytes, precision: Precision) -> float:
     with open_engine(model, engine=engine, precision=precision) as opened:
         image = np.full((1, *opened.size, 3), 127, np.uint8)
-        return _least(lambda: opened.infer(image))
+        return quickest_s(lambda: opened.infer(image))
 
 
-def _least(work: Callable[[], object]) -> float:
+def quickest_s(work: Callable[[], object]) -> float:
     """Seconds of the quickest of several runs: what else the machine does only adds."""
     work()
     took: list[float] = []
