@@ -14,8 +14,7 @@ import numpy as np
 from calibrate.dataset import dataset_from_folder
 from calibrate.images import fit_image
 from cameras.image_files import image_from_bytes, image_from_file
-from edge.inspection.inspector import Inspector
-from edge.inspection.opening import open_bundle
+from edge.inspection.inspector import Inspector, load_with_progress
 from edge.result import Image, Result, Verdict
 from engines.bundle import Bundle
 from engines.choose import AUTO
@@ -91,7 +90,7 @@ def bench_bundle(
     Raises:
         BundleError, EngineError, DatasetError, ImageError: as their modules say.
     """
-    with open_bundle(path, engine=engine) as inspector:
+    with load_with_progress(path, engine=engine) as inspector:
         frames = _golden(inspector.bundle, camera) if images is None else _read(images)
         if images is None:
             inspector.health = inspector.health.without("size")  # they are made to measure
