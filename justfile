@@ -36,10 +36,10 @@ golden:
 backbone *args:
     python scripts/train_backbone.py {{ args }}
 
-# the timing diagram of docs/plc.md and the register tables of docs/plc_modbus.md, drawn anew
+# the timing diagram of docs/plc.md and the register tables of docs/modbus.md, drawn anew
 plc-docs:
     python scripts/plc_timing.py
-    python -m edge.plc.modbus.tables docs/plc_modbus.md
+    python -m edge.plc.modbus.tables docs/modbus.md
 
 # how fast a bundle is here
 bench bundle="build/demo/flange.edge":

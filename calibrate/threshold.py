@@ -30,7 +30,7 @@ class Threshold:
         bound: the true rate is at most this, with `confidence`.
         confidence: of the bound.
         warning: why the rate asked is not proven; empty when it is.
-        moved: from where the rate puts it, as a share of the room (see docs/parity.md).
+        moved: from where the rate puts it, as a share of the room (see docs/precision.md).
     """
 
     value: float

@@ -76,7 +76,7 @@ bundle = "build/{name}.edge"
 # left = {{ source = "rtsp://line3/cam0", bundle = "build/left.edge", threshold = 0.25 }}
 # right = {{ source = "1", roi = "100,50,800,600", options = {{ size = "1280x720" }} }}
 
-[life]                       # docs/operation.md
+[life]                       # docs/operate.md
 # self_test_s = 600.0        # between tests with the golden images; 0: at the start alone
 # watch_bundles = true       # take a bundle into use that is built anew
 # monitor = "127.0.0.1:9464" # page, /healthz, /metrics; others reach it with a token alone
@@ -106,19 +106,19 @@ bundle = "build/{name}.edge"
 # results = "results.jsonl"  # one line a part
 # results_mb = 100           # begin a new file at this size: results.jsonl.1 …
 
-[modbus]                     # docs/plc_modbus.md; `edge plc map` prints the registers
+[modbus]                     # docs/modbus.md; `edge plc map` prints the registers
 # host = "127.0.0.1"
 # port = 5020
 # peers = ["192.168.0.10"]
 # order = "ABCD"
 
-[opcua]                      # docs/plc_opcua.md
+[opcua]                      # docs/opcua.md
 # host = "127.0.0.1"
 # port = 4840
 # user = "line3"
 # password_file = "opcua.password"
 
-[mqtt]                       # docs/plc_mqtt.md
+[mqtt]                       # docs/mqtt.md
 # host = "localhost"
 # site = "site"
 # line = "line"

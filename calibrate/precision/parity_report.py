@@ -13,7 +13,7 @@ from engines.engine import Precision
 
 MAX_FLIPS = 0
 SCORE_ERRORS: dict[Precision, float] = {"fp32": 0.01, "fp16": 0.1, "int8": 0.1}
-"""Of the room, unless the user says otherwise; why these, says docs/parity.md."""
+"""Of the room, unless the user says otherwise; why these, says docs/precision.md."""
 Spans: TypeAlias = Sequence[tuple[float, float]]
 
 

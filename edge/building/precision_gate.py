@@ -45,7 +45,7 @@ from engines.engine import Engine, Precision
 RANK_IMAGES = 16  # good ones, on which blocks are told apart
 NUDGE = 0.05
 """Of the room: so far the threshold moves before layers are kept; it is not known better than that
-(docs/parity.md)."""
+(docs/precision.md)."""
 LOOSER = "or allow more with --max-flips and --max-score-error"
 
 

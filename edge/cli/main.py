@@ -91,7 +91,7 @@ def build(
         typer.Option(help="TensorRT-RTX plan for sm86, sm89 …; repeat; default portable."),
     ] = None,
     max_flips: Annotated[int | None, typer.Option(min=0, help="Changed verdicts.")] = None,
-    max_score_error: Annotated[float | None, typer.Option(help="See docs/parity.md.")] = None,
+    max_score_error: Annotated[float | None, typer.Option(help="See docs/precision.md.")] = None,
     memory: Annotated[int | None, typer.Option(min=16, help="MiB; default 1024.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of every draw.")] = None,
     prn_size: Annotated[

@@ -128,7 +128,7 @@ def section_of(name: str, config: Config) -> Any:
         first = error.errors()[0]
         where = ".".join((name, *(str(part) for part in first["loc"])))
         says = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"edge.toml: {where}: {says}; see docs/plc_{name}.md") from error
+        raise ConfigError(f"edge.toml: {where}: {says}; see docs/{name}.md") from error
 
 
 def _quieten_asyncua() -> None:

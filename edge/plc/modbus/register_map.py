@@ -1,6 +1,6 @@
 """The register map: what stands in which register, to the bit.
 
-One declaration serves the encoding, `edge plc map` and the table in ``docs/plc_modbus.md``.
+One declaration serves the encoding, `edge plc map` and the table in ``docs/modbus.md``.
 Addresses are those on the wire, which count from 0.
 """
 

@@ -1,6 +1,6 @@
-"""The register map for people: rows for `edge plc map` and the tables in ``docs/plc_modbus.md``.
+"""The register map for people: rows for `edge plc map` and the tables in ``docs/modbus.md``.
 
-``python -m edge.plc.modbus.tables docs/plc_modbus.md`` writes the tables anew.
+``python -m edge.plc.modbus.tables docs/modbus.md`` writes the tables anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge.plc.modbus.register_map import (
 )
 from edge.plc.station import ErrorCode, MapRow, Registers
 
-BEGIN = "<!-- begin of the tables: python -m edge.plc.modbus.tables docs/plc_modbus.md -->"
+BEGIN = "<!-- begin of the tables: python -m edge.plc.modbus.tables docs/modbus.md -->"
 END = "<!-- end of the tables -->"
 
 

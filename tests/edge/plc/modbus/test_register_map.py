@@ -29,7 +29,7 @@ from edge.plc.station import (
     State,
 )
 
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "plc_modbus.md"
+PAGE = Path(__file__).resolve().parents[4] / "docs" / "modbus.md"
 RESULT = InspectionResult(
     station="press",
     boot_id=0xB007,
@@ -252,7 +252,7 @@ def test_the_blocks_are_covered_once_and_nothing_reaches_beyond() -> None:
 def test_the_page_shows_the_map_that_the_code_has() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page == tables.text_with_tables(page), (
-        "docs/plc_modbus.md is out of date: run python -m edge.plc.modbus.tables docs/plc_modbus.md"
+        "docs/modbus.md is out of date: run python -m edge.plc.modbus.tables docs/modbus.md"
     )
 
 

@@ -21,7 +21,7 @@ DOCS = Path(__file__).resolve().parents[4] / "docs"
 
 
 def test_every_node_and_method_is_in_the_table() -> None:
-    lines = (DOCS / "plc_opcua.md").read_text(encoding="utf-8").splitlines()
+    lines = (DOCS / "opcua.md").read_text(encoding="utf-8").splitlines()
     wanted = [
         f"| `{group}.{node.name}` | {node.kind} | {node.meaning} |"
         for group, nodes in (("Status", STATUS), ("Result", RESULT), ("Control", CONTROL))
@@ -39,7 +39,7 @@ def test_every_node_and_method_is_in_the_table() -> None:
 def test_the_example_names_every_key_with_its_default(
     name: str, section: type[OpcuaSection] | type[MqttSection]
 ) -> None:
-    text = (DOCS / f"plc_{name}.md").read_text(encoding="utf-8")
+    text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     block = re.search(rf"```toml\n(\[{name}\]\n.*?)```", text, re.DOTALL)
     assert block is not None
     told = tomllib.loads(block[1])[name]
