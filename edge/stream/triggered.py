@@ -14,23 +14,21 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from cameras.closing import Closing
-from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
 from edge.health.checks import Health
-from edge.health.frozen import CameraHealth
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.verdict import DecisionSettings
 from edge.result import OnResult, Result, Verdict, error_from_frame
+from edge.stream.picture_taker import CLOSE_S, PictureTaker
 
 LOG = logging.getLogger("edge.stream.triggered")
-CLOSE_S = 3.0
 UNDER_WAY = 8
 PART_DEADLINE_MS = 1000.0
 _NS_PER_MS = 1_000_000
@@ -107,6 +105,7 @@ class _Part:
     triggered_ns: int
     deadline_ns: int
     future: Future[Result] = field(default_factory=Future)
+    picture: Future[Frame] | None = None
     frame: Frame | None = None
     result: Result | None = None
     counted: bool = True  # among those under way
@@ -136,21 +135,21 @@ class Triggered(Closing):
         self._inspector = inspector
         self._source = source
         self._on_result = on_result
-        self._camera = CameraHealth(lambda: inspector.health, source)
         self._changed = threading.Condition()
         self._order: deque[_Part] = deque()  # to be told, in the order of their triggers
-        self._awaiting: deque[_Part] = deque()  # their picture
         self._waiting: deque[_Part] = deque()  # to be inspected
         self._under_way = 0
         self._count = Triggers()
         self._closing = False
-        self._ended = ""  # why no more pictures come
         self._within = DeadlineRunner(
             inspector.inspect,
             deadline_ms=self._options.deadline_ms,
             threshold=inspector.settings.threshold,
         )
-        works = (self._take_pictures, self._inspect_parts, self._tell)
+        self._pictures = PictureTaker(
+            source, lambda: inspector.health, settle_ms=self._options.settle_ms
+        )
+        works = (self._inspect_parts, self._tell)
         self._threads = [
             threading.Thread(target=work, name=f"edge-trigger-{n}", daemon=True)
             for n, work in enumerate(works)
@@ -183,10 +182,12 @@ class Triggered(Closing):
             self._under_way += new.counted
             self._order.append(new)
             if not problem:
-                self._awaiting.append(new)
+                new.picture = self._pictures.request(now)
             self._changed.notify_all()
-        if problem:
+        if new.picture is None:
             self._settle(new, self._failed(new, problem))
+        else:
+            new.picture.add_done_callback(partial(self._receive_picture, new))
         return new.future
 
     def close(self) -> None:
@@ -199,71 +200,28 @@ class Triggered(Closing):
                 return
             self._closing = True
             self._changed.notify_all()
-        self._threads[2].join(self._options.deadline_ms / 1e3 + CLOSE_S)
-        self._source.close()
-        for thread in self._threads[:2]:
-            thread.join(CLOSE_S)
+        inspects, tells = self._threads
+        tells.join(self._options.deadline_ms / 1e3 + CLOSE_S)
+        self._pictures.close()
+        inspects.join(CLOSE_S)
         self._within.close()
 
-    # Pictures.
-
-    def _take_pictures(self) -> None:
-        """Run in a thread.
-
-        A live camera is read all the time, so that what it gives is new, and one whose pictures
-        no longer change is known.
-        """
-        try:
-            for frame in self._frames():
-                self._offer(self._camera.seen(frame) if self._source.live else frame)
-            reason = f"{self._source.name}: there are no more pictures"
-        except CameraError as error:
-            reason = str(error)
-        except Exception as error:
-            # The border: a mistake in a source must not leave parts without a result.
-            LOG.exception("%s: failed", self._source.name)
-            reason = f"{self._source.name}: {type(error).__name__}: {error}"
-        with self._changed:
-            self._ended = reason
-            left = [*self._awaiting]
-            self._awaiting.clear()
-        for part in left:
-            self._settle(part, self._failed(part, reason))
-
-    def _frames(self) -> Iterator[Frame]:
-        frames = iter(self._source)
-        while not self._over():
-            if not self._source.live:  # a file is read when somebody wants it
-                with self._changed:
-                    self._changed.wait_for(lambda: self._awaiting or self._over())
-                    if not self._awaiting:
-                        return
-            frame = next(frames, None)
-            if frame is None:
-                return
-            yield frame
-
-    def _offer(self, frame: Frame) -> None:
-        """Give a picture to the part that it is of; none to all that wait for it."""
-        if frame.image is None and self._source.live:
-            with self._changed:
-                missed = [*self._awaiting]
-                self._awaiting.clear()
-            for part in missed:
-                self._settle(part, self._named(part, self._error(frame)))
+    def _receive_picture(self, part: _Part, picture: Future[Frame]) -> None:
+        """Queue a part that has its picture for inspection; without an image it is an ERROR."""
+        if picture.cancelled():
             return
+        error = picture.exception()
+        if error is not None:
+            self._settle(part, self._failed(part, str(error)))
+            return
+        frame = picture.result()
         with self._changed:
-            earliest_ns = frame.monotonic_ns - int(self._options.settle_ms * _NS_PER_MS)
-            if not self._awaiting:
-                return
-            if self._source.live and self._awaiting[0].triggered_ns > earliest_ns:
-                return
-            part = self._awaiting.popleft()
             part.frame = frame
-            self._waiting.append(part)
-            self._changed.notify_all()
-
-    # Inspections.
+            if frame.image is not None:
+                self._waiting.append(part)
+                self._changed.notify_all()
+        if frame.image is None:
+            self._settle(part, self._failed(part, frame.reason))
 
     def _inspect_parts(self) -> None:
         while True:
@@ -277,8 +235,6 @@ class Triggered(Closing):
             if frame is None or overdue or left_ms <= 0:
                 continue  # its deadline has passed while it waited
             self._settle(part, self._named(part, self._within(frame, deadline_ms=left_ms)))
-
-    # Results.
 
     def _tell(self) -> None:
         """Run in a thread: keep deadlines, and tell the results in the order of the triggers."""
@@ -310,9 +266,8 @@ class Triggered(Closing):
         passed = f"within {self._options.deadline_ms:g} ms"
         reason = f"no picture {passed}" if part.frame is None else f"no result {passed}"
         self._settle(part, self._failed(part, reason))
-        with self._changed:
-            if part in self._awaiting:
-                self._awaiting.remove(part)
+        if part.picture is not None:
+            part.picture.cancel()
 
     def _settle(self, part: _Part, result: Result) -> None:
         """Set a part's result, unless it has one."""
@@ -332,8 +287,6 @@ class Triggered(Closing):
         """Why a trigger cannot be taken now; empty if it can."""
         if self._closing:
             return "the line is being closed"
-        if self._ended:
-            return self._ended
         if self._under_way < self._options.under_way:
             return ""
         self._add(overflowed=1)
@@ -354,11 +307,9 @@ class Triggered(Closing):
         return frame_now(self._source.name, 0, None, reason)
 
     def _failed(self, part: _Part, reason: str) -> Result:
-        return self._named(part, self._error(part.frame or self._missing(reason), reason))
-
-    def _error(self, frame: Frame, reason: str = "") -> Result:
+        frame = part.frame or self._missing(reason)
         threshold = self._inspector.settings.threshold
-        return error_from_frame(frame, threshold=threshold, reason=reason)
+        return self._named(part, error_from_frame(frame, threshold=threshold, reason=reason))
 
     def _named(self, part: _Part, result: Result) -> Result:
         return dataclasses.replace(result, part=part.number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -11,18 +11,18 @@ from types import MappingProxyType
 from cameras.connect import open_source
 from cameras.errors import CameraError
 from cameras.frame import Frame
-from cameras.source import Source, frame_now
+from cameras.source import frame_now
 from edge.health.checks import Health, sign_in
 from edge.inspection.hot_swap import FAILURES, HotSwapInspector
 from edge.inspection.inspector import Inspector, invalid_image_reason, load
 from edge.inspection.upkeep import Upkeep
-from edge.plc.station.grabber import Grabber
 from edge.plc.station.judging import JudgeOptions
-from edge.plc.station.messages import NS_PER_MS, Answer, Job, Recipe
+from edge.plc.station.messages import Answer, Job, Recipe
 from edge.plc.station.snapshot import Box
 from edge.plc.station.words import ErrorCode, Evaluation
 from edge.plc.station.worker import JudgeError
 from edge.result import Result, Verdict
+from edge.stream.picture_taker import NoMorePicturesError, PictureTaker
 from engines.errors import EngineError
 
 EVALUATIONS = MappingProxyType(
@@ -52,7 +52,7 @@ class InspectorJudge:
         self._options = options
         self._exchange: HotSwapInspector | None = None
         self._care = Upkeep(self_test_s=options.self_test_s)
-        self._camera: _Camera | None = None
+        self._pictures: PictureTaker | None = None
         self._grab = grab
 
     def load(self, recipe_id: int) -> Recipe:
@@ -71,7 +71,7 @@ class InspectorJudge:
             recipe_id,
             model_hash=inspector.bundle.manifest.files["model.onnx"].sha256,
             threshold=inspector.settings.threshold,
-            simulated=self._camera is not None and not self._camera.live,
+            simulated=self._pictures is not None and not self._pictures.live,
         )
 
     def inspect(self, job: Job) -> Answer:
@@ -91,9 +91,9 @@ class InspectorJudge:
     def close(self) -> None:
         """Release camera and inspector."""
         self._care.close()
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        if self._pictures is not None:
+            self._pictures.close()
+            self._pictures = None
         if self._exchange is not None:
             self._exchange.close()
             self._exchange = None
@@ -119,67 +119,41 @@ class InspectorJudge:
         return self._exchange.inspector
 
     def _take(self, job: Job) -> Frame:
+        """The first picture after the trigger, or the next file's.
+
+        Raises:
+            CameraError: the camera stopped for good.
+        """
         if self._grab is not None:
             return self._grab(job)
-        if self._camera is None:
+        if self._pictures is None:
             raise CameraError("no camera is open; load a recipe first")
-        return self._camera.take(job)
+        try:
+            return self._pictures.request(job.triggered_ns).result()
+        except NoMorePicturesError:
+            self._pictures.close()
+            self._pictures = self._opened_pictures()
+        try:
+            return self._pictures.request(job.triggered_ns).result()
+        except NoMorePicturesError:
+            return frame_now(self._options.source, 0, None, "there is no picture in it")
 
     def _health(self) -> Health:
         """Of the inspector at work."""
         return Health(None) if self._exchange is None else self._exchange.health
 
     def _open_camera(self) -> None:
-        if self._camera is not None or self._grab is not None:
+        if self._pictures is not None or self._grab is not None:
             return
         try:
-            self._camera = _Camera(self._options, self._health)
+            self._pictures = self._opened_pictures()
         except (CameraError, ValueError) as error:
             raise JudgeError(str(error), code=ErrorCode.NO_PICTURE) from error
 
-
-class _Camera:
-    """A source from which one picture is taken for each trigger."""
-
-    def __init__(self, options: JudgeOptions, health: Callable[[], Health]) -> None:
-        self._name = options.source
-        self._stall_after_s = options.stall_after_s
-        self._settle_ns = int(options.settle_ms * NS_PER_MS)
-        self._health = health
-        self._open()
-
-    @property
-    def live(self) -> bool:
-        """Whether it is a camera and not files."""
-        return self._source.live
-
-    def take(self, job: Job) -> Frame:
-        """The first picture that was taken after the trigger, or the next file's.
-
-        Raises:
-            CameraError: it stopped for good.
-        """
-        frame = self._next(job)
-        if frame is None:
-            self._source.close()
-            self._open()
-            frame = self._next(job)
-        return frame or frame_now(self._name, 0, None, "there is no picture in it")
-
-    def close(self) -> None:
-        self._source.close()
-        if self._grabber is not None:
-            self._grabber.close()
-
-    def _open(self) -> None:
-        self._source: Source = open_source(self._name, stall_after=self._stall_after_s)
-        self._grabber = Grabber(self._source, self._health) if self.live else None
-        self._frames: Iterator[Frame] = iter(()) if self.live else iter(self._source)
-
-    def _next(self, job: Job) -> Frame | None:
-        if self._grabber is None:
-            return next(self._frames, None)
-        return self._grabber.take(job.triggered_ns + self._settle_ns)
+    def _opened_pictures(self) -> PictureTaker:
+        options = self._options
+        source = open_source(options.source, stall_after=options.stall_after_s)
+        return PictureTaker(source, self._health, settle_ms=options.settle_ms)
 
 
 def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: int) -> Answer:

@@ -114,6 +114,28 @@ def test_a_live_picture_is_younger_than_the_trigger(options, monkeypatch, settle
     judge.close()
 
 
+def test_a_camera_that_ended_is_opened_again_and_one_that_failed_says_so(
+    options, good, monkeypatch
+) -> None:
+    ended, comes, gone = DatedCamera(image=good), DatedCamera(10, image=good), CameraError("gone")
+    cameras = iter([ended, comes, gone])
+
+    def opened(*_args: object, **_words: object) -> DatedCamera:
+        item = next(cameras)
+        if isinstance(item, CameraError):
+            raise item
+        return item
+
+    monkeypatch.setattr(module, "open_source", opened)
+    judge = InspectorJudge(options)
+    judge.load(1)
+    with comes.showing(1, after_s=0.2):
+        assert judge.inspect(job(1)).error is ErrorCode.NONE
+    answer = judge.inspect(job(2))
+    assert (answer.error, answer.reason) == (ErrorCode.NO_PICTURE, "gone")
+    judge.close()
+
+
 @pytest.mark.parametrize(
     ("frame", "error"),
     [

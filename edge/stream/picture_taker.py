@@ -1,0 +1,173 @@
+"""The first picture after each trigger, from a camera that is watched all the time, or from files.
+
+Triggered mode and a PLC's station take their pictures here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from cameras.closing import Closing
+from cameras.errors import CameraError
+from cameras.frame import Frame
+from cameras.source import Source
+from edge.health.checks import Health
+from edge.health.frozen import CameraHealth
+
+LOG = logging.getLogger("edge.stream.triggered")
+CLOSE_S = 3.0
+_NS_PER_MS = 1_000_000
+
+
+class NoMorePicturesError(CameraError):
+    """The source has ended; it did not fail."""
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    earliest_ns: int  # monotonic
+    picture: Future[Frame] = field(default_factory=Future)
+
+
+class PictureTaker(Closing):
+    """Gives each trigger the first picture that was taken after it, and no picture to two triggers.
+
+    A live camera is read all the time, in a thread: what it gives is new, and a picture that no
+    longer changes is known before the next trigger. (Two pictures a part would prove nothing.)
+    Files are read when a trigger asks for one. No picture is kept that nobody asked for: it lies in
+    one of a few places that the camera writes to.
+
+    Args:
+        source: open; closed with this object.
+        health: of the inspector at work; see `CameraHealth`.
+        settle_ms: a live picture counts from so long after its trigger: a camera's pictures come
+            later than they were taken.
+    """
+
+    def __init__(
+        self, source: Source, health: Callable[[], Health], *, settle_ms: float = 0.0
+    ) -> None:
+        self.live = source.live
+        self._source = source
+        self._camera = CameraHealth(health, source)
+        self._settle_ns = int(settle_ms * _NS_PER_MS)
+        self._changed = threading.Condition()
+        self._requests: deque[_Request] = deque()
+        self._closed = False
+        self._end: tuple[type[CameraError], str] | None = None  # why no more pictures come
+        self._thread = threading.Thread(target=self._run, name="edge-pictures", daemon=True)
+        self._thread.start()
+
+    def request(self, triggered_ns: int) -> Future[Frame]:
+        """Ask for the picture of a trigger; returns at once, any thread may call.
+
+        Args:
+            triggered_ns: monotonic.
+
+        Returns:
+            Of the picture, or of a frame without an image: the camera is silent, or its picture is
+            no good. It raises NoMorePicturesError at the end of the source, and CameraError once
+            the source has failed. Cancel it when it is no longer wanted.
+        """
+        new = _Request(triggered_ns + self._settle_ns)
+        with self._changed:
+            end = self._end
+            if end is None:
+                self._requests.append(new)
+                self._changed.notify_all()
+        if end is not None:
+            _fail(new, end)
+        return new.picture
+
+    def close(self) -> None:
+        """Release the source and end the thread; a second call does nothing."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+        self._source.close()
+        self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            LOG.warning("%s: did not stop; abandoning its thread", self._source.name)
+
+    def _run(self) -> None:
+        name = self._source.name
+        try:
+            for frame in self._frames():
+                self._offer(self._camera.seen(frame) if self.live else frame)
+            end: tuple[type[CameraError], str] = (
+                NoMorePicturesError,
+                f"{name}: there are no more pictures",
+            )
+        except CameraError as error:
+            end = (CameraError, str(error))
+        except Exception as error:
+            # The border: a mistake in a source must not leave triggers without an answer.
+            LOG.exception("%s: failed", name)
+            end = (CameraError, f"{name}: {type(error).__name__}: {error}")
+        with self._changed:
+            self._end = end
+            left = [*self._requests]
+            self._requests.clear()
+        for request in left:
+            _fail(request, end)
+
+    def _frames(self) -> Iterator[Frame]:
+        frames = iter(self._source)
+        while self.live or self._await_request():
+            frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
+    def _await_request(self) -> bool:
+        """Wait until somebody asks; False when this object is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._first_request() or self._closed)
+            return not self._closed
+
+    def _first_request(self) -> _Request | None:
+        """The first that is still wanted."""
+        while self._requests and self._requests[0].picture.cancelled():
+            self._requests.popleft()
+        return self._requests[0] if self._requests else None
+
+    def _offer(self, frame: Frame) -> None:
+        """Give a picture to the trigger that it is of; a camera's silence is everybody's."""
+        if self.live and frame.image is None:
+            with self._changed:
+                waiting = [*self._requests]
+                self._requests.clear()
+            for request in waiting:
+                _give(request, frame)
+            return
+        first = self._take_request(frame)
+        while first is not None and not _give(first, frame):
+            first = self._take_request(frame)
+
+    def _take_request(self, frame: Frame) -> _Request | None:
+        with self._changed:
+            first = self._first_request()
+            if first is None or (self.live and frame.monotonic_ns < first.earliest_ns):
+                return None
+            return self._requests.popleft()
+
+
+def _give(request: _Request, frame: Frame) -> bool:
+    """Whether somebody still wanted it."""
+    wanted = request.picture.set_running_or_notify_cancel()
+    if wanted:
+        request.picture.set_result(frame)
+    return wanted
+
+
+def _fail(request: _Request, end: tuple[type[CameraError], str]) -> None:
+    kind, reason = end
+    if request.picture.set_running_or_notify_cancel():
+        request.picture.set_exception(kind(reason))

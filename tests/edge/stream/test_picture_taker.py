@@ -1,0 +1,91 @@
+"""Who asks gets the first picture after a trigger, or is told why there is none."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from dated_camera import DatedCamera
+from waiting import wait_until
+
+from cameras.errors import CameraError
+from cameras.files.replay import Replay
+from edge.health.checks import Health
+from edge.stream.picture_taker import NoMorePicturesError, PictureTaker
+
+IMAGES = [np.full((8, 8, 3), value, np.uint8) for value in range(3)]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays():
+    before = threading.active_count()
+    yield
+    wait_until(lambda: threading.active_count() <= before)
+
+
+def taker(source, **options) -> PictureTaker:
+    return PictureTaker(source, lambda: Health(None), **options)
+
+
+def test_files_are_read_when_somebody_asks_and_not_before() -> None:
+    read: list[int] = []
+
+    def images():
+        for number, image in enumerate(IMAGES):
+            read.append(number)
+            yield image
+
+    with taker(Replay(images())) as pictures:
+        assert not pictures.live
+        assert pictures.request(0).result(20).image[0, 0, 0] == 0
+        assert read == [0]
+        assert pictures.request(0).result(20).image[0, 0, 0] == 1
+        last, over = pictures.request(0), pictures.request(0)
+        assert last.result(20).image[0, 0, 0] == 2
+        with pytest.raises(NoMorePicturesError, match="no more pictures"):
+            over.result(20)
+        with pytest.raises(NoMorePicturesError, match="no more pictures"):
+            pictures.request(0).result(20)
+
+
+def test_a_cancelled_request_takes_no_picture_from_the_next() -> None:
+    camera = DatedCamera(10, 20, 30, image=IMAGES[0])
+    now = time.monotonic_ns()
+    with taker(camera, settle_ms=15) as pictures:
+        given_up, waiting = pictures.request(now), pictures.request(now)
+        assert given_up.cancel()
+        camera.show(3)
+        assert waiting.result(20) is camera.frames[1]
+
+
+def _gone():
+    yield IMAGES[0]
+    raise CameraError("line3: gone")
+
+
+def _mistaken():
+    yield IMAGES[0]
+    raise KeyError("a mistake")
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"), [(_gone, "line3: gone"), (_mistaken, "KeyError: 'a mistake'")]
+)
+def test_a_source_that_fails_says_so_to_who_waits_and_who_asks_later(images, reason) -> None:
+    with taker(Replay(images())) as pictures:
+        pictures.request(0).result(20)
+        for picture in (pictures.request(0), pictures.request(0)):
+            error = picture.exception(20)
+            assert isinstance(error, CameraError) and not isinstance(error, NoMorePicturesError)
+            assert reason in str(error)
+
+
+def test_the_end_lets_nobody_wait() -> None:
+    pictures = taker(DatedCamera(image=IMAGES[0]))
+    waiting = pictures.request(0)
+    pictures.close()
+    pictures.close()
+    with pytest.raises(NoMorePicturesError):
+        waiting.result(20)
