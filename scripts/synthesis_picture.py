@@ -13,7 +13,7 @@ from calibrate.prn.defects.foreground import foreground_from_image
 from calibrate.prn.defects.perlin import LEVEL, anomaly_noise
 from calibrate.prn.defects.real import RealDefect
 from calibrate.prn.defects.synthesis import Synthesis
-from calibrate.prn.defects.textures import drawn
+from calibrate.prn.defects.textures import draw_texture
 from edge.demo import draw_part
 
 Picture = npt.NDArray[np.uint8]
@@ -37,8 +37,8 @@ def main() -> None:
     seen, mask = draw_part(np.random.default_rng(5), size=SIZE, defect="chip")
     chip = RealDefect(Path("chip.png"), "chip", "", seen, mask > 0)
     synthesis = Synthesis(defects=(chip,), scene="object")
-    made = [synthesis.simulated(part, np.random.default_rng(seed)) for seed in SIMULATED]
-    more = [synthesis.extended(part, np.random.default_rng(seed)) for seed in EXTENDED]
+    made = [synthesis.simulate(part, np.random.default_rng(seed)) for seed in SIMULATED]
+    more = [synthesis.extend(part, np.random.default_rng(seed)) for seed in EXTENDED]
     rows = [
         _steps(part),
         [(outlined(image, marked), "simulated") for image, marked in made],
@@ -52,7 +52,7 @@ def main() -> None:
 def _steps(part: Picture) -> list[Cell]:
     rng = np.random.default_rng(STEPS_SEED)
     noise = anomaly_noise((SIZE, SIZE), rng=rng)
-    texture = drawn((SIZE, SIZE), rng=rng)
+    texture = draw_texture((SIZE, SIZE), rng=rng)
     foreground = foreground_from_image(part)
     mask = (noise > LEVEL) & foreground
     blended = cv2.addWeighted(texture, 0.6, part, 0.4, 0)

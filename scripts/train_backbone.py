@@ -26,17 +26,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from backbone.pack import pack_slim
+from backbone.parts import Image
+from backbone.resnet import ResNet, resnet18
+from backbone.rounding import set_rounding
+from backbone.slim import Ranks, SlimResNet, start_from
+from backbone.views import read_images, view
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from calibrate.backbones.export import pack_slim
-from calibrate.backbones.parts import Image
-from calibrate.backbones.resnet import ResNet, resnet18
-from calibrate.backbones.rounding import set_rounding
-from calibrate.backbones.slim import Ranks, SlimResNet, start_from
-from calibrate.backbones.views import read_images, view
 from calibrate.backbones.weights import file_sha256
 
 MEAN = (0.485, 0.456, 0.406)

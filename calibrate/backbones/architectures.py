@@ -1,8 +1,7 @@
 """The networks that can be exported, as walks over their weights. No torch.
 
 Each walk takes the tensors under torchvision's names, with the shapes that the network needs, and
-writes the graph up to stride 16. `resnet.py`, `mobilenet.py` and `slim.py` hold the same networks
-for torch.
+writes the graph up to stride 16.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from calibrate.backbones.graph import GraphWriter, Stage
+from calibrate.backbones.graph import GraphWriter, StageOutput
 from calibrate.backbones.weights import Weights
 
-Walk = Callable[[GraphWriter, Weights], dict[str, Stage]]
+Walk = Callable[[GraphWriter, Weights], dict[str, StageOutput]]
 
 # (expansion, channels, blocks, stride) of MobileNetV2's groups: Sandler et al., CVPR 2018, table 2
 INVERTED = (
@@ -46,7 +45,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class _Block:
+class ResidualBlock:
     """One residual block: its name, its input, and what it makes of it."""
 
     name: str
@@ -56,7 +55,7 @@ class _Block:
     stride: int
 
 
-class _Network:
+class NetworkWriter:
     """A graph that is being written from weights."""
 
     def __init__(self, graph: GraphWriter, weights: Weights) -> None:
@@ -76,18 +75,7 @@ class _Network:
         weight, bias = self.weights.conv_norm(*names, *shape, shape[2])
         return self.graph.conv(source, weight, bias, stride=stride, groups=groups)
 
-    def low_rank(
-        self, source: str, name: str, *, shape: tuple[int, int, int], stride: int = 1
-    ) -> str:
-        """A KxK convolution to few channels and a 1x1 back; shape: (C_out, C_in, K)."""
-        rank = self.weights.shape(f"{name}.spatial.weight")[0]
-        kernel = (rank, shape[1], shape[2], shape[2])
-        spatial = self.weights.take(f"{name}.spatial.weight", *kernel)
-        mix = self.weights.take(f"{name}.mix.weight", shape[0], rank, 1, 1)
-        inner = self.graph.conv(source, spatial, None, stride=stride)
-        return self.graph.conv(inner, mix, self.weights.take(f"{name}.mix.bias", shape[0]))
-
-    def joined(self, block: _Block, inner: str) -> str:
+    def add_shortcut(self, block: ResidualBlock, inner: str) -> str:
         """The end of a residual block: add the shortcut, ReLU."""
         shortcut = block.source
         if block.stride != 1 or block.channels_in != block.channels:
@@ -97,70 +85,56 @@ class _Network:
         return self.graph.relu(self.graph.add(inner, shortcut))
 
 
-def slim_resnet(graph: GraphWriter, weights: Weights) -> dict[str, Stage]:
-    """The bundled network; its ranks and outputs are read from the weights' shapes."""
-    network = _Network(graph, weights)
-    stem = graph.relu(network.low_rank("input", "conv1", shape=(64, 3, 7), stride=2))
-    wide = _residual_stages(network, graph.maxpool(stem), block=_slim, depths=(2, 2, 2))
-    stages = {}
-    for name, stage in wide.items():
-        channels = weights.shape(f"heads.{name}.weight")[0]
-        weight = weights.take(f"heads.{name}.weight", channels, stage.channels, 1, 1)
-        bias = weights.take(f"heads.{name}.bias", channels)
-        stages[name] = Stage(graph.conv(stage.tensor, weight, bias), channels, stage.stride)
-    return stages
+def _resnet18(graph: GraphWriter, weights: Weights) -> dict[str, StageOutput]:
+    network = NetworkWriter(graph, weights)
+    return write_residual_stages(network, _stem(network), block=_basic, depths=(2, 2, 2))
 
 
-def _resnet18(graph: GraphWriter, weights: Weights) -> dict[str, Stage]:
-    network = _Network(graph, weights)
-    return _residual_stages(network, _stem(network), block=_basic, depths=(2, 2, 2))
-
-
-def _wide_resnet50_2(graph: GraphWriter, weights: Weights) -> dict[str, Stage]:
-    network = _Network(graph, weights)
-    return _residual_stages(
+def _wide_resnet50_2(graph: GraphWriter, weights: Weights) -> dict[str, StageOutput]:
+    network = NetworkWriter(graph, weights)
+    return write_residual_stages(
         network, _stem(network), block=_bottleneck, depths=(3, 4, 6), channels=256
     )
 
 
-def _stem(network: _Network) -> str:
+def _stem(network: NetworkWriter) -> str:
     stem = network.conv_norm("input", ("conv1", "bn1"), shape=(64, 3, 7), stride=2)
     return network.graph.maxpool(network.graph.relu(stem))
 
 
-def _residual_stages(
-    network: _Network,
+def write_residual_stages(
+    network: NetworkWriter,
     source: str,
     *,
-    block: Callable[[_Network, _Block], str],
+    block: Callable[[NetworkWriter, ResidualBlock], str],
     depths: tuple[int, int, int],
     channels: int = 64,
-) -> dict[str, Stage]:
+) -> dict[str, StageOutput]:
     """layer1 to layer3 of a ResNet; `channels` of layer1 double with each layer."""
     stages = {}
     channels_in = 64
     for index, depth in enumerate(depths, start=1):
         for position in range(depth):
             stride = 2 if index > 1 and position == 0 else 1
-            place = _Block(f"layer{index}.{position}", source, channels_in, channels, stride)
+            place = ResidualBlock(f"layer{index}.{position}", source, channels_in, channels, stride)
             source = block(network, place)
             channels_in = channels
-        stages[f"layer{index}"] = Stage(source, channels, 2 ** (index + 1))
+        stages[f"layer{index}"] = StageOutput(source, channels, 2 ** (index + 1))
         channels *= 2
     return stages
 
 
-def _basic(network: _Network, block: _Block) -> str:
+def _basic(network: NetworkWriter, block: ResidualBlock) -> str:
     name, width = block.name, block.channels
     first = (width, block.channels_in, 3)
     names = (f"{name}.conv1", f"{name}.bn1")
     inner = network.conv_norm(block.source, names, shape=first, stride=block.stride)
     names = (f"{name}.conv2", f"{name}.bn2")
     inner = network.conv_norm(network.graph.relu(inner), names, shape=(width, width, 3))
-    return network.joined(block, inner)
+    return network.add_shortcut(block, inner)
 
 
-def _bottleneck(network: _Network, block: _Block) -> str:
+def _bottleneck(network: NetworkWriter, block: ResidualBlock) -> str:
     name, width = block.name, block.channels // 2
     shape = (width, block.channels_in, 1)
     inner = network.conv_norm(block.source, (f"{name}.conv1", f"{name}.bn1"), shape=shape)
@@ -173,25 +147,11 @@ def _bottleneck(network: _Network, block: _Block) -> str:
     inner = network.graph.relu(inner)
     shape = (block.channels, width, 1)
     inner = network.conv_norm(inner, (f"{name}.conv3", f"{name}.bn3"), shape=shape)
-    return network.joined(block, inner)
+    return network.add_shortcut(block, inner)
 
 
-def _slim(network: _Network, block: _Block) -> str:
-    name, width, graph = block.name, block.channels, network.graph
-    first = (width, block.channels_in, 3)
-    inner = network.low_rank(block.source, f"{name}.conv1", shape=first, stride=block.stride)
-    inner = network.low_rank(graph.relu(inner), f"{name}.conv2", shape=(width, width, 3))
-    shortcut = block.source
-    if block.stride != 1:
-        down = f"{name}.downsample.0"
-        weight = network.weights.take(f"{down}.weight", width, block.channels_in, 1, 1)
-        bias = network.weights.take(f"{down}.bias", width)
-        shortcut = graph.conv(shortcut, weight, bias, stride=block.stride)
-    return graph.relu(graph.add(inner, shortcut))
-
-
-def _mobilenet_v2(graph: GraphWriter, weights: Weights) -> dict[str, Stage]:
-    network = _Network(graph, weights)
+def _mobilenet_v2(graph: GraphWriter, weights: Weights) -> dict[str, StageOutput]:
+    network = NetworkWriter(graph, weights)
     names = ("features.0.0", "features.0.1")
     source = graph.relu6(network.conv_norm("input", names, shape=(32, 3, 3), stride=2))
     stages = {}
@@ -203,15 +163,15 @@ def _mobilenet_v2(graph: GraphWriter, weights: Weights) -> dict[str, Stage]:
         for position in range(blocks):
             index += 1
             step = first_stride if position == 0 else 1
-            place = _Block(f"features.{index}.conv", source, channels_in, channels, step)
+            place = ResidualBlock(f"features.{index}.conv", source, channels_in, channels, step)
             source = _inverted(network, place, expansion=expansion)
             channels_in = channels
             if index in MOBILENET_STAGES:
-                stages[MOBILENET_STAGES[index]] = Stage(source, channels, stride)
+                stages[MOBILENET_STAGES[index]] = StageOutput(source, channels, stride)
     return stages
 
 
-def _inverted(network: _Network, block: _Block, *, expansion: int) -> str:
+def _inverted(network: NetworkWriter, block: ResidualBlock, *, expansion: int) -> str:
     """An inverted residual block: widen, 3x3 per channel, narrow without activation."""
     name, graph = block.name, network.graph
     width = block.channels_in * expansion

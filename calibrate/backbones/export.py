@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from calibrate.backbones.architectures import ARCHITECTURES, slim_resnet
+from calibrate.backbones.architectures import ARCHITECTURES
 from calibrate.backbones.backbone import BackboneError
 from calibrate.backbones.graph import GraphWriter, write_model
 from calibrate.backbones.weights import downloaded_weights, file_sha256, read_weights
@@ -39,21 +39,3 @@ def export_backbone(name: str, *, weights: Path | None, output: Path) -> Path:
     tensors.finish(network.ignored)
     source = f"{origin if weights is None else path.name}, sha256 {file_sha256(path)}"
     return write_model(writer.model(stages, name=name, source=source), output=output)
-
-
-def pack_slim(weights: Path, *, origin: str, output: Path) -> Path:
-    """Write the ONNX file of a trained student (`slim.py`) with FP16 storage.
-
-    Args:
-        weights: ``.safetensors`` of a `SlimResNet`.
-        origin: what it was trained on, and the licences.
-        output: the file to write, whole or not at all.
-
-    Raises:
-        BackboneError: weights that do not fit, or not writable.
-    """
-    writer, tensors = GraphWriter(half=True), read_weights(weights)
-    stages = slim_resnet(writer, tensors)
-    tensors.finish(())
-    source = f"{origin}; {weights.name} sha256 {file_sha256(weights)}"
-    return write_model(writer.model(stages, name="bundled", source=source), output=output)

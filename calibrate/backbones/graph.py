@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
-from calibrate.backbones.backbone import BackboneError
-from calibrate.backbones.contract import IMAGENET_MEAN, IMAGENET_STD
+from calibrate.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, BackboneError
 
 Array = npt.NDArray[np.float32]
 Attributes = dict[str, int | list[int]]
@@ -27,7 +26,7 @@ IR_VERSION = 8  # the one that came with opset 17: the oldest readers in use acc
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageOutput:
     """One output of a backbone: the tensor's name in the graph, its channels and its stride."""
 
     tensor: str
@@ -93,7 +92,7 @@ class GraphWriter:
         }
         return self._node("MaxPool", [source], attributes)
 
-    def model(self, stages: Mapping[str, Stage], *, name: str, source: str) -> ModelProto:
+    def model(self, stages: Mapping[str, StageOutput], *, name: str, source: str) -> ModelProto:
         """The complete, checked model.
 
         Args:

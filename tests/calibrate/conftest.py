@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from calibrate.backbones.backbone import Backbone
-from calibrate.backbones.contract import IMAGENET_MEAN, IMAGENET_STD
-from calibrate.backbones.graph import GraphWriter, Stage
+from calibrate.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from calibrate.backbones.graph import GraphWriter, StageOutput
 
 STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16}
 
@@ -37,7 +36,7 @@ def small(*, channels: tuple[int, ...] = (16, 24, 32, 40), opset: int = 17, seed
         tensors.append(name)
         before = after
     stages = {
-        layer: Stage(tensor, count, stride)
+        layer: StageOutput(tensor, count, stride)
         for (layer, stride), tensor, count in zip(
             STRIDES.items(), tensors[1:], channels[1:], strict=True
         )

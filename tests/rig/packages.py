@@ -6,21 +6,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("edge", "calibrate", "engines", "cameras")
-OF_TORCH = {  # networks as torch modules: for training and for checking exported ones
-    "calibrate.backbones.mobilenet",
-    "calibrate.backbones.resnet",
-    "calibrate.backbones.rounding",
-    "calibrate.backbones.slim",
-    "calibrate.backbones.views",
-    *(
-        f"calibrate.prn.{name}"
-        for name in (
-            *("checkpoint", "graph.export", "graph.folding", "graph.nodes"),
-            *("graph.torch_backbone", "learn", "making", "network.attention", "network.decoder"),
-            *("network.fusion", "network.losses", "network.matching", "network.network"),
-            *("prototypes", "training", "validation", "weights"),
-        )
-    ),
+OF_TORCH = {  # PRN's network and what trains and exports it
+    f"calibrate.prn.{name}"
+    for name in (
+        *("checkpoint", "graph.export", "graph.folding", "graph.nodes", "graph.torch_backbone"),
+        *("learn", "making", "network.attention", "network.decoder", "network.fusion"),
+        *("network.losses", "network.matching", "network.network", "prototypes", "training"),
+        *("validation", "weights"),
+    )
 }
 
 

@@ -7,8 +7,7 @@ import hashlib
 import numpy as np
 
 from calibrate.backbones.architectures import ARCHITECTURES
-from calibrate.backbones.backbone import Backbone
-from calibrate.backbones.contract import IMAGENET_MEAN, IMAGENET_STD
+from calibrate.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from calibrate.backbones.graph import GraphWriter
 from calibrate.backbones.weights import Weights
 

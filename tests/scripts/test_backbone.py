@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -12,18 +10,24 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import save_file
 
-from calibrate.backbones.backbone import load_backbone
-from calibrate.backbones.parts import drawn_part
-from calibrate.backbones.resnet import resnet18
-from calibrate.backbones.rounding import Convolution, set_rounding
+torch = pytest.importorskip("torch", reason="torch is not installed")
 
-ROOT = Path(__file__).resolve().parents[2]
+import train_backbone  # noqa: E402
+from backbone.pack import pack_slim  # noqa: E402
+from backbone.parts import draw_part  # noqa: E402
+from backbone.resnet import resnet18  # noqa: E402
+from backbone.rounding import Convolution, set_rounding  # noqa: E402
+from backbone.slim import Ranks, SlimResNet, start_from  # noqa: E402
+from backbone.views import read_images, view  # noqa: E402
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from torch_networks import random_image, random_network, worst_error  # noqa: E402
+
+from calibrate.backbones.backbone import load_backbone  # noqa: E402
+from calibrate.prn.defects.textures import draw_square_texture  # noqa: E402
 
 
 def quantised_convolution(convolution: Convolution, image: np.ndarray) -> np.ndarray:
@@ -93,14 +97,14 @@ def test_rounding_bears_silence() -> None:
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(16, 96))
 def test_a_drawn_part_is_decided_by_its_seed(seed, size) -> None:
     fill = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    part, again = (drawn_part(fill, rng=np.random.default_rng(seed)) for _ in range(2))
+    part, again = (draw_part(fill, rng=np.random.default_rng(seed)) for _ in range(2))
     assert (part.shape, part.dtype) == ((size, size, 3), np.uint8)
     np.testing.assert_array_equal(part, again)
 
 
 def test_drawn_parts_differ_in_shape_and_leave_ground_free() -> None:
     white = np.full((96, 96, 3), 255, np.uint8)
-    parts = [drawn_part(white, rng=np.random.default_rng(seed)) for seed in range(40)]
+    parts = [draw_part(white, rng=np.random.default_rng(seed)) for seed in range(40)]
     assert len({part.tobytes() for part in parts}) == 40
     edges = [cv2.Canny(part, 40, 120).mean() / 255 for part in parts]
     assert np.median(edges) > 0.005, "most parts have a rim"
@@ -122,44 +126,98 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "images", folder / "teacher.safetensors"
 
 
-def command(material: tuple[Path, Path], output: Path) -> list[str]:
+def run_script(material: tuple[Path, Path], output: Path, *, steps: int = 4) -> None:
+    """Train in this process, one thread."""
     given = {"images": material[0], "weights": material[1], "output": output}
-    given |= {"steps": 8, "batch": 2, "size": 32, "keep-every": 2}
-    options = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-    return [sys.executable, str(ROOT / "scripts" / "train_backbone.py"), *options]
+    given |= {"steps": steps, "batch": 2, "size": 32, "keep-every": 2}
+    words = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train_backbone.py", *words])
+        train_backbone.main()
 
 
-@pytest.fixture(scope="module")
-def whole(material, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an unbroken run."""
-    folder = tmp_path_factory.mktemp("whole")
-    subprocess.run(command(material, folder), cwd=ROOT, check=True, capture_output=True)
-    return folder
+class Stopped(Exception):  # noqa: N818
+    pass
 
 
-def test_training_repeats_itself_even_after_a_kill(material, whole, tmp_path) -> None:
-    killed = subprocess.Popen(command(material, tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "loss.csv").is_file() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    killed.kill()
-    killed.wait()
-    assert 2 <= len((tmp_path / "loss.csv").read_text().splitlines()) - 1 < 8
-    assert not (tmp_path / "backbone.onnx").exists()
-    subprocess.run(command(material, tmp_path), cwd=ROOT, check=True, capture_output=True)
+def test_a_run_repeats_itself_even_when_it_was_stopped(material, tmp_path, monkeypatch) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run_script(material, whole)
+    keep = train_backbone.checkpoint
+
+    def stop(*given, **named) -> None:
+        keep(*given, **named)
+        raise Stopped
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(train_backbone, "checkpoint", stop)
+        run_script(material, broken)
+    assert len((broken / "loss.csv").read_text().splitlines()) == 3
+    assert not (broken / "backbone.onnx").exists()
+    with pytest.raises(SystemExit, match="holds a run with other settings; give another --output"):
+        run_script(material, broken, steps=5)
+    run_script(material, broken)
     losses = (whole / "loss.csv").read_text()
-    assert len(losses.splitlines()) == 9
-    assert (tmp_path / "loss.csv").read_text() == losses
-    weights = [(run / "student.safetensors").read_bytes() for run in (whole, tmp_path)]
+    assert len(losses.splitlines()) == 5
+    assert (broken / "loss.csv").read_text() == losses
+    weights = [(run / "student.safetensors").read_bytes() for run in (whole, broken)]
     assert weights[0] == weights[1]
-    backbone = load_backbone(tmp_path / "backbone.onnx")
+    backbone = load_backbone(broken / "backbone.onnx")
     assert backbone.stages == {"layer1": 4, "layer2": 8, "layer3": 16}
     assert backbone.channels == {"layer1": 32, "layer2": 64, "layer3": 64}
 
 
-def test_a_run_with_other_settings_is_not_continued(material, whole) -> None:
-    other = command(material, whole)
-    other[other.index("--steps") + 1] = "9"
-    done = subprocess.run(other, cwd=ROOT, check=False, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "holds a run with other settings; give another --output" in done.stderr
+def test_student_of_full_rank_equals_its_teacher() -> None:
+    teacher = random_network("resnet18")
+    student = SlimResNet(Ranks(64, 64, 128, 256), shape_of=teacher).eval()
+    image = torch.from_numpy(random_image(64, 64, count=2))
+    start_from(teacher, student=student, batches=[image])
+    with torch.no_grad():
+        found, wanted = student(image), teacher(image)
+    for name, stage in wanted.items():
+        kept = student.head(name)(stage)
+        assert torch.allclose(found[name], kept, atol=1e-4 * float(stage.abs().max()))
+
+
+def test_outputs_keep_the_scalar_products_of_the_teachers_stages() -> None:
+    """As far as the leading directions reach: all of what few patches span."""
+    teacher = random_network("resnet18")
+    student = SlimResNet(Ranks(64, 64, 128, 256), shape_of=teacher).eval()
+    image = torch.from_numpy(random_image(64, 64))
+    start_from(teacher, student=student, batches=[image])
+    with torch.no_grad():
+        wide, narrow = (
+            network(image)["layer3"].flatten(2)[0].T.double() for network in (teacher, student)
+        )
+    assert wide.shape == (16, 256)
+    assert narrow.shape == (16, 64)
+    products = wide @ wide.T
+    torch.testing.assert_close(narrow @ narrow.T, products, rtol=0, atol=1e-4 * products.max())
+
+
+def test_packed_student_is_half_precision_on_disk_only(tmp_path: Path) -> None:
+    student = SlimResNet(Ranks(), shape_of=resnet18()).half().float().eval()
+    weights = tmp_path / "student.safetensors"
+    save_file({k: v.contiguous() for k, v in student.state_dict().items()}, weights)
+    path = pack_slim(weights, origin="a test", output=tmp_path / "slim.onnx")
+    backbone = load_backbone(path)
+    model = onnx.load_model_from_string(backbone.model)
+    assert path.stat().st_size < 0.6 * len(backbone.model)
+    assert {tensor.data_type for tensor in model.graph.initializer} == {TensorProto.FLOAT}
+    assert "Cast" not in {node.op_type for node in model.graph.node}
+    assert worst_error(student, path.read_bytes(), random_image(64, 96)) <= 1e-4
+    assert worst_error(student, backbone.model, random_image(64, 96)) <= 1e-4
+
+
+def test_views_are_reproducible_and_of_one_size(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((40, 90, 3), (64, 64, 3))]
+    first = [view(images, size=48, rng=np.random.default_rng(seed)) for seed in range(60)]
+    again = [view(images, size=48, rng=np.random.default_rng(seed)) for seed in range(60)]
+    for one, two in zip(first, again, strict=True):
+        assert one.shape == (48, 48, 3)
+        assert one.dtype == np.uint8
+        assert np.array_equal(one, two)
+    assert draw_square_texture(48, rng=rng).std() > 0
+    with pytest.raises(ValueError, match="no images"):
+        read_images(tmp_path)

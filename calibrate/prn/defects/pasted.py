@@ -15,11 +15,18 @@ import numpy.typing as npt
 from calibrate.images import Image
 from calibrate.prn.defects.foreground import Mask
 from calibrate.prn.defects.real import RealDefect
-from calibrate.prn.defects.textures import Table, brightness, cast, contrast, gamma, toned
+from calibrate.prn.defects.textures import (
+    ToneChange,
+    ToneCurve,
+    apply_tone,
+    brightness,
+    cast,
+    contrast,
+    gamma,
+)
 
 Matrix = npt.NDArray[np.float64]  # (2, 2): from the defect's place to the pasted one
 Geometry = Callable[[np.random.Generator], Matrix]
-Tone = Callable[[Table, np.random.Generator], Table]
 
 _CHANGES = 3  # of the ten below, each time
 _TRIES = 8  # places, until enough of the defect lies on the part
@@ -27,7 +34,7 @@ _KEPT = 0.5  # of its area
 _FEATHER = 1.0  # px (standard deviation) over which its edge fades, inwards
 
 
-def extended_anomaly(
+def paste_defect(
     image: Image, defect: RealDefect, *, foreground: Mask, rng: np.random.Generator
 ) -> tuple[Image, Mask]:
     """Paste a changed copy of a real defect onto the part.
@@ -44,7 +51,7 @@ def extended_anomaly(
     """
     chosen = rng.choice(len(_GEOMETRY) + len(_TONES) + 1, _CHANGES, replace=False)
     matrix, pixels = np.eye(2), defect.image
-    table: Table = np.repeat(np.linspace(0, 1, 256, dtype=np.float32)[:, None], 3, axis=1)
+    table: ToneCurve = np.repeat(np.linspace(0, 1, 256, dtype=np.float32)[:, None], 3, axis=1)
     for index in chosen:
         if index < len(_GEOMETRY):
             matrix = _GEOMETRY[index](rng) @ matrix
@@ -56,14 +63,14 @@ def extended_anomaly(
     places = np.flatnonzero(foreground)
     for _ in range(_TRIES):
         y, x = divmod(int(places[rng.integers(len(places))]), image.shape[1])
-        moved = _moved(pixels, defect.mask, matrix=matrix, to=(x, y))
+        moved = _move(pixels, defect.mask, matrix=matrix, to=(x, y))
         mask = moved[1] & foreground
         if mask.any() and np.count_nonzero(mask) >= _KEPT * np.count_nonzero(moved[1]):
-            return _pasted(image, toned(moved[0], table), mask), mask
-    return _pasted(image, toned(pixels, table), defect.mask), defect.mask.copy()
+            return _paste(image, apply_tone(moved[0], table), mask), mask
+    return _paste(image, apply_tone(pixels, table), defect.mask), defect.mask.copy()
 
 
-def _moved(pixels: Image, mask: Mask, *, matrix: Matrix, to: tuple[int, int]) -> tuple[Image, Mask]:
+def _move(pixels: Image, mask: Mask, *, matrix: Matrix, to: tuple[int, int]) -> tuple[Image, Mask]:
     """The defect and its mask, the centre of its box at `to` (x, y)."""
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     centre = np.array([x + (width - 1) / 2, y + (height - 1) / 2])
@@ -77,7 +84,7 @@ def _moved(pixels: Image, mask: Mask, *, matrix: Matrix, to: tuple[int, int]) ->
     return np.asarray(there, dtype=np.uint8), np.asarray(level) > 127
 
 
-def _pasted(image: Image, pixels: Image, mask: Mask) -> Image:
+def _paste(image: Image, pixels: Image, mask: Mask) -> Image:
     """`pixels` where `mask`, its edge fading inwards: nothing outside the mask changes."""
     weight = mask.astype(np.float32)
     # The blurred mask is about a half at the edge; twice what exceeds that starts from nothing.
@@ -87,30 +94,30 @@ def _pasted(image: Image, pixels: Image, mask: Mask) -> Image:
     return np.rint(blended).astype(np.uint8)
 
 
-def _mirrored(rng: np.random.Generator) -> Matrix:
+def _mirror(rng: np.random.Generator) -> Matrix:
     """Left and right, or top and bottom, or both, exchanged."""
     sides = [(-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)]
     return np.diag(sides[int(rng.integers(3))])
 
 
-def _turned(rng: np.random.Generator) -> Matrix:
+def _turn(rng: np.random.Generator) -> Matrix:
     """By any angle."""
     angle = float(rng.uniform(0, 2 * np.pi))
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _scaled(rng: np.random.Generator) -> Matrix:
+def _scale(rng: np.random.Generator) -> Matrix:
     """Smaller or larger."""
     return np.eye(2) * float(np.exp(rng.uniform(np.log(0.6), np.log(1.6))))
 
 
-def _stretched(rng: np.random.Generator) -> Matrix:
+def _stretch(rng: np.random.Generator) -> Matrix:
     """Longer one way, shorter the other."""
     ratio = float(np.exp(rng.uniform(-0.35, 0.35)))
     return np.diag([ratio, 1 / ratio])
 
 
-def _sheared(rng: np.random.Generator) -> Matrix:
+def _shear(rng: np.random.Generator) -> Matrix:
     """Slanted, one way or the other."""
     slant = float(rng.uniform(-0.4, 0.4))
     return np.array(
@@ -118,5 +125,5 @@ def _sheared(rng: np.random.Generator) -> Matrix:
     )
 
 
-_GEOMETRY: tuple[Geometry, ...] = (_mirrored, _turned, _scaled, _stretched, _sheared)
-_TONES: tuple[Tone, ...] = (brightness, contrast, gamma, cast)
+_GEOMETRY: tuple[Geometry, ...] = (_mirror, _turn, _scale, _stretch, _shear)
+_TONES: tuple[ToneChange, ...] = (brightness, contrast, gamma, cast)

@@ -16,10 +16,10 @@ import numpy as np
 
 from calibrate.images import Image
 from calibrate.prn.defects.foreground import Mask, Scene, foreground_from_image
-from calibrate.prn.defects.pasted import extended_anomaly
+from calibrate.prn.defects.pasted import paste_defect
 from calibrate.prn.defects.perlin import LEVEL, anomaly_noise
 from calibrate.prn.defects.real import RealDefect
-from calibrate.prn.defects.textures import drawn, shuffled, window_of
+from calibrate.prn.defects.textures import draw_texture, shuffle_cells, window_of
 
 MIN_SIDE = 32  # px
 
@@ -76,12 +76,12 @@ class Synthesis:
                 the defects' size.
         """
         if not self.defects or rng.random() < 0.5:
-            return self.simulated(image, rng)
+            return self.simulate(image, rng)
         if rng.random() < _REAL_SHARE:
             return self.real(rng)
-        return self.extended(image, rng)
+        return self.extend(image, rng)
 
-    def simulated(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+    def simulate(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
         """Change the part where noise says so; nothing outside the mask changes.
 
         Arguments, result and errors are those of a call.
@@ -91,16 +91,16 @@ class Synthesis:
         texture = self._texture(image, has_part=not foreground.all(), rng=rng)
         opacity = float(rng.uniform(*_OPACITY))
         few = rng.random() < _FEW_SHARE
-        changed = _as_colourful(_blended(image, texture, opacity), image)
+        changed = _as_colourful(_blend(image, texture, opacity), image)
         for _ in range(_TRIES):
             mask = (anomaly_noise(image.shape[:2], rng=rng) > LEVEL) & foreground
-            mask = _pieces(mask, image, changed)
-            mask = _some_pieces(mask, rng=rng) if few else mask
+            mask = _drop_hidden_pieces(mask, image, changed)
+            mask = _keep_some_pieces(mask, rng=rng) if few else mask
             if mask.any():
-                return _where(mask, changed, image), mask
-        return _surely_visible(image, foreground, rng=rng)
+                return _copy_where(mask, changed, image), mask
+        return _change_visibly(image, foreground, rng=rng)
 
-    def extended(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
+    def extend(self, image: Image, rng: np.random.Generator) -> tuple[Image, Mask]:
         """Paste a real defect, changed, onto the part; nothing outside the mask changes.
 
         Arguments and result are those of a call.
@@ -117,11 +117,11 @@ class Synthesis:
             )
         foreground = self.foreground(image)
         for _ in range(_TRIES):
-            changed, mask = extended_anomaly(image, defect, foreground=foreground, rng=rng)
+            changed, mask = paste_defect(image, defect, foreground=foreground, rng=rng)
             changed = _as_colourful(changed, image)
-            mask = _pieces(mask, image, changed)
+            mask = _drop_hidden_pieces(mask, image, changed)
             if mask.any():
-                return _where(mask, changed, image), mask
+                return _copy_where(mask, changed, image), mask
         return self.real(rng)
 
     def real(self, rng: np.random.Generator) -> tuple[Image, Mask]:
@@ -147,10 +147,10 @@ class Synthesis:
     def _texture(self, image: Image, *, has_part: bool, rng: np.random.Generator) -> Image:
         # A surface that is shuffled looks like itself, so only a part is filled with itself.
         if has_part and rng.random() < _OWN_SHARE:
-            return shuffled(image, rng=rng)
+            return shuffle_cells(image, rng=rng)
         size = image.shape[:2]
         if not self.textures:
-            return drawn(size, rng=rng)
+            return draw_texture(size, rng=rng)
         return window_of(self.textures[int(rng.integers(len(self.textures)))], size, rng=rng)
 
 
@@ -162,7 +162,7 @@ def _check_image(image: Image, name: str) -> None:
         )
 
 
-def _blended(image: Image, texture: Image, opacity: float) -> Image:
+def _blend(image: Image, texture: Image, opacity: float) -> Image:
     return np.asarray(cv2.addWeighted(texture, opacity, image, 1 - opacity, 0), dtype=np.uint8)
 
 
@@ -175,11 +175,11 @@ def _as_colourful(changed: Image, image: Image) -> Image:
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
 
 
-def _where(mask: Mask, changed: Image, image: Image) -> Image:
+def _copy_where(mask: Mask, changed: Image, image: Image) -> Image:
     return np.asarray(cv2.copyTo(changed, mask.view(np.uint8), image.copy()), dtype=np.uint8)
 
 
-def _pieces(mask: Mask, image: Image, changed: Image) -> Mask:
+def _drop_hidden_pieces(mask: Mask, image: Image, changed: Image) -> Mask:
     """Drop the pieces that are specks or that nobody could see.
 
     A label on what looks sound teaches a network to guess.
@@ -194,7 +194,7 @@ def _pieces(mask: Mask, image: Image, changed: Image) -> Mask:
     return np.asarray(kept[labels])
 
 
-def _some_pieces(mask: Mask, *, rng: np.random.Generator) -> Mask:
+def _keep_some_pieces(mask: Mask, *, rng: np.random.Generator) -> Mask:
     """One to three of the pieces: real defects are seldom all over the part."""
     count, labels = cv2.connectedComponents(mask.view(np.uint8))
     kept = np.zeros(count, dtype=np.bool_)
@@ -202,10 +202,10 @@ def _some_pieces(mask: Mask, *, rng: np.random.Generator) -> Mask:
     return np.asarray(kept[labels])
 
 
-def _surely_visible(
+def _change_visibly(
     image: Image, foreground: Mask, *, rng: np.random.Generator
 ) -> tuple[Image, Mask]:
     """The top tenth of the noise on the part, every pixel half the range away from what it was."""
     noise = anomaly_noise((image.shape[0], image.shape[1]), rng=rng)
     mask = foreground & (noise >= np.quantile(noise[foreground], _LAST_RESORT))
-    return _where(mask, image ^ np.uint8(128), image), mask
+    return _copy_where(mask, image ^ np.uint8(128), image), mask

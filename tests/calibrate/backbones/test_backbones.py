@@ -177,7 +177,7 @@ def test_bundled_backbone_keeps_the_contract() -> None:
 def test_loading_needs_no_torch() -> None:
     code = (
         "import sys; from calibrate.backbones.backbone import load_backbone; "
-        "assert 'onnx' not in sys.modules; load_backbone('bundled'); "
+        "load_backbone('bundled'); "
         "from calibrate.backbones.export import export_backbone; "
         "sys.exit(int('torch' in sys.modules))"
     )

@@ -1,4 +1,4 @@
-"""Backbones: export from weights, against torch; the low-rank student."""
+"""Backbones: export from weights, against torch."""
 
 from __future__ import annotations
 
@@ -6,29 +6,16 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch_networks import NETWORKS, random_image, random_network, worst_error
 
 from calibrate.backbones.architectures import ARCHITECTURES
 from calibrate.backbones.backbone import EXPORTABLE, BackboneError, load_backbone
-from calibrate.backbones.export import export_backbone, pack_slim
-from calibrate.backbones.mobilenet import mobilenet_v2
-from calibrate.backbones.resnet import resnet18, wide_resnet50_2
-from calibrate.backbones.slim import Ranks, SlimResNet, start_from
-from calibrate.backbones.views import drawn_texture, read_images, view
+from calibrate.backbones.export import export_backbone
 
-NETWORKS = {
-    "resnet18": resnet18,
-    "wide_resnet50_2": wide_resnet50_2,
-    "mobilenet_v2": mobilenet_v2,
-}
 DATA = Path(__file__).resolve().parents[3] / "../shared/data"
 REAL_WEIGHTS = {
     "resnet18": DATA / "weights/resnet18_imagenet1k_v1_to_layer3.safetensors",
@@ -36,44 +23,9 @@ REAL_WEIGHTS = {
 }
 
 
-def random_network(name: str) -> nn.Module:
-    """The torch network with random weights and batch norm statistics that matter."""
-    torch.manual_seed(3)
-    network = NETWORKS[name]().eval()
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            nn.init.uniform_(part.weight, 0.5, 1.0)
-            nn.init.uniform_(part.bias, -0.3, 0.3)
-            nn.init.uniform_(part.running_mean, -0.3, 0.3)
-            nn.init.uniform_(part.running_var, 0.5, 2.0)
-    return network
-
-
 def save_weights(tensors: dict[str, torch.Tensor], path: Path) -> Path:
     save_file({name: value.contiguous() for name, value in tensors.items()}, path)
     return path
-
-
-def random_image(height: int, width: int, *, count: int = 1) -> npt.NDArray[np.float32]:
-    rng = np.random.default_rng(height + width)
-    return rng.standard_normal((count, 3, height, width)).astype(np.float32)
-
-
-def worst_error(network: nn.Module, model: bytes, image: npt.NDArray[np.float32]) -> float:
-    """Largest difference between torch and ONNX Runtime, relative to the stage's largest value."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    with torch.no_grad():
-        wanted = network(torch.from_numpy(image))
-    assert names == list(wanted)
-    errors = []
-    for name, found in zip(names, session.run(names, {"input": image}), strict=True):
-        reference = wanted[name].numpy()
-        assert found.shape == reference.shape
-        errors.append(np.abs(found - reference).max() / np.abs(reference).max())
-    return float(max(errors))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -231,58 +183,3 @@ def test_output_into_a_missing_folder_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match="cannot be written"):
         export_backbone("resnet18", weights=weights, output=tmp_path / "taken.onnx")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["taken.onnx", "weights.safetensors"]
-
-
-def test_student_of_full_rank_equals_its_teacher() -> None:
-    teacher = random_network("resnet18")
-    student = SlimResNet(Ranks(64, 64, 128, 256), shape_of=teacher).eval()
-    image = torch.from_numpy(random_image(64, 64, count=2))
-    start_from(teacher, student=student, batches=[image])
-    with torch.no_grad():
-        found, wanted = student(image), teacher(image)
-    for name, stage in wanted.items():
-        kept = student.head(name)(stage)
-        assert torch.allclose(found[name], kept, atol=1e-4 * float(stage.abs().max()))
-
-
-def test_outputs_keep_the_scalar_products_of_the_teachers_stages() -> None:
-    """As far as the leading directions reach: all of what few patches span."""
-    teacher = random_network("resnet18")
-    student = SlimResNet(Ranks(64, 64, 128, 256), shape_of=teacher).eval()
-    image = torch.from_numpy(random_image(64, 64))
-    start_from(teacher, student=student, batches=[image])
-    with torch.no_grad():
-        wide, narrow = (
-            network(image)["layer3"].flatten(2)[0].T.double() for network in (teacher, student)
-        )
-    assert wide.shape == (16, 256)
-    assert narrow.shape == (16, 64)
-    products = wide @ wide.T
-    torch.testing.assert_close(narrow @ narrow.T, products, rtol=0, atol=1e-4 * products.max())
-
-
-def test_packed_student_is_half_precision_on_disk_only(tmp_path: Path) -> None:
-    student = SlimResNet(Ranks(), shape_of=resnet18()).half().float().eval()
-    weights = save_weights(student.state_dict(), tmp_path / "student.safetensors")
-    path = pack_slim(weights, origin="a test", output=tmp_path / "slim.onnx")
-    backbone = load_backbone(path)
-    model = onnx.load_model_from_string(backbone.model)
-    assert path.stat().st_size < 0.6 * len(backbone.model)
-    assert {tensor.data_type for tensor in model.graph.initializer} == {TensorProto.FLOAT}
-    assert "Cast" not in {node.op_type for node in model.graph.node}
-    assert worst_error(student, path.read_bytes(), random_image(64, 96)) <= 1e-4
-    assert worst_error(student, backbone.model, random_image(64, 96)) <= 1e-4
-
-
-def test_views_are_reproducible_and_of_one_size(tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((40, 90, 3), (64, 64, 3))]
-    first = [view(images, size=48, rng=np.random.default_rng(seed)) for seed in range(60)]
-    again = [view(images, size=48, rng=np.random.default_rng(seed)) for seed in range(60)]
-    for one, two in zip(first, again, strict=True):
-        assert one.shape == (48, 48, 3)
-        assert one.dtype == np.uint8
-        assert np.array_equal(one, two)
-    assert drawn_texture(48, rng=rng).std() > 0
-    with pytest.raises(ValueError, match="no images"):
-        read_images(tmp_path)

@@ -134,7 +134,7 @@ def test_blocks_of_prototypes_give_the_answer_of_all_at_once(
 
 
 def test_resnet18_is_the_network(pictures, directions) -> None:
-    from calibrate.backbones.resnet import STAGES, resnet18
+    from backbone.resnet import STAGES, resnet18
 
     torch.manual_seed(0)
     network = resnet18().eval()

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calibrate.images import fit_image
-from calibrate.prn.defects.pasted import extended_anomaly
+from calibrate.prn.defects.pasted import paste_defect
 from calibrate.prn.defects.real import RealDefect, defects_from_folder
 from calibrate.prn.defects.synthesis import Synthesis
 from cameras.image_files import image_from_file
@@ -63,10 +63,10 @@ def check(image, before, changed, mask):
 def test_simulated_anomalies_are_where_the_mask_says_and_can_be_seen(image, seed, scene):
     synthesis = Synthesis(scene=scene)
     before = image.copy()
-    changed, mask = synthesis.simulated(image, np.random.default_rng(seed))
+    changed, mask = synthesis.simulate(image, np.random.default_rng(seed))
     check(image, before, changed, mask)
     assert not (mask & ~synthesis.foreground(image)).any()
-    again = synthesis.simulated(image, np.random.default_rng(seed))
+    again = synthesis.simulate(image, np.random.default_rng(seed))
     assert np.array_equal(changed, again[0])
     assert np.array_equal(mask, again[1])
 
@@ -77,19 +77,19 @@ def test_extended_anomalies_lie_on_the_part(height, width, seed, whole):
     image, defect = part(height, width), defect_of(height, width, seed=seed)
     before, kept = image.copy(), (defect.image.copy(), defect.mask.copy())
     synthesis = Synthesis(defects=(defect,), scene="texture" if whole else "object")
-    changed, mask = synthesis.extended(image, np.random.default_rng(seed))
+    changed, mask = synthesis.extend(image, np.random.default_rng(seed))
     check(image, before, changed, mask)
     assert not (mask & ~synthesis.foreground(image) & ~defect.mask).any()
     assert np.array_equal(defect.image, kept[0])
     assert np.array_equal(defect.mask, kept[1])
-    again = synthesis.extended(image, np.random.default_rng(seed))
+    again = synthesis.extend(image, np.random.default_rng(seed))
     assert np.array_equal(changed, again[0])
 
 
 def test_extended_anomalies_are_at_many_places_in_many_shapes():
     image, defect = part(96, 96), defect_of(96, 96)
     synthesis = Synthesis(defects=(defect,))
-    masks = [synthesis.extended(image, np.random.default_rng(seed))[1] for seed in range(40)]
+    masks = [synthesis.extend(image, np.random.default_rng(seed))[1] for seed in range(40)]
     assert len({mask.tobytes() for mask in masks}) == 40
     covered = np.any(masks, axis=0)
     assert (covered & synthesis.foreground(image)).sum() > 0.7 * synthesis.foreground(image).sum()
@@ -104,7 +104,7 @@ def test_a_defect_larger_than_the_part_is_pasted_where_it_was_seen():
     defect = RealDefect(Path("x.png"), "x", "", np.full_like(image, 120), mask)
     foreground = np.zeros((64, 64), np.bool_)
     foreground[63, 63] = True
-    found = extended_anomaly(image, defect, foreground=foreground, rng=np.random.default_rng(0))[1]
+    found = paste_defect(image, defect, foreground=foreground, rng=np.random.default_rng(0))[1]
     assert np.array_equal(found, mask)
 
 
@@ -115,7 +115,7 @@ def test_a_defect_that_cannot_be_seen_here_is_shown_as_it_was():
     defect = RealDefect(Path("x.png"), "x", "", image.copy(), mask)
     shown = 0
     for seed in range(30):
-        changed, found = Synthesis(defects=(defect,)).extended(image, np.random.default_rng(seed))
+        changed, found = Synthesis(defects=(defect,)).extend(image, np.random.default_rng(seed))
         if np.array_equal(changed, defect.image):
             assert np.array_equal(found, mask)
             shown += 1
@@ -133,7 +133,7 @@ def test_a_call_mixes_the_kinds():
     plain = Synthesis()
     mine, its = (
         plain(image, np.random.default_rng(4)),
-        plain.simulated(image, np.random.default_rng(4)),
+        plain.simulate(image, np.random.default_rng(4)),
     )
     assert np.array_equal(mine[0], its[0])
 
@@ -145,7 +145,7 @@ def test_textures_from_outside_fill_the_anomalies_of_a_surface():
     texture = np.zeros((80, 80, 3), np.uint8)
     synthesis = Synthesis(textures=(texture,), scene="texture")
     for seed in range(20):
-        changed, mask = synthesis.simulated(surface, np.random.default_rng(seed))
+        changed, mask = synthesis.simulate(surface, np.random.default_rng(seed))
         assert changed[mask].std(axis=0).max() < 12  # the surface, shining through one colour
 
 
@@ -154,7 +154,7 @@ def test_grey_images_stay_grey():
     grey = cv2.cvtColor(cv2.cvtColor(grey, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     synthesis = Synthesis(defects=(defect_of(64, 64),))
     for seed in range(30):
-        for make in (synthesis.simulated, synthesis.extended):
+        for make in (synthesis.simulate, synthesis.extend):
             changed, _ = make(grey, np.random.default_rng(seed))
             if not np.array_equal(changed, synthesis.defects[0].image):
                 assert np.ptp(changed, axis=2).max() == 0
@@ -189,11 +189,11 @@ def test_settings_that_are_refused():
     with pytest.raises(ValueError, match="scene is 'belt'; use one of object, texture, auto"):
         Synthesis(scene="belt")
     with pytest.raises(ValueError, match="no real defects"):
-        Synthesis().extended(part(64, 64), np.random.default_rng(0))
+        Synthesis().extend(part(64, 64), np.random.default_rng(0))
     with pytest.raises(
         ValueError, match=r"seen\.png: read at \(64, 64\) and the image is \(48, 64\)"
     ):
-        Synthesis(defects=(defect_of(64, 64),)).extended(part(48, 64), np.random.default_rng(0))
+        Synthesis(defects=(defect_of(64, 64),)).extend(part(48, 64), np.random.default_rng(0))
 
 
 def test_threads_change_nothing():
@@ -224,7 +224,7 @@ def test_real_images_and_defects(realdata, name):
     synthesis = Synthesis(defects=defects_from_folder(folder, size=size, most=5))
     for seed in range(8):
         for image in good:
-            for make in (synthesis.simulated, synthesis.extended):
+            for make in (synthesis.simulate, synthesis.extend):
                 changed, mask = make(image, np.random.default_rng(seed))
                 assert mask.any()
                 assert 5e-5 < mask.mean() < 0.6

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from calibrate.dataset import DatasetError
 from calibrate.prn.defects.textures import (
     GRID,
-    drawn,
-    recoloured,
-    shuffled,
+    draw_texture,
+    recolour,
+    shuffle_cells,
     textures_from_folder,
     window_of,
 )
@@ -67,13 +67,13 @@ def test_windows_of_any_texture(texture, size, seed):
 @settings(max_examples=25, deadline=None)
 def test_drawn_and_shuffled_have_the_size_asked_for(size, seed):
     rng = np.random.default_rng(seed)
-    assert drawn(size, rng=rng).shape == (*size, 3)
-    assert shuffled(noise(*size), rng=rng).shape == (*size, 3)
+    assert draw_texture(size, rng=rng).shape == (*size, 3)
+    assert shuffle_cells(noise(*size), rng=rng).shape == (*size, 3)
 
 
 def test_shuffled_keeps_the_cells():
     image = noise(64, 96)
-    results = [shuffled(image, rng=np.random.default_rng(seed)) for seed in range(20)]
+    results = [shuffle_cells(image, rng=np.random.default_rng(seed)) for seed in range(20)]
 
     def cells(picture):
         parts = picture.reshape(GRID, 8, GRID, 12, 3).swapaxes(1, 2).reshape(GRID * GRID, -1)
@@ -86,9 +86,9 @@ def test_shuffled_keeps_the_cells():
 
 def test_recoloured_changes_tones_and_not_places():
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    pictures = [recoloured(ramp, rng=np.random.default_rng(seed)) for seed in range(30)]
+    pictures = [recolour(ramp, rng=np.random.default_rng(seed)) for seed in range(30)]
     assert len({picture.tobytes() for picture in pictures}) == 30
     flat = np.full((4, 4, 3), 90, np.uint8)
     for seed in range(10):
-        result = recoloured(flat, rng=np.random.default_rng(seed))
+        result = recolour(flat, rng=np.random.default_rng(seed))
         assert np.ptp(result.reshape(-1, 3), axis=0).max() == 0

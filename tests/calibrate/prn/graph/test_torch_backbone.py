@@ -49,7 +49,7 @@ def test_the_bundled_one_is_as_in_onnxruntime(pictures) -> None:
 
 def test_mobilenet_s_operators_are_known(pictures) -> None:
     """Depthwise convolutions, ReLU6 as Clip, shortcuts."""
-    from calibrate.backbones.graph import GraphWriter, Stage
+    from calibrate.backbones.graph import GraphWriter, StageOutput
 
     random = np.random.default_rng(0)
 
@@ -61,7 +61,7 @@ def test_mobilenet_s_operators_are_known(pictures) -> None:
     for index in range(3):
         wide = graph.relu6(graph.conv(name, kernel(8, 1, 3), None, groups=8))
         name = graph.maxpool(graph.add(name, graph.conv(wide, kernel(8, 8, 1), None)))
-        stages[f"layer{index + 1}"] = Stage(name, 8, 4 * 2**index)
+        stages[f"layer{index + 1}"] = StageOutput(name, 8, 4 * 2**index)
     model = graph.model(stages, name="inverted", source="random")
     strides = {layer: stage.stride for layer, stage in stages.items()}
     backbone = replace(

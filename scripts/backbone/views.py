@@ -11,8 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from backbone.parts import Image, draw_part
 
-from calibrate.backbones.parts import Image, drawn_part
+from calibrate.prn.defects.textures import draw_square_texture
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
@@ -45,11 +46,11 @@ def view(images: Sequence[Image], *, size: int, rng: np.random.Generator) -> Ima
     A fifth of them become the surface of a drawn part.
     """
     if rng.random() < 0.15:
-        picture = drawn_texture(size, rng=rng)
+        picture = draw_square_texture(size, rng=rng)
     else:
         picture = _crop(images[int(rng.integers(len(images)))], size=size, rng=rng)
     if rng.random() < 0.2:
-        picture = drawn_part(picture, rng=rng)
+        picture = draw_part(picture, rng=rng)
     if rng.random() < 0.35:
         other = images[int(rng.integers(len(images)))]
         picture = _with_defect(picture, other=_crop(other, size=size, rng=rng), rng=rng)
@@ -75,71 +76,6 @@ def _crop(image: Image, *, size: int, rng: np.random.Generator) -> Image:
         image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101
     )
     return np.asarray(result, dtype=np.uint8)
-
-
-def drawn_texture(size: int, *, rng: np.random.Generator) -> Image:
-    """A texture that no photograph shows: gratings, noise of several scales, grids, shapes."""
-    field = np.zeros((size, size), np.float32)
-    for _ in range(rng.integers(1, 5)):
-        field += rng.uniform(0.2, 1.0) * _layer(size, rng=rng)
-    low, high = float(field.min()), float(field.max())
-    field = (field - low) / max(high - low, 1e-6)
-    ends = rng.uniform(0, 255, (2, 3))
-    if rng.random() < 0.5:
-        ends = ends.mean(1, keepdims=True) + rng.normal(0, 8, (2, 3))
-    picture = ends[0] + field[:, :, None] * (ends[1] - ends[0])
-    result: Image = np.clip(picture, 0, 255).astype(np.uint8)
-    if rng.random() < 0.4:
-        for _ in range(rng.integers(1, 12)):
-            _shape(result, rng=rng)
-    return result
-
-
-def _layer(size: int, *, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """One (size, size) float32 component of a drawn texture, about -1 to 1."""
-    kind = rng.integers(4)
-    if kind == 0:
-        return _grating(size, rng=rng)
-    if kind == 1:
-        cells = (int(rng.integers(2, size)), int(rng.integers(2, size)))
-        noise = rng.normal(0, 0.5, cells).astype(np.float32)
-        return np.asarray(cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC))
-    if kind == 2:
-        return _grating(size, rng=rng) * _grating(size, rng=rng)
-    stripes = np.zeros((size, size), np.float32)
-    step = int(rng.integers(4, size // 2))
-    stripes[::step, :] = 1
-    stripes[:, :: max(2, int(step * rng.uniform(0.5, 2)))] = 1
-    return np.asarray(cv2.GaussianBlur(stripes, (0, 0), float(rng.uniform(0.4, 2.0))))
-
-
-def _grating(size: int, *, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(3), np.log(size)))
-    ys, xs = np.mgrid[:size, :size].astype(np.float32)
-    phase = (np.cos(angle) * xs + np.sin(angle) * ys) / period * 2 * np.pi + rng.uniform(0, 6.3)
-    wave = np.sin(phase)
-    return np.asarray(np.sign(wave) if rng.random() < 0.3 else wave, dtype=np.float32)
-
-
-def _shape(picture: Image, *, rng: np.random.Generator) -> None:
-    """Draw one ellipse, line or polygon into the picture."""
-    size = picture.shape[0]
-    colour = rng.uniform(0, 255, 3).tolist()
-    thickness = -1 if rng.random() < 0.5 else int(rng.integers(1, 8))
-    points = rng.integers(0, size, (int(rng.integers(3, 7)), 2))
-    start = (int(points[0, 0]), int(points[0, 1]))
-    kind = rng.integers(3)
-    if kind == 0:
-        axes = (int(rng.integers(2, size // 2)), int(rng.integers(2, size // 2)))
-        turn = float(rng.uniform(0, 180))
-        cv2.ellipse(picture, start, axes, turn, 0, 360, colour, thickness, cv2.LINE_AA)
-    elif kind == 1:
-        end = (int(points[1, 0]), int(points[1, 1]))
-        cv2.line(picture, start, end, colour, abs(thickness), cv2.LINE_AA)
-    elif thickness < 0:
-        cv2.fillPoly(picture, [points.astype(np.int32)], colour, cv2.LINE_AA)
-    else:
-        cv2.polylines(picture, [points.astype(np.int32)], True, colour, thickness, cv2.LINE_AA)
 
 
 def _with_defect(picture: Image, *, other: Image, rng: np.random.Generator) -> Image:

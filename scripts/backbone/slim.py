@@ -18,10 +18,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from backbone.resnet import BasicBlock, ResNet
+from backbone.rounding import Convolution
 from torch import Tensor, nn
-
-from calibrate.backbones.resnet import BasicBlock, ResNet
-from calibrate.backbones.rounding import Convolution
 
 OUTPUTS = {"layer1": 32, "layer2": 64, "layer3": 64}  # channels of the stages that come out
 

@@ -1,10 +1,12 @@
-"""MobileNetV2 up to stride 16 as a torch module, under torchvision's parameter names.
-
-Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018.
-"""
+"""The networks that can be exported, as torch modules: what their ONNX graphs are held against."""
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from backbone.resnet import resnet18, wide_resnet50_2
 from torch import Tensor, nn
 
 from calibrate.backbones.architectures import INVERTED, MOBILENET_STAGES
@@ -31,7 +33,10 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """features.0 to features.13 of MobileNetV2; what comes after stride 16 is left out."""
+    """features.0 to features.13 of MobileNetV2, under torchvision's parameter names.
+
+    Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,11 +65,6 @@ class MobileNetV2(nn.Module):
         return stages
 
 
-def mobilenet_v2() -> MobileNetV2:
-    """MobileNetV2 1.0 with random weights: 24, 32 and 96 channels."""
-    return MobileNetV2()
-
-
 def _conv_norm(
     channels_in: int, channels: int, *, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
@@ -72,3 +72,45 @@ def _conv_norm(
         channels_in, channels, kernel, stride, kernel // 2, groups=groups, bias=False
     )
     return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU6(inplace=True))
+
+
+NETWORKS = {
+    "resnet18": resnet18,
+    "wide_resnet50_2": wide_resnet50_2,
+    "mobilenet_v2": MobileNetV2,
+}
+
+
+def random_network(name: str) -> nn.Module:
+    """The torch network with random weights and batch norm statistics that matter."""
+    torch.manual_seed(3)
+    network = NETWORKS[name]().eval()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.weight, 0.5, 1.0)
+            nn.init.uniform_(part.bias, -0.3, 0.3)
+            nn.init.uniform_(part.running_mean, -0.3, 0.3)
+            nn.init.uniform_(part.running_var, 0.5, 2.0)
+    return network
+
+
+def random_image(height: int, width: int, *, count: int = 1) -> npt.NDArray[np.float32]:
+    rng = np.random.default_rng(height + width)
+    return rng.standard_normal((count, 3, height, width)).astype(np.float32)
+
+
+def worst_error(network: nn.Module, model: bytes, image: npt.NDArray[np.float32]) -> float:
+    """Largest difference between torch and ONNX Runtime, relative to the stage's largest value."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(image))
+    assert names == list(wanted)
+    errors = []
+    for name, found in zip(names, session.run(names, {"input": image}), strict=True):
+        reference = wanted[name].numpy()
+        assert found.shape == reference.shape
+        errors.append(np.abs(found - reference).max() / np.abs(reference).max())
+    return float(max(errors))

@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float32]
 CORNERS = 180  # of an outline
 
 
-def drawn_part(fill: Image, *, rng: np.random.Generator) -> Image:
+def draw_part(fill: Image, *, rng: np.random.Generator) -> Image:
     """One part on a plain ground.
 
     Args:
