@@ -1,4 +1,4 @@
-"""`edge compile`: a bundle's plans, made ahead of time and for other machines."""
+"""A bundle's facts, and its plans: compiled ahead of time and for other machines, or listed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from engines.bundle import Bundle
 from engines.choose import AUTO, ENGINES
 from engines.errors import BundleError, EngineError
 from engines.plans.builder import RTX_GPUS, Compatible
-from engines.plans.cache import read_record, store_plan
+from engines.plans.cache import UnusablePlanError, read_record, store_plan
 from engines.plans.compile import Plan, compile_plan
 from engines.plans.flavours import RTX, TENSORRT, import_flavour
 from engines.plans.layers import executes, kernels
 
+_LEFT_OUT: dict[str, Any] = {
+    **dict.fromkeys(("files", "golden", "figures", "threshold"), True),
+    # Grids of numbers, which tell a reader nothing.
+    "health": {"occluded": {"low", "high", "typical", "detail"}},
+}
+
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the plans are to be.
+class CompileOptions:
+    """Which plans to compile.
 
     Attributes:
         engine: ``tensorrt``, ``tensorrt-rtx``, or ``auto``: TensorRT where it works here and no
             GPU is named, else TensorRT-RTX.
         gpu: a plan for each; none is the GPU that is here, or a portable plan with TensorRT-RTX.
-        workspace_mib: most scratch memory of a kernel.
+        workspace_mib: scratch memory that a kernel may use.
         version_compatible: newer libraries of the same major version load them too.
         hardware_compatible: any GPU from Ampere on does.
     """
@@ -83,7 +89,7 @@ class CompiledPlan:
 def compile_bundle(
     path: Path,
     *,
-    wishes: Wishes,
+    options: CompileOptions,
     stages: Stages | None = None,
     say: Callable[[str], None] | None = None,
 ) -> list[CompiledPlan]:
@@ -91,7 +97,7 @@ def compile_bundle(
 
     Args:
         path: the bundle's folder.
-        wishes: which plans.
+        options: which plans.
         stages: told about progress, a stage for each plan.
         say: receives what a user should know about a plan.
 
@@ -102,34 +108,34 @@ def compile_bundle(
     """
     stages = stages or Stages()
     bundle = Bundle.open(path)
-    flavour = _flavour(wishes)
+    flavour = _flavour(options)
     model = bundle.model()
     done = []
-    for target in _targets(flavour, wishes.gpu):
+    for target in _targets(flavour, options.gpu):
         begun = time.monotonic()
         with stages.stage(f"{flavour} {' '.join(target)}".rstrip()) as advance:
             plan = compile_plan(
                 model,
                 flavour=flavour,
                 gpu=target,
-                workspace_mib=wishes.workspace_mib,
-                compatible=wishes.compatible,
+                workspace_mib=options.workspace_mib,
+                compatible=options.compatible,
                 progress=advance,
             )
         if say is not None:
             for note in plan.notes:
                 say(f"{flavour}: {note}")
-        done.append(_kept(bundle, plan, seconds=time.monotonic() - begun))
+        done.append(_store(bundle, plan, seconds=time.monotonic() - begun))
     return done
 
 
-def _kept(bundle: Bundle, plan: Plan, *, seconds: float) -> CompiledPlan:
+def _store(bundle: Bundle, plan: Plan, *, seconds: float) -> CompiledPlan:
     try:
         path = store_plan(bundle.plans, plan)
     except OSError as error:
         raise BundleError(
-            f"{bundle.plans}: the plan cannot be kept: {error.strerror}; check its permissions and "
-            "the free space"
+            f"{bundle.plans}: the plan cannot be stored: {error.strerror}; check its permissions "
+            "and the free space"
         ) from error
     return CompiledPlan(path, plan, read_record(path).mark, seconds)
 
@@ -142,15 +148,15 @@ def _targets(flavour: str, gpu: Sequence[str]) -> list[tuple[str, ...]]:
     return [(name,) for name in dict.fromkeys(gpu)] or [()]
 
 
-def _flavour(wishes: Wishes) -> str:
+def _flavour(options: CompileOptions) -> str:
     """The library to compile with; the reason of each that can't is told."""
-    if wishes.engine != AUTO:
-        if wishes.engine == TENSORRT:
+    if options.engine != AUTO:
+        if options.engine == TENSORRT:
             problem = ENGINES[TENSORRT].why_not()
             if problem:
                 raise EngineError(f"cannot compile with {TENSORRT}: {problem}")
-        return wishes.engine
-    problem = "it compiles for no other GPU" if wishes.gpu else ENGINES[TENSORRT].why_not()
+        return options.engine
+    problem = "it compiles for no other GPU" if options.gpu else ENGINES[TENSORRT].why_not()
     if problem is None:
         return TENSORRT
     try:
@@ -161,3 +167,53 @@ def _flavour(wishes: Wishes) -> str:
             "pip install 'protoedge[rtx]'"
         ) from error
     return RTX
+
+
+def bundle_info(path: Path) -> dict[str, Any]:
+    """A bundle's facts by name, plain values; the bundle is checked as when it is loaded.
+
+    Raises:
+        BundleError: it is missing or damaged.
+    """
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
+    plans = [plan.name for plan in _plans(bundle)]
+    return {
+        **manifest.model_dump(mode="json", exclude=_LEFT_OUT),
+        "threshold": manifest.threshold.value,
+        "threshold_facts": manifest.threshold.model_dump(mode="json", exclude={"value"}),
+        "figures": dict(manifest.figures),
+        "golden": {image.file: image.score for image in manifest.golden},
+        "model_mib": round(manifest.files["model.onnx"].size / 2**20, 2),
+        "plans": plans,
+    }
+
+
+def plan_layers(path: Path) -> dict[str, dict[str, Any]]:
+    """What each plan of a bundle executes, layer by layer, as the sidecars say.
+
+    Nothing is loaded, so nothing is decided: whether a plan is trusted is seen when it is run.
+
+    Raises:
+        BundleError: the bundle is missing or damaged.
+    """
+    return {plan.name: _plan_facts(plan) for plan in _plans(Bundle.open(path))}
+
+
+def _plans(bundle: Bundle) -> list[Path]:
+    return sorted(bundle.plans.glob("*.plan")) if bundle.plans.is_dir() else []
+
+
+def _plan_facts(plan: Path) -> dict[str, Any]:
+    try:
+        record = read_record(plan)
+    except UnusablePlanError as error:
+        return {"problem": str(error)}
+    facts = record.model_dump(mode="json", exclude={"seal", "flavour"})
+    return {
+        "engine": record.flavour,
+        "executes": executes(record.layers),
+        "kernels": kernels(record.layers),
+        "mark": record.mark,
+        **facts,
+    }

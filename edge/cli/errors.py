@@ -17,7 +17,7 @@ _MACHINE = frozenset(
 )
 
 
-def told(error: Exception) -> tuple[str, int]:
+def line_and_code_from_error(error: Exception) -> tuple[str, int]:
     """The line and the exit code of an error.
 
     Returns:
@@ -64,4 +64,5 @@ def _usage(error: Exception) -> str:
     says = one_line(str(getattr(error, "format_message", error.__str__)()))
     says = says.replace("Value error, ", "").rstrip(".")
     command = getattr(getattr(error, "ctx", None), "command_path", "edge")
-    return f"{says[:1].lower()}{says[1:]}; see {command} --help"
+    says = f"{says[:1].lower()}{says[1:]}".replace(". Did you mean", "; did you mean")
+    return f"{says} See {command} --help" if says[-1] == "?" else f"{says}; see {command} --help"

@@ -1,313 +1,88 @@
-"""The command `edge`. Only what parses and prints; everything heavy is imported when it is used."""
+"""The command `edge`: which commands there are, and how each of them ends.
+
+A command's own module is imported when it is called, so that `edge --help` is quick.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from edge import console
-from edge.cli import errors, plans, plc, stream, tables
-from edge.cli.choices import (
-    BundleArgument,
-    EngineOption,
-    Json,
-    MethodName,
-    ModelName,
-    PrecisionName,
-    PrnSizeName,
-    ScoreName,
-)
+from edge.cli import errors
 
-if TYPE_CHECKING:
-    from edge.building.build import Options
+COMMANDS = {  # in the order in which they are used: where each is, and what it does
+    "demo": ("build:demo", "Draw a production line, learn it and inspect it; needs no data."),
+    "init": ("build:init", "Write a commented edge.toml."),
+    "build": ("build:build", "Learn an inspector from good images and write its bundle."),
+    "evaluate": ("measure:evaluate", "Measure a bundle on labelled images."),
+    "stream": ("stream:stream", "Inspect cameras, streams, videos or images."),
+    "compare": ("measure:compare", "Measure and time several bundles side by side."),
+    "bench": ("measure:bench", "Time the engine, and everything from frame to verdict."),
+    "info": ("plans:info", "Show what a bundle is and how its threshold was set."),
+    "compile": ("plans:compile_plans", "Compile a bundle's TensorRT plans ahead of time."),
+    "serve": ("plc:serve", "Inspect for a PLC until Ctrl-C or SIGTERM."),
+    "doctor": ("measure:doctor", "Show what this machine has and what is missing."),
+    "backbone": ("build:backbone", "Export a backbone as an ONNX file."),
+    "plc": ("plc:app", "Print the map that PLCs see, or be a PLC to try with."),
+}
+
+
+class _Commands(TyperGroup):
+    """Replaces a command's placeholder by the command itself when it is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, placeholder, rest = super().resolve_command(ctx, args)
+        return name, name and placeholder and _command(name), rest
+
 
 app = typer.Typer(
     name="edge",
-    help="Pictures of good parts become an inspector.",
+    cls=_Commands,
+    help="Turn pictures of good parts into an inspector.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-backbone_app = typer.Typer(help="Backbones as ONNX files.", no_args_is_help=True)
-app.add_typer(backbone_app, name="backbone")
-app.add_typer(plc.app, name="plc")
-app.command()(plc.serve)
+for _name, (_, _summary) in COMMANDS.items():
+    app.command(_name, help=_summary)(lambda: None)
 
 
-Images = Annotated[Path | None, typer.Argument(help="Folder of good images, or MVTec's layout.")]
+def _command(name: str) -> Any:
+    """Import a command; its parameters are read from its function's signature."""
+    place, summary = COMMANDS[name]
+    module, _, attribute = place.partition(":")
+    found = getattr(import_module(f"edge.cli.{module}"), attribute)
+    alone = typer.Typer(help=summary, add_completion=False, rich_markup_mode=None)
+    if isinstance(found, typer.Typer):
+        alone.add_typer(found, name=name, help=summary)
+        return typer.main.get_group(alone).commands[name]
+    alone.command(name, help=summary)(found)
+    return typer.main.get_command(alone)
 
 
-@app.command()
-def demo(
-    output: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("build/demo"),
-    json: Json = False,
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"protoedge {version('protoedge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
 ) -> None:
-    """Draw a production line, learn and inspect it; needs no data."""
-    from edge.demo.demo import run_demo
-
-    with console.stage_bars() as bars:
-        outcome = run_demo(output, show=bars.show)
-    if json:
-        console.print_json(outcome.to_json())
-    else:
-        outcome.print()
-
-
-@app.command()
-def build(
-    images: Images = None,
-    model: Annotated[
-        ModelName | None, typer.Option(help="Default protoad; prn is trained, needs torch.")
-    ] = None,
-    precision: Annotated[PrecisionName | None, typer.Option(help="Default fp16.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="bundled (default) or FILE.onnx.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Stages, such as layer2,layer3.")] = None,
-    size: Annotated[str | None, typer.Option(help="256 (default) or WIDTHxHEIGHT, px.")] = None,
-    roi: Annotated[str | None, typer.Option(help="x,y,width,height inspected, px.")] = None,
-    prototypes: Annotated[
-        int | None,
-        typer.Option(min=1, max=65536, help="Default 4096; prn: a tenth of the images."),
-    ] = None,
-    method: Annotated[
-        MethodName | None, typer.Option(help="How they are chosen; default coreset.")
-    ] = None,
-    score: Annotated[ScoreName | None, typer.Option(help="Map whose maximum counts.")] = None,
-    false_rejects: Annotated[
-        float | None,
-        typer.Option(help="Rate of good parts that may be rejected; default 0.001."),
-    ] = None,
-    min_area: Annotated[
-        int | None, typer.Option(min=0, help="Smallest region that rejects, px of the picture.")
-    ] = None,
-    engine: EngineOption = None,
-    gpu: Annotated[
-        list[str] | None,
-        typer.Option(help="TensorRT-RTX plan for sm86, sm89 …; repeat; default portable."),
-    ] = None,
-    max_flips: Annotated[int | None, typer.Option(min=0, help="Changed verdicts.")] = None,
-    max_score_error: Annotated[float | None, typer.Option(help="See docs/precision.md.")] = None,
-    memory: Annotated[int | None, typer.Option(min=16, help="MiB; default 1024.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of every draw.")] = None,
-    prn_size: Annotated[
-        PrnSizeName | None, typer.Option(help="prn: default compact; paper wants a GPU.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="prn: default 3000.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="prn: in place of steps.")] = None,
-    batch: Annotated[int | None, typer.Option(min=2, help="prn: images a step; default 8.")] = None,
-    defects: Annotated[
-        Path | None, typer.Option(help="prn: folder of real defects with masks to learn from.")
-    ] = None,
-    most_defects: Annotated[
-        int | None, typer.Option(min=1, help="prn: so many of them, evenly; default all.")
-    ] = None,
-    textures: Annotated[
-        Path | None, typer.Option(help="prn: folder of textures; default: drawn ones.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option(help="The bundle, NAME.edge.")] = None,
-    json: Json = False,
-) -> None:
-    """Learn an inspector from good images; write its bundle."""
-    _build(dict(locals()))  # every option by its name, which is the name in edge.toml
-
-
-def _build(given: dict[str, Any]) -> None:
-    """Build with the options that were given; those of edge.toml stand in for the others."""
-    from calibrate.progress import Stages
-    from edge.building.build import build as run_build
-    from edge.config import ConfigError, check_output, read_config
-    from edge.parse import checked_rate, layers_from_text
-
-    images, output, json = (given.pop(name) for name in ("images", "output", "json"))
-    config = read_config().build
-    folder = images or config.images
-    if folder is None:
-        raise ConfigError(
-            "no images: name a folder, or set build.images in edge.toml (`edge init` writes one)"
-        )
-    if given["layers"] is not None:
-        given["layers"] = layers_from_text(given["layers"])
-    if given["false_rejects"] is not None:
-        given["false_rejects"] = checked_rate(given["false_rejects"])
-    given["gpu"] = tuple(given["gpu"]) if given["gpu"] else None
-    options = _options(given, config.model_dump())
-    target = output or config.output or Path("build") / f"{folder.resolve().name}.edge"
-    check_output(target)
-    with console.stage_bars() as bars:
-        built = run_build(
-            folder, target, options=options, stages=Stages(bars.show, bars.tell), say=console.say
-        )
-    if json:
-        console.print_json(built.to_json())
-    else:
-        tables.print_built(built)
-
-
-app.command()(stream.stream)
-
-
-@app.command()
-def evaluate(
-    bundle: BundleArgument,
-    images: Annotated[Path, typer.Argument(help="Labelled images, MVTec's layout.")],
-    engine: EngineOption = None,
-    threshold: Annotated[float | None, typer.Option(help="In place of the bundle's.")] = None,
-    grid: Annotated[Path | None, typer.Option(help="Picture grid, .png.")] = None,
-    json: Json = False,
-) -> None:
-    """Measure a bundle on labelled images."""
-    from calibrate.progress import Stages
-    from edge.config import check_folder_of
-    from edge.evaluation.evaluate import evaluate_bundle
-
-    if grid is not None:
-        check_folder_of(grid, option="--grid")
-
-    with console.stage_bars() as bars:
-        evaluation = evaluate_bundle(
-            bundle,
-            images,
-            engine=engine.value if engine else "auto",
-            threshold=threshold,
-            grid=grid,
-            stages=Stages(bars.show),
-        )
-    if json:
-        console.print_json(evaluation.to_json())
-    else:
-        tables.print_evaluation(evaluation)
-
-
-@app.command()
-def compare(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Two or more.")],
-    images: Annotated[Path, typer.Argument(help="Labelled images, MVTec's layout.")],
-    engine: EngineOption = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="The same images through each of them, .png.")
-    ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Timed, of each.")] = 100,
-    json: Json = False,
-) -> None:
-    """Measure and time several bundles, side by side."""
-    from calibrate.progress import Stages
-    from edge.config import check_folder_of
-    from edge.evaluation.compare import compare_bundles
-
-    if picture is not None:
-        check_folder_of(picture, option="--picture")
-    with console.stage_bars() as bars:
-        comparison = compare_bundles(
-            bundles,
-            images,
-            engine=engine.value if engine else "auto",
-            picture=picture,
-            frames=frames,
-            stages=Stages(bars.show),
-        )
-    if json:
-        console.print_json(comparison.to_json())
-    else:
-        tables.print_comparison(comparison)
-
-
-@app.command()
-def bench(
-    bundle: BundleArgument,
-    images: Annotated[
-        Path | None, typer.Argument(help="As the camera takes them; default: made from the bundle.")
-    ] = None,
-    engine: EngineOption = None,
-    frames: Annotated[int, typer.Option(min=1, help="Timed.")] = 200,
-    camera: Annotated[str, typer.Option(help="WIDTHxHEIGHT of made frames, px.")] = "1280x720",
-    json: Json = False,
-) -> None:
-    """Time the engine, and all from frame to verdict."""
-    from edge.evaluation.bench import bench_bundle
-    from edge.parse import size_from_text
-
-    report = bench_bundle(
-        bundle,
-        images=images,
-        engine=engine.value if engine else "auto",
-        iterations=frames,
-        camera=size_from_text(camera),
-    )
-    if json:
-        console.print_json(report.to_json())
-    else:
-        tables.print_bench(str(bundle), report)
-
-
-@app.command()
-def doctor(json: Json = False) -> None:
-    """Show what this machine has and what is missing."""
-    from edge.doctor import examine
-
-    checks = examine()
-    healthy = all(check.status != "fail" for check in checks)
-    if json:
-        console.print_json({"ok": healthy, "checks": [check.to_json() for check in checks]})
-    else:
-        tables.print_checks(checks)
-    if not healthy:
-        raise typer.Exit(errors.FAILURE)
-
-
-app.command("compile")(plans.compile_plans)
-app.command("info")(plans.info)
-
-
-@app.command()
-def init(
-    name: Annotated[str, typer.Argument(help="Of the product.")] = "part",
-    output: Annotated[Path, typer.Option()] = Path("edge.toml"),
-) -> None:
-    """Write a commented edge.toml."""
-    from edge.config import write_config
-
-    write_config(output, name=name)
-    console.say(f"{output}: written; set build.images and stream.source, then run `edge build`")
-
-
-@backbone_app.command("export")
-def backbone_export(
-    name: Annotated[str, typer.Argument(help="resnet18, wide_resnet50_2 or mobilenet_v2.")],
-    output: Annotated[Path, typer.Option(help="FILE.onnx")],
-    weights: Annotated[
-        Path | None,
-        typer.Option(help=".safetensors or .pth, torchvision's names; default: download."),
-    ] = None,
-) -> None:
-    """Write a backbone's ONNX file from weights."""
-    from calibrate.backbones.export import export_backbone
-
-    path = export_backbone(name, weights=weights, output=output)
-    console.say(f"{path}: written; use it with `edge build IMAGES --backbone {path}`")
-
-
-def _options(given: dict[str, Any], config: dict[str, Any]) -> Options:
-    """The command line over `edge.toml` over the defaults."""
-    from edge.building.build import Options
-    from edge.parse import roi_from_text, size_from_text
-
-    words = {name: value for name, value in config.items() if value is not None}
-    words |= {name: value for name, value in given.items() if value is not None}
-    words = {k: v.value if isinstance(v, Enum) else v for k, v in words.items()}
-    if "size" in words:
-        words["size"] = size_from_text(words["size"])
-    if "roi" in words:
-        words["roi"] = roi_from_text(words["roi"])
-    if "memory" in words:
-        words["memory_mib"] = words.pop("memory")
-    for name in ("images", "output"):
-        words.pop(name, None)
-    return Options(**words)
+    """Take the options of `edge` itself."""
 
 
 def main() -> None:
@@ -327,12 +102,14 @@ def main() -> None:
         if errors.is_help(error):
             sys.stderr.write(f"{error}\n")
             sys.exit(errors.USAGE)
-        _fail(*errors.told(error))
+        _fail(*errors.line_and_code_from_error(error))
     if code == errors.INTERRUPTED:
         _fail("interrupted; what was there before is unchanged", code)
     sys.exit(code)
 
 
 def _fail(line: str, code: int) -> None:
-    sys.stderr.write(console.printable(f"edge: {errors.one_line(line)}\n"))
+    from edge.console import printable  # late, for `edge --help`
+
+    sys.stderr.write(printable(f"edge: {errors.one_line(line)}\n"))
     sys.exit(code)

@@ -34,9 +34,9 @@ def compile_plans(
 ) -> None:
     """Compile a bundle's TensorRT plans ahead of time."""
     from calibrate.progress import Stages
-    from edge.plans import Wishes, compile_bundle
+    from edge.plans import CompileOptions, compile_bundle
 
-    wishes = Wishes(
+    options = CompileOptions(
         engine=engine.value,
         gpu=tuple(gpu or ()),
         workspace_mib=workspace,
@@ -44,14 +44,12 @@ def compile_plans(
         hardware_compatible=hardware_compatible,
     )
     with console.stage_bars() as bars:
-        plans = compile_bundle(bundle, wishes=wishes, stages=Stages(bars.show), say=console.say)
+        plans = compile_bundle(bundle, options=options, stages=Stages(bars.show), say=console.say)
     if json:
         found = [plan.to_json() for plan in plans]
         console.print_json({"bundle": str(bundle), "plans": found})
     else:
-        from edge.cli.plan_tables import print_compiled
-
-        print_compiled(str(bundle), plans)
+        tables.print_compiled(str(bundle), plans)
 
 
 def info(
@@ -62,15 +60,13 @@ def info(
     json: Json = False,
 ) -> None:
     """Show what a bundle is and how its threshold was set."""
-    from edge.plan_info import bundle_info, plan_layers
+    from edge.plans import bundle_info, plan_layers
 
     found = bundle_info(bundle)
     plans = plan_layers(bundle) if layers else {}
     if json:
         console.print_json({**found, "plan_layers": plans} if layers else found)
     elif layers:
-        from edge.cli.plan_tables import print_layers
-
-        print_layers(plans)
+        tables.print_layers(plans)
     else:
         tables.print_info(str(bundle), found)

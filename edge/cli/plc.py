@@ -14,7 +14,7 @@ from edge import console
 from edge.cli import errors
 from edge.cli.choices import EngineName
 
-app = typer.Typer(help="PLCs: register map, and one to try with.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 class BridgeChoice(str, Enum):

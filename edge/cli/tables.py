@@ -1,8 +1,8 @@
-"""What the commands found, as tables for a person."""
+"""Prints for a person what the commands return; everything heavy is imported when it is used."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge import console
@@ -10,15 +10,40 @@ from edge import console
 if TYPE_CHECKING:
     from calibrate.evaluate import Evaluation
     from edge.building.build import Built
+    from edge.demo.demo import Demo
     from edge.doctor import Check
     from edge.evaluation.bench import BenchReport
     from edge.evaluation.compare import Comparison, Entry
+    from edge.plans import CompiledPlan
 
 FIGURES = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
 
 
+def print_demo(demo: Demo) -> None:
+    """Print how well and how fast the demo inspects, and where its files are."""
+    bundle, latency = demo.built.bundle, demo.summary.latency_ms or {}
+    rows: list[tuple[str, object]] = [
+        ("engine", demo.built.engine_reason),
+        ("learnt from", f"{bundle.manifest.images.used} drawn good parts"),
+        *figure_rows(bundle.manifest.figures),
+        ("conveyor video", f"{demo.right} of {demo.frames} verdicts right"),
+        ("rate", f"{demo.summary.rate_hz:.0f} frames/s, drawn and recorded"),
+        ("latency", ", ".join(f"{name} {value:.1f} ms" for name, value in latency.items())),
+    ]
+    console.print_table(f"Demo: done in {demo.seconds:.0f} s", rows)
+    files = [
+        ("report", bundle.path / "report.html"),
+        ("picture grid", demo.folder / "grid.png"),
+        ("overlay video", demo.folder / "overlay.mp4"),
+        ("overlay pictures", demo.folder / "pictures"),
+        ("results", demo.folder / "results.jsonl"),
+    ]
+    console.print_table("Look at", files)
+    console.say(f"next: edge build IMAGES --precision fp16; edge info {bundle.path}")
+
+
 def print_built(built: Built) -> None:
-    """Which inspector was built, what its threshold promises, and what it measured."""
+    """Print which inspector was built, what its threshold promises, and what it measured."""
     from edge.building.report import parity_line, statement
 
     manifest = built.bundle.manifest
@@ -49,7 +74,7 @@ def figure_rows(figures: Mapping[str, float]) -> list[tuple[str, object]]:
 
 
 def print_info(title: str, facts: Mapping[str, Any]) -> None:
-    """A bundle's facts; groups of them are opened to one line each."""
+    """Print a bundle's facts; a group of them takes one line for each member."""
     rows: list[tuple[str, object]] = []
     for name, value in facts.items():
         if name == "parity" and value:
@@ -69,7 +94,7 @@ def _parity(value: Mapping[str, Any]) -> str:
 
 
 def print_bench(title: str, report: BenchReport) -> None:
-    """Latencies of the engine, of the whole and of the host's part; then what it all means."""
+    """Print the latencies of engine, whole and host, then what they mean."""
     steps = [("engine", report.engine_ms), ("end to end", report.end_to_end_ms)]
     if report.host_ms is not None:
         steps.append(("host", report.host_ms))
@@ -140,7 +165,7 @@ def _of(entry: Entry, part: str, whole: str) -> str:
 
 
 def print_checks(checks: list[Check]) -> None:
-    """What was looked at, and for what is amiss what to do about it."""
+    """Print what was checked, and what to do where something is amiss."""
     rows = [(check.status, check.name, check.detail) for check in checks]
     console.print_columns("This machine", ("", "what", "found"), rows)
     fixes = [(check.name, check.fix) for check in checks if check.fix and check.status != "ok"]
@@ -149,7 +174,7 @@ def print_checks(checks: list[Check]) -> None:
 
 
 def say_summary(summary: Mapping[str, Any]) -> None:
-    """A stream's summary: a line for each of several cameras, and one for all."""
+    """Say a stream's summary: a line for each of several cameras, and one for all of them."""
     for name, one in summary.get("cameras", {}).items():
         console.say(f"{name}: {summary_line(one)}")
     console.say(summary_line(summary))
@@ -168,3 +193,52 @@ def summary_line(summary: Mapping[str, Any]) -> str:
         f"{summary['error']} ERROR; {summary['dropped']} dropped{undrawn}{lost}; "
         f"{summary['rate_hz']:.1f} Hz; latency {times}"
     )
+
+
+def print_compiled(bundle: str, plans: Sequence[CompiledPlan]) -> None:
+    """Print what was compiled, and how other machines come to load it."""
+    from engines.plans.cache import trusted_path
+
+    head = ("plan", "executes", "kernels", "MiB", "s")
+    rows = [
+        (
+            made.path.name,
+            facts["executes"],
+            facts["kernels"],
+            f"{facts['size'] / (1 << 20):.1f}",
+            f"{made.seconds:.1f}",
+        )
+        for made, facts in ((made, made.to_json()) for made in plans)
+    ]
+    console.print_columns(bundle, head, rows)
+    lines = [(made.mark, f"# {made.path.name}") for made in plans]
+    console.print_columns(f"Another machine loads them once {trusted_path()} has there", (), lines)
+
+
+def print_layers(plans: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print each plan's layers: the graph's nodes, types in and out, kernel."""
+    if not plans:
+        console.say("no plan is kept in this bundle; make one with `edge compile`")
+    for name, facts in plans.items():
+        if "problem" in facts:
+            console.print_table(name, [("problem", facts["problem"])])
+            continue
+        target = " ".join(facts["gpu"]) or "Ampere and newer"
+        title = (
+            f"{name}: {facts['kernels']} kernels, {facts['executes']}, {facts['engine']} "
+            f"{facts['version']}, {target}, {facts['typing']}ly typed"
+        )
+        rows = [
+            (
+                " ".join(layer["nodes"]) or layer["name"],
+                layer["kind"],
+                " ".join(layer["inputs"]),
+                " ".join(layer["outputs"]),
+                layer["tactic"],
+            )
+            for layer in facts["layers"]
+            if layer["kind"] != "sync"
+        ]
+        console.print_columns(title, ("layer", "kind", "in", "out", "kernel"), rows)
+        for note in facts["notes"]:
+            console.say(f"{name}: {note}")

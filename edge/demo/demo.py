@@ -16,9 +16,7 @@ from calibrate.dataset import GOOD
 from calibrate.progress import Advance, Show, Stages
 from cameras.connect import open_source
 from cameras.frame import Frame
-from edge import console
 from edge.building.build import Built, Options, build
-from edge.cli.tables import figure_rows
 from edge.demo import FrameTruth, draw_conveyor, draw_dataset
 from edge.evaluation.measure import picture_grid, png_from_image
 from edge.inspection.inspector import load_with_progress
@@ -33,7 +31,7 @@ MARKER = ".edge-demo"  # a folder of ours, which may be drawn anew
 
 
 class DemoError(ValueError):
-    """The demo's folder holds something else."""
+    """The demo's folder holds files that are not from a demo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +64,6 @@ class Demo:
             "seconds": round(self.seconds, 2),
         }
 
-    def print(self) -> None:
-        """Say what was done, how well and how fast."""
-        figures, latency = self.built.bundle.manifest.figures, self.summary.latency_ms or {}
-        rows: list[tuple[str, object]] = [
-            ("engine", self.built.engine_reason),
-            ("learnt from", f"{self.built.bundle.manifest.images.used} drawn good parts"),
-            *figure_rows(figures),
-            ("conveyor video", f"{self.right} of {self.frames} verdicts right"),
-            ("rate", f"{self.summary.rate_hz:.0f} frames/s, drawn and recorded"),
-            ("latency", ", ".join(f"{name} {value:.1f} ms" for name, value in latency.items())),
-        ]
-        console.print_table(f"Demo: done in {self.seconds:.0f} s", rows)
-        bundle = self.built.bundle.path
-        console.print_table(
-            "Look at",
-            [
-                ("report", bundle / "report.html"),
-                ("picture grid", self.folder / "grid.png"),
-                ("overlay video", self.folder / "overlay.mp4"),
-                ("overlay pictures", self.folder / "pictures"),
-                ("results", self.folder / "results.jsonl"),
-            ],
-        )
-        console.say(f"next: edge build IMAGES --precision fp16; edge info {bundle}")
-
 
 def run_demo(folder: Path, *, show: Show | None = None) -> Demo:
     """Draw, build, evaluate and stream.
@@ -100,7 +73,7 @@ def run_demo(folder: Path, *, show: Show | None = None) -> Demo:
         show: told about progress.
 
     Raises:
-        DemoError: the folder holds something that is no demo.
+        DemoError: the folder holds files that are not from a demo.
         OSError: it cannot be written.
     """
     begun, stages = time.monotonic(), Stages(show)
@@ -122,7 +95,7 @@ def _prepare(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise DemoError(f"{folder}: is a file; give another --output")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
-        raise DemoError(f"{folder}: holds something that is no demo; give another --output")
+        raise DemoError(f"{folder}: holds files that are not from a demo; give another --output")
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import pty
@@ -14,17 +15,50 @@ from pathlib import Path
 
 import pytest
 
+from edge.cli.main import COMMANDS
+
 EDGE = [sys.executable, "-c", "from edge.cli.main import main; main()"]
 LATENCIES = {"p50", "p95", "p99"}
 
 
-def test_help_names_every_command(run) -> None:
+def test_help_names_every_command_in_the_order_of_use(run) -> None:
     outcome = run("--help")
     assert outcome.code == 0
-    commands = ("demo", "build", "stream", "evaluate", "compare", "bench", "info", "doctor")
-    for name in (*commands, "backbone"):
-        assert re.search(rf"^  {name} ", outcome.out, re.MULTILINE)
+    listed = re.findall(r"^  ([a-z]+)  ", outcome.out.partition("Commands:")[2], re.MULTILINE)
+    assert listed == list(COMMANDS)
+    first = ["demo", "init", "build", "evaluate", "stream"]
+    assert listed[: len(first)] == first
     assert "..." not in outcome.out.partition("Commands:")[2]  # every summary fits on its line
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_its_own_help(run, name) -> None:
+    outcome = run(name, "--help")
+    assert outcome.code == 0
+    assert COMMANDS[name][1] in " ".join(outcome.out.split())
+
+
+def test_the_version(run) -> None:
+    assert run("--version").out == f"protoedge {importlib.metadata.version('protoedge')}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("edge bu", "build"),
+        ("edge build --prec", "--precision"),
+        ("edge plc sim", "simulate"),
+        ("edge build --model p", "protoad"),
+    ],
+)
+def test_the_shell_completes_commands_options_and_choices(words, completed) -> None:
+    asked = {"_EDGE_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    position = {"COMP_CWORD": str(len(words.split()) - 1)}
+    environment = {**os.environ, **asked, **position}
+    code = "import sys; sys.argv = ['edge']; from edge.cli.main import main; main()"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert completed in done.stdout.split()
 
 
 def test_alone_it_shows_the_help(run) -> None:
@@ -211,6 +245,7 @@ def test_backbone_export_of_an_unknown_network(run) -> None:
     ("words", "says"),
     [
         (("nonsense",), "no such command 'nonsense'; see edge --help"),
+        (("biuld",), "no such command 'biuld'; did you mean 'build'? See edge --help"),
         (("stream", "--nonsense"), "see edge stream --help"),
         (("evaluate",), "missing argument 'BUNDLE'; see edge evaluate --help"),
         (("stream",), "no source: name one"),
@@ -234,12 +269,12 @@ def test_a_reader_that_leaves_is_no_error(built) -> None:
 
 
 def test_a_bug_is_called_one_and_debugging_shows_where(run, monkeypatch, built) -> None:
-    import edge.plan_info
+    import edge.plans
 
     def broken(_: Path) -> None:
         raise KeyError("oops")
 
-    monkeypatch.setattr(edge.plan_info, "bundle_info", broken)
+    monkeypatch.setattr(edge.plans, "bundle_info", broken)
     outcome = run("info", built)
     assert outcome.code == 1
     assert outcome.err == (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.cli.tables import print_demo
 from edge.demo.demo import MARKER, DemoError, run_demo
 
 
@@ -40,19 +41,19 @@ def test_all_that_is_promised_is_there(demo) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_told_to_a_person(demo, capfd) -> None:
-    demo.print()
+def test_it_is_printed_for_a_person(demo, capfd) -> None:
+    print_demo(demo)
     out, err = capfd.readouterr()
     assert f"{demo.right} of {demo.frames} verdicts right" in out
     assert err.startswith("next: ")
 
 
-def test_what_is_no_demo_is_kept(run, tmp_path) -> None:
+def test_files_that_are_not_from_a_demo_are_kept(run, tmp_path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/note").write_text("mine")
     outcome = run("demo", "--output", "mine")
     assert outcome.code == 2
-    assert "holds something that is no demo" in outcome.line()
+    assert "holds files that are not from a demo" in outcome.line()
     assert (tmp_path / "mine/note").read_text() == "mine"
     outcome = run("demo", "--output", "mine/note")
     assert outcome.code == 2
