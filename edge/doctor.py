@@ -12,10 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from engines.choose import ENGINES, choice, installed_version
+from engines.choose import ENGINES, choose_engine, installed_version
 from engines.cpu.processor import BF16_INSTRUCTIONS, INSTRUCTIONS, cpu_instructions, cpu_name
+from engines.cuda import gpus
 from engines.errors import EngineError
-from engines.gpu.cuda import gpus
 from engines.plans.flavours import MODULES, import_flavour
 
 Status = Literal["ok", "warn", "fail"]
@@ -188,7 +188,7 @@ def _tensorrt(flavour: str) -> Check:
 
 
 def _engine(name: str) -> Check:
-    problem = ENGINES[name].why_not()
+    problem = ENGINES[name].unavailable_reason()
     if problem is None:
         return Check(f"engine {name}", "ok", "works here")
     status: Status = "ok" if name in MODULES else "warn"
@@ -197,7 +197,7 @@ def _engine(name: str) -> Check:
 
 def _auto() -> Check:
     try:
-        return Check("engine auto", "ok", choice().reason)
+        return Check("engine auto", "ok", choose_engine().reason)
     except EngineError as error:
         return Check("engine auto", "fail", str(error), "pip install 'protoedge[cpu]'")
 

@@ -152,11 +152,13 @@ def _flavour(options: CompileOptions) -> str:
     """The library to compile with; the reason of each that can't is told."""
     if options.engine != AUTO:
         if options.engine == TENSORRT:
-            problem = ENGINES[TENSORRT].why_not()
+            problem = ENGINES[TENSORRT].unavailable_reason()
             if problem:
                 raise EngineError(f"cannot compile with {TENSORRT}: {problem}")
         return options.engine
-    problem = "it compiles for no other GPU" if options.gpu else ENGINES[TENSORRT].why_not()
+    problem: str | None = "it compiles for no other GPU"
+    if not options.gpu:
+        problem = ENGINES[TENSORRT].unavailable_reason()
     if problem is None:
         return TENSORRT
     try:

@@ -15,7 +15,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class EngineOptions:
     """What an engine is opened with.
 
     Attributes:
@@ -38,13 +38,13 @@ class Backend:
     """One kind of engine.
 
     Attributes:
-        why_not: the reason why it can't work here, or None; quick, and never raises.
+        unavailable_reason: why it can't work here, or None; quick, and never raises.
         open: makes one from serialised ONNX; raises `EngineError`.
         install: what to do to get it.
     """
 
-    why_not: Callable[[], str | None]
-    open: Callable[[bytes, Wish], Engine]
+    unavailable_reason: Callable[[], str | None]
+    open: Callable[[bytes, EngineOptions], Engine]
     install: str
 
 
@@ -61,17 +61,17 @@ class Choice:
     reason: str
 
 
-def choice(engine: str = AUTO) -> Choice:
+def choose_engine(engine: str = AUTO) -> Choice:
     """Choose an engine: the one that was asked for, or the first of `ENGINES` that works here.
 
     Raises:
         EngineError: unknown name, or the engine that was asked for can't work here.
     """
     if engine != AUTO:
-        return _asked(engine)
+        return _choose_by_name(engine)
     passed_over: list[str] = []
     for name, backend in ENGINES.items():
-        problem = backend.why_not()
+        problem = backend.unavailable_reason()
         if problem is None:
             because = "; ".join(passed_over) or "it is the fastest that this machine can have"
             return Choice(name, f"{name}: {because}")
@@ -104,16 +104,18 @@ def open_engine(
         EngineError: the engine can't work here, or doesn't take the graph. ``auto`` does not try
             the next one then: what was chosen is what runs.
     """
-    chosen = choice(engine)
-    wish = Wish(precision=precision, plans=plans, threads=threads, say=say, progress=progress)
-    return ENGINES[chosen.name].open(model, wish)
+    chosen = choose_engine(engine)
+    options = EngineOptions(
+        precision=precision, plans=plans, threads=threads, say=say, progress=progress
+    )
+    return ENGINES[chosen.name].open(model, options)
 
 
-def _asked(engine: str) -> Choice:
+def _choose_by_name(engine: str) -> Choice:
     if engine not in ENGINES:
         raise EngineError(f"{engine}: no such engine; choose {AUTO}, {', '.join(ENGINES)}")
     backend = ENGINES[engine]
-    problem = backend.why_not()
+    problem = backend.unavailable_reason()
     if problem is not None:
         raise EngineError(f"cannot use {engine}: {problem}; {backend.install}")
     return Choice(engine, f"{engine}: it was asked for")
@@ -127,16 +129,16 @@ def installed_version(distribution: str) -> str:
         return ""
 
 
-def _why_not_module(module: str) -> str | None:
+def _module_unavailable_reason(module: str) -> str | None:
     if importlib.util.find_spec(module) is None:
         return f"{module} is not installed"
     return None
 
 
-def _why_not_tensorrt(flavour: str) -> str | None:
+def _tensorrt_unavailable_reason(flavour: str) -> str | None:
     """A TensorRT needs its module, a GPU that answers, and a GPU of the right architecture."""
-    from engines.gpu.cuda import gpus
-    from engines.plans.flavours import MODULES, import_flavour, why_not_on
+    from engines.cuda import gpus
+    from engines.plans.flavours import MODULES, import_flavour, unsupported_gpu_reason
 
     if importlib.util.find_spec(MODULES[flavour]) is None:
         return f"{flavour} is not installed"
@@ -147,63 +149,67 @@ def _why_not_tensorrt(flavour: str) -> str | None:
     except EngineError as error:
         version = installed_version(flavour)
         return f"{flavour} {version}".rstrip() + f" is installed, but {error}"
-    return why_not_on(flavour, found.compute_capability)
+    return unsupported_gpu_reason(flavour, found.compute_capability)
 
 
-def _open_tensorrt(flavour: str) -> Callable[[bytes, Wish], Engine]:
-    def opener(model: bytes, wish: Wish) -> Engine:
+def _open_tensorrt(flavour: str) -> Callable[[bytes, EngineOptions], Engine]:
+    def opener(model: bytes, options: EngineOptions) -> Engine:
         from engines.gpu.engine import TensorRtEngine
         from engines.gpu.reopen import RevivingEngine
 
-        watchers = [wish.progress]  # of the first opening: later ones are beside the line
+        watchers = [options.progress]  # of the first opening: later ones are beside the line
 
         def open_it() -> TensorRtEngine:
             return TensorRtEngine.from_model(
                 model,
-                precision=wish.precision,
+                precision=options.precision,
                 flavour=flavour,
-                plans=wish.plans,
-                say=wish.say,
+                plans=options.plans,
+                say=options.say,
                 progress=watchers.pop() if watchers else None,
             )
 
-        return RevivingEngine(open_it, say=wish.say)
+        return RevivingEngine(open_it, say=options.say)
 
     return opener
 
 
-def _open_openvino(model: bytes, wish: Wish) -> Engine:
+def _open_openvino(model: bytes, options: EngineOptions) -> Engine:
     from engines.cpu.openvino import OpenVinoEngine
 
     return OpenVinoEngine(
-        model, precision=wish.precision, threads=wish.threads, plans=wish.plans, say=wish.say
+        model,
+        precision=options.precision,
+        threads=options.threads,
+        plans=options.plans,
+        say=options.say,
     )
 
 
-def _open_onnxruntime(model: bytes, wish: Wish) -> Engine:
+def _open_onnxruntime(model: bytes, options: EngineOptions) -> Engine:
     from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(model, precision=wish.precision, threads=wish.threads)
+    return OnnxRuntimeEngine(model, precision=options.precision, threads=options.threads)
 
 
 ENGINES: dict[str, Backend] = {
     "tensorrt": Backend(
-        why_not=lambda: _why_not_tensorrt("tensorrt"),
+        unavailable_reason=lambda: _tensorrt_unavailable_reason("tensorrt"),
         open=_open_tensorrt("tensorrt"),
         install="it comes with JetPack on a Jetson, elsewhere pip install 'protoedge[tensorrt]'",
     ),
     "tensorrt-rtx": Backend(
-        why_not=lambda: _why_not_tensorrt("tensorrt-rtx"),
+        unavailable_reason=lambda: _tensorrt_unavailable_reason("tensorrt-rtx"),
         open=_open_tensorrt("tensorrt-rtx"),
         install="it needs an NVIDIA RTX GPU, its driver, and pip install 'protoedge[rtx]'",
     ),
     "openvino": Backend(
-        why_not=lambda: _why_not_module("openvino"),
+        unavailable_reason=lambda: _module_unavailable_reason("openvino"),
         open=_open_openvino,
         install="pip install 'protoedge[cpu]'",
     ),
     "onnxruntime": Backend(
-        why_not=lambda: _why_not_module("onnxruntime"),
+        unavailable_reason=lambda: _module_unavailable_reason("onnxruntime"),
         open=_open_onnxruntime,
         install="pip install onnxruntime",
     ),

@@ -14,6 +14,11 @@ Images: TypeAlias = npt.NDArray[np.uint8]  # (N, H, W, 3) BGR
 Output: TypeAlias = npt.NDArray[Any]
 Ticket = NewType("Ticket", int)
 """Stands for one `submit` until its `collect`; never given out twice by an engine."""
+EXACT = "exact/"
+"""How the names of nodes begin that must compute in float32, whatever the precision of the rest.
+
+The precision stage leaves them alone, and so does an engine that may otherwise choose a cheaper
+arithmetic."""
 
 
 class Engine(Protocol):
@@ -64,8 +69,8 @@ class Engine(Protocol):
 class PipelinedEngine(Engine, Protocol):
     """An engine that takes the next images while it still works on earlier ones.
 
-    `engines.in_flight.infer_each` uses it where it is there and `infer` where it is not. One thread
-    may submit while another collects; `infer` and `close` want the engine for themselves.
+    One thread may submit while another collects; `infer` and `close` want the engine for
+    themselves.
 
     Attributes:
         batch: images that one `submit` takes at most.

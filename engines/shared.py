@@ -13,13 +13,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
+from contextlib import AbstractContextManager
 
 import numpy as np
 
-from engines.closing import Closing
 from engines.engine import Engine, Images, Output, PipelinedEngine
 from engines.errors import EngineError
-from engines.turns import Turns
 
 LOG = logging.getLogger("edge.engines")
 HUNG_S = 3.0
@@ -180,7 +180,7 @@ class _Group:
         self.error: EngineError | None = None
 
 
-class EngineShare(Closing):
+class EngineShare(AbstractContextManager["EngineShare"]):
     """An `Engine` for one caller; closing it leaves the others theirs.
 
     Args:
@@ -211,6 +211,41 @@ class EngineShare(Closing):
         if not self._closed:
             self._closed = True
             self.shared.give_back()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Turns:
+    """A context manager with so many places; the others wait in line, first come first served.
+
+    `threading.Lock` and `threading.Semaphore` let anybody in who happens to wake up: a thread that
+    comes again at once could keep the others out.
+
+    Args:
+        places: how many may be inside at once, at least 1.
+    """
+
+    def __init__(self, places: int = 1) -> None:
+        self._lock = threading.Lock()
+        self._free = places
+        self._line: deque[threading.Event] = deque()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            mine = threading.Event()
+            self._line.append(mine)
+        mine.wait()  # who leaves hands its place over: nobody can slip in between
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._line:
+                self._line.popleft().set()
+            else:
+                self._free += 1
 
 
 def _is_part(images: Images, size: tuple[int, int]) -> bool:

@@ -1,4 +1,4 @@
-"""Record what the Python module of a TensorRT version offers: tests/engines/api/NAME.json.
+"""Record what the Python module of a TensorRT version offers: tests/engines/plans/api/NAME.json.
 
 The bindings come in a small wheel of their own and load without a GPU once the libraries that they
 link against exist; none of their functions is called, so empty ones serve. How to record a version:
@@ -6,7 +6,8 @@ link against exist; none of their functions is called, so empty ones serve. How 
     pip download --no-deps tensorrt-cu13-bindings==11.4.0.106
     unzip -d bindings tensorrt_cu13_bindings-11.4.0.106-*.whl
     python scripts/record_tensorrt_api.py bindings/tensorrt_bindings \
-        --source tensorrt-cu13-bindings==11.4.0.106 --output tests/engines/api/tensorrt-11.4.json
+        --source tensorrt-cu13-bindings==11.4.0.106 \
+        --output tests/engines/plans/api/tensorrt-11.4.json
 
 An installed module, such as `tensorrt_rtx`, is recorded by its name in place of a folder.
 """

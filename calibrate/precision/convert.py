@@ -22,8 +22,7 @@ from calibrate.precision.int8 import (
     name_exact,
 )
 from calibrate.protoad.features import PREPROCESSING, FeaturesGraph
-from engines.engine import Precision
-from engines.exact import EXACT
+from engines.engine import EXACT, Precision
 
 __all__ = [
     "CALIBRATION_IMAGES",
@@ -71,7 +70,7 @@ def model_at_precision(
 ) -> bytes:
     """Convert any graph that begins with our preprocessing.
 
-    Nodes whose names begin with `engines.exact.EXACT` stay float32, and so do their constants.
+    Nodes whose names begin with `engines.engine.EXACT` stay float32, and so do their constants.
 
     Args:
         model: serialised ONNX in fp32, static shapes.
@@ -88,7 +87,7 @@ def model_at_precision(
 class Conversion:
     """A graph on its way to a precision, as often as wanted: value ranges are measured once.
 
-    Nodes whose names begin with `engines.exact.EXACT` stay float32, and so do their constants.
+    Nodes whose names begin with `engines.engine.EXACT` stay float32, and so do their constants.
 
     Args:
         model: serialised ONNX in fp32, static shapes.

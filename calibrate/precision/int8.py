@@ -20,8 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from calibrate.protoad.features import IMAGE
-from engines.engine import Precision
-from engines.exact import EXACT
+from engines.engine import EXACT, Precision
 
 LEAST_CHANNELS = 32  # narrower convolutions gain nothing in INT8
 AT_ONCE = 8  # calibration images

@@ -90,7 +90,9 @@ def engines_to_compare(deployed: str, precision: Precision) -> tuple[str, ...]:
     """
     if precision == "fp32":
         return () if deployed == REFERENCE else (deployed,)
-    others = (name for name, kind in ENGINES.items() if name != deployed and not kind.why_not())
+    others = (
+        name for name, kind in ENGINES.items() if name != deployed and not kind.unavailable_reason()
+    )
     return (deployed, *others)
 
 

@@ -19,8 +19,7 @@ from calibrate.precision.parity import Kept
 from calibrate.precision.parity_report import KeptBlock
 from calibrate.protoad.features import PREPROCESSING
 from calibrate.protoad.graph import HEAD
-from engines.engine import Precision
-from engines.exact import EXACT
+from engines.engine import EXACT, Precision
 from engines.graph_cost import costs_of
 
 MOST_BLOCKS = 12

@@ -26,8 +26,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from calibrate.protoad.features import FeaturesGraph, Stage
 from calibrate.protoad.prototypes import Vectors
-from engines.engine import Precision
-from engines.exact import EXACT
+from engines.engine import EXACT, Precision
 
 ANOMALY_MAP = "anomaly_map"
 PRED_SCORE = "pred_score"

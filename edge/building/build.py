@@ -30,7 +30,7 @@ from edge.parse import ParseError
 from edge.result import Image
 from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
-from engines.choose import Choice, choice, open_engine
+from engines.choose import Choice, choose_engine, open_engine
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
 from engines.plans.cache import store_plan
@@ -178,7 +178,7 @@ def _job(
     _check_gpu(options.gpu)
     limits_of(options)
     backbone = load_backbone(options.backbone)
-    engine = choice(options.engine)
+    engine = choose_engine(options.engine)
     checkpoints = output.with_name(f"{output.name}.training")
     teach = method_of(options, backbone, folder=checkpoints, open_engine=partial(_open, engine))
     dataset = dataset_from_folder(images)

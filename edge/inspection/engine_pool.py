@@ -8,7 +8,7 @@ from collections.abc import Callable
 from edge.inspection.inspector import Inspector, settings_from_bundle
 from edge.inspection.verdict import DecisionSettings
 from engines.bundle import MODEL, Bundle
-from engines.choose import AUTO, Choice, choice, open_engine
+from engines.choose import AUTO, Choice, choose_engine, open_engine
 from engines.errors import EngineError
 from engines.shared import EngineShare, SharedEngine
 
@@ -50,7 +50,7 @@ class EnginePool:
         Raises:
             EngineError: the engine can't work here, or fails the self-test.
         """
-        chosen = choice(engine or self._engine)
+        chosen = choose_engine(engine or self._engine)
         key = (bundle.manifest.files[MODEL].sha256, chosen.name)
         wanted = settings or settings_from_bundle(bundle)
         with self._lock:  # a plan is compiled once, and not by each camera

@@ -33,7 +33,7 @@ from edge.inspection.self_test import (
 from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
 from edge.result import Result, Roi, error_from_frame
 from engines.bundle import Bundle
-from engines.choose import AUTO, choice, open_engine
+from engines.choose import AUTO, choose_engine, open_engine
 from engines.engine import Engine, Images, Output
 from engines.errors import EngineError
 from engines.gpu.reopen import RevivingEngine
@@ -94,7 +94,7 @@ class Inspector(Closing):
         self._runner: DeadlineRunner | None = None
         self.engine: Engine
         if isinstance(engine, str):
-            chosen = choice(engine)
+            chosen = choose_engine(engine)
             why = chosen.reason
             self.engine = open_engine(
                 bundle.model(),

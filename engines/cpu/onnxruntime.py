@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any, cast
 
@@ -18,11 +19,10 @@ from engines.batches import (
     run_in_batches,
     signature_from_input,
 )
-from engines.closing import Closing
+from engines.buffer_pool import Recycled
 from engines.cpu.processor import cpu_name, granted_cpus, usable_cores
 from engines.engine import Images, Output, Precision
 from engines.errors import EngineError
-from engines.gpu.buffer_pool import Recycled
 from engines.work import Work
 
 NAME = "onnxruntime"
@@ -30,7 +30,7 @@ SILENT = 4
 """Severity "fatal": what goes wrong arrives as an exception, and nothing is printed."""
 
 
-class OnnxRuntimeEngine(Closing):
+class OnnxRuntimeEngine(AbstractContextManager["OnnxRuntimeEngine"]):
     """A graph in an ONNX Runtime session with the CPU provider alone.
 
     Args:
@@ -95,6 +95,9 @@ class OnnxRuntimeEngine(Closing):
         """Release the session; a second call does nothing."""
         self._bound = None
         self._session = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class _Bound:

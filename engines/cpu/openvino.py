@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -15,19 +15,18 @@ from typing import Any, cast
 import numpy as np
 
 from engines.batches import Signature, check_images, run_in_batches, signature_from_input
-from engines.closing import Closing
+from engines.buffer_pool import Recycled
 from engines.cpu.openvino_compile import Mode, Order, compiled_from_order, streams
 from engines.cpu.processor import BF16_INSTRUCTIONS, cpu_instructions
 from engines.engine import Images, Output, Precision, Ticket
 from engines.errors import EngineError
-from engines.gpu.buffer_pool import Recycled
 from engines.work import Work
 
 NAME = "openvino"
 TELEMETRY = "openvino_telemetry"
 
 
-class OpenVinoEngine(Closing):
+class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
     """A graph compiled for the CPU: one image with all cores, or several at once.
 
     `infer` has all cores work on one call: the lowest latency. `submit` and `collect` use the
@@ -163,6 +162,9 @@ class OpenVinoEngine(Closing):
         self._waiting = {}
         self._free = deque()
         self._alone = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class _Lane:

@@ -96,11 +96,14 @@ def config_for(threads: int | None, *, mode: Mode) -> dict[str, str]:
 
 def _compiled(core: Any, order: Order, config: dict[str, str]) -> tuple[Any, frozenset[str]]:
     """The compiled graph, and the names of its nodes that must not compute in bf16."""
-    from engines.cpu.openvino_precision import compile_mixed, names_kept_f32
-    from engines.cpu.openvino_signs import concats_rounded_without_sign
+    from engines.cpu.openvino_precision import (
+        compile_mixed,
+        names_kept_f32,
+        round_concats_unsigned,
+    )
 
     signed = order.precision == "int8"
-    graph = core.read_model(concats_rounded_without_sign(order.model) if signed else order.model)
+    graph = core.read_model(round_concats_unsigned(order.model) if signed else order.model)
     if not order.mixed:
         return core.compile_model(graph, "CPU", config), frozenset()
     names = names_kept_f32(graph)

@@ -1,4 +1,4 @@
-"""Mixed precision in OpenVINO's CPU plugin: bf16 convolutions, an f32 end of the graph.
+"""Precision in OpenVINO's CPU plugin: bf16 convolutions, an f32 end of the graph, int8 concats.
 
 Under the hint bf16 the plugin keeps f32 only what lies between the last *heavy* node and the
 output, and MatMul and Interpolate count as heavy: with a smoothing MatMul at the end of our graph,
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from engines.engine import EXACT
 from engines.errors import EngineError
-from engines.exact import EXACT
 
 CONVOLUTIONS = frozenset(
     {
@@ -59,7 +59,7 @@ def compile_mixed(core: Any, graph: Any, config: Mapping[str, object]) -> Any:
 def names_kept_f32(graph: Any) -> frozenset[str]:
     """Names of the nodes that must not run in bf16.
 
-    These are the nodes whose names begin with `engines.exact.EXACT`; those from which no
+    These are the nodes whose names begin with `engines.engine.EXACT`; those from which no
     convolution is reached any more (the head after its prototypes, and the smoothing); and, in a
     graph with fp16 parts and no quantised ones, every node behind a convolution that the graph
     itself keeps in fp32 by its casts.
@@ -131,6 +131,46 @@ def low_precision_among(compiled: Any, names: Iterable[str]) -> list[str]:
         if computes and stems_from & wanted and _text(info, "runtimePrecision") in ("bf16", "f16"):
             found.append(node.get_friendly_name())
     return found
+
+
+def round_concats_unsigned(model: bytes) -> bytes:
+    """Round what is concatenated to 0..255 around 128 instead of -128..127; the same numbers.
+
+    A way around a defect of OpenVINO's int8 (2026.4): where a concatenation is rounded to int8 for
+    a convolution, it rounds each part before it is concatenated, as bytes without a sign, and loses
+    the shift that goes with them: a 3x3 convolution of random numbers is off by a quarter of its
+    size. With the shift spelt out, the same values come out right. TensorRT wants bytes with a
+    sign, so the graph has those, and they are changed here, on the way in.
+
+    Args:
+        model: serialised ONNX.
+
+    Returns:
+        The same bytes where nothing is to be changed.
+    """
+    if b"Concat" not in model:
+        return model
+    import numpy as np
+    import onnx  # takes a while, and graphs of other precisions do not need it
+    from onnx import numpy_helper
+
+    whole = onnx.load_model_from_string(model)
+    concats = {node.output[0] for node in whole.graph.node if node.op_type == "Concat"}
+    rounding = [
+        node
+        for node in whole.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] in concats
+    ]
+    if not rounding:
+        return model
+    middle = "openvino/middle"
+    whole.graph.initializer.append(numpy_helper.from_array(np.array(128, np.uint8), middle))
+    integers = {node.output[0] for node in rounding}
+    for node in whole.graph.node:
+        reads = node.op_type == "DequantizeLinear" and node.input[0] in integers
+        if reads or node in rounding:
+            node.input[2] = middle
+    return bytes(whole.SerializeToString())
 
 
 def _interpolate_11_as_4(graph: Any, names: frozenset[str]) -> None:

@@ -11,8 +11,8 @@ import threading
 from collections import Counter
 from types import TracebackType
 
+from engines.cuda import Cuda, DeviceLostError
 from engines.errors import EngineError
-from engines.gpu.cuda import Cuda, DeviceLostError
 
 _LOCK = threading.Lock()
 _OPEN: Counter[int] = Counter()

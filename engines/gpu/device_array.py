@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from engines.batches import CHANNELS
+from engines.cuda import Cuda
 from engines.errors import EngineError
 from engines.gpu.context import Device
-from engines.gpu.cuda import Cuda
 
 LEGACY_STREAM = 1
 ALIGNMENT = 256

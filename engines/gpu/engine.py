@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,16 @@ from typing import Any
 import numpy as np
 
 from engines.batches import Signature, check_images, signature_from_input
-from engines.closing import Closing
+from engines.cuda import Cuda, DeviceLostError, gpus
 from engines.engine import Images, Output, Precision, Ticket
 from engines.errors import EngineError
 from engines.gpu.context import Device
-from engines.gpu.cuda import Cuda, DeviceLostError, gpus
 from engines.gpu.device_array import DeviceArray, DeviceImages, images_from_device
 from engines.gpu.loaded_plan import LoadedPlan
 from engines.gpu.slot import Slot, Tensor
 from engines.plans.compile import Plan
 from engines.plans.find_or_compile import plan_for
-from engines.plans.flavours import import_flavour, why_not_on
+from engines.plans.flavours import import_flavour, unsupported_gpu_reason
 from engines.plans.layers import executes
 from engines.plans.log import quiet_logger
 from engines.work import Work
@@ -58,7 +57,7 @@ class Libraries:
         return cls(cuda=Cuda.installed(), trt=import_flavour(flavour))
 
 
-class TensorRtEngine(Closing):
+class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
     """A plan, ready to run; a `PipelinedEngine` that takes images of the GPU as well.
 
     It uses the CUDA context that is current where it is made, see `engines.gpu.context.Device`.
@@ -136,7 +135,7 @@ class TensorRtEngine(Closing):
         device = Device(libraries.cuda)
         try:
             gpu = found[device.index]
-            problem = why_not_on(flavour, gpu.compute_capability)
+            problem = unsupported_gpu_reason(flavour, gpu.compute_capability)
             if problem:
                 raise EngineError(problem)
             with device:
@@ -172,7 +171,7 @@ class TensorRtEngine(Closing):
             results: list[tuple[Output, ...]] = []
             try:
                 for start in range(0, len(given), self.batch):
-                    if len(tickets) - len(results) == self.slots:
+                    if not self._free and len(results) < len(tickets):
                         results.append(self._collect(tickets[len(results)]))
                     tickets.append(self._submit(given[start : start + self.batch]))
                 while len(results) < len(tickets):
@@ -215,6 +214,9 @@ class TensorRtEngine(Closing):
             EngineError: the GPU's memory cannot be released, though the GPU works.
         """
         self._release()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _open(self, plan: Plan, trt: Any) -> None:
         self._plan = loaded = LoadedPlan(plan, trt=trt, log=quiet_logger(trt), cuda=self._cuda)

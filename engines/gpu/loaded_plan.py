@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from engines.cuda import Cuda
 from engines.errors import EngineError
-from engines.gpu.cuda import Cuda
 from engines.gpu.slot import Tensor
 from engines.plans.compile import Plan
 from engines.plans.runtime_cache import kernels_path, read_kernels, write_kernels

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engines.cuda import Cuda, DeviceLostError
 from engines.engine import Output
 from engines.errors import EngineError
-from engines.gpu.cuda import Cuda, DeviceLostError
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
-from engines.closing import Closing
+from engines.cuda import DeviceLostError
 from engines.engine import Engine, Images, Output, PipelinedEngine, Ticket
 from engines.errors import EngineError
-from engines.gpu.cuda import DeviceLostError
 from engines.work import Accountable, Work
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 hour is taken up again."""
 
 
-class RevivingEngine(Closing):
+class RevivingEngine(AbstractContextManager["RevivingEngine"]):
     """A `PipelinedEngine` that is opened again when its GPU was lost.
 
     Args:
@@ -120,6 +120,9 @@ class RevivingEngine(Closing):
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _describe(self, engine: Revivable) -> None:
         self.name: str = engine.name

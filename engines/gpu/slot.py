@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engines.buffer_pool import Recycled
+from engines.cuda import Cuda, DeviceLostError
 from engines.engine import Images, Output
 from engines.errors import EngineError
-from engines.gpu.buffer_pool import Recycled
-from engines.gpu.cuda import Cuda, DeviceLostError
 from engines.gpu.device_array import ALIGNMENT, DeviceImages
 from engines.gpu.memory import Resources
 from engines.work import Work

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from engines.cuda import MIB, Gpu, call, gpus, runtime
 from engines.errors import EngineError
-from engines.gpu.cuda import MIB, Gpu, call, gpus, runtime
 from engines.plans.flavours import RTX, architecture
 from engines.plans.timing_cache import read_timing, timing_path, write_timing
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from engines.cuda import Gpu
 from engines.engine import Precision
 from engines.errors import EngineError
-from engines.gpu.cuda import Gpu
 from engines.plans.builder import PORTABLE_FROM
 from engines.plans.cache import UnusablePlanError, Wanted, load_plan, store_plan
 from engines.plans.compile import RTX_GPUS, Plan, compile_plan

@@ -57,7 +57,7 @@ def architecture(compute_capability: str) -> int:
     return int(found[1]) if found else 0
 
 
-def why_not_on(flavour: str, compute_capability: str) -> str | None:
+def unsupported_gpu_reason(flavour: str, compute_capability: str) -> str | None:
     """Why a flavour can't run on a GPU, or None."""
     if flavour != RTX:
         return None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_flight import infer_each
 
 from calibrate.images import fit_image
 from cameras.connect import open_source
@@ -28,7 +29,6 @@ from edge.stream.run import judging
 from edge.stream.several import Camera, stream_all
 from engines.bundle import Bundle
 from engines.engine import Engine, Images
-from engines.in_flight import infer_each
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.realdata]
 

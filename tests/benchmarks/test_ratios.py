@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_flight import infer_each
 
 from calibrate.images import fit_image
 from cameras.connect import open_source
@@ -22,7 +23,6 @@ from edge.sinks.files import ResultsSink
 from edge.stream.loop import stream
 from engines.choose import open_engine
 from engines.engine import Engine
-from engines.in_flight import infer_each
 
 pytestmark = pytest.mark.benchmark
 

@@ -104,5 +104,5 @@ def test_no_engine_at_all_is_a_failure(monkeypatch) -> None:
     def none(engine: str = "auto") -> object:
         raise EngineError("no engine works here")
 
-    monkeypatch.setattr(doctor, "choice", none)
+    monkeypatch.setattr(doctor, "choose_engine", none)
     assert doctor._auto().status == "fail"

@@ -90,9 +90,9 @@ def test_a_stale_plan_is_compiled_before_the_eyes_of_who_waits(bundle, capfd, mo
     """From the command's way of loading down to the compiler; only running needs a GPU."""
     from edge.inspection.inspector import load_with_progress
     from engines import choose
+    from engines.cuda import Gpu
     from engines.errors import EngineError
     from engines.gpu import engine
-    from engines.gpu.cuda import Gpu
     from engines.plans.find_or_compile import plan_for
 
     gpu = Gpu(0, "NVIDIA GeForce RTX 4070", "sm89", 12 << 30, integrated=False, driver="13.0")
@@ -102,7 +102,7 @@ def test_a_stale_plan_is_compiled_before_the_eyes_of_who_waits(bundle, capfd, mo
         raise EngineError("there is no GPU to run it")
 
     monkeypatch.setattr(engine.TensorRtEngine, "from_model", from_model)
-    monkeypatch.setattr(choose, "_why_not_tensorrt", lambda flavour: None)
+    monkeypatch.setattr(choose, "_tensorrt_unavailable_reason", lambda flavour: None)
     for line in ("there is none for tensorrt-rtx and sm89 yet", "is damaged"):
         with pytest.raises(EngineError, match="no GPU to run it"):
             load_with_progress(bundle, engine="tensorrt-rtx")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from engines import choose
+from engines.cuda import gpus
 from engines.errors import EngineError
-from engines.gpu.cuda import gpus
 
 
 def _has_gpu() -> bool:
@@ -19,12 +19,17 @@ def _has_gpu() -> bool:
         return False
 
 
+def _break(monkeypatch, name: str) -> None:
+    broken = dataclasses.replace(choose.ENGINES[name], unavailable_reason=lambda: f"no {name}")
+    monkeypatch.setitem(choose.ENGINES, name, broken)
+
+
 without_gpu = pytest.mark.skipif(_has_gpu(), reason="this machine has an NVIDIA GPU")
 
 
 @without_gpu
-def test_auto_takes_openvino_and_says_why_not_tensorrt() -> None:
-    chosen = choose.choice()
+def test_auto_takes_openvino_and_says_tensorrt_unavailable_reason() -> None:
+    chosen = choose.choose_engine()
     assert chosen.name == "openvino"
     assert chosen.reason.startswith("openvino: ")
     assert "tensorrt is not installed" in chosen.reason
@@ -35,19 +40,20 @@ def test_auto_takes_openvino_and_says_why_not_tensorrt() -> None:
 
 def test_auto_goes_down_the_list_and_remembers_each_reason(monkeypatch) -> None:
     for name in ("tensorrt", "tensorrt-rtx", "openvino"):
-        broken = dataclasses.replace(choose.ENGINES[name], why_not=lambda name=name: f"no {name}")
+        broken = dataclasses.replace(
+            choose.ENGINES[name], unavailable_reason=lambda name=name: f"no {name}"
+        )
         monkeypatch.setitem(choose.ENGINES, name, broken)
-    chosen = choose.choice()
+    chosen = choose.choose_engine()
     assert chosen.name == "onnxruntime"
     assert chosen.reason == "onnxruntime: no tensorrt; no tensorrt-rtx; no openvino"
 
 
 def test_no_engine_at_all_names_every_reason(monkeypatch) -> None:
-    for name, backend in choose.ENGINES.items():
-        broken = dataclasses.replace(backend, why_not=lambda name=name: f"no {name}")
-        monkeypatch.setitem(choose.ENGINES, name, broken)
+    for name in choose.ENGINES:
+        _break(monkeypatch, name)
     with pytest.raises(EngineError, match="no openvino; no onnxruntime"):
-        choose.choice()
+        choose.choose_engine()
 
 
 @without_gpu
@@ -58,7 +64,7 @@ def test_an_engine_that_was_asked_for_is_never_replaced(inspector_graph) -> None
 
 def test_an_unknown_engine_is_answered_with_the_known_ones() -> None:
     with pytest.raises(EngineError, match="auto, tensorrt, tensorrt-rtx, openvino, onnxruntime"):
-        choose.choice("onnx")
+        choose.choose_engine("onnx")
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])

@@ -16,8 +16,7 @@ from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.cpu.openvino import OpenVinoEngine
 from engines.engine import Ticket
 from engines.errors import EngineError
-from engines.shared import SharedEngine
-from engines.turns import Turns
+from engines.shared import SharedEngine, Turns
 
 CALLERS = 4
 

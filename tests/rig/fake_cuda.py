@@ -18,7 +18,7 @@ import numpy as np
 from cuda.bindings import driver, runtime
 from fake_gpu import Event, FakeGpu, Stream, Violation, Work, guarded
 
-from engines.gpu.cuda import Cuda
+from engines.cuda import Cuda
 
 E = runtime.cudaError_t
 PRIMARY = 0xC0DE

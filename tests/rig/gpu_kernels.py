@@ -14,8 +14,8 @@ import numpy as np
 from cuda.bindings import nvrtc
 from fake_tensorrt import Context, Engine, FakeTensorRt
 
+from engines.cuda import Cuda, call
 from engines.errors import EngineError
-from engines.gpu.cuda import Cuda, call
 
 SOURCE = rb"""
 extern "C" __global__ void maps(const unsigned char* image, float* map, int pixels) {

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from engines.gpu.cuda import Gpu
+from engines.cuda import Gpu
 from engines.gpu.loaded_plan import LoadedPlan
 from engines.plans import find_or_compile
 from engines.plans.cache import PlanRecord

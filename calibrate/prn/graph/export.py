@@ -30,7 +30,7 @@ from calibrate.prn.network.matching import Matching
 from calibrate.prn.network.network import PRN
 from calibrate.prn.validation import HIGHEST
 from calibrate.protoad.features import FeaturesGraph
-from engines.exact import EXACT
+from engines.engine import EXACT
 
 ANOMALY_MAP = "anomaly_map"
 PRED_SCORE = "pred_score"

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from calibrate.prn.graph.folding import Kernel, dense
-from engines.exact import EXACT
+from engines.engine import EXACT
 
 LEAST_HALF = 6e-8  # smaller weights are nothing in float16, and a warning in its conversion
 Array = npt.NDArray[Any]

@@ -26,7 +26,7 @@ from calibrate.precision.sensitivity import (
 from calibrate.protoad.features import FeaturesGraph, features_graph
 from calibrate.protoad.graph import inspector_graph
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
-from engines.exact import EXACT
+from engines.engine import EXACT
 
 SIZE = (64, 64)
 

@@ -19,7 +19,7 @@ from edge.building.methods import Taught
 from edge.building.precision_gate import Passed, _Gate
 from edge.building.report import statement
 from engines.bundle import Bundle
-from engines.exact import EXACT
+from engines.engine import EXACT
 
 
 def options(**changes) -> Options:

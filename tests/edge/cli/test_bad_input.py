@@ -293,7 +293,7 @@ def test_wrong_options(run, good, tmp_path, option, word) -> None:
 def test_tensorrt_where_there_is_none(run, good, built, drawn) -> None:
     from engines.choose import ENGINES
 
-    if ENGINES["tensorrt"].why_not() is None:
+    if ENGINES["tensorrt"].unavailable_reason() is None:
         pytest.skip("TensorRT works here")
     for words in (("build", good), ("evaluate", built, drawn), ("bench", built)):
         outcome = run(*words, "--engine", "tensorrt")

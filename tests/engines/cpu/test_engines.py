@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from in_flight import infer_each
 from memory import peak_bytes
 
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
@@ -17,7 +18,6 @@ from engines.cpu.openvino import OpenVinoEngine, has_bf16, import_openvino
 from engines.cpu.openvino_precision import low_precision_among, names_kept_f32
 from engines.engine import PipelinedEngine, Ticket
 from engines.errors import EngineError
-from engines.in_flight import infer_each
 
 ENGINES = [OnnxRuntimeEngine, OpenVinoEngine]
 TOLERANCE = {"fp32": 2e-5, "fp16": 0.02, "int8": 0.02}

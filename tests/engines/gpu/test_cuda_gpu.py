@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from fake_tensorrt import PLAN, expected
 from gpu_kernels import KernelTensorRt, rounded, why_no_nvrtc
+from in_flight import infer_each
 
+from engines.cuda import Cuda, DeviceLostError, gpus
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
-from engines.gpu.cuda import Cuda, DeviceLostError, gpus
 from engines.gpu.engine import Libraries, TensorRtEngine
 from engines.gpu.reopen import RevivingEngine
-from engines.in_flight import infer_each
 from engines.plans.compile import Plan
 
 SIZE = (256, 256)

@@ -11,12 +11,12 @@ from cuda.bindings import runtime
 from fake_cuda import Machine
 from fake_engine import opened, pictures, same
 from fake_tensorrt import PLAN, FakeTensorRt
+from in_flight import infer_each
 
+from engines.cuda import DeviceLostError
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
-from engines.gpu.cuda import DeviceLostError
 from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.in_flight import infer_each
 from engines.plans.compile import Plan
 
 E = runtime.cudaError_t
@@ -164,8 +164,8 @@ def test_the_steady_state_allocates_nothing_of_a_frames_size() -> None:
     assert peak < images.nbytes // 4
 
 
-def test_infer_each_keeps_all_slots_busy_and_the_order(machine) -> None:
-    batches = [pictures(count, seed) for seed, count in enumerate([2, 1, 5, 2, 2, 1])]
+def test_all_slots_are_busy_and_the_order_is_kept(machine) -> None:
+    batches = [pictures(count, seed) for seed, count in enumerate([2, 1, 2, 2, 2, 1])]
     with opened(machine, FakeTensorRt(machine, batch=2), slots=3) as engine:
         for images, given in zip(batches, infer_each(engine, batches), strict=True):
             assert same(given, images)
@@ -306,8 +306,8 @@ def test_a_context_that_stays_after_our_first_engine_is_still_ours(machine) -> N
 def test_from_a_model_the_context_is_held_from_before_the_compiler(
     machine, monkeypatch, code
 ) -> None:
+    from engines.cuda import Gpu
     from engines.gpu import engine
-    from engines.gpu.cuda import Gpu
 
     trt = FakeTensorRt(machine)
     gpu = Gpu(0, "Fake 1", "sm89", 1 << 33, False, "13.0")

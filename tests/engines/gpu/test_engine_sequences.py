@@ -21,8 +21,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from engines.cuda import DeviceLostError
 from engines.errors import EngineError
-from engines.gpu.cuda import DeviceLostError
 from engines.gpu.engine import Libraries, TensorRtEngine
 from engines.plans.compile import Plan
 
@@ -86,7 +86,7 @@ class Sequences(RuleBasedStateMachine):
         finally:
             if not self.machine.gpu.lost:
                 self.machine.failures.clear()
-                self.injected = False
+                self.trt.refuse, self.injected = 0, False
 
     @precondition(lambda self: self.engine is not None)
     @rule(count=st.integers(1, 5), seed=st.integers(0, 99))

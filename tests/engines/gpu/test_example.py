@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from engines.cuda import gpus
 from engines.errors import EngineError
-from engines.gpu.cuda import gpus
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "gpu_arrays.py"
 
@@ -46,7 +46,9 @@ def test_it_prints_a_score(tmp_path, drawn, library) -> None:
         pytest.skip(str(error))
     from engines.choose import ENGINES
 
-    engine = next((e for e in ("tensorrt", "tensorrt-rtx") if not ENGINES[e].why_not()), None)
+    engine = next(
+        (e for e in ("tensorrt", "tensorrt-rtx") if not ENGINES[e].unavailable_reason()), None
+    )
     if engine is None:
         pytest.skip("no TensorRT works here")
     bundle = tmp_path / "drawn.edge"

@@ -11,9 +11,9 @@ import pytest
 from fake_cuda import Machine
 from fake_tensorrt import PLAN, FakeTensorRt, expected
 
+from engines.cuda import DeviceLostError
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
-from engines.gpu.cuda import DeviceLostError
 from engines.gpu.engine import Libraries, TensorRtEngine
 from engines.gpu.reopen import WAITS_S, RevivingEngine
 from engines.plans.compile import Plan

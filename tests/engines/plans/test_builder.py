@@ -7,8 +7,8 @@ import sys
 import pytest
 from tensorrt_double import Cache, Double
 
+from engines.cuda import MIB, Gpu
 from engines.errors import EngineError
-from engines.gpu.cuda import MIB, Gpu
 from engines.plans import builder, timing_cache
 from engines.plans.compile import Plan, compile_plan
 from engines.plans.layers import executes

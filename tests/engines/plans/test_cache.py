@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engines.gpu.cuda import Gpu
+from engines.cuda import Gpu
 from engines.plans.cache import (
     UnusablePlanError,
     Wanted,

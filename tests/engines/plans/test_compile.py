@@ -11,7 +11,7 @@ import pytest
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.errors import EngineError
 from engines.plans.compile import RTX_GPUS, Plan, compile_plan, quiet_logger
-from engines.plans.flavours import import_flavour, why_not_on
+from engines.plans.flavours import import_flavour, unsupported_gpu_reason
 from engines.plans.layers import executes, kernels, layers_from_inspector, precision_problem
 from engines.plans.precision_proof import prove
 from engines.plans.turing import graph_for_turing
@@ -238,11 +238,15 @@ def test_a_broken_import_names_its_known_cause(monkeypatch, tmp_path) -> None:
         import_flavour("tensorrt")
 
 
-def test_rtx_does_not_serve_a_jetson() -> None:
-    assert why_not_on("tensorrt-rtx", "sm87") == ("tensorrt-rtx does not serve sm87; TensorRT does")
-    assert why_not_on("tensorrt-rtx", "sm90") == ("tensorrt-rtx does not serve sm90; TensorRT does")
-    assert why_not_on("tensorrt-rtx", "sm61") == (
-        "tensorrt-rtx does not serve sm61; sm75 is its first"
-    )
-    assert why_not_on("tensorrt-rtx", "sm89") is None
-    assert why_not_on("tensorrt", "sm87") is None
+@pytest.mark.parametrize(
+    ("flavour", "gpu", "reason"),
+    [
+        ("tensorrt-rtx", "sm87", "tensorrt-rtx does not serve sm87; TensorRT does"),
+        ("tensorrt-rtx", "sm90", "tensorrt-rtx does not serve sm90; TensorRT does"),
+        ("tensorrt-rtx", "sm61", "tensorrt-rtx does not serve sm61; sm75 is its first"),
+        ("tensorrt-rtx", "sm89", None),
+        ("tensorrt", "sm87", None),
+    ],
+)
+def test_rtx_does_not_serve_a_jetson(flavour, gpu, reason) -> None:
+    assert unsupported_gpu_reason(flavour, gpu) == reason

@@ -18,8 +18,11 @@ from calibrate.prn.shape import shape_of  # noqa: E402
 from calibrate.prn.validation import image_scores  # noqa: E402
 from calibrate.protoad.features import FeaturesGraph, features_graph  # noqa: E402
 from engines.cpu.onnxruntime import OnnxRuntimeEngine  # noqa: E402
-from engines.engine import Engine, Precision  # noqa: E402
-from engines.exact import EXACT  # noqa: E402
+from engines.engine import (  # noqa: E402
+    EXACT,
+    Engine,
+    Precision,
+)
 from engines.plans.layers import executes, precision_problem  # noqa: E402
 
 SIZE = (64, 96)

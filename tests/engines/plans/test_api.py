@@ -20,7 +20,8 @@ from engines.errors import EngineError
 from engines.plans.flavours import import_flavour
 
 HERE = Path(__file__).parent
-SOURCES = sorted((HERE.parents[1] / "engines").rglob("*.py"))
+ENGINES = HERE.parents[2] / "engines"
+SOURCES = sorted(ENGINES.rglob("*.py"))
 RECORDS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in sorted((HERE / "api").glob("*.json"))
@@ -75,7 +76,7 @@ OUR_FUNCTIONS = {
 
 ONLY_RTX = TENSORRT
 WEAK = {RTX, "tensorrt-11.4"}
-"""Weak typing, `plan_config.allow_lower`: reached on 10.3 alone."""
+"""Weak typing, `plans.builder.allow_lower`: reached on 10.3 alone."""
 GUARDED: dict[tuple[str, str], set[str]] = {
     ("BuilderFlag", "FP16"): WEAK,
     ("BuilderFlag", "INT8"): WEAK,
@@ -97,7 +98,7 @@ GUARDED: dict[tuple[str, str], set[str]] = {
     ("IExecutionContext", "is_stream_capturable"): ONLY_RTX,
 }
 """What a version may lack, because our code doesn't reach it there; each with its guard:
-a check of the flavour, `hasattr`, or `plan.WEAK_UNTIL`."""
+a check of the flavour, `hasattr`, or `plans.compile.WEAK_UNTIL`."""
 LACKS_86 = {
     ("IProgressMonitor", "phase_finish"),
     ("IProgressMonitor", "phase_start"),
@@ -216,7 +217,7 @@ def uses_tensorrt(path: Path) -> bool:
 @pytest.fixture(scope="module")
 def uses() -> dict[str, Uses]:
     return {
-        path.name: Uses(ast.parse(path.read_text(encoding="utf-8")))
+        str(path.relative_to(ENGINES)): Uses(ast.parse(path.read_text(encoding="utf-8")))
         for path in SOURCES
         if uses_tensorrt(path)
     }

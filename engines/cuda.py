@@ -21,9 +21,72 @@ import numpy.typing as npt
 
 from engines.engine import Output
 from engines.errors import EngineError
-from engines.gpu.cuda_errors import ADVICE, LOST, NO_DRIVER
 
 MIB = 1 << 20
+NO_DRIVER = 35
+
+_SEE_LOG = "look for NVRM and Xid in the kernel's log (dmesg)"
+_KERNEL = (
+    f"a kernel went wrong and this process's GPU context with it; {_SEE_LOG}, and if it comes "
+    "back build the plan again and report it"
+)
+_HARDWARE = f"the GPU's hardware failed; {_SEE_LOG}, reset it (nvidia-smi -r) or replace it"
+_MPS = "restart the MPS server (nvidia-cuda-mps-control) or run without it"
+_KERNEL_ERRORS = (700, 710, *range(714, 720), 721)
+
+LOST: frozenset[int] = frozenset(
+    {
+        46,  # the GPU is off the bus, or another process has it for itself
+        201,  # the context is not there, or no longer
+        214,  # an error of the memory that ECC could not correct
+        220,  # NVLink
+        226,  # contained by the hardware, at this process's cost
+        *_KERNEL_ERRORS,
+        702,  # the watchdog of the display
+        709,  # somebody destroyed the context: another library's cudaDeviceReset
+        805,
+        806,
+        807,
+        810,
+        911,  # an external device, in the same way as 719
+        999,
+    }
+)
+"""Errors of ``cudaError_t``, and of ``CUresult`` where it has the same, of which CUDA's
+documentation says that the process or the device can't go on: every further call fails until the
+context is made anew, or the process is."""
+
+ADVICE: dict[int, str] = {
+    **dict.fromkeys(_KERNEL_ERRORS, _KERNEL),
+    **dict.fromkeys((214, 220, 226, 911), _HARDWARE),
+    **dict.fromkeys(range(805, 811), _MPS),
+    2: (
+        "the GPU's memory is full; see who else uses it (nvidia-smi, on a Jetson tegrastats), or "
+        "build with a smaller --size or fewer --prototypes"
+    ),
+    3: "the driver could not start; restart the machine after a driver update",
+    NO_DRIVER: "there is no NVIDIA driver, or it is too old",
+    36: "update the NVIDIA driver",
+    46: "another process may have the GPU for itself (nvidia-smi -c 0), or it fell off the bus",
+    100: "no NVIDIA GPU is there; in a container pass --gpus all (or --runtime nvidia)",
+    101: "CUDA_VISIBLE_DEVICES may hide the GPU",
+    201: "the GPU's context is gone; the engine must be opened again",
+    209: "the plan is not for this GPU; remove it from the bundle's engines folder",
+    218: "the plan is not for this GPU; remove it from the bundle's engines folder",
+    222: "update the NVIDIA driver",
+    304: _SEE_LOG,
+    400: "a CUDA handle of another context; open and use the engine with the same one",
+    702: "a kernel ran too long for the display's watchdog; use a GPU without a display",
+    709: "somebody in this process reset the GPU; the engine must be opened again",
+    800: "this user may not use the GPU; add him to the groups video and render",
+    802: "the GPU's services do not run yet (nvidia-fabricmanager, nvidia-persistenced)",
+    803: "the driver was updated under this process's feet; restart the machine",
+    804: "the CUDA compatibility package is not for this GPU; update the driver instead",
+    900: "a call that must not be captured; the engine runs without a CUDA graph",
+    901: "the capture was broken; the engine runs without a CUDA graph",
+    999: _SEE_LOG,
+}
+"""What to do about an error, by its number."""
 
 
 class DeviceLostError(EngineError):

@@ -10,9 +10,8 @@ from cuda.bindings import driver, runtime
 from fake_cuda import Driver, Machine, Runtime
 from fake_tensorrt import PLAN, FakeTensorRt
 
+from engines.cuda import ADVICE, LOST, Cuda, DeviceLostError, call, error_from_code, gpus
 from engines.errors import EngineError
-from engines.gpu.cuda import Cuda, DeviceLostError, call, error_from_code, gpus
-from engines.gpu.cuda_errors import ADVICE, LOST
 from engines.gpu.engine import Libraries, TensorRtEngine
 from engines.plans.compile import Plan
 
