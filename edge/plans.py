@@ -152,9 +152,9 @@ def _flavour(options: CompileOptions) -> str:
     """The library to compile with; the reason of each that can't is told."""
     if options.engine != AUTO:
         if options.engine == TENSORRT:
-            problem = ENGINES[TENSORRT].unavailable_reason()
-            if problem:
-                raise EngineError(f"cannot compile with {TENSORRT}: {problem}")
+            reason = ENGINES[TENSORRT].unavailable_reason()
+            if reason:
+                raise EngineError(f"cannot compile with {TENSORRT}: {reason}")
         return options.engine
     problem: str | None = "it compiles for no other GPU"
     if not options.gpu:
