@@ -50,25 +50,6 @@ def test_a_frame_costs_one_launch_and_no_allocation_call(machine) -> None:
         assert engine.why_no_graph == ""
 
 
-@pytest.mark.parametrize("integrated", [False, True])
-@pytest.mark.parametrize("capturable", [False, True])
-def test_it_says_what_a_call_costs(integrated, capturable) -> None:
-    machine = Machine(integrated=integrated)
-    with opened(machine, FakeTensorRt(machine, capturable=capturable)) as engine:
-        work = engine.work()
-        assert work.launches == (1 if capturable else None)  # this plan tells no layers
-        moved = []
-        real = machine.gpu.put
-        machine.gpu.put = lambda stream, one: (moved.append(one), real(stream, one))
-        engine.infer(pictures(1))
-        machine.gpu.put = real
-        on_gpu = [one for one in moved if "copy" in one.name]
-        size = 8 * 16 * 3
-        given = 8 * 16 * 4 + 4
-        assert work.copies == len(on_gpu) + 1 + 2
-        assert work.copied_bytes == sum(one.reads[0][1] for one in on_gpu) + size + given
-
-
 def test_the_next_batch_is_on_its_way_before_the_first_is_waited_for(machine) -> None:
     with opened(machine, slots=2) as engine:
         machine.order.clear()
