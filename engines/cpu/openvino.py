@@ -16,7 +16,7 @@ import numpy as np
 
 from engines.batches import Signature, check_images, run_in_batches, signature_from_input
 from engines.buffer_pool import Recycled
-from engines.cpu.openvino_compile import Mode, Order, compiled_from_order, streams
+from engines.cpu.openvino_compile import CompileRequest, Mode, count_streams, import_or_compile
 from engines.cpu.processor import BF16_INSTRUCTIONS, cpu_instructions
 from engines.engine import Images, Output, Precision, Ticket
 from engines.errors import EngineError
@@ -63,9 +63,9 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         with _compiling():
             core = openvino.Core()
             mixed = precision != "fp32" and has_bf16(core)
-            order = Order(model, precision, mixed=mixed, threads=threads, plans=plans, say=say)
+            request = CompileRequest(model, precision, mixed, threads, plans, say)
             self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
-            compiled = compiled_from_order(openvino, core, order, mode="latency")
+            compiled = import_or_compile(openvino, core, request, mode="latency")
             self._signature = _signature(compiled)
             self.executes = executes(compiled)
             self._memory = _memory(compiled)
@@ -74,9 +74,9 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         self.size = self._signature.size
         self.batch = self._signature.batch
         # One more than work at once: the next image is copied in while all streams are busy.
-        self.slots = streams(threads) + 1
-        self._compile: Callable[[Mode], Any] = lambda mode: compiled_from_order(
-            openvino, core, order, mode=mode
+        self.slots = count_streams(threads) + 1
+        self._compile: Callable[[Mode], Any] = lambda mode: import_or_compile(
+            openvino, core, request, mode=mode
         )
         self._running = threading.Lock()
         self._making = threading.Lock()

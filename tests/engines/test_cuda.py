@@ -13,7 +13,7 @@ from fake_tensorrt import PLAN, FakeTensorRt
 from engines.cuda import ADVICE, LOST, Cuda, DeviceLostError, call, error_from_code, gpus
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.plans.compile import Plan
+from engines.plans.plan import Plan
 
 
 def _has_gpu() -> bool:

@@ -7,7 +7,7 @@ from fake_cuda import Machine
 from fake_tensorrt import PLAN, FakeTensorRt, expected
 
 from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.plans.compile import Plan
+from engines.plans.plan import Plan
 
 
 def opened(machine: Machine, trt: FakeTensorRt | None = None, **options) -> TensorRtEngine:

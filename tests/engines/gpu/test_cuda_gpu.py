@@ -25,7 +25,7 @@ from engines.engine import PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
 from engines.gpu.reopen import RevivingEngine
-from engines.plans.compile import Plan
+from engines.plans.plan import Plan
 
 SIZE = (256, 256)
 

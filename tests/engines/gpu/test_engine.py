@@ -17,7 +17,7 @@ from engines.cuda import DeviceLostError
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.plans.compile import Plan
+from engines.plans.plan import Plan
 
 E = runtime.cudaError_t
 
@@ -293,17 +293,17 @@ def test_from_a_model_the_context_is_held_from_before_the_compiler(
     trt = FakeTensorRt(machine)
     gpu = Gpu(0, "Fake 1", "sm89", 1 << 33, False, "13.0")
 
-    def plan_for(model, **asked):
+    def find_or_compile_plan(model, **asked):
         assert machine.current == [0xC0DE]
         assert asked["gpu"] is gpu
         machine.gpu.lost = 700 if code == 700 else 0
         machine.fail("cudaMalloc", code)
         if asked["progress"]:
             asked["progress"](1.0)
-        return Plan(PLAN, "tensorrt", "1", (), "", ())
+        return Plan(plan=PLAN, flavour="tensorrt", version="1", gpu=(), onnx_sha256="", layers=())
 
     monkeypatch.setattr(engine, "gpus", lambda: [gpu])
-    monkeypatch.setattr(engine, "plan_for", plan_for)
+    monkeypatch.setattr(engine, "find_or_compile_plan", find_or_compile_plan)
     monkeypatch.setattr(
         Libraries, "installed", classmethod(lambda cls, flavour: cls(machine.cuda, trt))
     )

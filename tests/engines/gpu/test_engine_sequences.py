@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from engines.cuda import DeviceLostError
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.plans.compile import Plan
+from engines.plans.plan import Plan
 
 E = runtime.cudaError_t
 SIZE = (4, 8)

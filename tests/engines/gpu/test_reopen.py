@@ -16,7 +16,7 @@ from engines.engine import PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
 from engines.gpu.reopen import WAITS_S, RevivingEngine
-from engines.plans.compile import Plan
+from engines.plans.plan import Plan
 
 IMAGES = np.full((1, 8, 16, 3), 51, np.uint8)
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.plans import runtime_cache
-from engines.plans.compile import Plan
-from engines.plans.runtime_cache import kernels_path, read_kernels, write_kernels
+from engines.plans import caches
+from engines.plans.caches import kernels_path, read_kernels, write_kernels
+from engines.plans.plan import Plan
 
 RTX = "tensorrt-rtx"
 
@@ -24,7 +24,14 @@ def compiled(*, rtx: bool = True) -> tuple[int, list[str]]:
     """Open an engine; how often kernels were compiled, and its notes."""
     machine = Machine()
     trt = FakeTensorRt(machine, rtx=rtx)
-    plan = Plan(PLAN, RTX if rtx else "tensorrt", "1.7", (), "", ())
+    plan = Plan(
+        plan=PLAN,
+        flavour=RTX if rtx else "tensorrt",
+        version="1.7",
+        gpu=(),
+        onnx_sha256="",
+        layers=(),
+    )
     with TensorRtEngine(plan, libraries=Libraries(machine.cuda, trt)) as engine:
         engine.infer(np.zeros((1, 8, 16, 3), np.uint8))
         notes = engine.notes
@@ -82,7 +89,7 @@ def test_a_full_disk_is_a_note_and_no_failure(monkeypatch) -> None:
     def full(path, content) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(runtime_cache, "replace_file", full)
+    monkeypatch.setattr(caches, "replace_file", full)
     times, notes = compiled()
     assert times == 1
     assert len(notes) == 1
