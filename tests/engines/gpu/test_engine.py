@@ -7,19 +7,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cuda.bindings import runtime
-from fake_cuda import Machine
-from fake_engine import opened, pictures, same
-from fake_tensorrt import PLAN, FakeTensorRt
+from fake_cuda import E, Machine
+from fake_tensorrt import FakeTensorRt, fake_plan, opened, pictures, same
 from in_flight import infer_each
 
 from engines.cuda import DeviceLostError
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.plans.plan import Plan
-
-E = runtime.cudaError_t
 
 
 @pytest.mark.parametrize("integrated", [False, True])
@@ -300,7 +295,7 @@ def test_from_a_model_the_context_is_held_from_before_the_compiler(
         machine.fail("cudaMalloc", code)
         if asked["progress"]:
             asked["progress"](1.0)
-        return Plan(plan=PLAN, flavour="tensorrt", version="1", gpu=(), onnx_sha256="", layers=())
+        return fake_plan()
 
     monkeypatch.setattr(engine, "gpus", lambda: [gpu])
     monkeypatch.setattr(engine, "find_or_compile_plan", find_or_compile_plan)

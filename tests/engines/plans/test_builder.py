@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tensorrt_double import Cache, Double
+from fake_compiler import TimingCache
+from fake_tensorrt import FakeTensorRt
 
 from engines.cuda import MIB, Gpu
 from engines.errors import EngineError
@@ -36,8 +37,8 @@ def machine(tmp_path, monkeypatch):
 def tensorrt(monkeypatch):
     """Put a TensorRT of a version in place of the module `tensorrt`."""
 
-    def install(version: str, **options: object) -> Double:
-        double = Double(rtx, version=version, **options)
+    def install(version: str, **options: object) -> FakeTensorRt:
+        double = FakeTensorRt(compiler=rtx, version=version, **options)
         monkeypatch.setitem(sys.modules, "tensorrt", double)
         return double
 
@@ -56,7 +57,7 @@ def test_every_version_builds_strongly_typed(version, tensorrt, features_graph) 
     assert double.calls.flags == [], "precision is the graph's; 11 has no such flag"
     assert (plan.typing, plan.version, plan.gpu) == ("strong", version, ("sm87",))
     assert executes(plan.layers) == "fp16"
-    assert double.calls.inspected == [plan.plan]
+    assert double.calls.deserialised == [plan.plan]
     assert {layer.tactic for layer in plan.layers if layer.kind == "convolution"} == {"sm80_xmma"}
 
 
@@ -151,7 +152,7 @@ def test_a_cache_folder_that_cannot_be_written_is_said(tensorrt, features_graph,
 
 def test_a_kill_while_timings_are_written_leaves_the_old_ones(monkeypatch) -> None:
     path = timing_path(flavour="tensorrt", version="1", gpu="x")
-    write_cache(path, Cache(b"").serialize())
+    write_cache(path, TimingCache(b"").serialize())
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

@@ -8,14 +8,12 @@ import gc
 import numpy as np
 import pytest
 from fake_cuda import Machine
-from fake_tensorrt import PLAN, FakeTensorRt
+from fake_tensorrt import PLAN, FakeTensorRt, opened
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.gpu.engine import Libraries, TensorRtEngine
 from engines.plans import caches
 from engines.plans.caches import kernels_path, read_kernels, write_kernels
-from engines.plans.plan import Plan
 
 RTX = "tensorrt-rtx"
 
@@ -24,15 +22,7 @@ def compiled(*, rtx: bool = True) -> tuple[int, list[str]]:
     """Open an engine; how often kernels were compiled, and its notes."""
     machine = Machine()
     trt = FakeTensorRt(machine, rtx=rtx)
-    plan = Plan(
-        plan=PLAN,
-        flavour=RTX if rtx else "tensorrt",
-        version="1.7",
-        gpu=(),
-        onnx_sha256="",
-        layers=(),
-    )
-    with TensorRtEngine(plan, libraries=Libraries(machine.cuda, trt)) as engine:
+    with opened(machine, trt, flavour=RTX if rtx else "tensorrt") as engine:
         engine.infer(np.zeros((1, 8, 16, 3), np.uint8))
         notes = engine.notes
     gc.collect()
@@ -41,7 +31,7 @@ def compiled(*, rtx: bool = True) -> tuple[int, list[str]]:
 
 
 def path():
-    return kernels_path(PLAN, flavour=RTX, version="1.7")
+    return kernels_path(PLAN, flavour=RTX, version="10.3.0")
 
 
 def test_the_second_start_compiles_nothing() -> None:
