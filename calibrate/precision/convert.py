@@ -5,83 +5,19 @@ The same file then feeds every engine; no engine builder takes a precision optio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
-from calibrate.precision.int8 import (
-    HEAVY_TAILED,
-    LEAST_CHANNELS,
-    PrecisionError,
-    Quantised,
-    half_constant,
-    name_exact,
-)
-from calibrate.protoad.features import PREPROCESSING, FeaturesGraph
+from calibrate.node_names import PREPROCESSING, HigherPrecisionNodes
+from calibrate.precision.int8 import PrecisionError, Quantised, half_constant, name_exact
 from engines.engine import EXACT, Precision
-
-__all__ = [
-    "CALIBRATION_IMAGES",
-    "HEAVY_TAILED",
-    "LEAST_CHANNELS",
-    "Conversion",
-    "PrecisionError",
-    "graph_at_precision",
-    "model_at_precision",
-]
 
 CALIBRATION_IMAGES = 128
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
-
-
-def graph_at_precision(
-    features: FeaturesGraph,
-    precision: Precision,
-    *,
-    calibration: Iterable[npt.NDArray[np.uint8]] = (),
-) -> FeaturesGraph:
-    """Convert a features graph.
-
-    Args:
-        features: the graph in fp32.
-        precision: ``fp32`` returns it as it is. ``fp16``: everything after the normalisation of
-            the image in half precision. ``int8``: convolutions of at least 32 input channels
-            but the first with symmetric per-channel INT8 weights and per-tensor INT8 inputs,
-            calibrated to hold all but a hundred-thousandth of the values on each side; the other
-            convolutions in fp16.
-        calibration: batches of good images, (n, H, W, 3) uint8 BGR; for int8 alone.
-
-    Raises:
-        PrecisionError: int8 without a calibration image.
-    """
-    model = model_at_precision(features.model, precision, calibration=calibration)
-    return replace(features, model=model)
-
-
-def model_at_precision(
-    model: bytes,
-    precision: Precision,
-    *,
-    calibration: Iterable[npt.NDArray[np.uint8]] = (),
-) -> bytes:
-    """Convert any graph that begins with our preprocessing.
-
-    Nodes whose names begin with `engines.engine.EXACT` stay float32, and so do their constants.
-
-    Args:
-        model: serialised ONNX in fp32, static shapes.
-        precision: as for `graph_at_precision`.
-        calibration: images on which value ranges are measured, (n, H, W, 3) uint8 BGR; for int8
-            alone.
-
-    Raises:
-        PrecisionError: int8 without a calibration image.
-    """
-    return Conversion(model, precision, calibration=calibration).model()
 
 
 class Conversion:
@@ -90,12 +26,17 @@ class Conversion:
     Nodes whose names begin with `engines.engine.EXACT` stay float32, and so do their constants.
 
     Args:
-        model: serialised ONNX in fp32, static shapes.
-        precision: as for `graph_at_precision`.
-        calibration: as for `model_at_precision`.
+        model: serialised ONNX in fp32, static shapes, that begins with our preprocessing.
+        precision: ``fp32`` leaves it as it is. ``fp16``: everything after the normalisation of
+            the image in half precision. ``int8``: convolutions of at least 32 input channels
+            but the first with symmetric per-channel INT8 weights and per-tensor INT8 inputs,
+            calibrated to hold all but a hundred-thousandth of the values on each side; the other
+            convolutions in fp16.
+        calibration: images on which value ranges are measured, (n, H, W, 3) uint8 BGR; for int8
+            alone.
 
     Attributes:
-        exact: the graph in fp32, every node with a name.
+        fp32: the graph in fp32, every node with a name.
         precision: that it is brought to.
 
     Raises:
@@ -109,39 +50,35 @@ class Conversion:
         *,
         calibration: Iterable[npt.NDArray[np.uint8]] = (),
     ) -> None:
-        self.exact = _named(model)
+        self.fp32 = _name_nodes(model)
         self.precision = precision
-        self._quantised = Quantised(self.exact, calibration) if precision == "int8" else None
+        self._quantised = Quantised(self.fp32, calibration) if precision == "int8" else None
 
     @property
     def quantised(self) -> frozenset[str]:
         """Names of the convolutions that become INT8."""
         return self._quantised.convolutions if self._quantised else frozenset()
 
-    def model(self, kept: Mapping[str, Precision] | None = None) -> bytes:
-        """The graph at the precision.
-
-        Args:
-            kept: names of nodes that compute in a higher precision, and in which: in fp16 graphs
-                any node in ``fp32``; in int8 graphs convolutions in ``fp16``, any node in ``fp32``.
+    def model(self, higher: HigherPrecisionNodes | None = None) -> bytes:
+        """The graph at the precision, some nodes above it.
 
         Raises:
             PrecisionError: a name that no node has.
         """
-        kept = kept or {}
-        graph = onnx.load_model_from_string(self.exact)
-        unknown = sorted(set(kept) - {node.name for node in graph.graph.node})
+        higher = higher or {}
+        graph = onnx.load_model_from_string(self.fp32)
+        unknown = sorted(set(higher) - {node.name for node in graph.graph.node})
         if unknown:
             raise PrecisionError(f"no node {unknown[0]!r}; name nodes of the fp32 graph")
         if self.precision == "fp32":
-            return self.exact
+            return self.fp32
         if self._quantised is not None:
-            return self._quantised.model(kept)
-        name_exact(graph.graph, kept)
+            return self._quantised.model(higher)
+        name_exact(graph.graph, higher)
         return _half(graph)
 
 
-def _named(model: bytes) -> bytes:
+def _name_nodes(model: bytes) -> bytes:
     """Give every node a name; a graph whose nodes all have one stays as it is, byte by byte."""
     graph = onnx.load_model_from_string(model)
     nameless = [(index, node) for index, node in enumerate(graph.graph.node) if not node.name]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,14 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from calibrate.protoad.features import IMAGE
-from engines.engine import EXACT, Precision
+from calibrate.node_names import HEAVY_TAILED, HigherPrecisionNodes
+from engines.batches import INPUT
+from engines.engine import EXACT
 
-LEAST_CHANNELS = 32  # narrower convolutions gain nothing in INT8
+MIN_CHANNELS = 32  # narrower convolutions gain nothing in INT8
 AT_ONCE = 8  # calibration images
 SMALLEST_SCALE = 1e-8  # TensorRT refuses 0, which a dead channel would give
 LARGEST_HALF = 65504.0
-HEAVY_TAILED = "tail/"
-"""How the names of convolutions begin that stay fp16 in int8 too: a few large values in what they
-read would cost all others their digits."""
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -51,21 +49,16 @@ class Quantised:
     """
 
     def __init__(self, model: bytes, calibration: Iterable[npt.NDArray[np.uint8]]) -> None:
-        self._exact = onnx.load_model_from_string(model)
-        self.convolutions = frozenset(_wide_convolutions(self._exact.graph))
-        self._paired = _paired(self._exact, calibration)
+        self._fp32 = onnx.load_model_from_string(model)
+        self.convolutions = frozenset(_wide_convolutions(self._fp32.graph))
+        self._paired = _insert_pairs(self._fp32, calibration)
 
-    def model(self, kept: Mapping[str, Precision]) -> bytes:
-        """The int8 graph.
-
-        Args:
-            kept: names of nodes that are not to be quantised, and what they compute in:
-                convolutions in ``fp16``, any node in ``fp32``.
-        """
+    def model(self, higher: HigherPrecisionNodes) -> bytes:
+        """The int8 graph, some nodes above it."""
         quantised = onnx.load_model_from_string(self._paired)
         graph = quantised.graph
-        _take_pairs_away(graph, self._exact.graph, kept)
-        name_exact(graph, kept)
+        _take_pairs_away(graph, self._fp32.graph, higher)
+        name_exact(graph, higher)
         _spare_exact_nodes(graph)
         _round_before_maxima(graph)
         _floor_scales(graph)
@@ -73,10 +66,10 @@ class Quantised:
         return bytes(quantised.SerializeToString())
 
 
-def name_exact(graph: onnx.GraphProto, kept: Mapping[str, Precision]) -> None:
+def name_exact(graph: onnx.GraphProto, higher: HigherPrecisionNodes) -> None:
     """Put `EXACT` before the names of the nodes that are kept in fp32: so every engine knows."""
     for node in graph.node:
-        if kept.get(node.name) == "fp32":
+        if higher.get(node.name) == "fp32":
             node.name = f"{EXACT}{node.name}"
 
 
@@ -86,7 +79,7 @@ def half_constant(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:
     return numpy_helper.from_array(values.astype(np.float16), name)
 
 
-def _paired(model: onnx.ModelProto, calibration: Iterable[npt.NDArray[np.uint8]]) -> bytes:
+def _insert_pairs(model: onnx.ModelProto, calibration: Iterable[npt.NDArray[np.uint8]]) -> bytes:
     """The graph with a pair wherever there may be one; the given one is left as it is."""
     from onnxruntime.quantization import (
         CalibrationMethod,
@@ -149,7 +142,7 @@ class _Images:
     def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
         """The next input, or None after the last."""
         image = next(self._coming, None)
-        return None if image is None else {IMAGE: image}
+        return None if image is None else {INPUT: image}
 
     def set_range(self, start_index: int, end_index: int) -> None:
         """Feed these images from now on."""
@@ -163,18 +156,18 @@ def _wide_convolutions(graph: onnx.GraphProto) -> list[str]:
     return [
         node.name
         for node in convolutions[1:]
-        if shapes[node.input[1]][1] >= LEAST_CHANNELS
+        if shapes[node.input[1]][1] >= MIN_CHANNELS
         and not node.name.startswith((HEAVY_TAILED, EXACT))
     ]
 
 
 def _take_pairs_away(
-    graph: onnx.GraphProto, exact: onnx.GraphProto, kept: Mapping[str, Precision]
+    graph: onnx.GraphProto, fp32: onnx.GraphProto, higher: HigherPrecisionNodes
 ) -> None:
     """Give the kept convolutions their inputs back, and so everybody who shares one in vain."""
-    given = {node.name: list(node.input) for node in exact.node}
+    given = {node.name: list(node.input) for node in fp32.node}
     for node in graph.node:
-        if node.op_type == "Conv" and node.name in kept:
+        if node.op_type == "Conv" and node.name in higher:
             node.input[:] = given[node.name]
     quantise, dequantise = _by_output(graph, _PAIR[0]), _by_output(graph, _PAIR[1])
     wanted = {node.input[0] for node in graph.node if node.op_type == "Conv"}
@@ -190,7 +183,7 @@ def _take_pairs_away(
         for node in spare:
             graph.node.remove(node)
     used = {name for node in graph.node for name in node.input}
-    weights = {weight.name: weight for weight in (*exact.initializer, *graph.initializer)}
+    weights = {weight.name: weight for weight in (*fp32.initializer, *graph.initializer)}
     kept_weights = [weight for name, weight in weights.items() if name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept_weights)

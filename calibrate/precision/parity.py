@@ -7,27 +7,30 @@ The reference is the inspector that a build in fp32 makes of the same images, on
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from calibrate.images import Image
 from calibrate.metrics import image_auroc
-from calibrate.precision.parity_report import EngineParity, ParityReport, Spans, Spread
 from engines.choose import ENGINES
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
+from engines.manifest import EngineParityRecord, LimitsRecord, ParityRecord, SpreadRecord
 
 REFERENCE = "onnxruntime"
-GATE_IMAGES = 64  # good ones; and of so many images of a trial the maps are compared
+MAX_FLIPS = 0
+SCORE_ERRORS: dict[Precision, float] = {"fp32": 0.01, "fp16": 0.1, "int8": 0.1}
+"""Of the room, unless the user says otherwise; why these, says docs/parity.md."""
+MAP_IMAGES = 64  # of so many images of a trial the maps are compared
 BATCH = 16
-LEAST_ROOM = 1e-6
+MIN_ROOM = 1e-6
 NAMES_SHOWN = 20
-Kept: TypeAlias = Mapping[str, Precision]  # nodes of the fp32 graph, and what they compute in
-Open: TypeAlias = Callable[[str, bytes, Precision], Engine]  # engine's name, graph, precision
+OpenNamed: TypeAlias = Callable[[str, bytes, Precision], Engine]  # engine's name, graph, precision
+Spans: TypeAlias = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +38,7 @@ class Outputs:
     """What a graph gives for a trial's images.
 
     Attributes:
-        maps: (m, H, W) float32, of at most `GATE_IMAGES` of them, evenly.
+        maps: (m, H, W) float32, of at most `MAP_IMAGES` of them, evenly.
         scores: (n,) float32.
     """
 
@@ -48,7 +51,7 @@ class Trial:
     """Images, and the two graphs that have to agree on them.
 
     Attributes:
-        exact: serialised ONNX in fp32.
+        fp32: serialised ONNX in fp32.
         built: at its precision.
         images: (n, H, W, 3) uint8 BGR, none of which the two have learnt from.
         names: of the images' files.
@@ -56,11 +59,88 @@ class Trial:
             are good.
     """
 
-    exact: bytes
+    fp32: bytes
     built: bytes
     images: Image
     names: tuple[str, ...]
     defective: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParityTerms:
+    """What both sides are judged by.
+
+    Attributes:
+        precision: of the built graphs.
+        threshold: the one that is shipped.
+        room: from the median score of good images up to the threshold; errors are shares of it. A
+            share of the threshold would mean something else for each method: distances of good
+            parts lie near 0, the probabilities of a network need not.
+        limits: what may differ, at most.
+    """
+
+    precision: Precision
+    threshold: float
+    room: float
+    limits: LimitsRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """What the gate saw, and what it did about it.
+
+    Attributes:
+        record: as the manifest keeps it.
+        spans: for each engine, of each image the lower and the higher of its score and the
+            reference's; for a threshold in between, the verdicts differ.
+    """
+
+    record: ParityRecord
+    spans: tuple[Spans, ...] = ()
+
+    @property
+    def problem(self) -> str | None:
+        """What is over the limits, in words, or None."""
+        return next(filter(None, (self._problem(engine) for engine in self.record.engines)), None)
+
+    @property
+    def worst(self) -> float:
+        """The largest change of a good image's score on any engine, as a share of the room."""
+        return max((engine.score_error.max for engine in self.record.engines), default=0.0)
+
+    def verdicts_hold(self, engines: int | None = None) -> bool:
+        """Whether no more verdicts differ than may, and all scores are numbers.
+
+        Args:
+            engines: that are asked, from the deployed one on; None asks all.
+        """
+        most = self.record.limits.flips
+        return all(
+            one.flips <= most and not one.not_finite for one in self.record.engines[:engines]
+        )
+
+    def updated(self, **changes: Any) -> ParityReport:
+        """The same with some fields of the record changed."""
+        return replace(self, record=self.record.model_copy(update=changes))
+
+    def _problem(self, found: EngineParityRecord) -> str | None:
+        record = self.record
+        where = f"{record.precision} on {found.engine} ({found.executes})"
+        images = record.good + record.labelled
+        if found.not_finite:
+            return f"{where}: {found.not_finite} of {images} scores are no number"
+        if found.flips > record.limits.flips:
+            named = ", ".join(found.flipped[:3])
+            return (
+                f"{where}: {found.flips} of {images} verdicts differ from fp32 ({named}), "
+                f"{record.limits.flips} may"
+            )
+        if found.score_error.max > record.limits.score_error:
+            return (
+                f"{where}: a good image's score is off by {found.score_error.max:.3f} of the room "
+                f"below the threshold, {record.limits.score_error:g} may be"
+            )
+        return None
 
 
 class References:
@@ -70,15 +150,15 @@ class References:
         open_engine: opens an engine by its name.
     """
 
-    def __init__(self, open_engine: Open) -> None:
+    def __init__(self, open_engine: OpenNamed) -> None:
         self._open = open_engine
         self._found: dict[tuple[bytes, tuple[str, ...]], Outputs] = {}
 
     def of(self, trial: Trial) -> Outputs:
         """The trial's images through its fp32 graph."""
-        key = (trial.exact, trial.names)
+        key = (trial.fp32, trial.names)
         if key not in self._found:
-            with self._open(REFERENCE, trial.exact, "fp32") as engine:
+            with self._open(REFERENCE, trial.fp32, "fp32") as engine:
                 self._found[key] = outputs_of(engine, trial.images)
         return self._found[key]
 
@@ -96,13 +176,13 @@ def engines_to_compare(deployed: str, precision: Precision) -> tuple[str, ...]:
     return (deployed, *others)
 
 
-def parity(
+def compare_with_fp32(
     trials: Sequence[Trial],
     *,
     references: References,
     engines: Sequence[str],
-    open_engine: Open,
-    report: ParityReport,
+    open_engine: OpenNamed,
+    terms: ParityTerms,
 ) -> ParityReport:
     """Run every engine over every trial and compare.
 
@@ -111,52 +191,52 @@ def parity(
         references: remembers the fp32 side.
         engines: names, the deployed one first.
         open_engine: opens an engine by its name.
-        report: precision, threshold, room and limits; the rest is filled in.
-
-    Returns:
-        The report with its figures.
+        terms: what both sides are judged by.
 
     Raises:
         EngineError: the reference or the deployed engine does not take a graph, or fails.
     """
-    exact = [references.of(trial) for trial in trials]
-    found: list[EngineParity] = []
-    outputs: list[list[Outputs]] = []
+    fp32 = [references.of(trial) for trial in trials]
+    found: list[EngineParityRecord] = []
+    spans: list[Spans] = []
     failed: list[str] = []
     for name in engines:
         try:
-            built, executes = _built(name, trials, open_engine, report.precision)
+            built, executes = _run_built(name, trials, open_engine, terms.precision)
         except EngineError as error:
             if name == engines[0]:
                 raise
             failed.append(str(error))
         else:
-            outputs.append(built)
-            found.append(_compared(name, executes, trials, (exact, built), report))
+            spans.append(_spans(fp32, built))
+            found.append(_compare(name, executes, trials, (fp32, built), terms))
     labels = [trial.defective for trial in trials]
     good, labelled = (
         sum(len(trial.names) for trial in trials if (trial.defective is None) is unlabelled)
         for unlabelled in (True, False)
     )
-    return replace(
-        report,
+    record = ParityRecord(
+        precision=terms.precision,
+        threshold=terms.threshold,
+        room=terms.room,
+        limits=terms.limits,
         good=good,
         labelled=labelled,
-        auroc=_auroc(exact, labels),
+        auroc=_auroc(fp32, labels),
         engines=tuple(found),
         not_compared=tuple(failed),
-        spans=tuple(_spans(exact, built) for built in outputs),
     )
+    return ParityReport(record, tuple(spans))
 
 
-def _spans(exact: Sequence[Outputs], built: Sequence[Outputs]) -> Spans:
-    sides = np.stack([np.concatenate([part.scores for part in side]) for side in (exact, built)])
+def _spans(fp32: Sequence[Outputs], built: Sequence[Outputs]) -> Spans:
+    sides = np.stack([np.concatenate([part.scores for part in side]) for side in (fp32, built)])
     sides[1] = np.where(np.isfinite(sides[1]), sides[1], sides[0])  # counted as not finite already
     return tuple(zip(sides.min(axis=0).tolist(), sides.max(axis=0).tolist(), strict=True))
 
 
-def _built(
-    name: str, trials: Sequence[Trial], open_engine: Open, precision: Precision
+def _run_built(
+    name: str, trials: Sequence[Trial], open_engine: OpenNamed, precision: Precision
 ) -> tuple[list[Outputs], str]:
     """Outputs of the graphs at their precision, and the arithmetic that the engine ran."""
     outputs, executes = [], ""
@@ -169,7 +249,7 @@ def _built(
 
 def outputs_of(engine: Engine, images: Image) -> Outputs:
     """Scores of (n, H, W, 3) images, and some of their maps."""
-    every = math.ceil(len(images) / GATE_IMAGES)
+    every = math.ceil(len(images) / MAP_IMAGES)
     maps, scores = [], []
     for start in range(0, len(images), BATCH):
         some = engine.infer(images[start : start + BATCH])
@@ -180,25 +260,25 @@ def outputs_of(engine: Engine, images: Image) -> Outputs:
 
 def room_below(threshold: float, held_out: npt.NDArray[np.float32]) -> float:
     """From the median score of good images up to the threshold; never 0."""
-    return max(threshold - float(np.median(held_out)), LEAST_ROOM)
+    return max(threshold - float(np.median(held_out)), MIN_ROOM)
 
 
-def _compared(
+def _compare(
     name: str,
     executes: str,
     trials: Sequence[Trial],
     sides: tuple[Sequence[Outputs], Sequence[Outputs]],
-    report: ParityReport,
-) -> EngineParity:
-    exact, built = (np.concatenate([part.scores for part in side]) for side in sides)
+    terms: ParityTerms,
+) -> EngineParityRecord:
+    fp32, built = (np.concatenate([part.scores for part in side]) for side in sides)
     names = [name for trial in trials for name in trial.names]
     defective = np.concatenate([_defective(trial) for trial in trials])
     finite = np.isfinite(built)
-    threshold = np.float32(report.threshold)
-    flipped = ((exact >= threshold) != (built >= threshold)) | ~finite
-    error = np.abs(built.astype(np.float64) - exact) / report.room
+    threshold = np.float32(terms.threshold)
+    flipped = ((fp32 >= threshold) != (built >= threshold)) | ~finite
+    error = np.abs(built.astype(np.float64) - fp32) / terms.room
     maps = [np.abs(one.maps - other.maps).ravel() for one, other in zip(*sides, strict=True)]
-    return EngineParity(
+    return EngineParityRecord(
         engine=name,
         executes=executes,
         flips=int(flipped.sum()),
@@ -206,7 +286,7 @@ def _compared(
         not_finite=int((~finite).sum()),
         score_error=_spread(error[finite & ~defective]),
         defect_score_error=_spread(error[finite & defective]) if defective.any() else None,
-        map_error=_spread(np.concatenate(maps) / np.float32(report.room)),
+        map_error=_spread(np.concatenate(maps) / np.float32(terms.room)),
         auroc=_auroc(sides[1], [trial.defective for trial in trials]),
     )
 
@@ -215,11 +295,12 @@ def _defective(trial: Trial) -> npt.NDArray[np.bool_]:
     return np.zeros(len(trial.names), bool) if trial.defective is None else trial.defective
 
 
-def _spread(values: npt.NDArray[np.floating]) -> Spread:
+def _spread(values: npt.NDArray[np.floating]) -> SpreadRecord:
     known = values[np.isfinite(values)]
     if not len(known):
-        return Spread(0.0, 0.0, 0.0)
-    return Spread(float(known.max()), float(np.quantile(known, 0.99)), float(known.mean()))
+        return SpreadRecord(max=0.0, p99=0.0, mean=0.0)
+    p99 = float(np.quantile(known, 0.99))
+    return SpreadRecord(max=float(known.max()), p99=p99, mean=float(known.mean()))
 
 
 def _auroc(
@@ -233,3 +314,31 @@ def _auroc(
             scores += part.scores[finite].tolist()
             defects += labelled[finite].tolist()
     return image_auroc(scores, defects=defects).value
+
+
+def agreeing_threshold(
+    spans: Sequence[Spans], *, flips: int, near: float, within: float
+) -> float | None:
+    """The nearest threshold at which no more verdicts differ than may.
+
+    A threshold is an estimate: within what the scores may be off, one is as good as another.
+
+    Args:
+        spans: of the engines that have to agree, at least one.
+        flips: verdicts that may differ on each.
+        near: where to look.
+        within: so far away at most.
+
+    Returns:
+        The threshold, exactly a float32; None if there is none.
+    """
+    lows, highs = np.array(spans, np.float32).reshape(len(spans), -1, 2).transpose(2, 0, 1)
+    # A verdict differs where low < threshold <= high: the nearest places are just beside a span.
+    beside = (lows.ravel(), np.nextafter(highs, np.float32(np.inf)).ravel())
+    places = np.concatenate([*beside, [np.float32(near)]])
+    for place in sorted(places.tolist(), key=lambda value: abs(value - near)):
+        if abs(place - near) > within:
+            return None
+        if ((lows < place) & (place <= highs)).sum(axis=1).max() <= flips:
+            return float(place)
+    return None

@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import shape_inference
 
-from calibrate.precision.parity import Kept
-from calibrate.precision.parity_report import KeptBlock
-from calibrate.protoad.features import PREPROCESSING
-from calibrate.protoad.graph import HEAD
-from engines.engine import EXACT, Precision
+from calibrate.node_names import HEAD, PREPROCESSING, HigherPrecisionNodes
+from engines.engine import EXACT
 from engines.graph_cost import costs_of
+from engines.manifest import KeptRecord
 
-MOST_BLOCKS = 12
-MOST_KEPT = 0.5
+HigherPrecision = Literal["fp16", "fp32"]
+MAX_BLOCKS = 12
+MAX_HIGHER = 0.5
 """Share of the multiplications: a graph with more of them in higher precision is not what was
 asked for."""
 _POOLS = ("MaxPool", "AveragePool")
@@ -45,16 +45,16 @@ class Block:
     name: str
     nodes: tuple[str, ...]
     cost: float
-    precision: Precision = "fp32"
+    precision: HigherPrecision = "fp32"
 
     @property
-    def kept(self) -> Kept:
+    def higher_nodes(self) -> HigherPrecisionNodes:
         """All of it in its precision."""
         return dict.fromkeys(self.nodes, self.precision)
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedBlock:
     """A block, and what keeping it alone did.
 
     Attributes:
@@ -71,14 +71,20 @@ class Ranked:
         return self.removed / max(self.block.cost, 1e-6)
 
     @property
-    def record(self) -> KeptBlock:
+    def record(self) -> KeptRecord:
         """For the report and the manifest."""
         block = self.block
-        return KeptBlock(block.name, block.nodes, block.precision, block.cost, self.removed)
+        return KeptRecord(
+            name=block.name,
+            nodes=block.nodes,
+            precision=block.precision,
+            cost=block.cost,
+            error_removed=self.removed,
+        )
 
 
 def blocks_of(model: bytes) -> tuple[Block, ...]:
-    """Divide an fp32 graph into at most `MOST_BLOCKS` blocks; cheap neighbours are joined.
+    """Divide an fp32 graph into at most `MAX_BLOCKS` blocks; cheap neighbours are joined.
 
     The preprocessing and what is exact already belong to none.
 
@@ -90,7 +96,9 @@ def blocks_of(model: bytes) -> tuple[Block, ...]:
     ).graph
     costs = {cost.node: cost.flop for cost in costs_of(graph) if cost.kind == "Conv"}
     total = max(sum(costs.values()), 1)
-    parts = _with_pools(graph, _joined(_never_alone(graph, _parts(graph, costs), costs), costs))
+    parts = _add_pools(
+        graph, _join_cheapest(_join_lone_convolutions(graph, _parts(graph, costs), costs), costs)
+    )
     blocks = []
     for part in parts:
         heavy = [name for name in part if name in costs]
@@ -100,7 +108,7 @@ def blocks_of(model: bytes) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def a_step_up(blocks: Sequence[Block], quantised: Collection[str]) -> tuple[Block, ...]:
+def to_next_precision(blocks: Sequence[Block], quantised: Collection[str]) -> tuple[Block, ...]:
     """The same blocks, each in the precision that is next: fp16 for what an int8 graph quantises.
 
     Args:
@@ -114,12 +122,12 @@ def a_step_up(blocks: Sequence[Block], quantised: Collection[str]) -> tuple[Bloc
     return tuple(found)
 
 
-def ranked(
+def rank_blocks(
     blocks: Sequence[Block],
     *,
-    error_of: Callable[[Kept], float],
+    error_of: Callable[[HigherPrecisionNodes], float],
     progress: Callable[[float], None] | None = None,
-) -> list[Ranked]:
+) -> list[RankedBlock]:
     """Keep one block after the other; those that remove most error for their cost come first.
 
     Args:
@@ -130,22 +138,24 @@ def ranked(
     whole = max(error_of({}), 1e-12)
     found = []
     for done, block in enumerate(blocks, start=1):
-        found.append(Ranked(block, 1 - error_of(block.kept) / whole))
+        found.append(RankedBlock(block, 1 - error_of(block.higher_nodes) / whole))
         if progress:
             progress(done / len(blocks))
     return sorted(found, key=lambda entry: -entry.worth)
 
 
-def affordable(order: Sequence[Ranked], most: float = MOST_KEPT) -> list[Ranked]:
+def within_work_budget(order: Sequence[RankedBlock], most: float = MAX_HIGHER) -> list[RankedBlock]:
     """Those that fit into the share of multiplications that may be kept, in their order."""
-    chosen: list[Ranked] = []
+    chosen: list[RankedBlock] = []
     for entry in order:
         if sum(each.block.cost for each in chosen) + entry.block.cost <= most:
             chosen.append(entry)
     return chosen
 
 
-def enough(order: Sequence[Ranked], *, error_of: Callable[[Kept], float], share: float) -> int:
+def blocks_needed(
+    order: Sequence[RankedBlock], *, error_of: Callable[[HigherPrecisionNodes], float], share: float
+) -> int:
     """How many blocks, in their order, leave at most a share of the error; all if none do.
 
     Args:
@@ -155,12 +165,12 @@ def enough(order: Sequence[Ranked], *, error_of: Callable[[Kept], float], share:
     """
     wanted = share * error_of({})
     counts = range(1, len(order))
-    return next((n for n in counts if error_of(kept_of(order[:n])) <= wanted), len(order))
+    return next((n for n in counts if error_of(nodes_of_blocks(order[:n])) <= wanted), len(order))
 
 
-def kept_of(chosen: Sequence[Ranked]) -> Kept:
+def nodes_of_blocks(chosen: Sequence[RankedBlock]) -> HigherPrecisionNodes:
     """The nodes of all of them."""
-    return {name: kind for entry in chosen for name, kind in entry.block.kept.items()}
+    return {name: kind for entry in chosen for name, kind in entry.block.higher_nodes.items()}
 
 
 def root_mean_square(errors: npt.NDArray[np.floating]) -> float:
@@ -188,7 +198,7 @@ def _parts(graph: onnx.GraphProto, costs: dict[str, int]) -> list[list[str]]:
     return [part for part in parts if any(name in costs for name in part)]
 
 
-def _never_alone(
+def _join_lone_convolutions(
     graph: onnx.GraphProto, parts: list[list[str]], costs: Mapping[str, int]
 ) -> list[list[str]]:
     """Join parts whose convolutions meet none of their own part with what follows them.
@@ -198,7 +208,7 @@ def _never_alone(
     """
     found: list[list[str]] = []
     for part in reversed(parts):
-        alone = not _meet(graph, part, costs)
+        alone = not _convolutions_meet(graph, part, costs)
         if alone and found:
             found[0] = [*part, *found[0]]
         else:
@@ -206,7 +216,9 @@ def _never_alone(
     return found
 
 
-def _meet(graph: onnx.GraphProto, part: Sequence[str], costs: Mapping[str, int]) -> bool:
+def _convolutions_meet(
+    graph: onnx.GraphProto, part: Sequence[str], costs: Mapping[str, int]
+) -> bool:
     """Whether some convolution of a part reads what another one, or the nodes behind it, gives."""
     behind: set[str] = set()
     for node in graph.node:
@@ -220,7 +232,7 @@ def _meet(graph: onnx.GraphProto, part: Sequence[str], costs: Mapping[str, int])
     return False
 
 
-def _with_pools(graph: onnx.GraphProto, parts: list[list[str]]) -> list[list[str]]:
+def _add_pools(graph: onnx.GraphProto, parts: list[list[str]]) -> list[list[str]]:
     """Add the pools that lie wholly within a part; what is exact already counts as within."""
     found = [set(part) for part in parts]
     readers: dict[str, list[str]] = {}
@@ -242,14 +254,14 @@ def _is_exact(name: str) -> bool:
     return name.startswith((PREPROCESSING, EXACT))
 
 
-def _joined(parts: list[list[str]], costs: dict[str, int]) -> list[list[str]]:
+def _join_cheapest(parts: list[list[str]], costs: dict[str, int]) -> list[list[str]]:
     """Join the cheapest pair of neighbours until there are few enough."""
 
     def cost(part: list[str]) -> int:
         return sum(costs.get(name, 0) for name in part)
 
     parts = [list(part) for part in parts]
-    while len(parts) > MOST_BLOCKS:
+    while len(parts) > MAX_BLOCKS:
         sums = [cost(one) + cost(other) for one, other in pairwise(parts)]
         least = int(np.argmin(sums))
         parts[least : least + 2] = [parts[least] + parts[least + 1]]

@@ -51,11 +51,6 @@ class Batches:
     size: int
     seed: int
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps after which each image was shown; the last may begin the next epoch."""
-        return max(1, -(-len(self.images) // (self.size // 2)))
-
     def at(self, step: int) -> Batch:
         """The batch of one step."""
         half = self.size // 2

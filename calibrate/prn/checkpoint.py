@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import AdamW
 
 from calibrate.images import Image
 from calibrate.prn.network.network import PRN
-from calibrate.prn.options import Settings, TrainingError, Validation
-from calibrate.prn.shape import Shape
-from calibrate.prn.weights import read_tensors, shape_from_json, write_tensors
+from calibrate.prn.options import Shape, TrainingError, TrainingOptions, Validation
 
 FILE = "checkpoint.safetensors"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -62,11 +64,11 @@ class Checkpoint:
     seconds: float
 
 
-def identity(settings: Settings, *, images: Sequence[Image], backbone: str, note: str) -> str:
+def identity(options: TrainingOptions, *, images: Sequence[Image], backbone: str, note: str) -> str:
     """What a run must share with a checkpoint to go on from it, as JSON.
 
     Args:
-        settings: with the precision that is in use, not ``auto``.
+        options: with the precision that is in use, not ``auto``.
         images: all that are trained on.
         backbone: its SHA-256.
         note: of the run.
@@ -74,7 +76,7 @@ def identity(settings: Settings, *, images: Sequence[Image], backbone: str, note
     digest = hashlib.sha256()
     for image in images:
         digest.update(image.tobytes())
-    parts = {**asdict(settings), "images": digest.hexdigest(), "backbone": backbone, "note": note}
+    parts = {**asdict(options), "images": digest.hexdigest(), "backbone": backbone, "note": note}
     return json.dumps(parts, sort_keys=True)
 
 
@@ -105,7 +107,7 @@ def save_checkpoint(
         "scaler": json.dumps(scaler),
         "seconds": json.dumps(seconds),
     }
-    write_tensors(tensors, folder / FILE, metadata=metadata)
+    _write_tensors(tensors, folder / FILE, metadata=metadata)
 
 
 def load_checkpoint(folder: Path, *, identity: str) -> Checkpoint | None:
@@ -117,13 +119,13 @@ def load_checkpoint(folder: Path, *, identity: str) -> Checkpoint | None:
     path = folder / FILE
     if not path.exists():
         return None
-    tensors, metadata = read_tensors(path)
+    tensors, metadata = _read_tensors(path)
     if "identity" not in metadata:
         raise TrainingError(f"{path}: is no checkpoint of a PRN training; delete it")
     _check_identity(path, found=json.loads(metadata["identity"]), wanted=json.loads(identity))
     validations = [Validation(**item) for item in json.loads(metadata["validations"])]
     return Checkpoint(
-        shape=shape_from_json(metadata["shape"]),
+        shape=_shape_from_json(metadata["shape"]),
         tensors=tensors,
         history=History(tuple(json.loads(metadata["losses"])), tuple(validations)),
         scaler=json.loads(metadata["scaler"]),
@@ -155,3 +157,58 @@ def _check_identity(path: Path, *, found: dict[str, object], wanted: dict[str, o
             f"{path}: is of a training with other {', '.join(differing)}; give them as before, "
             "another folder, or delete it"
         )
+
+
+def _shape_from_json(text: str) -> Shape:
+    """Undo ``json.dumps(asdict(shape))``."""
+    values = json.loads(text)
+    height, width = values["image_size"]
+    return Shape(
+        stages=tuple(values["stages"]),
+        channels=tuple(values["channels"]),
+        image_size=(height, width),
+        prototypes=tuple(values["prototypes"]),
+        size=values["size"],
+    )
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: dict[str, str]) -> None:
+    """Write safetensors beside `path`, then put the file in its place.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    part = path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
+        save_file(kept, part, metadata=metadata)
+        with part.open("rb+") as file:  # the name must not reach the disk before the content
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"{path}: cannot be written ({error}); check the path and the space left"
+        ) from error
+    finally:
+        if part != path:
+            part.unlink(missing_ok=True)
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file.
+
+    Raises:
+        TrainingError: no such file, or no safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"{path}: cannot be read ({error}); delete it and train again"
+        ) from error

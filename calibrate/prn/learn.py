@@ -9,40 +9,55 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from calibrate.backbones.backbone import Backbone
-from calibrate.images import Image, ImagesError, Roi, Size, evenly, fitted_batches
-from calibrate.precision.convert import CALIBRATION_IMAGES, model_at_precision
+from calibrate.backbones.features_graph import features_graph
+from calibrate.images import Image, Roi, Size, evenly, fitted_batches
+from calibrate.learnt import (
+    TRIAL_IMAGES,
+    HeldOutTrial,
+    LearntInspector,
+    OpenEngine,
+    require_images,
+    scores_from_files,
+)
+from calibrate.node_names import HigherPrecisionNodes
+from calibrate.precision.convert import CALIBRATION_IMAGES, Conversion
 from calibrate.prn.checkpoint import History
 from calibrate.prn.defects.foreground import scene_from_images
 from calibrate.prn.defects.real import RealDefect, defects_from_folder
 from calibrate.prn.defects.synthesis import Synthesis
 from calibrate.prn.defects.textures import textures_from_folder
 from calibrate.prn.graph.export import inspector_graph
-from calibrate.prn.options import Progress, Run, Settings, steps_of_epochs
-from calibrate.prn.shape import prn_stages
+from calibrate.prn.options import (
+    SCORE_PIXELS,
+    Progress,
+    Run,
+    TrainingOptions,
+    prn_stages,
+    steps_of_epochs,
+)
 from calibrate.prn.training import Trained, train
-from calibrate.prn.validation import HIGHEST
 from calibrate.progress import Stages
-from calibrate.protoad.features import FeaturesGraph, features_graph
-from calibrate.protoad.learn import LEAST_IMAGES, OpenEngine
 from engines.engine import Precision
 
 HOLD_OUT = 0.2  # of the good images: the threshold is set from them, and nothing is learnt
 SCENE_IMAGES = 12
-SCORE = f"top{HIGHEST}"
+SCORE = f"top{SCORE_PIXELS}"
+PRECISION = "protoedge.precision"  # key of the graph's metadata
 
 
 @dataclass(frozen=True, slots=True)
-class PrnRecipe:
+class PrnOptions:
     """What decides a PRN inspector, beside its good images and its backbone.
 
     Attributes:
         precision: of the graph.
         size: (height, width) in px.
-        settings: of the training.
+        training: what decides the weights.
         roi: the part of each image that is inspected; None = all of it.
-        epochs: in place of the settings' steps; None = those.
+        epochs: in place of the training's steps; None = those.
         defects: folder of real defects with masks; None = none.
         most_defects: at most how many of them; None = all.
         textures: folder of textures; None = drawn ones.
@@ -51,7 +66,7 @@ class PrnRecipe:
 
     precision: Precision
     size: Size
-    settings: Settings
+    training: TrainingOptions
     roi: Roi | None = None
     epochs: int | None = None
     defects: Path | None = None
@@ -61,39 +76,75 @@ class PrnRecipe:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LearntPrn:
-    """What came out.
+class PreparedPrn:
+    """A trained network, from which inspectors are made; a `calibrate.learnt.PreparedInspector`.
 
     Attributes:
-        model: serialised ONNX of the whole inspector.
+        conversion: brings the graph to its precision.
         prototypes: how many there are on each scale.
-        held_out: (n,) float32 scores of the good images that were held out.
         images: how many good images were learnt from.
+        held_out: good images that were not.
         defects: SHA-256 of the files of real defects that were learnt from.
-        settings: as they were used.
+        options: of the inspector.
+        training: options of the training as they were used.
         history: losses and validations.
         earlier: seconds of the training that was stopped before, and gone on with.
+        open_engine: opens the deployed engine on a graph of a precision.
+        stages: told about progress.
     """
 
-    model: bytes
+    conversion: Conversion
     prototypes: int
-    held_out: npt.NDArray[np.float32]
     images: int
+    held_out: tuple[Path, ...]
     defects: tuple[str, ...]
-    settings: Settings
+    options: PrnOptions
+    training: TrainingOptions
     history: History
     earlier: float
+    open_engine: OpenEngine
+    stages: Stages
+
+    @property
+    def fp32(self) -> bytes:
+        """Serialised ONNX of the inspector in fp32."""
+        return self.conversion.fp32
+
+    @property
+    def quantised(self) -> frozenset[str]:
+        """Names of the convolutions that become INT8."""
+        return self.conversion.quantised
+
+    def rebuild(self, higher: HigherPrecisionNodes) -> LearntInspector:
+        """The inspector at its precision, with some nodes above it."""
+        model, options = self.quick_trial(higher), self.options
+        with (
+            self.stages.stage("held-out scores"),
+            self.open_engine(model, options.precision) as engine,
+        ):
+            scores = scores_from_files(engine, self.held_out, size=options.size, roi=options.roi)
+        some = tuple(evenly(self.held_out, TRIAL_IMAGES))
+        trial = HeldOutTrial(self.fp32, model, some)
+        return LearntInspector(model, self.prototypes, scores, (trial,))
+
+    def quick_trial(self, higher: HigherPrecisionNodes) -> bytes:
+        """The graph that is deployed: nothing in it is learnt by its precision."""
+        model = onnx.load_model_from_string(self.conversion.model(higher))
+        for entry in model.metadata_props:
+            if entry.key == PRECISION:
+                entry.value = self.options.precision
+        return bytes(model.SerializeToString())
 
 
-def learn_prn(
+def prepare_prn(
     backbone: Backbone,
     images: Sequence[Path],
     *,
-    recipe: PrnRecipe,
+    options: PrnOptions,
     open_engine: OpenEngine,
     stages: Stages,
-) -> LearntPrn:
-    """Train an inspector on good images and synthesised defects.
+) -> PreparedPrn:
+    """Train a network on good images and synthesised defects.
 
     A fifth of the good images is held out: nothing is learnt from them, the training is validated
     on them (it always ends at its last step, whatever they say), and their scores by the deployed
@@ -102,7 +153,7 @@ def learn_prn(
     Args:
         backbone: the feature extractor.
         images: usable good images.
-        recipe: everything else that decides the outcome.
+        options: everything else that decides the outcome.
         open_engine: opens the deployed engine on a graph of a precision.
         stages: told about progress.
 
@@ -113,32 +164,35 @@ def learn_prn(
         BackboneError, PrecisionError, EngineError: as their own modules say.
         ValueError: a size that 32 does not divide.
     """
-    if len(images) < LEAST_IMAGES:
-        raise ImagesError(
-            f"{len(images)} usable good images; at least {LEAST_IMAGES} are needed, and a hundred "
-            "make a good inspector"
-        )
-    taught, held_out = split(images, seed=recipe.settings.seed)
+    require_images(images, good_number="a hundred")
+    taught, held_out = split(images, seed=options.training.seed)
     with stages.stage("graph"):
-        features = features_graph(
-            backbone, size=recipe.size, layers=prn_stages(backbone), pooled=False
-        )
-    material = _material(taught, held_out, recipe=recipe)
-    trained = _trained(backbone, material, recipe=recipe, stages=stages)
+        layers = prn_stages(backbone)
+        features = features_graph(backbone, size=options.size, layers=layers, pooled=False)
+    material = _read_material(taught, held_out, options=options)
+    trained = _train(backbone, material, options=options, stages=stages)
+    prototypes = max(trained.network.shape.prototypes)
+    metadata = {
+        "protoedge.model": "prn",
+        PRECISION: "fp32",
+        "protoedge.prototypes": str(prototypes),
+    }
     with stages.stage("precision"):
-        model = _deployed(features, trained, material, recipe=recipe)
-    with stages.stage("held-out scores"), open_engine(model, recipe.precision) as engine:
-        batches = fitted_batches(held_out, size=recipe.size, roi=recipe.roi)
-        scores = [np.asarray(engine.infer(batch)[1], np.float32) for batch in batches]
-    return LearntPrn(
-        model=model,
-        prototypes=max(trained.network.shape.prototypes),
-        held_out=np.concatenate(scores),
+        fp32 = inspector_graph(features, trained.network, metadata=metadata)
+        calibration = _calibration(material) if options.precision == "int8" else ()
+        conversion = Conversion(fp32, options.precision, calibration=calibration)
+    return PreparedPrn(
+        conversion=conversion,
+        prototypes=prototypes,
         images=len(taught),
+        held_out=tuple(held_out),
         defects=tuple(defect.sha256 for defect in material.synthesis.defects),
-        settings=replace(material.settings, precision=trained.precision),
+        options=options,
+        training=replace(material.training, precision=trained.precision),
         history=trained.history,
         earlier=trained.earlier,
+        open_engine=open_engine,
+        stages=stages,
     )
 
 
@@ -157,22 +211,25 @@ class _Material:
     taught: list[Image]
     held_out: list[Image]
     synthesis: Synthesis
-    settings: Settings
+    training: TrainingOptions
     note: str
 
 
-def _material(taught: Sequence[Path], held_out: Sequence[Path], *, recipe: PrnRecipe) -> _Material:
-    images = _read(taught, recipe)
+def _read_material(
+    taught: Sequence[Path], held_out: Sequence[Path], *, options: PrnOptions
+) -> _Material:
+    size, roi, training = options.size, options.roi, options.training
+    images = _read(taught, options)
     defects: tuple[RealDefect, ...] = ()
-    if recipe.defects is not None:
-        most = recipe.most_defects
-        defects = defects_from_folder(recipe.defects, size=recipe.size, roi=recipe.roi, most=most)
-    textures = textures_from_folder(recipe.textures, size=recipe.size) if recipe.textures else ()
+    if options.defects is not None:
+        defects = defects_from_folder(
+            options.defects, size=size, roi=roi, most=options.most_defects
+        )
+    textures = textures_from_folder(options.textures, size=size) if options.textures else ()
     scene = scene_from_images(evenly(images, SCENE_IMAGES))
-    settings = recipe.settings
-    if recipe.epochs is not None:
-        steps = steps_of_epochs(recipe.epochs, images=len(images), batch=settings.batch)
-        settings = replace(settings, steps=steps)
+    if options.epochs is not None:
+        steps = steps_of_epochs(options.epochs, images=len(images), batch=training.batch)
+        training = replace(training, steps=steps)
     digest = hashlib.sha256()
     for texture in textures:
         digest.update(texture.tobytes())
@@ -180,20 +237,20 @@ def _material(taught: Sequence[Path], held_out: Sequence[Path], *, recipe: PrnRe
         digest.update(defect.image.tobytes() + defect.mask.tobytes())
     return _Material(
         taught=images,
-        held_out=_read(held_out, recipe),
+        held_out=_read(held_out, options),
         synthesis=Synthesis(textures, defects, scene),
-        settings=settings,
+        training=training,
         note=f"{scene}, textures and defects {digest.hexdigest()[:16]}",
     )
 
 
-def _read(paths: Sequence[Path], recipe: PrnRecipe) -> list[Image]:
-    batches = fitted_batches(paths, size=recipe.size, roi=recipe.roi)
+def _read(paths: Sequence[Path], options: PrnOptions) -> list[Image]:
+    batches = fitted_batches(paths, size=options.size, roi=options.roi)
     return [image for batch in batches for image in batch]
 
 
-def _trained(
-    backbone: Backbone, material: _Material, *, recipe: PrnRecipe, stages: Stages
+def _train(
+    backbone: Backbone, material: _Material, *, options: PrnOptions, stages: Stages
 ) -> Trained:
     with stages.stage("training") as advance:
 
@@ -207,8 +264,8 @@ def _trained(
             backbone=backbone,
             synthesise=material.synthesis,
             held_out=material.held_out,
-            settings=material.settings,
-            run=Run(folder=recipe.folder, progress=tell, note=material.note),
+            options=material.training,
+            run=Run(folder=options.folder, progress=tell, note=material.note),
         )
 
 
@@ -227,24 +284,11 @@ def _line(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def _deployed(
-    features: FeaturesGraph, trained: Trained, material: _Material, *, recipe: PrnRecipe
-) -> bytes:
-    metadata = {
-        "protoedge.model": "prn",
-        "protoedge.precision": recipe.precision,
-        "protoedge.prototypes": str(max(trained.network.shape.prototypes)),
-    }
-    model = inspector_graph(features, trained.network, metadata=metadata)
-    calibration = _calibration(material)
-    return model_at_precision(model, recipe.precision, calibration=calibration)
-
-
 def _calibration(material: _Material) -> Iterator[npt.NDArray[np.uint8]]:
-    """Good images, each once as it is and once with a defect.
+    """Good images, each once as it is and once with a defect, as they were trained with.
 
     Residuals are small on good images: ranges measured on those alone would clip what matters.
     """
     for index, image in enumerate(evenly(material.taught, CALIBRATION_IMAGES // 2)):
-        rng = np.random.default_rng([material.settings.seed, index])
+        rng = np.random.default_rng([material.training.seed, index])
         yield np.stack([image, material.synthesis(image, rng)[0]])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +18,7 @@ from torch.optim import AdamW
 
 from calibrate.backbones.backbone import Backbone
 from calibrate.images import Image, evenly
+from calibrate.metrics import PixelTally, image_auroc
 from calibrate.prn.batches import Batch, Batches, Synthesise, validation_batches
 from calibrate.prn.checkpoint import (
     Checkpoint,
@@ -32,20 +33,21 @@ from calibrate.prn.network.losses import prn_loss
 from calibrate.prn.network.network import PRN
 from calibrate.prn.options import (
     DIVERGED,
+    SCORE_PIXELS,
     Progress,
     Run,
-    Settings,
     TrainingError,
+    TrainingOptions,
     TrainingPrecision,
     Validation,
+    prn_stages,
+    shape_of,
 )
 from calibrate.prn.prototypes import default_count, feature_prototypes
-from calibrate.prn.shape import prn_stages, shape_of
-from calibrate.prn.validation import validated
 
 WARM_UP = 0.05  # share of the steps in which the rate rises
 VALIDATIONS = 5  # times in a training
-MOST_HELD_OUT = 32  # images to validate on: more take time that training could use
+MAX_HELD_OUT = 32  # images to validate on: more take time that training could use
 RECENT = 0.98  # how slowly the shown loss forgets
 
 
@@ -57,14 +59,12 @@ class Trained:
         network: in evaluation mode, on the CPU.
         history: losses and validations.
         precision: that the trained part ran at.
-        seconds: of this call.
         earlier: seconds of the calls that it goes on from.
     """
 
     network: PRN
     history: History
     precision: TrainingPrecision
-    seconds: float
     earlier: float
 
 
@@ -74,7 +74,7 @@ def train(
     backbone: Backbone,
     synthesise: Synthesise,
     held_out: Sequence[Image],
-    settings: Settings | None = None,
+    options: TrainingOptions | None = None,
     run: Run | None = None,
 ) -> Trained:
     """Learn prototypes, then train to the last step; nothing is chosen by validation.
@@ -88,7 +88,7 @@ def train(
         backbone: stays as it is.
         synthesise: makes a defective image and its mask; called in other threads.
         held_out: good images that are only validated on; may be empty.
-        settings: what decides the result.
+        options: what decides the result.
         run: device, checkpoints, progress.
 
     Raises:
@@ -98,19 +98,13 @@ def train(
         ValueError: a size that 32 does not divide.
     """
     run = run or Run()
-    settings = settings or Settings()
+    options = options or TrainingOptions()
     if not images:
         raise TrainingError("no images to train on; give good images")
-    trainer = _Trainer(images, backbone, synthesise, held_out, settings=settings, run=run)
+    trainer = _Trainer(images, backbone, synthesise, held_out, options=options, run=run)
     trainer.go()
     network = trainer.network.to("cpu").eval()
-    return Trained(
-        network,
-        trainer.history,
-        trainer.settings.precision,
-        seconds=trainer.seconds,
-        earlier=trainer.earlier,
-    )
+    return Trained(network, trainer.history, trainer.options.precision, trainer.earlier)
 
 
 class _Trainer:
@@ -123,25 +117,25 @@ class _Trainer:
         synthesise: Synthesise,
         held_out: Sequence[Image],
         *,
-        settings: Settings,
+        options: TrainingOptions,
         run: Run,
     ) -> None:
         self.began = time.monotonic()
         self.run = run
         self.device = torch.device(_device(run.device))
-        self.settings = replace(settings, precision=_precision(settings.precision, self.device))
+        self.options = replace(options, precision=_precision(options.precision, self.device))
         self.frozen = FrozenBackbone(backbone, stages=prn_stages(backbone)).to(self.device)
-        self.batches = Batches(images, synthesise, self.settings.batch, self.settings.seed)
-        self.held_out = evenly(held_out, MOST_HELD_OUT)
+        self.batches = Batches(images, synthesise, self.options.batch, self.options.seed)
+        self.held_out = evenly(held_out, MAX_HELD_OUT)
         self.losses: list[float] = []
         self.validations: list[Validation] = []
         self.recent: float | None = None
         self.identity = ""
-        found = self._found(backbone)
+        found = self._load_checkpoint(backbone)
         self.earlier = found.seconds if found else 0.0
         self.network = self._network(backbone, found).to(self.device).train()
-        self.optimiser = _optimiser(self.network, self.settings)
-        half = self.settings.precision == "fp16"
+        self.optimiser = _optimiser(self.network, self.options)
+        half = self.options.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         if found:
             restore(found, network=self.network, optimiser=self.optimiser)
@@ -164,7 +158,7 @@ class _Trainer:
 
     def go(self) -> None:
         """Make the remaining steps."""
-        first, last = len(self.losses), self.settings.steps
+        first, last = len(self.losses), self.options.steps
         every = max(1, math.ceil(last / VALIDATIONS))
         began = saved = time.monotonic()
         for batch in self.batches.ahead(first, last, threads=self.run.threads):
@@ -181,9 +175,9 @@ class _Trainer:
     def _step(self, batch: Batch) -> None:
         done = len(self.losses)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.rate * rate_at(done, self.settings.steps)
+            group["lr"] = self.options.rate * rate_at(done, self.options.steps)
         stages = self.frozen(torch.from_numpy(batch.images).to(self.device))
-        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.precision)
+        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.options.precision)
         with torch.autocast(self.device.type, kind, enabled=kind is not None):
             logits: Tensor = self.network(stages)
         loss = prn_loss(logits, torch.from_numpy(batch.masks).to(self.device))
@@ -204,10 +198,10 @@ class _Trainer:
         batches = validation_batches(
             self.held_out,
             self.batches.synthesise,
-            size=self.settings.batch,
-            seed=self.settings.seed,
+            size=self.options.batch,
+            seed=self.options.seed,
         )
-        result = validated(self.frozen, self.network, batches, step=len(self.losses))
+        result = validate(self.frozen, self.network, batches, step=len(self.losses))
         self.validations.append(result)
 
     def _tell(self, stage: str, share: float, *, seconds_left: float | None = None) -> None:
@@ -217,7 +211,7 @@ class _Trainer:
                     stage="validation" if stage == "validation" else "training",
                     share=share,
                     step=len(self.losses),
-                    steps=self.settings.steps,
+                    steps=self.options.steps,
                     loss=self.recent,
                     seconds_left=seconds_left,
                     validation=self.validations[-1] if self.validations else None,
@@ -236,11 +230,11 @@ class _Trainer:
                 seconds=self.earlier + self.seconds,
             )
 
-    def _found(self, backbone: Backbone) -> Checkpoint | None:
+    def _load_checkpoint(self, backbone: Backbone) -> Checkpoint | None:
         if self.run.folder is None:
             return None
         self.identity = identity(
-            self.settings,
+            self.options,
             images=self.batches.images,
             backbone=backbone.sha256,
             note=self.run.note,
@@ -250,29 +244,79 @@ class _Trainer:
     def _network(self, backbone: Backbone, found: Checkpoint | None) -> PRN:
         if found:
             return PRN(found.shape)
-        images, settings = self.batches.images, self.settings
+        images, options = self.batches.images, self.options
 
         def advance(share: float) -> None:
             if self.run.progress:
-                self.run.progress(Progress("prototypes", share, 0, settings.steps))
+                self.run.progress(Progress("prototypes", share, 0, options.steps))
 
         learnt = feature_prototypes(
             self.frozen,
             images,
-            count=settings.prototypes or default_count(len(images)),
-            seed=settings.seed,
+            count=options.prototypes or default_count(len(images)),
+            seed=options.seed,
             progress=advance,
         )
         height, width = images[0].shape[:2]
         counts = [len(maps) for maps in learnt.maps]
-        shape = shape_of(
-            backbone, image_size=(height, width), prototypes=counts, size=settings.size
-        )
+        shape = shape_of(backbone, image_size=(height, width), prototypes=counts, size=options.size)
         with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it is
-            torch.manual_seed(settings.seed)
+            torch.manual_seed(options.seed)
             network = PRN(shape)
         network.learn(learnt.maps, scale=learnt.scale)
         return network
+
+
+def image_scores(maps: Tensor) -> Tensor:
+    """Mean of the 100 highest pixels: (N, H, W) to (N,)."""
+    flat = maps.flatten(1)
+    return flat.topk(min(SCORE_PIXELS, flat.shape[1]), dim=1).values.mean(dim=1)
+
+
+@torch.no_grad()
+def anomaly_maps(backbone: FrozenBackbone, network: PRN, images: Tensor) -> Tensor:
+    """Maps in float32, as an inspector gives them.
+
+    Args:
+        backbone: of the network.
+        network: in whichever mode; it is run in evaluation mode.
+        images: (N, H, W, 3) uint8 BGR, on their device.
+
+    Returns:
+        (N, H, W), from 0 to 1.
+    """
+    was_training = network.training
+    network.eval()
+    logits: Tensor = network(backbone(images))
+    network.train(was_training)
+    return logits.float().sigmoid().squeeze(1)
+
+
+def validate(
+    backbone: FrozenBackbone, network: PRN, batches: Iterable[Batch], *, step: int
+) -> Validation:
+    """Figures over all batches.
+
+    Raises:
+        TrainingError: a map is not finite: the training has diverged.
+    """
+    pixels, scores, defects = PixelTally(), list[float](), list[bool]()
+    for batch in batches:
+        images = torch.from_numpy(batch.images).to(backbone.mean.device)
+        maps = anomaly_maps(backbone, network, images).cpu()
+        if not bool(torch.isfinite(maps).all()):
+            raise TrainingError(f"step {step}: {DIVERGED}")
+        scores += image_scores(maps).tolist()
+        defects += [bool(mask.any()) for mask in batch.masks]
+        for anomaly_map, mask in zip(maps.numpy(), batch.masks, strict=True):
+            pixels.add(anomaly_map, mask=mask)
+    figures = pixels.figures()
+    return Validation(
+        step=step,
+        image_auroc=image_auroc(scores, defects=defects).value,
+        pixel_auroc=figures.auroc.value,
+        average_precision=figures.average_precision.value,
+    )
 
 
 def rate_at(step: int, steps: int) -> float:
@@ -281,15 +325,15 @@ def rate_at(step: int, steps: int) -> float:
     return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _optimiser(network: PRN, settings: Settings) -> AdamW:
+def _optimiser(network: PRN, options: TrainingOptions) -> AdamW:
     """AdamW; scales and biases do not decay, for 0 is not where they should end."""
     kernels = [value for value in network.parameters() if value.ndim == 4]
     others = [value for value in network.parameters() if value.ndim != 4]
     groups = [
-        {"params": kernels, "weight_decay": settings.weight_decay},
+        {"params": kernels, "weight_decay": options.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return AdamW(groups, lr=settings.rate)
+    return AdamW(groups, lr=options.rate)
 
 
 def _device(name: str) -> str:

@@ -1,236 +1,24 @@
-"""The first half of an inspector's graph: from a uint8 image to the backbone's pooled stages.
-
-image uint8 (N, H, W, 3) BGR ─ Cast ─ Transpose ─ Gather (RGB) ─ Sub ─ Mul ─ backbone ─ AveragePool
-"""
+"""Features of good images as patches: unit vectors at every position of the merged stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, compose, helper, numpy_helper, shape_inference
 
-from calibrate.backbones.backbone import Backbone, BackboneError
-from calibrate.images import Roi, Size, evenly, fitted_batches
+from calibrate.backbones.features_graph import FeaturesGraph, Stage
+from calibrate.images import Roi, evenly, fitted_batches
 from engines.engine import Engine
 
-IMAGE = "image"
-NORMALISED = "normalised"  # between the preprocessing and the backbone
-PREPROCESSING = "pre/"  # how the names of the preprocessing's nodes begin
-POOL = 3  # side of the local average, as in PatchCore (CVPR 2022, section 3.1)
 BALANCE_IMAGES = 64
-GRID = 8  # px between patches: finer stages are averaged down to it, not the others copied up
 Features: TypeAlias = npt.NDArray[np.float32]  # (N, C, h, w)
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One output of a features graph.
-
-    Attributes:
-        name: the backbone's output.
-        channels: how many.
-        height, width: of the stage at the model's size.
-        scale: how often a position repeats on the finest stage: 1, 2, 4 …
-        weight: factor of its features in the merged vector.
-    """
-
-    name: str
-    channels: int
-    height: int
-    width: int
-    scale: int
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class FeaturesGraph:
-    """A graph whose outputs are stages, finest first, pooled or not; at any precision.
-
-    Attributes:
-        model: serialised ONNX, input `image` uint8 (1, H, W, 3) BGR.
-        size: (height, width) of the input.
-        stages: its outputs.
-    """
-
-    model: bytes
-    size: Size
-    stages: tuple[Stage, ...]
-
-    @property
-    def dimensions(self) -> int:
-        """Length of a merged patch vector."""
-        return sum(stage.channels for stage in self.stages)
-
-    @property
-    def positions(self) -> int:
-        """Patches per image."""
-        return self.stages[0].height * self.stages[0].width
-
-
-def default_layers(backbone: Backbone) -> tuple[str, ...]:
-    """The stages at strides 8 and 16, which measured best; all where there are none such."""
-    middle = tuple(name for name, stride in backbone.stages.items() if stride in (8, 16))
-    return middle or tuple(backbone.stages)
-
-
-def features_graph(
-    backbone: Backbone,
-    *,
-    size: Size,
-    layers: Sequence[str],
-    batch: int = 1,
-    pooled: bool = True,
-) -> FeaturesGraph:
-    """Complete a backbone to a graph from uint8 images to its stages, fp32, static shapes.
-
-    Args:
-        backbone: the feature extractor.
-        size: (height, width); a multiple of the coarsest stride.
-        layers: which of its stages; the order does not matter.
-        batch: images per run.
-        pooled: average each stage locally; otherwise the stages are the backbone's own.
-
-    Raises:
-        BackboneError: an unknown layer, or a size that the strides do not divide.
-    """
-    _check(backbone, size=size, layers=layers)
-    chosen = sorted(layers, key=lambda name: backbone.stages[name])
-    core = _simplified(_fixed(backbone, size=size, batch=batch), name=backbone.name)
-    model = compose.merge_models(
-        _preprocessing(backbone, size=size, batch=batch, like=core),
-        core,
-        io_map=[(NORMALISED, core.graph.input[0].name)],
-        outputs=list(chosen),
-    )
-    if pooled:
-        _pool(model, {name: backbone.stages[name] for name in chosen})
-    opset = core.opset_import[0].version
-    del model.opset_import[:]
-    model.opset_import.append(helper.make_opsetid("", opset))
-    model = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    shapes = {
-        output.name: [dim.dim_value for dim in output.type.tensor_type.shape.dim]
-        for output in model.graph.output
-    }
-    finest = shapes[chosen[0]][2]
-    stages = tuple(
-        Stage(name, c, h, w, finest // h)
-        for name, (_, c, h, w) in ((name, shapes[name]) for name in chosen)
-    )
-    return FeaturesGraph(model.SerializeToString(), size, stages)
-
-
-def _check(backbone: Backbone, *, size: Size, layers: Sequence[str]) -> None:
-    unknown = [name for name in layers if name not in backbone.stages]
-    if unknown or not layers:
-        raise BackboneError(
-            f"{backbone.name}: no layer {', '.join(unknown) or 'was named'}; "
-            f"it has {', '.join(backbone.stages)}"
-        )
-    coarsest = max(backbone.stages[name] for name in layers)
-    if size[0] % coarsest or size[1] % coarsest or min(size) < coarsest:
-        raise BackboneError(
-            f"size {size[1]}x{size[0]}: must be a multiple of {coarsest}, the stride of "
-            f"{backbone.name}'s coarsest layer in use"
-        )
-
-
-def _fixed(backbone: Backbone, *, size: Size, batch: int) -> onnx.ModelProto:
-    """The backbone with its input shape written in and no stale shapes elsewhere."""
-    model = onnx.load_model_from_string(backbone.model)
-    for dim, value in zip(
-        model.graph.input[0].type.tensor_type.shape.dim, (batch, 3, *size), strict=True
-    ):
-        dim.dim_value = value
-    for output in model.graph.output:
-        for dim in output.type.tensor_type.shape.dim:
-            dim.Clear()
-    del model.graph.value_info[:]
-    return model
-
-
-def _preprocessing(
-    backbone: Backbone, *, size: Size, batch: int, like: onnx.ModelProto
-) -> onnx.ModelProto:
-    """The graph from uint8 (N, H, W, 3) BGR to what the backbone takes."""
-    mean = 255 * np.array(backbone.mean, np.float32).reshape(1, 3, 1, 1)
-    scale = 1 / (255 * np.array(backbone.std, np.float32).reshape(1, 3, 1, 1))
-    nodes = [
-        helper.make_node("Cast", [IMAGE], ["pre/float"], name="pre/cast", to=TensorProto.FLOAT),
-        helper.make_node(
-            "Transpose", ["pre/float"], ["pre/bgr"], name="pre/planar", perm=[0, 3, 1, 2]
-        ),
-        helper.make_node("Gather", ["pre/bgr", "pre/order"], ["pre/rgb"], name="pre/rgb", axis=1),
-        helper.make_node("Sub", ["pre/rgb", "pre/mean"], ["pre/centred"], name="pre/centre"),
-        helper.make_node("Mul", ["pre/centred", "pre/scale"], [NORMALISED], name="pre/scale"),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "preprocessing",
-        [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [batch, *size, 3])],
-        [helper.make_tensor_value_info(NORMALISED, TensorProto.FLOAT, [batch, 3, *size])],
-        [
-            numpy_helper.from_array(np.array([2, 1, 0], np.int64), "pre/order"),
-            numpy_helper.from_array(mean, "pre/mean"),
-            numpy_helper.from_array(scale, "pre/scale"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=like.opset_import)
-    model.ir_version = like.ir_version
-    return model
-
-
-def _pool(model: onnx.ModelProto, strides: Mapping[str, int]) -> None:
-    """Average each stage locally; one that is finer than the grid, down to the grid.
-
-    Args:
-        model: whose outputs are the stages; changed in place.
-        strides: by stage, in px.
-    """
-    graph = model.graph
-    grid = max(GRID, min(strides.values()))
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [f"{name}/raw" if name in strides else name for name in names]
-    for name, stride in strides.items():
-        down = max(1, grid // stride)
-        side = POOL if down == 1 else down
-        graph.node.append(
-            helper.make_node(
-                "AveragePool",
-                [f"{name}/raw"],
-                [name],
-                name=f"{name}/pool",
-                kernel_shape=[side, side],
-                pads=[side // 2 if down == 1 else 0] * 4,
-                strides=[down, down],
-                count_include_pad=0,
-            )
-        )
-    # What is known of shapes is of the stages before pooling: inferred again by the caller.
-    del graph.value_info[:]
-    for output in graph.output:
-        output.type.tensor_type.ClearField("shape")
-
-
-def _simplified(model: onnx.ModelProto, *, name: str) -> onnx.ModelProto:
-    """Fold constants and infer every shape (onnxsim)."""
-    import onnxsim
-
-    del model.metadata_props[:]
-    simple, same = onnxsim.simplify(model)
-    if not same:
-        raise BackboneError(f"{name}: onnxsim changed what the graph computes; export it again")
-    return cast(onnx.ModelProto, simple)
-
-
-def balanced(
+def balance_stages(
     engine: Engine, graph: FeaturesGraph, paths: Sequence[Path], *, roi: Roi | None
 ) -> FeaturesGraph:
     """Weigh the stages so that each has the same mean length on good images.
@@ -310,7 +98,7 @@ def patch_bank(
         graph: the features graph.
         paths: good images.
         roi: the part that is inspected.
-        rows: which patches of each image, as `drawn_rows` gives them.
+        rows: which patches of each image, as `draw_rows` gives them.
         progress: called with the share done.
     """
     bank = np.empty((rows.size, graph.dimensions), np.float16)
@@ -323,7 +111,7 @@ def patch_bank(
     return PatchBank(bank, rows)
 
 
-def drawn_rows(
+def draw_rows(
     graph: FeaturesGraph, images: int, *, memory_mib: int, seed: int = 0
 ) -> npt.NDArray[np.int32]:
     """Which patches of each image a bank can hold: all, or evenly many of each, drawn at random.

@@ -24,13 +24,13 @@ import onnx
 from onnx import TensorProto, checker, helper, numpy_helper
 from scipy.ndimage import gaussian_filter1d
 
-from calibrate.protoad.features import FeaturesGraph, Stage
+from calibrate.backbones.features_graph import FeaturesGraph, Stage
+from calibrate.node_names import HEAD
 from calibrate.protoad.prototypes import Vectors
 from engines.engine import EXACT, Precision
 
 ANOMALY_MAP = "anomaly_map"
 PRED_SCORE = "pred_score"
-HEAD = "head/"  # how the names of its nodes begin
 SIGMA = 4.0  # px of the map, as in the authors' code
 EPSILON = 1e-6
 BLOCK = 1_024  # prototypes compared at once: their products stay in a CPU's cache (docs/protoad.md)
@@ -44,7 +44,7 @@ def inspector_graph(
     precision: Precision,
     score: Score = "smoothed",
     metadata: dict[str, str] | None = None,
-    exact: bool = False,
+    fp32_head: bool = False,
 ) -> bytes:
     """Append ProtoAD's head to a features graph.
 
@@ -55,14 +55,14 @@ def inspector_graph(
             its maximum in float16. All that follows is float32.
         score: maximum of the smoothed map, or of the map before smoothing.
         metadata: kept in the model.
-        exact: the prototypes' convolutions in float32 at every precision, and named so.
+        fp32_head: the prototypes' convolutions in float32 at every precision, and named so.
 
     Returns:
         Serialised ONNX: `image` uint8 (N, H, W, 3) BGR to `anomaly_map` float32 (N, H, W) and
         `pred_score` float32 (N,).
     """
     model = onnx.load_model_from_string(features.model)
-    head = _Head(model, half=precision != "fp32" and not exact, exact=exact)
+    head = _Head(model, half=precision != "fp32" and not fp32_head, fp32=fp32_head)
     distance = head.distance(features.stages, prototypes)
     head.outputs(distance, features, score=score)
     helper.set_model_props(model, metadata or {})
@@ -73,10 +73,10 @@ def inspector_graph(
 class _Head:
     """Writes the head's nodes; each method returns the name of its result."""
 
-    def __init__(self, model: onnx.ModelProto, *, half: bool, exact: bool) -> None:
+    def __init__(self, model: onnx.ModelProto, *, half: bool, fp32: bool) -> None:
         self._graph = model.graph
         self._half = half
-        self._prefix = EXACT if exact else ""
+        self._prefix = EXACT if fp32 else ""
         self._batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
         self._opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         self._types = {o.name: o.type.tensor_type.elem_type for o in model.graph.output}
@@ -95,7 +95,7 @@ class _Head:
             ]
             total = self._sum(products, f"products_{start}")
             closest.append(self._reduce("ReduceMax", total, f"max_{start}", axes=[1], keepdims=1))
-        nearest = self._as(self._most(closest), half=False)
+        nearest = self._as(self._largest(closest), half=False)
         energy = self._sum([self._energy(stage) for stage in stages], "energy")
         norm = self._node("Sqrt", [energy], "norm")
         epsilon = self._constant("epsilon", np.array(EPSILON, np.float32))
@@ -104,7 +104,7 @@ class _Head:
         one = self._constant("one", np.array(1, np.float32))
         return self._node("Sub", [one, cosine], "distance")
 
-    def _most(self, parts: list[str]) -> str:
+    def _largest(self, parts: list[str]) -> str:
         """The largest of tensors of one shape."""
         return parts[0] if len(parts) == 1 else self._node("Max", parts, "closest")
 
@@ -166,7 +166,7 @@ class _Head:
     def _output(self, name: str, source: str, shape: list[int]) -> None:
         target = self._constant(f"{name}_shape", np.array(shape, np.int64))
         self._graph.node.append(
-            helper.make_node("Reshape", [source, target], [name], name=f"head/{name}")
+            helper.make_node("Reshape", [source, target], [name], name=f"{HEAD}{name}")
         )
         self._graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
@@ -183,13 +183,13 @@ class _Head:
 
     def _cast(self, name: str, kind: int) -> str:
         suffix = "half" if kind == TensorProto.FLOAT16 else "float"
-        made = f"{name.removeprefix('head/')}_{suffix}"
-        if f"head/{made}" in self._types:
-            return f"head/{made}"
+        made = f"{name.removeprefix(HEAD)}_{suffix}"
+        if f"{HEAD}{made}" in self._types:
+            return f"{HEAD}{made}"
         return self._node("Cast", [name], made, to=kind)
 
     def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        output = f"head/{name}"
+        output = f"{HEAD}{name}"
         name = f"{self._prefix}{output}" if kind == "Conv" else output
         node = helper.make_node(kind, inputs, [output], name=name, **attributes)
         self._graph.node.append(node)
@@ -198,7 +198,7 @@ class _Head:
         return output
 
     def _constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
-        full = f"head/{name}"
+        full = f"{HEAD}{name}"
         self._graph.initializer.append(numpy_helper.from_array(value, full))
         return full
 

@@ -5,41 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from calibrate.backbones.backbone import Backbone
-from calibrate.images import ImagesError, Roi, Size, evenly, fitted_batches
+from calibrate.backbones.features_graph import FeaturesGraph, features_graph
+from calibrate.images import Roi, Size, evenly, fitted_batches
+from calibrate.learnt import (
+    TRIAL_IMAGES,
+    HeldOutTrial,
+    LearntInspector,
+    OpenEngine,
+    require_images,
+    scores_from_files,
+)
+from calibrate.node_names import HEAD, HigherPrecisionNodes
 from calibrate.precision.convert import CALIBRATION_IMAGES, Conversion
-from calibrate.precision.parity import GATE_IMAGES as TRIAL_IMAGES
-from calibrate.precision.parity import Kept
 from calibrate.progress import Stages
 from calibrate.protoad.features import (
-    FeaturesGraph,
     PatchBank,
-    balanced,
-    drawn_rows,
-    features_graph,
+    balance_stages,
+    draw_rows,
     patch_bank,
     patch_runs,
 )
-from calibrate.protoad.graph import HEAD, Score, inspector_graph
-from calibrate.protoad.prototypes import CellMeans, Cells, Method, Vectors, cells_of_patches
-from engines.engine import Engine, Precision
+from calibrate.protoad.graph import Score, inspector_graph
+from calibrate.protoad.prototypes import (
+    CellMeans,
+    Cells,
+    Patches,
+    PrototypeMethod,
+    Vectors,
+    cells_of_patches,
+)
+from engines.engine import Precision
 
-LEAST_IMAGES = 5
 FOLDS = 5
 PART = 8_192  # patches that are added to the means at once
 HOLD_OUT_FROM = 2_000  # so many images: one fold is enough to hold out
 
-Patches: TypeAlias = npt.NDArray[np.float16] | npt.NDArray[np.float32]  # (rows, D)
-OpenEngine: TypeAlias = Callable[[bytes, Precision], Engine]
-
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class ProtoadOptions:
     """What decides an inspector, beside its images and its backbone.
 
     Attributes:
@@ -59,57 +67,21 @@ class Recipe:
     layers: tuple[str, ...]
     roi: Roi | None = None
     prototypes: int = 4096
-    method: Method = "coreset"
+    method: PrototypeMethod = "coreset"
     score: Score = "smoothed"
     seed: int = 0
     memory_mib: int = 1024
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HeldOut:
-    """Two graphs of an inspector, and good images that neither has learnt from.
-
-    Attributes:
-        exact: serialised ONNX in fp32.
-        built: at the precision that is deployed.
-        images: their files.
-    """
-
-    exact: bytes
-    built: bytes
-    images: tuple[Path, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learnt:
-    """What came out.
-
-    Attributes:
-        model: serialised ONNX of the whole inspector.
-        prototypes: (K, D) unit rows.
-        held_out: (n,) float32 scores of good images, each by prototypes that did not see it.
-        again: makes the inspector once more with some nodes in higher precision.
-        exact: the inspector as a build in fp32 makes it.
-        trials: for comparing the two.
-    """
-
-    model: bytes
-    prototypes: Vectors
-    held_out: npt.NDArray[np.float32]
-    again: Making
-    exact: bytes
-    trials: tuple[HeldOut, ...]
-
-
-def learn(
+def prepare_protoad(
     backbone: Backbone,
     images: Sequence[Path],
     *,
-    recipe: Recipe,
+    options: ProtoadOptions,
     open_engine: OpenEngine,
     stages: Stages,
-) -> Learnt:
-    """Learn an inspector from good images.
+) -> PreparedProtoad:
+    """Learn from good images all that does not depend on the precision.
 
     The patches are divided into cells by their fp32 features, whatever the precision, so that
     builds at different precisions differ by their arithmetic and not by which patches they
@@ -120,7 +92,7 @@ def learn(
     Args:
         backbone: the feature extractor.
         images: usable good images.
-        recipe: everything else that decides the outcome.
+        options: everything else that decides the outcome.
         open_engine: opens the deployed engine on a graph of a precision.
         stages: told about progress.
 
@@ -128,132 +100,135 @@ def learn(
         ImagesError: fewer than 5 images.
         BackboneError, PrecisionError, EngineError: as their own modules say.
     """
-    if len(images) < LEAST_IMAGES:
-        raise ImagesError(
-            f"{len(images)} usable good images; at least {LEAST_IMAGES} are needed, and a few "
-            "hundred make a good inspector"
-        )
-    work = _Learning(images, recipe, open_engine, stages)
+    require_images(images, good_number="a few hundred")
+    steps = _Steps(images, options, open_engine, stages)
     with stages.stage("graph"):
-        exact = features_graph(backbone, size=recipe.size, layers=recipe.layers)
-    exact, bank = work.bank(exact)
-    conversion = work.conversion(exact)
-    folds = list(_folds(len(images), seed=recipe.seed))
-    divided = work.cells(bank, folds)
-    means = work.means(divided, work.given(bank), exact)
-    making = Making(work, exact, conversion, divided, folds, bank.rows, means)
-    return making.learnt()
+        features = features_graph(backbone, size=options.size, layers=options.layers)
+    features, bank = steps.bank(features)
+    conversion = steps.conversion(features)
+    folds = list(_folds(len(images), seed=options.seed))
+    divided = steps.cells(bank, folds)
+    means = steps.means(divided, _parts(bank), features)
+    return PreparedProtoad(steps, features, conversion, divided, folds, bank.rows, means)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Making:
-    """All that does not depend on the precision, from which an inspector is made.
+class PreparedProtoad:
+    """From which an inspector is made; a `calibrate.learnt.PreparedInspector`.
 
     Attributes:
-        work: the steps.
-        exact: the features in fp32.
+        steps: of learning.
+        features: in fp32.
         conversion: brings them to the precision.
         divided: the cells of all images' patches, and of those outside each fold.
         folds: indices of images.
         rows: which patches of each image.
-        means: prototypes of each division in fp32.
+        means: (K, D) prototypes of each division in fp32.
     """
 
-    work: _Learning
-    exact: FeaturesGraph
+    steps: _Steps
+    features: FeaturesGraph
     conversion: Conversion
     divided: Sequence[Cells]
     folds: Sequence[npt.NDArray[np.int64]]
     rows: npt.NDArray[np.int32]
     means: Sequence[Vectors]
 
-    def learnt(self, kept: Kept | None = None) -> Learnt:
-        """The inspector.
+    @property
+    def fp32(self) -> bytes:
+        """Serialised ONNX of the inspector as a build in fp32 makes it."""
+        return self._fp32(0)
 
-        Args:
-            kept: names of nodes of the fp32 inspector, and the higher precision in which they
-                compute; names that begin with `HEAD` keep the prototypes' convolutions.
-        """
-        work, graph, exact = self.work, self._graph(kept), _has_head(kept)
+    @property
+    def quantised(self) -> frozenset[str]:
+        """Names of the convolutions that become INT8."""
+        return self.conversion.quantised
+
+    def rebuild(self, higher: HigherPrecisionNodes) -> LearntInspector:
+        """The inspector; nodes whose names begin with `HEAD` keep the prototypes in fp32."""
+        steps, features = self.steps, self._features(higher)
         prototypes, *crossed = self.means
-        if work.recipe.precision != "fp32":
-            prototypes, *crossed = work.means(self.divided, work.deployed(graph, self.rows), graph)
-        models = [completed(graph, fold, recipe=work.recipe, exact=exact) for fold in crossed]
+        if steps.options.precision != "fp32":
+            patches = steps.deployed_patches(features, self.rows)
+            prototypes, *crossed = steps.means(self.divided, patches, features)
+        models = [self._complete(features, fold, higher) for fold in crossed]
         trials = [
-            HeldOut(self._exact(index + 1), models[index], tuple(images))
-            for index, images in self._trials().items()
+            HeldOutTrial(self._fp32(index + 1), models[index], tuple(images))
+            for index, images in self._trial_images().items()
         ]
-        return Learnt(
-            model=completed(graph, prototypes, recipe=work.recipe, exact=exact),
-            prototypes=prototypes,
-            held_out=work.held_out(self.folds, models),
-            again=self,
-            exact=self._exact(0),
+        return LearntInspector(
+            model=self._complete(features, prototypes, higher),
+            prototypes=len(prototypes),
+            held_out=steps.held_out(self.folds, models),
             trials=tuple(trials),
         )
 
-    def trial(self, kept: Kept) -> bytes:
-        """The first fold's inspector, quickly: its prototypes are those in fp32.
+    def quick_trial(self, higher: HigherPrecisionNodes) -> bytes:
+        """The first fold's inspector; its prototypes are those in fp32.
 
-        Good enough to see which nodes do harm; what is shipped has means of its own features.
+        What is shipped has means of its own features.
         """
-        recipe, exact = self.work.recipe, _has_head(kept)
-        return completed(self._graph(kept), self.means[1], recipe=recipe, exact=exact)
+        return self._complete(self._features(higher), self.means[1], higher)
 
-    def _graph(self, kept: Kept | None) -> FeaturesGraph:
-        body = {name: kind for name, kind in (kept or {}).items() if not name.startswith(HEAD)}
-        return replace(self.exact, model=self.conversion.model(body))
+    def _features(self, higher: HigherPrecisionNodes) -> FeaturesGraph:
+        body = {name: kind for name, kind in higher.items() if not name.startswith(HEAD)}
+        return replace(self.features, model=self.conversion.model(body))
 
-    def _exact(self, division: int) -> bytes:
-        recipe = replace(self.work.recipe, precision="fp32")
-        exact = replace(self.exact, model=self.conversion.exact)
-        return completed(exact, self.means[division], recipe=recipe)
+    def _fp32(self, division: int) -> bytes:
+        features = replace(self.features, model=self.conversion.fp32)
+        options = replace(self.steps.options, precision="fp32")
+        return complete_graph(features, self.means[division], options=options)
 
-    def _trials(self) -> dict[int, list[Path]]:
+    def _complete(
+        self, features: FeaturesGraph, prototypes: Vectors, higher: HigherPrecisionNodes
+    ) -> bytes:
+        fp32_head = any(name.startswith(HEAD) for name in higher)
+        options = self.steps.options
+        return complete_graph(features, prototypes, options=options, fp32_head=fp32_head)
+
+    def _trial_images(self) -> dict[int, list[Path]]:
         """Images of the first folds, as many folds as give enough of them."""
-        wanted = [(fold, index) for fold, part in enumerate(self.folds) for index in part]
+        pairs = [(fold, index) for fold, part in enumerate(self.folds) for index in part]
         enough = np.cumsum([len(fold) for fold in self.folds]).searchsorted(TRIAL_IMAGES)
-        some = evenly([pair for pair in wanted if pair[0] <= enough], TRIAL_IMAGES)
+        some = evenly([pair for pair in pairs if pair[0] <= enough], TRIAL_IMAGES)
         found: dict[int, list[Path]] = {}
         for fold, index in some:
-            found.setdefault(fold, []).append(self.work.images[index])
+            found.setdefault(fold, []).append(self.steps.images[index])
         return found
 
 
-def _has_head(kept: Kept | None) -> bool:
-    return any(name.startswith(HEAD) for name in kept or {})
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class _Learning:
-    """The steps of `learn`, and what all of them need."""
+class _Steps:
+    """The steps of learning, and what all of them need."""
 
     images: Sequence[Path]
-    recipe: Recipe
+    options: ProtoadOptions
     open_engine: OpenEngine
     stages: Stages
 
-    def bank(self, exact: FeaturesGraph) -> tuple[FeaturesGraph, PatchBank]:
+    def bank(self, features: FeaturesGraph) -> tuple[FeaturesGraph, PatchBank]:
         """The fp32 graph, its stages weighed, and the patches of all images."""
-        recipe, roi = self.recipe, self.recipe.roi
-        rows = drawn_rows(exact, len(self.images), memory_mib=recipe.memory_mib, seed=recipe.seed)
+        options, roi = self.options, self.options.roi
+        rows = draw_rows(
+            features, len(self.images), memory_mib=options.memory_mib, seed=options.seed
+        )
         with (
             self.stages.stage("features") as advance,
-            self.open_engine(exact.model, "fp32") as engine,
+            self.open_engine(features.model, "fp32") as engine,
         ):
-            exact = balanced(engine, exact, self.images, roi=roi)
-            bank = patch_bank(engine, exact, self.images, roi=roi, rows=rows, progress=advance)
-        return exact, bank
+            features = balance_stages(engine, features, self.images, roi=roi)
+            bank = patch_bank(engine, features, self.images, roi=roi, rows=rows, progress=advance)
+        return features, bank
 
-    def conversion(self, exact: FeaturesGraph) -> Conversion:
+    def conversion(self, features: FeaturesGraph) -> Conversion:
         """What brings the graph to the precision that is deployed."""
-        precision = self.recipe.precision
+        precision = self.options.precision
         if precision == "fp32":
-            return Conversion(exact.model, precision)
+            return Conversion(features.model, precision)
         some = evenly(self.images, CALIBRATION_IMAGES)
-        batches = fitted_batches(some, size=self.recipe.size, roi=self.recipe.roi)
+        batches = fitted_batches(some, size=self.options.size, roi=self.options.roi)
         with self.stages.stage("precision"):
-            return Conversion(exact.model, precision, calibration=batches)
+            return Conversion(features.model, precision, calibration=batches)
 
     def cells(self, bank: PatchBank, folds: Sequence[npt.NDArray[np.int64]]) -> list[Cells]:
         """The cells of all images' patches, and of those outside each fold."""
@@ -272,9 +247,9 @@ class _Learning:
     def _cells(
         self, patches: npt.NDArray[np.float16], progress: Callable[[float], None] | None = None
     ) -> Cells:
-        recipe = self.recipe
+        options = self.options
         return cells_of_patches(
-            patches, recipe.prototypes, method=recipe.method, seed=recipe.seed, progress=progress
+            patches, options.prototypes, method=options.method, seed=options.seed, progress=progress
         )
 
     def means(
@@ -291,54 +266,55 @@ class _Learning:
                 advance(done / len(divided[0].labels))
         return [mean.unit() for mean in means]
 
-    def given(self, bank: PatchBank) -> Iterator[Patches]:
-        """The fp32 patches, a part at a time."""
-        for start in range(0, len(bank.patches), PART):
-            yield bank.patches[start : start + PART]
-
-    def deployed(self, graph: FeaturesGraph, rows: npt.NDArray[np.int32]) -> Iterator[Patches]:
+    def deployed_patches(
+        self, graph: FeaturesGraph, rows: npt.NDArray[np.int32]
+    ) -> Iterator[Patches]:
         """All patches at the deployed precision, image after image, a part at a time."""
-        with self.open_engine(graph.model, self.recipe.precision) as engine:
-            yield from patch_runs(engine, graph, self.images, roi=self.recipe.roi, rows=rows)
+        with self.open_engine(graph.model, self.options.precision) as engine:
+            yield from patch_runs(engine, graph, self.images, roi=self.options.roi, rows=rows)
 
     def held_out(
         self, folds: Sequence[npt.NDArray[np.int64]], models: Sequence[bytes]
     ) -> npt.NDArray[np.float32]:
         """(n,) scores of the folds' images, by prototypes that were learnt from the others."""
-        found = []
+        found, options = [], self.options
         with self.stages.stage("held-out scores") as advance:
             for fold, model in zip(folds, models, strict=True):
-                found.append(self._scores(model, [self.images[index] for index in fold]))
+                paths = [self.images[index] for index in fold]
+                with self.open_engine(model, options.precision) as engine:
+                    found.append(
+                        scores_from_files(engine, paths, size=options.size, roi=options.roi)
+                    )
                 advance(len(found) / len(folds))
         return np.concatenate(found)
 
-    def _scores(self, model: bytes, paths: Sequence[Path]) -> npt.NDArray[np.float32]:
-        recipe = self.recipe
-        with self.open_engine(model, recipe.precision) as engine:
-            return np.concatenate(
-                [
-                    np.asarray(engine.infer(batch)[1], np.float32)
-                    for batch in fitted_batches(paths, size=recipe.size, roi=recipe.roi)
-                ]
-            )
+
+def _parts(bank: PatchBank) -> Iterator[Patches]:
+    """The fp32 patches, a part at a time."""
+    for start in range(0, len(bank.patches), PART):
+        yield bank.patches[start : start + PART]
 
 
-def completed(
-    graph: FeaturesGraph, prototypes: Vectors, *, recipe: Recipe, exact: bool = False
+def complete_graph(
+    features: FeaturesGraph,
+    prototypes: Vectors,
+    *,
+    options: ProtoadOptions,
+    fp32_head: bool = False,
 ) -> bytes:
-    """The whole inspector's graph; `exact` keeps the prototypes' convolutions in fp32."""
+    """The whole inspector's graph; `fp32_head` keeps the prototypes' convolutions so."""
     metadata = {
         "protoedge.model": "protoad",
-        "protoedge.precision": recipe.precision,
+        "protoedge.precision": options.precision,
         "protoedge.prototypes": str(len(prototypes)),
     }
     return inspector_graph(
-        graph,
+        features,
         prototypes,
-        precision=recipe.precision,
-        score=recipe.score,
+        precision=options.precision,
+        score=options.score,
         metadata=metadata,
-        exact=exact,
+        fp32_head=fp32_head,
     )
 
 

@@ -14,19 +14,19 @@ one precision to another, since it is about patches and not about their vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from calibrate.progress import Advance
+
 Patches: TypeAlias = npt.NDArray[np.float16] | npt.NDArray[np.float32]  # (N, D), unit rows
 Vectors: TypeAlias = npt.NDArray[np.float32]
 Indices: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[np.int32]
-Method = Literal["coreset", "finch"]
-Progress: TypeAlias = Callable[[float], None]  # share done, 0..1
+PrototypeMethod = Literal["coreset", "finch"]
 
 BLOCK = 32_768  # rows turned to float32 at a time
 POOL = 4_096  # farthest patches among which the next centres are looked for
@@ -54,9 +54,9 @@ def cells_of_patches(
     patches: Patches,
     count: int,
     *,
-    method: Method = "coreset",
+    method: PrototypeMethod = "coreset",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Advance | None = None,
 ) -> Cells:
     """Divide patches into cells.
 
@@ -175,7 +175,7 @@ def _first_neighbour_components(vectors: Vectors) -> tuple[npt.NDArray[np.int32]
 
 
 def k_centres(
-    patches: Vectors, count: int, *, seed: int = 0, progress: Progress | None = None
+    patches: Vectors, count: int, *, seed: int = 0, progress: Advance | None = None
 ) -> tuple[Indices, Labels]:
     """Choose `count` patches greedily, each the farthest from those chosen before.
 

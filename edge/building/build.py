@@ -11,18 +11,25 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset, dataset_from_folder
 from calibrate.images import Roi, Skipped, usable_images
-from calibrate.precision.parity_report import ParityReport
+from calibrate.learnt import OpenEngine
+from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
 from calibrate.threshold import Threshold
 from cameras.redaction import shown
 from edge.building.golden_images import golden_images
-from edge.building.methods import Options, Taught, Teach, method_of
-from edge.building.precision_gate import limits_of, passed
+from edge.building.methods import LearningMethod, ModelName, Options
+from edge.building.precision_gate import (
+    GateResult,
+    apply_precision_gate,
+    limits_from_options,
+)
+from edge.building.prn import prn_method
+from edge.building.protoad import protoad_method
 from edge.building.report import build_report
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.health.learn import learn_health, unseen
@@ -33,11 +40,9 @@ from engines.bundle import Bundle, write_bundle
 from engines.choose import Choice, choose_engine, open_engine
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
-from engines.plans.builder import RTX_GPUS
 from engines.plans.cache import store_plan
-from engines.plans.compile import compile_plan
+from engines.plans.compile import RTX_GPUS, Plan, compile_plan
 from engines.plans.layers import precision_problem
-from engines.plans.plan import Plan
 
 __all__ = ["Built", "Options", "build"]
 
@@ -85,7 +90,7 @@ class Built:
             "engines": [manifest.deployed_engine, *self.plans],
             "engine_reason": self.engine_reason,
             "figures": dict(manifest.figures),
-            "parity": self.parity.to_json() if self.parity else None,
+            "parity": self.parity.record.model_dump(mode="json") if self.parity else None,
             "images": manifest.images.used,
             "skipped": {str(item.path): item.reason for item in self.skipped},
         }
@@ -117,24 +122,40 @@ def build(
         BundleError: the bundle can't be written.
     """
     stages, say, begun = stages or Stages(), say or _silently, time.monotonic()
-    job = _job(images, output, options=options, stages=stages, say=say)
-    outcome = _outcome(job, stages=stages, say=say)
-    plans = _plans(outcome.taught.model, options=options, stages=stages)
-    manifest = _manifest(job, outcome, seconds=time.monotonic() - begun)
-    files = _files(manifest, outcome, seconds=stages.seconds)
-    bundle = write_bundle(output, manifest=manifest, files=files)
-    shutil.rmtree(job.checkpoints, ignore_errors=True)
+    job = _prepare(images, output, options=options, stages=stages, say=say)
+    taught = job.method.learn(job.usable, stages)
+    gated = apply_precision_gate(
+        taught,
+        options=options,
+        engine=job.engine.name,
+        labelled=job.dataset.test,
+        stages=stages,
+        say=say,
+    )
+    health = _learn_health(job, stages=stages, say=say)
+    outcome = _measure(job, gated, health, stages=stages)
+    plans = _compile_plans(gated.taught.inspector.model, options=options, stages=stages)
+    bundle = _write(job, outcome, output, begun=begun, stages=stages)
     return Built(
         bundle=bundle,
-        threshold=outcome.threshold,
+        threshold=gated.threshold,
         measured=outcome.measured,
         skipped=job.skipped,
-        parity=outcome.parity,
+        parity=gated.report,
         engine_reason=job.engine.reason,
         plans=tuple(store_plan(bundle.plans, plan).name for plan in plans),
         seconds=time.monotonic() - begun,
         stages=stages.seconds,
     )
+
+
+class _MakeMethod(Protocol):
+    def __call__(
+        self, options: Options, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
+    ) -> LearningMethod: ...
+
+
+METHODS: dict[ModelName, _MakeMethod] = {"protoad": protoad_method, "prn": prn_method}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,28 +169,22 @@ class _Job:
     dataset: Dataset
     usable: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
-    teach: Teach
+    method: LearningMethod
     checkpoints: Path
-
-    def open(self, model: bytes, precision: Precision) -> Engine:
-        """Open the deployed engine on a graph."""
-        return _open(self.engine, model, precision)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Outcome:
     """What was learnt, and how the deployed engine does with it."""
 
-    taught: Taught
-    threshold: Threshold
-    parity: ParityReport | None
+    gated: GateResult
     measured: Measured | None
     golden: list[tuple[records.GoldenImage, Image]]
     executes: str
     health: records.HealthRecord
 
 
-def _job(
+def _prepare(
     images: Path,
     output: Path,
     *,
@@ -177,12 +192,16 @@ def _job(
     stages: Stages,
     say: Callable[[str], None],
 ) -> _Job:
+    """Refuse now, before minutes of work, what cannot be; find out which images can be used."""
     _check_gpu(options.gpu)
-    limits_of(options)
+    limits_from_options(options)
     backbone = load_backbone(options.backbone)
     engine = choose_engine(options.engine)
     checkpoints = output.with_name(f"{output.name}.training")
-    teach = method_of(options, backbone, folder=checkpoints, open_engine=partial(_open, engine))
+    make_method = METHODS[options.model]
+    method = make_method(
+        options, backbone, folder=checkpoints, open_engine=partial(_open, engine.name)
+    )
     dataset = dataset_from_folder(images)
     for note in dataset.notes:
         say(note)
@@ -193,36 +212,56 @@ def _job(
     for item in skipped:
         say(f"skipped: {item.reason}")
     name = shown(output.name.removesuffix(".edge"))
-    return _Job(name, options, backbone, engine, dataset, usable, skipped, teach, checkpoints)
+    return _Job(name, options, backbone, engine, dataset, usable, skipped, method, checkpoints)
 
 
-def _open(engine: Choice, model: bytes, precision: Precision) -> Engine:
-    return open_engine(model, engine=engine.name, precision=precision)
+def _open(engine: str, model: bytes, precision: Precision) -> Engine:
+    return open_engine(model, engine=engine, precision=precision)
 
 
-def _outcome(job: _Job, *, stages: Stages, say: Callable[[str], None]) -> _Outcome:
-    found = passed(
-        job.teach(job.usable, stages),
-        options=job.options,
-        engine=job.engine.name,
-        labelled=job.dataset.test,
-        stages=stages,
-        say=say,
-    )
-    taught, threshold = found.taught, found.threshold
-    size, roi = job.options.size, job.options.roi
+def _learn_health(job: _Job, *, stages: Stages, say: Callable[[str], None]) -> records.HealthRecord:
+    """What a healthy picture looks like, so that a camera's faults can be told."""
     with stages.stage("frame health"):
-        health = learn_health(job.usable, size=size, roi=roi)
+        health = learn_health(job.usable, size=job.options.size, roi=job.options.roi)
     for sign in unseen(health):
         say(f"health: on these images {sign} pictures cannot be told from good ones")
-    with job.open(taught.model, job.options.precision) as engine:
-        measured = _measured(job, taught, engine, threshold=threshold, stages=stages)
-        golden = golden_images(engine, job.usable, measured, size=size, roi=roi)
-        return _Outcome(taught, threshold, found.report, measured, golden, engine.executes, health)
+    return health
+
+
+def _measure(
+    job: _Job, gated: GateResult, health: records.HealthRecord, *, stages: Stages
+) -> _Outcome:
+    """Figures on the labelled images, and golden scores, by the engine that is deployed."""
+    options, taught = job.options, gated.taught
+    measured = None
+    with _open(job.engine.name, taught.inspector.model, options.precision) as engine:
+        if job.dataset.test:
+            with stages.stage("labelled images") as advance:
+                measured = measure(
+                    engine,
+                    job.dataset.test,
+                    size=options.size,
+                    roi=options.roi,
+                    threshold=gated.threshold.value,
+                    learnt=taught.learnt_files,
+                    progress=advance,
+                )
+        golden = golden_images(engine, job.usable, measured, size=options.size, roi=options.roi)
+        return _Outcome(gated, measured, golden, engine.executes, health)
+
+
+def _write(job: _Job, outcome: _Outcome, output: Path, *, begun: float, stages: Stages) -> Bundle:
+    """Write the bundle, whole or not at all; checkpoints of its training are of no use then."""
+    manifest = _manifest(job, outcome, seconds=time.monotonic() - begun)
+    files = _files(manifest, outcome, seconds=stages.seconds)
+    bundle = write_bundle(output, manifest=manifest, files=files)
+    shutil.rmtree(job.checkpoints, ignore_errors=True)
+    return bundle
 
 
 def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manifest:
-    options, backbone, taught = job.options, job.backbone, outcome.taught
+    options, backbone, gated = job.options, job.backbone, outcome.gated
+    taught = gated.taught
     return records.Manifest(
         name=job.name,
         created=datetime.now(timezone.utc),
@@ -236,18 +275,18 @@ def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manife
         backbone=records.BackboneRecord(
             name=backbone.name, sha256=backbone.sha256, stages=tuple(backbone.stages)
         ),
-        prototypes=taught.prototypes,
+        prototypes=taught.inspector.prototypes,
         method=taught.method,
         layers=taught.layers,
         seed=options.seed,
         score_kind=taught.score_kind,
-        threshold=_threshold_record(outcome.threshold, how=taught.how_held_out),
+        threshold=_threshold_record(gated.threshold, how=taught.how_held_out),
         min_area=options.min_area,
         figures=_figures(outcome.measured),
         golden=tuple(record for record, _ in outcome.golden),
         images=records.ImageCounts(used=taught.images, skipped=len(job.skipped)),
         training=taught.training,
-        parity=_parity_record(outcome.parity),
+        parity=gated.report.record if gated.report else None,
         health=outcome.health,
         seconds=round(taught.earlier + seconds, 3),
         notes=(job.engine.reason,),
@@ -257,12 +296,12 @@ def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manife
 def _files(
     manifest: records.Manifest, outcome: _Outcome, *, seconds: Mapping[str, float]
 ) -> dict[str, bytes | Path]:
-    files: dict[str, bytes | Path] = {"model.onnx": outcome.taught.model}
+    files: dict[str, bytes | Path] = {"model.onnx": outcome.gated.taught.inspector.model}
     files |= {record.file: png_from_image(image) for record, image in outcome.golden}
     report = build_report(
         manifest,
-        threshold=outcome.threshold,
-        taught=outcome.taught,
+        threshold=outcome.gated.threshold,
+        taught=outcome.gated.taught,
         measured=outcome.measured,
         seconds=seconds,
     )
@@ -286,24 +325,7 @@ def _silently(_: str) -> None:
     """Say nothing."""
 
 
-def _measured(
-    job: _Job, taught: Taught, engine: Engine, *, threshold: Threshold, stages: Stages
-) -> Measured | None:
-    if not job.dataset.test:
-        return None
-    with stages.stage("labelled images") as advance:
-        return measure(
-            engine,
-            job.dataset.test,
-            size=job.options.size,
-            roi=job.options.roi,
-            threshold=threshold.value,
-            learnt=frozenset(taught.training.defects if taught.training else ()),
-            progress=advance,
-        )
-
-
-def _plans(model: bytes, *, options: Options, stages: Stages) -> list[Plan]:
+def _compile_plans(model: bytes, *, options: Options, stages: Stages) -> list[Plan]:
     """Compile for TensorRT-RTX ahead of time, GPU or not, where the package is installed."""
     if importlib.util.find_spec("tensorrt_rtx") is None:
         return []
@@ -342,10 +364,6 @@ def _threshold_record(threshold: Threshold, *, how: str) -> records.ThresholdRec
         warning=threshold.warning,
         moved=threshold.moved,
     )
-
-
-def _parity_record(report: ParityReport | None) -> records.ParityRecord | None:
-    return records.ParityRecord.model_validate(report.to_json()) if report else None
 
 
 def _figures(measured: Measured | None) -> dict[str, float]:

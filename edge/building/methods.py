@@ -1,38 +1,25 @@
-"""The two methods: what each needs to learn an inspector, and what it leaves to be recorded."""
+"""What a method of learning is, whichever it is: images in, a taught inspector out."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from calibrate.backbones.backbone import Backbone
 from calibrate.images import Roi, Size
-from calibrate.precision.parity import Kept
-from calibrate.precision.parity_report import MAX_FLIPS
-from calibrate.prn.options import DEFAULT_BATCH, DEFAULT_STEPS, Settings, TrainingError
-from calibrate.prn.shape import PrnSize, shape_of
+from calibrate.learnt import LearntInspector, PreparedInspector
+from calibrate.node_names import HigherPrecisionNodes
+from calibrate.precision.parity import MAX_FLIPS
+from calibrate.prn.options import DEFAULT_BATCH, DEFAULT_STEPS, PrnSize
 from calibrate.progress import Stages
-from calibrate.protoad.features import default_layers
 from calibrate.protoad.graph import Score
-from calibrate.protoad.learn import HeldOut, Learnt, OpenEngine, Recipe, learn
-from calibrate.protoad.prototypes import Method
+from calibrate.protoad.prototypes import PrototypeMethod
 from engines.choose import AUTO
 from engines.engine import Precision
 from engines.manifest import TrainingRecord
 
-if TYPE_CHECKING:
-    from calibrate.prn.learn import LearntPrn
-    from calibrate.prn.making import PrnMaking
-
 ModelName = Literal["protoad", "prn"]
-PROTOTYPES = 4096
-RECENT = 50  # last steps whose mean loss is recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +62,7 @@ class Options:
     size: Size = (256, 256)
     roi: Roi | None = None
     prototypes: int | None = None
-    method: Method = "coreset"
+    method: PrototypeMethod = "coreset"
     score: Score = "smoothed"
     false_rejects: float = 0.001
     min_area: int = 0
@@ -109,12 +96,11 @@ class Course:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Taught:
-    """What a method has learnt.
+    """An inspector that was learnt, and what there is to record of it.
 
     Attributes:
-        model: serialised ONNX of the whole inspector.
-        prototypes: how many.
-        held_out: (n,) float32 scores of good images that it did not learn from.
+        inspector: at its precision.
+        prepared: from which it can be made again.
         images: how many good images it learnt from.
         layers: stages of the backbone that are compared.
         method: how the prototypes were chosen.
@@ -124,12 +110,10 @@ class Taught:
         training: of a network.
         course: of its training.
         earlier: seconds that a training took before it was stopped, and gone on with here.
-        rework: for comparing it with fp32, and for making it again.
     """
 
-    model: bytes
-    prototypes: int
-    held_out: npt.NDArray[np.float32]
+    inspector: LearntInspector
+    prepared: PreparedInspector
     images: int
     layers: tuple[str, ...]
     method: str
@@ -139,194 +123,25 @@ class Taught:
     training: TrainingRecord | None = None
     course: Course | None = None
     earlier: float = 0.0
-    rework: Rework | None = None
+
+    @property
+    def learnt_files(self) -> frozenset[str]:
+        """SHA-256 of the labelled files that it learnt from."""
+        return frozenset(self.training.defects if self.training else ())
+
+    def rebuild(self, higher: HigherPrecisionNodes) -> Taught:
+        """The same with some nodes above its precision."""
+        return replace(self, inspector=self.prepared.rebuild(higher))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rework:
-    """How an inspector is compared with fp32, and made again with nodes in higher precision.
+class LearningMethod(Protocol):
+    """Learns an inspector; what cannot be is refused before, when the method is made."""
 
-    Attributes:
-        exact: serialised ONNX of the inspector that a build in fp32 makes.
-        trials: pairs of graphs, and good images that neither learnt from.
-        quantised: names of the convolutions that become INT8.
-        trial: the first trial's graph with some nodes kept, made quickly.
-        again: the inspector with some nodes kept, nothing but its precision learnt anew.
-    """
+    def learn(self, images: Sequence[Path], stages: Stages) -> Taught:
+        """Learn from usable good images, telling `stages` about progress.
 
-    exact: bytes
-    trials: tuple[HeldOut, ...]
-    quantised: frozenset[str]
-    trial: Callable[[Kept], bytes]
-    again: Callable[[Kept], Taught]
-
-
-Teach = Callable[[Sequence[Path], Stages], Taught]
-
-
-def method_of(
-    options: Options, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
-) -> Teach:
-    """The method that was asked for; what cannot be is refused now, before minutes of work.
-
-    Args:
-        options: what the user decided.
-        backbone: the feature extractor.
-        folder: where a training keeps its checkpoints.
-        open_engine: opens the deployed engine on a graph of a precision.
-
-    Raises:
-        TrainingError: PRN without torch, or with options that are ProtoAD's.
-        BackboneError, ValueError: a backbone, size or number that PRN cannot work with.
-    """
-    if options.model == "protoad":
-        return _protoad(options, backbone, open_engine)
-    _check_prn(options, backbone)
-    return _prn(options, backbone, folder=folder, open_engine=open_engine)
-
-
-def _protoad(options: Options, backbone: Backbone, open_engine: OpenEngine) -> Teach:
-    recipe = Recipe(
-        precision=options.precision,
-        size=options.size,
-        layers=options.layers or default_layers(backbone),
-        roi=options.roi,
-        prototypes=options.prototypes or PROTOTYPES,
-        method=options.method,
-        score=options.score,
-        seed=options.seed,
-        memory_mib=options.memory_mib,
-    )
-
-    def teach(images: Sequence[Path], stages: Stages) -> Taught:
-        learnt = learn(backbone, images, recipe=recipe, open_engine=open_engine, stages=stages)
-        return _taught_protoad(learnt, recipe, images=len(images))
-
-    return teach
-
-
-def _taught_protoad(learnt: Learnt, recipe: Recipe, *, images: int) -> Taught:
-    making = learnt.again
-
-    def again(kept: Kept) -> Taught:
-        return _taught_protoad(making.learnt(kept), recipe, images=images)
-
-    return Taught(
-        model=learnt.model,
-        prototypes=len(learnt.prototypes),
-        held_out=learnt.held_out,
-        images=images,
-        layers=recipe.layers,
-        method=recipe.method,
-        score_kind=recipe.score,
-        how_held_out="cross-fitted",
-        rework=Rework(
-            exact=learnt.exact,
-            trials=learnt.trials,
-            quantised=making.conversion.quantised,
-            trial=making.trial,
-            again=again,
-        ),
-    )
-
-
-def _check_prn(options: Options, backbone: Backbone) -> None:
-    missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise TrainingError(
-            f"PRN is trained with torch: {', '.join(missing)} not installed; "
-            "pip install 'protoedge[train]', or build with --model protoad"
-        )
-    if options.layers:
-        raise TrainingError("--layers is ProtoAD's: PRN compares the stages at strides 4, 8 and 16")
-    shape_of(backbone, image_size=options.size, prototypes=(1, 1, 1), size=options.prn_size)
-    _settings(options)
-
-
-def _settings(options: Options) -> Settings:
-    return Settings(
-        size=options.prn_size,
-        steps=options.steps,
-        batch=options.batch,
-        prototypes=options.prototypes,
-        seed=options.seed,
-    )
-
-
-def _prn(options: Options, backbone: Backbone, *, folder: Path, open_engine: OpenEngine) -> Teach:
-    def teach(images: Sequence[Path], stages: Stages) -> Taught:
-        # torch is loaded here, and nowhere else.
-        from calibrate.prn.learn import SCORE, PrnRecipe, learn_prn
-        from calibrate.prn.making import prn_making
-        from calibrate.prn.shape import prn_stages
-
-        recipe = PrnRecipe(
-            precision="fp32",
-            size=options.size,
-            settings=_settings(options),
-            roi=options.roi,
-            epochs=options.epochs,
-            defects=options.defects,
-            most_defects=options.most_defects,
-            textures=options.textures,
-            folder=folder,
-        )
-        learnt = learn_prn(backbone, images, recipe=recipe, open_engine=open_engine, stages=stages)
-        making = prn_making(
-            learnt.model,
-            images,
-            recipe=replace(recipe, precision=options.precision),
-            open_engine=open_engine,
-            stages=stages,
-        )
-        first = Taught(
-            model=learnt.model,
-            prototypes=learnt.prototypes,
-            held_out=learnt.held_out,
-            images=learnt.images,
-            layers=prn_stages(backbone),
-            method="k-means",
-            score_kind=SCORE,
-            how_held_out="held out",
-            probabilities=True,
-            training=_training_record(learnt, options),
-            course=_course(learnt),
-            earlier=learnt.earlier,
-        )
-        return _taught_prn(first, making, {})
-
-    return teach
-
-
-def _taught_prn(taught: Taught, making: PrnMaking, kept: Kept) -> Taught:
-    """The trained network at the precision that is deployed."""
-    model = making.model(kept)
-    return replace(
-        taught,
-        model=model,
-        held_out=making.held_out(model),
-        rework=Rework(
-            exact=making.exact,
-            trials=(making.trial(model),),
-            quantised=making.conversion.quantised,
-            trial=making.model,
-            again=lambda more: _taught_prn(taught, making, more),
-        ),
-    )
-
-
-def _training_record(learnt: LearntPrn, options: Options) -> TrainingRecord:
-    return TrainingRecord(
-        size=learnt.settings.size,
-        steps=learnt.settings.steps,
-        batch=learnt.settings.batch,
-        arithmetic=learnt.settings.precision,
-        loss=float(np.mean(learnt.history.losses[-RECENT:])),
-        textures=options.textures.name if options.textures else "drawn",
-        defects=learnt.defects,
-    )
-
-
-def _course(learnt: LearntPrn) -> Course:
-    validations = tuple((v.step, v.average_precision) for v in learnt.history.validations)
-    return Course(learnt.history.losses, validations)
+        Raises:
+            ImagesError, DatasetError, ImageError: images that cannot be used.
+            TrainingError: a network cannot be trained here, or not as asked.
+            PrecisionError, EngineError: the precision or the engine cannot be had.
+        """

@@ -8,53 +8,62 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from calibrate.dataset import Sample
-from calibrate.images import Image, evenly, fitted_batches
-from calibrate.precision.convert import PrecisionError
+from calibrate.dataset import GOOD, Sample
+from calibrate.images import Image, evenly, fit_image, fitted_batches
+from calibrate.node_names import HigherPrecisionNodes
+from calibrate.precision.int8 import PrecisionError
 from calibrate.precision.parity import (
     REFERENCE,
-    Kept,
+    SCORE_ERRORS,
+    ParityReport,
+    ParityTerms,
     References,
     Trial,
+    agreeing_threshold,
+    compare_with_fp32,
     engines_to_compare,
     outputs_of,
-    parity,
     room_below,
 )
-from calibrate.precision.parity_report import SCORE_ERRORS, Limits, ParityReport, agreeing_threshold
 from calibrate.precision.sensitivity import (
     Block,
-    Ranked,
-    a_step_up,
-    affordable,
+    RankedBlock,
+    blocks_needed,
     blocks_of,
-    enough,
-    kept_of,
-    ranked,
+    nodes_of_blocks,
+    rank_blocks,
     root_mean_square,
+    to_next_precision,
+    within_work_budget,
 )
 from calibrate.progress import Stages
 from calibrate.threshold import Threshold, moved, threshold_from_scores
+from cameras.errors import ImageError
+from cameras.image_files import image_from_file
 from cameras.redaction import shown
-from edge.building.gate_images import Labelled, labelled_images
-from edge.building.methods import Options, Rework, Taught
+from edge.building.methods import Options, Taught
+from edge.evaluation.measure import file_sha256
 from engines.choose import open_engine
 from engines.engine import Engine, Precision
+from engines.manifest import LimitsRecord
 
 RANK_IMAGES = 16  # good ones, on which blocks are told apart
 NUDGE = 0.05
 """Of the room: so far the threshold moves before layers are kept; it is not known better than that
 (docs/precision.md)."""
 LOOSER = "or allow more with --max-flips and --max-score-error"
+MAX_LABELLED = 1024  # images
+MAX_LABELLED_BYTES = 256 << 20  # of them, at the model's size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Passed:
-    """An inspector that may be shipped.
+class GateResult:
+    """An inspector that has been compared with fp32.
 
     Attributes:
-        taught: as it is shipped; not always the one that was given.
+        taught: as it would be shipped; not always the one that was given.
         threshold: of its held-out scores.
         report: what the gate saw; None where there was nothing to compare.
     """
@@ -63,26 +72,29 @@ class Passed:
     threshold: Threshold
     report: ParityReport | None
 
+    @property
+    def worst(self) -> float:
+        """The largest change of a good image's score, as a share of the room."""
+        return self.report.worst if self.report else 0.0
 
-def limits_of(options: Options) -> Limits:
+
+def limits_from_options(options: Options) -> LimitsRecord:
     """What the user allows, or what is usual at the precision.
 
     Raises:
         ValueError: limits that make no sense.
     """
-    usual = SCORE_ERRORS[options.precision]
-    given = options.max_score_error
-    return Limits(options.max_flips, usual if given is None else given)
+    usual, given = SCORE_ERRORS[options.precision], options.max_score_error
+    score_error = usual if given is None else given
+    if options.max_flips < 0 or not 0 < score_error < np.inf:
+        raise ValueError(
+            f"limits of {options.max_flips} flips and a score error of {score_error}: give "
+            "--max-flips from 0 on and --max-score-error above 0"
+        )
+    return LimitsRecord(flips=options.max_flips, score_error=score_error)
 
 
-def threshold_of(taught: Taught, *, false_rejects: float) -> Threshold:
-    """The threshold of an inspector's held-out scores."""
-    return threshold_from_scores(
-        taught.held_out, false_rejects=false_rejects, probabilities=taught.probabilities
-    )
-
-
-def passed(
+def apply_precision_gate(
     taught: Taught,
     *,
     options: Options,
@@ -90,8 +102,8 @@ def passed(
     labelled: Sequence[Sample],
     stages: Stages,
     say: Callable[[str], None],
-) -> Passed:
-    """Compare an inspector with fp32; over the limits, keep the layers that matter.
+) -> GateResult:
+    """Compare an inspector with fp32; over the limits, keep its sensitive layers above it.
 
     Args:
         taught: as it was learnt.
@@ -107,83 +119,131 @@ def passed(
         EngineError: the deployed engine or the reference fails.
     """
     engines, begun = engines_to_compare(engine, options.precision), time.monotonic()
-    threshold = threshold_of(taught, false_rejects=options.false_rejects)
-    if not engines or taught.rework is None:
-        return Passed(taught, threshold, None)
-    learnt = frozenset(taught.training.defects if taught.training else ())
+    threshold = _threshold_of(taught, options)
+    if not engines:
+        return GateResult(taught, threshold, None)
     with stages.stage("parity"):
-        known = labelled_images(labelled, options, learnt=learnt)
-        gate = _Gate(options, engines, known, stages)
-        report = gate.report(taught, threshold)
-    for line in report.not_compared:
+        known = _read_labelled(labelled, options, learnt=taught.learnt_files)
+        gate = _PrecisionGate(options, engines, known, stages)
+        report = gate.compare(taught, threshold)
+    for line in report.record.not_compared:
         say(f"warning: not compared with fp32: {line}")
-    found = Passed(taught, threshold, report)
-    found = gate.nudged(found) or found
+    first = GateResult(taught, threshold, report)
+    found = gate.nudge_threshold(first) or first
     if found.report and found.report.problem:
-        say(f"{found.report.problem}: looking for the layers that matter")
-        found = gate.improved(found)
-        kept = ", ".join(block.name for block in found.report.kept) if found.report else ""
-        say(f"kept in higher precision: {kept or 'nothing'}")
-        if found.report and found.report.problem:
-            say(f"warning: {found.report.problem}, and keeping more layers does not help enough")
+        say(f"{found.report.problem}: searching for precision-sensitive layers")
+        found = gate.keep_sensitive_layers(found)
+        _tell_kept(found, say=say)
     if found.threshold.moved:
         say(
             f"threshold moved by {found.threshold.moved:+.4f} of the room below it, to where no "
             "verdict differs from fp32"
         )
     seconds = round(time.monotonic() - begun, 3)
-    return replace(found, report=replace(found.report, seconds=seconds) if found.report else None)
+    return replace(found, report=found.report.updated(seconds=seconds) if found.report else None)
 
 
-class _Gate:
+def _tell_kept(found: GateResult, *, say: Callable[[str], None]) -> None:
+    report = found.report
+    kept = ", ".join(block.name for block in report.record.kept) if report else ""
+    say(f"kept in higher precision: {kept or 'nothing'}")
+    if report and report.problem:
+        say(f"warning: {report.problem}, and keeping more layers does not help enough")
+
+
+def _threshold_of(taught: Taught, options: Options) -> Threshold:
+    return threshold_from_scores(
+        taught.inspector.held_out,
+        false_rejects=options.false_rejects,
+        probabilities=taught.probabilities,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Labelled:
+    """Labelled images, (n, H, W, 3), with their names and which of them show a defect."""
+
+    images: Image
+    names: tuple[str, ...]
+    defective: npt.NDArray[np.bool_]
+
+
+def _read_labelled(
+    samples: Sequence[Sample], options: Options, *, learnt: frozenset[str]
+) -> _Labelled | None:
+    """All labelled images, evenly some where they are very many; None if there are none.
+
+    None of the files in `learnt`, by their SHA-256. What cannot be read is left out as well; the
+    measurement of all labelled images names it.
+    """
+    height, width = options.size
+    most = min(MAX_LABELLED, MAX_LABELLED_BYTES // (height * width * 3))
+    chosen, images = [], []
+    for sample in evenly(samples, most):
+        if learnt and file_sha256(sample.path) in learnt:
+            continue
+        try:
+            images.append(fit_image(image_from_file(sample.path), options.size, options.roi))
+        except ImageError:
+            continue
+        chosen.append(sample)
+    if not chosen:
+        return None
+    names = tuple(shown(Path(sample.defect, sample.path.name)) for sample in chosen)
+    defective = np.array([sample.defect != GOOD for sample in chosen], bool)
+    return _Labelled(np.stack(images), names, defective)
+
+
+class _PrecisionGate:
     """Compares, ranks and tries again; the fp32 side is run once."""
 
     def __init__(
         self,
         options: Options,
         engines: Sequence[str],
-        labelled: Labelled | None,
+        labelled: _Labelled | None,
         stages: Stages,
     ) -> None:
         self._options = options
         self._engines = engines
         self._labelled = labelled
         self._stages = stages
+        self._limits = limits_from_options(options)
         self._references = References(_open)
         self._images: dict[tuple[Path, ...], Image] = {}
-        self._failed: list[Passed] = []
+        self._failed: list[GateResult] = []
 
-    def report(self, taught: Taught, threshold: Threshold) -> ParityReport:
+    def compare(self, taught: Taught, threshold: Threshold) -> ParityReport:
         """What every engine does differently from fp32."""
-        options = self._options
-        empty = ParityReport(
-            precision=options.precision,
+        terms = ParityTerms(
+            precision=self._options.precision,
             threshold=threshold.value,
-            room=room_below(threshold.value, taught.held_out),
-            limits=limits_of(options),
-            good=0,
-            labelled=0,
-            auroc=None,
-            engines=(),
+            room=room_below(threshold.value, taught.inspector.held_out),
+            limits=self._limits,
         )
-        return parity(
+        return compare_with_fp32(
             self._trials(taught),
             references=self._references,
             engines=self._engines,
             open_engine=_open,
-            report=empty,
+            terms=terms,
         )
 
-    def nudged(self, found: Passed) -> Passed | None:
-        """The same inspector, its threshold moved a little if verdicts are all that differs."""
-        if found.report is None or found.report.worst > found.report.limits.score_error:
+    def nudge_threshold(self, found: GateResult) -> GateResult | None:
+        """The inspector if it is within the limits, or once its threshold has moved a little.
+
+        None if neither helps: something else than verdicts differs too much.
+        """
+        report = found.report
+        if report is None or report.worst > self._limits.score_error:
             return None
-        holding = self._moved(found, within=min(NUDGE, limits_of(self._options).score_error))
+        within = min(NUDGE, self._limits.score_error)
+        holding = self._move_threshold(found, within=within)
         if holding is None or holding.report is None or holding.report.problem:
             return None
-        return replace(holding, report=replace(holding.report, before=found.report.problem or ""))
+        return replace(holding, report=holding.report.updated(before=report.problem or ""))
 
-    def improved(self, first: Passed) -> Passed:
+    def keep_sensitive_layers(self, first: GateResult) -> GateResult:
         """The inspector with as few layers in higher precision as the limits allow.
 
         A score error that the user has not limited is a goal: where it cannot be reached, the
@@ -193,48 +253,85 @@ class _Gate:
         Raises:
             PrecisionError: none such.
         """
-        rework, before = first.taught.rework, first.report
-        if rework is None or before is None:
+        before = first.report
+        if before is None:
             raise PrecisionError("nothing to compare with fp32; build with --precision fp32")
-        for blocks in _levels(self._options.precision, rework):
-            with self._stages.stage("sensitivity") as advance:
-                error_of = self._error_of(rework, room=before.room)
-                order = affordable(ranked(blocks, error_of=error_of, progress=advance))
-                count = enough(order, error_of=error_of, share=_share_wanted(before))
-            found = self._first_that_passes(rework, order, count=count)
+        problem = before.problem or ""
+        for blocks in self._choices_of_blocks(first.taught):
+            found = self._keep_some(first.taught, blocks, before)
             if found is not None and found.report is not None:
-                report = replace(found.report, before=before.problem or "")
-                return replace(found, report=report)
-        shipped = self._nearly([first, *self._failed])
+                return replace(found, report=found.report.updated(before=problem))
+        shipped = self._find_acceptable([first, *self._failed])
         if shipped is not None and shipped.report is not None:
-            report = replace(shipped.report, before=before.problem or "")
-            return replace(shipped, report=report)
+            return replace(shipped, report=shipped.report.updated(before=problem))
         higher = "fp32" if self._options.precision == "fp16" else "fp16"
         raise PrecisionError(
             f"{before.problem}, also with half of the work in higher precision; build with "
             f"--precision {higher}, {LOOSER}"
         )
 
-    def _nearly(self, known: Sequence[Passed]) -> Passed | None:
+    def _choices_of_blocks(self, taught: Taught) -> tuple[tuple[Block, ...], ...]:
+        """What can be kept: in int8 graphs first in the next higher precision, then in fp32."""
+        blocks = blocks_of(taught.prepared.fp32)
+        if self._options.precision == "int8":
+            return (to_next_precision(blocks, taught.prepared.quantised), blocks)
+        return (blocks,) if self._options.precision == "fp16" else ()
+
+    def _keep_some(
+        self, taught: Taught, blocks: Sequence[Block], before: ParityReport
+    ) -> GateResult | None:
+        """Rank the blocks, keep as many as seem needed, then all that may be kept."""
+        with self._stages.stage("sensitivity") as advance:
+            error_of = self._error_of(taught, room=before.record.room)
+            ranked = rank_blocks(blocks, error_of=error_of, progress=advance)
+            order = within_work_budget(ranked)
+            share = _share_that_may_remain(before)
+            count = blocks_needed(order, error_of=error_of, share=share)
+        return self._first_that_passes(taught, order, count=count)
+
+    def _first_that_passes(
+        self, taught: Taught, order: Sequence[RankedBlock], *, count: int
+    ) -> GateResult | None:
+        """Keep so many blocks, then all; each attempt is measured in full."""
+        counts = sorted({min(count, len(order)), len(order)})
+        attempts = (self._try_blocks(taught, order[:n]) for n in counts if n)
+        return next(filter(None, attempts), None)
+
+    def _try_blocks(self, taught: Taught, chosen: Sequence[RankedBlock]) -> GateResult | None:
+        """The inspector with these blocks kept, if it is within the limits."""
+        rebuilt = taught.rebuild(nodes_of_blocks(chosen))
+        threshold = _threshold_of(rebuilt, self._options)
+        with self._stages.stage("parity"):
+            report = self.compare(rebuilt, threshold)
+        report = report.updated(kept=tuple(entry.record for entry in chosen))
+        found = GateResult(rebuilt, threshold, report)
+        passes = self.nudge_threshold(found)
+        if passes is None:
+            self._failed.append(found)
+        return passes
+
+    def _find_acceptable(self, known: Sequence[GateResult]) -> GateResult | None:
         """The first whose verdicts hold, or can be made to, if its score errors are allowed.
 
         On every engine if it can be had, else on the deployed one; the report tells of the others.
         """
         hard = self._options.max_score_error
-        order = [known[0], *sorted(known[1:], key=_worst)]
-        allowed = [one for one in order if hard is None or _worst(one) <= hard]
-        far = limits_of(self._options).score_error
+        order = [known[0], *sorted(known[1:], key=lambda one: one.worst)]
+        allowed = [one for one in order if hard is None or one.worst <= hard]
         for engines in (None, 1):
             for one in allowed:
                 if one.report is not None and one.report.verdicts_hold(engines):
                     return one
-            tried = (self._moved(one, within=far, engines=engines) for one in allowed[:2])
+            far = self._limits.score_error
+            tried = (self._move_threshold(one, within=far, engines=engines) for one in allowed[:2])
             found = next(filter(None, tried), None)
             if found is not None:
                 return found
         return None
 
-    def _moved(self, found: Passed, *, within: float, engines: int | None = None) -> Passed | None:
+    def _move_threshold(
+        self, found: GateResult, *, within: float, engines: int | None = None
+    ) -> GateResult | None:
         """The same inspector with its threshold where no verdict differs.
 
         Args:
@@ -242,77 +339,53 @@ class _Gate:
             within: share of the room that the threshold may move by.
             engines: that have to agree with fp32, from the deployed one on; None asks all.
         """
-        seen = found.report
-        if seen is None or any(one.not_finite for one in seen.engines[:engines]):
+        report = found.report
+        if report is None or any(one.not_finite for one in report.record.engines[:engines]):
             return None
-        if seen.verdicts_hold(engines):
+        if report.verdicts_hold(engines):
             return found
+        room, scores = report.record.room, found.taught.inspector.held_out
         value = agreeing_threshold(
-            seen.spans[:engines],
-            flips=seen.limits.flips,
+            report.spans[:engines],
+            flips=self._limits.flips,
             near=found.threshold.value,
-            within=within * seen.room,
+            within=within * room,
         )
         if value is None:
             return None
-        scores = found.taught.held_out
-        threshold = moved(found.threshold, value, scores=scores, room=seen.room)
+        threshold = moved(found.threshold, value, scores=scores, room=room)
         with self._stages.stage("parity"):
-            report = replace(self.report(found.taught, threshold), kept=seen.kept)
-        return replace(found, threshold=threshold, report=report)
+            again = self.compare(found.taught, threshold).updated(kept=report.record.kept)
+        return replace(found, threshold=threshold, report=again)
 
-    def _first_that_passes(
-        self, rework: Rework, order: Sequence[Ranked], *, count: int
-    ) -> Passed | None:
-        """Keep so many blocks, then all; each attempt is measured in full."""
-        counts = sorted({min(count, len(order)), len(order)})
-        attempts = (self._tried(rework, order[:n]) for n in counts if n)
-        return next(filter(None, attempts), None)
-
-    def _tried(self, rework: Rework, chosen: Sequence[Ranked]) -> Passed | None:
-        """The inspector with these blocks kept, if it is within the limits."""
-        taught = rework.again(kept_of(chosen))
-        threshold = threshold_of(taught, false_rejects=self._options.false_rejects)
-        with self._stages.stage("parity"):
-            report = self.report(taught, threshold)
-        report = replace(report, kept=tuple(entry.record for entry in chosen))
-        found = Passed(taught, threshold, report)
-        passes = self.nudged(found)
-        if passes is None:
-            self._failed.append(found)
-        return passes
-
-    def _error_of(self, rework: Rework, *, room: float) -> Callable[[Kept], float]:
+    def _error_of(self, taught: Taught, *, room: float) -> Callable[[HigherPrecisionNodes], float]:
         """Root of the mean square of good images' score errors, on the deployed engine."""
-        held_out = rework.trials[0]
-        images = self._stack(tuple(evenly(held_out.images, RANK_IMAGES)))
-        with _open(REFERENCE, held_out.exact, "fp32") as engine:
-            exact = outputs_of(engine, images).scores
+        trial = taught.inspector.trials[0]
+        images = self._stack(tuple(evenly(trial.images, RANK_IMAGES)))
+        with _open(REFERENCE, trial.fp32, "fp32") as engine:
+            fp32 = outputs_of(engine, images).scores
 
-        def error_of(kept: Kept) -> float:
-            model = rework.trial(kept)
+        def error_of(higher: HigherPrecisionNodes) -> float:
+            model = taught.prepared.quick_trial(higher)
             with _open(self._engines[0], model, self._options.precision) as engine:
                 scores = outputs_of(engine, images).scores
-            return root_mean_square((scores - exact) / np.float32(room))
+            return root_mean_square((scores - fp32) / np.float32(room))
 
         return error_of
 
     def _trials(self, taught: Taught) -> list[Trial]:
-        rework = taught.rework
-        if rework is None:
-            return []
         found = [
             Trial(
-                exact=each.exact,
+                fp32=each.fp32,
                 built=each.built,
                 images=self._stack(each.images),
                 names=tuple(shown(path.name) for path in each.images),
             )
-            for each in rework.trials
+            for each in taught.inspector.trials
         ]
         if self._labelled is not None:
-            some = self._labelled
-            found.append(Trial(rework.exact, taught.model, some.images, some.names, some.defective))
+            some, fp32, built = self._labelled, taught.prepared.fp32, taught.inspector.model
+            found.append(Trial(fp32, built, some.images, some.names, some.defective))
         return found
 
     def _stack(self, paths: tuple[Path, ...]) -> Image:
@@ -322,22 +395,10 @@ class _Gate:
         return self._images[paths]
 
 
-def _share_wanted(report: ParityReport) -> float:
-    """What may remain of the error: as much as the limit allows, half where a verdict flipped."""
-    worst = report.worst
-    return 0.5 if worst <= report.limits.score_error else report.limits.score_error / worst
-
-
-def _worst(found: Passed) -> float:
-    return found.report.worst if found.report else 0.0
-
-
-def _levels(precision: Precision, rework: Rework) -> tuple[tuple[Block, ...], ...]:
-    """What can be kept: in int8 graphs first in the next higher precision, then in fp32."""
-    blocks = blocks_of(rework.exact)
-    if precision == "int8":
-        return (a_step_up(blocks, rework.quantised), blocks)
-    return (blocks,) if precision == "fp16" else ()
+def _share_that_may_remain(report: ParityReport) -> float:
+    """Of the error: as much as the limit allows, half where a verdict flipped."""
+    worst, limit = report.worst, report.record.limits.score_error
+    return 0.5 if worst <= limit else limit / worst
 
 
 def _open(name: str, model: bytes, precision: Precision) -> Engine:

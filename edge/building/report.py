@@ -26,7 +26,7 @@ def build_report(
 ) -> str:
     """The page as HTML: what was built, the threshold and its bound, figures, pictures, times."""
     figures = manifest.figures
-    good = [*taught.held_out.tolist(), *(measured.good if measured else ())]
+    good = [*taught.inspector.held_out.tolist(), *(measured.good if measured else ())]
     grid = picture_grid(measured) if measured else None
     pictures = []
     if grid is not None:

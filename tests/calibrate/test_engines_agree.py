@@ -10,7 +10,7 @@ import pytest
 
 from calibrate.backbones.backbone import load_backbone
 from calibrate.progress import Stages
-from calibrate.protoad.learn import Recipe, learn
+from calibrate.protoad.learn import ProtoadOptions, prepare_protoad
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
@@ -24,17 +24,20 @@ def outputs(request: pytest.FixtureRequest, drawn: Path):
     from engines.cpu.openvino import OpenVinoEngine
 
     precision = request.param
-    learnt = learn(
+    prepared = prepare_protoad(
         load_backbone("bundled"),
         sorted((drawn / "train" / "good").iterdir()),
-        recipe=Recipe(precision=precision, size=SIZE, layers=("layer2", "layer3"), prototypes=256),
+        options=ProtoadOptions(
+            precision=precision, size=SIZE, layers=("layer2", "layer3"), prototypes=256
+        ),
         open_engine=lambda model, precision: OnnxRuntimeEngine(model, precision=precision),
         stages=Stages(),
     )
+    model = prepared.rebuild({}).model
     images = np.stack([cv2.imread(str(path)) for path in sorted((drawn / "test").rglob("*.png"))])
     found = []
     for kind in (OnnxRuntimeEngine, OpenVinoEngine):
-        with kind(learnt.model, precision=precision) as engine:
+        with kind(model, precision=precision) as engine:
             found.append(engine.infer(images))
     return precision, *found
 

@@ -9,13 +9,12 @@ import pytest
 from random_weights import resnet18
 
 from calibrate.backbones.backbone import load_backbone
-from calibrate.precision.convert import Conversion, graph_at_precision
+from calibrate.backbones.features_graph import features_graph
+from calibrate.precision.convert import Conversion
 from calibrate.precision.sensitivity import blocks_of
-from calibrate.protoad.features import features_graph
 from calibrate.protoad.graph import inspector_graph
-from engines.plans.compile import compile_plan
+from engines.plans.compile import Plan, compile_plan
 from engines.plans.layers import Layer, executes, kernels
-from engines.plans.plan import Plan
 from engines.plans.precision_proof import heavy_products, prove
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
@@ -28,7 +27,7 @@ PROTOTYPES = 2_000
 def full(directions) -> Plan:
     """ProtoAD on ResNet-18, stages 2 and 3, at 256 px in fp16, for an RTX 40."""
     graph = features_graph(resnet18(), size=FULL, layers=("layer2", "layer3"))
-    graph = graph_at_precision(graph, "fp16")
+    graph = replace(graph, model=Conversion(graph.model, "fp16").model())
     model = inspector_graph(graph, directions(PROTOTYPES, graph.dimensions), precision="fp16")
     return compile_plan(model, gpu=("sm89",))
 
@@ -80,8 +79,8 @@ def small(pictures, directions) -> dict[str, bytes]:
     stages = tuple(replace(stage, weight=1.5) for stage in graph.stages)
     found = {}
     for precision in PRECISIONS:
-        given = graph_at_precision(graph, precision, calibration=[pictures(4, SMALL)])
-        given = replace(given, stages=stages)
+        conversion = Conversion(graph.model, precision, calibration=[pictures(4, SMALL)])
+        given = replace(graph, model=conversion.model(), stages=stages)
         rows = directions(32, given.dimensions)
         found[precision] = inspector_graph(given, rows, precision=precision)
     return found
@@ -109,10 +108,9 @@ def test_protoad_compiles_for_turing(precision, small) -> None:
 def prn(small_backbone, pictures) -> dict[str, bytes]:
     """An untrained PRN: its graph is that of a trained one."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from calibrate.precision.convert import model_at_precision
     from calibrate.prn.graph.export import inspector_graph as prn_graph
     from calibrate.prn.network.network import PRN
-    from calibrate.prn.shape import shape_of
+    from calibrate.prn.options import shape_of
     from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
     backbone, images = small_backbone().backbone, pictures(8, SMALL)
@@ -125,7 +123,7 @@ def prn(small_backbone, pictures) -> dict[str, bytes]:
     maps = [stage[:count] for stage, count in zip(stages, (5, 3, 1), strict=True)]
     network.learn(maps, scale=torch.ones(len(stages)))
     model = prn_graph(graph, network.eval(), metadata={})
-    return {name: model_at_precision(model, name, calibration=[images]) for name in PRECISIONS}
+    return {name: Conversion(model, name, calibration=[images]).model() for name in PRECISIONS}
 
 
 @pytest.mark.parametrize("gpu", ["sm86", "sm89"])
@@ -145,7 +143,7 @@ def test_each_block_that_can_be_kept_compiles_in_fp32(method, pictures, request)
     exact = request.getfixturevalue(method)["fp32"]
     conversion = Conversion(exact, "fp16")
     for block in blocks_of(exact):
-        model = conversion.model(block.kept)
+        model = conversion.model(block.higher_nodes)
         proof = prove(compile_plan(model).layers, model)
         assert proof.problem() is None, block.name
         assert "fp32" in {product.precision for product in proof.products}

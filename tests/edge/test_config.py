@@ -33,7 +33,7 @@ def test_the_example_is_valid_with_every_line_in_force(tmp_path) -> None:
 
 def test_the_example_states_the_defaults_that_hold(tmp_path) -> None:
     from edge.building.build import Options
-    from edge.building.methods import PROTOTYPES
+    from edge.building.protoad import PROTOTYPES
 
     path = tmp_path / "edge.toml"
     write_config(path, name="x")

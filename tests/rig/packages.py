@@ -10,9 +10,8 @@ OF_TORCH = {  # PRN's network and what trains and exports it
     f"calibrate.prn.{name}"
     for name in (
         *("checkpoint", "graph.export", "graph.folding", "graph.nodes", "graph.torch_backbone"),
-        *("learn", "making", "network.attention", "network.decoder", "network.fusion"),
-        *("network.losses", "network.matching", "network.network", "prototypes", "training"),
-        *("validation", "weights"),
+        *("learn", "network.attention", "network.decoder", "network.fusion", "network.losses"),
+        *("network.matching", "network.network", "prototypes", "training"),
     )
 }
 

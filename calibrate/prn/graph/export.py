@@ -19,17 +19,17 @@ import onnx
 from onnx import checker, helper
 from torch import nn
 
+from calibrate.backbones.features_graph import FeaturesGraph
 from calibrate.images import Size
-from calibrate.precision.convert import HEAVY_TAILED
-from calibrate.prn.graph.folding import Kernel, folded_front
+from calibrate.node_names import HEAVY_TAILED
+from calibrate.prn.graph.folding import Kernel, fold_front
 from calibrate.prn.graph.nodes import Nodes, array
 from calibrate.prn.network.attention import MultiSizeSelfAttention, PatchAttention
 from calibrate.prn.network.decoder import Decoder, Level, Logit
 from calibrate.prn.network.fusion import MultiScaleFusion, Up
 from calibrate.prn.network.matching import Matching
 from calibrate.prn.network.network import PRN
-from calibrate.prn.validation import HIGHEST
-from calibrate.protoad.features import FeaturesGraph
+from calibrate.prn.options import SCORE_PIXELS
 from engines.engine import EXACT
 
 ANOMALY_MAP = "anomaly_map"
@@ -62,7 +62,7 @@ def inspector_graph(
     height, width = features.size
     nodes.output(ANOMALY_MAP, "Sigmoid", [logits], shape=[batch, height, width])
     flat = nodes.reshape(ANOMALY_MAP, [batch, height * width], f"{EXACT}flat")
-    count = min(HIGHEST, height * width)
+    count = min(SCORE_PIXELS, height * width)
     nodes.output_mean_of_highest(PRED_SCORE, flat, count, batch=batch)
     helper.set_model_props(model, metadata or {})
     checker.check_model(model, full_check=True)
@@ -85,17 +85,17 @@ class _Walk:
 
     def logits(self) -> str:
         """All of it: (N, H, W)."""
-        network, compared = self._network, [self._compared(i) for i in range(3)]
+        network, residuals = self._network, [self._compare(i) for i in range(3)]
         entered = (
-            self._narrowed(compared) if self._shape.size == "compact" else self._joined(compared)
+            self._narrow(residuals) if self._shape.size == "compact" else self._join(residuals)
         )
-        scales = [self._attended(scale, index) for index, scale in enumerate(entered)]
-        fused = self._fused(scales, network.fuse, name="fuse")
+        scales = [self._attend(scale, index) for index, scale in enumerate(entered)]
+        fused = self._fuse(scales, network.fuse, name="fuse")
         deepest = self._nodes.sequence(self._features(-1), network.deepen, name="deepen")
-        return self._decoded(deepest, fused)
+        return self._decode(deepest, fused)
 
-    def _compared(self, index: int) -> str:
-        """A stage's residuals to the nearest prototype (`PRN.compared`).
+    def _compare(self, index: int) -> str:
+        """A stage's residuals to the nearest prototype (`PRN.compare`).
 
         The stage is compared as it is, to prototypes as they were before scaling: nothing that an
         engine may round comes before the match. The square of the scale follows the residual.
@@ -117,7 +117,7 @@ class _Walk:
         prototype = nodes.reshape(gathered, [self._batch, elements], f"{name}/prototype")
         difference = nodes.node("Sub", [flat, prototype], f"{name}/difference")
         square = nodes.node("Mul", [difference, difference], f"{name}/square")
-        scaled = nodes.scaled(square, scale.square(), None, name=f"{name}/scaled")
+        scaled = nodes.scale_by(square, scale.square(), None, name=f"{name}/scaled")
         sizes = [self._batch, self._shape.channels[index], *self._shape.sizes[index]]
         return nodes.reshape(scaled, sizes, f"{name}/residual")
 
@@ -125,21 +125,23 @@ class _Walk:
         """A stage as the network sees it."""
         stage, scale = self._shape.stages[index], self._network.scale[index]
         name = f"features/{stage}"
-        return name if self._nodes.has(name) else self._nodes.scaled(stage, scale, None, name=name)
+        return (
+            name if self._nodes.has(name) else self._nodes.scale_by(stage, scale, None, name=name)
+        )
 
-    def _joined(self, residuals: Sequence[str]) -> list[str]:
+    def _join(self, residuals: Sequence[str]) -> list[str]:
         """Features ‖ residuals, fused, of every scale."""
         network, name = self._network, f"{HEAVY_TAILED}residuals"
         features = [self._features(index) for index in range(len(residuals))]
-        first = self._fused(features, network.fuse_features, name="features")
-        second = self._fused(residuals, network.fuse_residuals, name=name)
+        first = self._fuse(features, network.fuse_features, name="features")
+        second = self._fuse(residuals, network.fuse_residuals, name=name)
         return [
             self._nodes.node("Concat", list(pair), f"entry/{index}/joined", axis=1)
             for index, pair in enumerate(zip(first, second, strict=True))
         ]
 
-    def _narrowed(self, residuals: Sequence[str]) -> list[str]:
-        """The same behind the 1x1 convolution that narrows it: see `folded_front`."""
+    def _narrow(self, residuals: Sequence[str]) -> list[str]:
+        """The same behind the 1x1 convolution that narrows it: see `fold_front`."""
         nodes, name = self._nodes, f"{HEAVY_TAILED}entry"
         pairs = [
             nodes.node("Concat", [stage, residual], f"{name}/{stage}", axis=1)
@@ -147,7 +149,7 @@ class _Walk:
         ]
         return [
             self._sum(pairs, kernels, target, name=name)
-            for target, kernels in enumerate(folded_front(self._network))
+            for target, kernels in enumerate(fold_front(self._network))
         ]
 
     def _sum(
@@ -159,11 +161,11 @@ class _Walk:
             part = self._nodes.dense(source, kernel, name=place)
             if kernel.up:
                 factors = _factors(self._shape.sizes[index], self._shape.sizes[target])
-                part = self._nodes.resized(part, factors=factors, name=f"{place}/up")
+                part = self._nodes.resize(part, factors=factors, name=f"{place}/up")
             total = self._nodes.node("Add", [total, part], f"{place}/sum") if total else part
         return total
 
-    def _fused(self, scales: Sequence[str], fusion: MultiScaleFusion, *, name: str) -> list[str]:
+    def _fuse(self, scales: Sequence[str], fusion: MultiScaleFusion, *, name: str) -> list[str]:
         fused = []
         for target, paths in enumerate(fusion.paths):
             total = ""
@@ -184,9 +186,9 @@ class _Walk:
 
     def _up(self, source: str, up: Up, before: Size, after: Size, *, name: str) -> str:
         narrow = self._nodes.conv(source, up.conv, None, name=f"{name}/conv")
-        return self._nodes.resized(narrow, factors=_factors(before, after), name=f"{name}/up")
+        return self._nodes.resize(narrow, factors=_factors(before, after), name=f"{name}/up")
 
-    def _attended(self, source: str, index: int) -> str:
+    def _attend(self, source: str, index: int) -> str:
         for turn, block in enumerate(cast(nn.Sequential, self._network.attention[index])):
             source = self._block(
                 source, cast(MultiSizeSelfAttention, block), name=f"attend/{index}_{turn}"
@@ -210,7 +212,7 @@ class _Walk:
         if grid == 1:  # the whole map is one patch, and attends to itself alone
             scale = branch.value_scale.reshape(1, channels, height, width)
             bias = branch.value_bias.reshape(1, channels, height, width)
-            return nodes.scaled(source, scale, bias, name=f"{name}/value")
+            return nodes.scale_by(source, scale, bias, name=f"{name}/value")
         cut = [self._batch, channels, grid, height, grid, width]
         parts = nodes.reshape(source, cut, f"{name}/parts")
         apart = nodes.node("Transpose", [parts], f"{name}/apart", perm=[0, 2, 4, 1, 3, 5])
@@ -218,7 +220,7 @@ class _Walk:
         patches = nodes.reshape(apart, rows, f"{name}/patches")
         weighed = nodes.node("MatMul", [self._weights(patches, branch, name), patches], name)
         scale, bias = branch.value_scale, branch.value_bias
-        value = nodes.scaled(weighed, scale, bias, name=f"{name}/value")
+        value = nodes.scale_by(weighed, scale, bias, name=f"{name}/value")
         laid = [self._batch, grid, grid, channels, height, width]
         apart = nodes.reshape(value, laid, f"{name}/laid")
         parts = nodes.node("Transpose", [apart], f"{name}/back", perm=[0, 3, 1, 4, 2, 5])
@@ -233,13 +235,13 @@ class _Walk:
         """
         nodes, root = self._nodes, branch.elements**-0.5
         scale, bias = branch.query_scale * root, branch.query_bias * root
-        query = nodes.scaled(patches, scale, bias, name=f"{name}/query")
-        small = nodes.scaled(patches, scale.new_tensor(root), None, name=f"{name}/small")
+        query = nodes.scale_by(patches, scale, bias, name=f"{name}/query")
+        small = nodes.scale_by(patches, scale.new_tensor(root), None, name=f"{name}/small")
         key = nodes.node("Transpose", [small], f"{name}/key", perm=[0, 2, 1])
         likeness = nodes.node("MatMul", [query, key], f"{name}/likeness")
         return nodes.node("Softmax", [likeness], f"{name}/weights", axis=-1)
 
-    def _decoded(self, deepest: str, fused: Sequence[str]) -> str:
+    def _decode(self, deepest: str, fused: Sequence[str]) -> str:
         decoder: Decoder = self._network.decoder
         inner, before = deepest, self._shape.sizes[-1]
         before = (before[0] // 2, before[1] // 2)

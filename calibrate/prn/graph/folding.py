@@ -45,7 +45,7 @@ def dense(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> Kernel:
     """
     if any(pad != side // 2 for pad, side in zip(conv.padding, conv.kernel_size, strict=True)):
         raise ValueError(f"padding {conv.padding} of a kernel {conv.kernel_size}; give half of it")
-    weight = _ungrouped(conv.weight.detach().double(), conv.groups)
+    weight = _ungroup(conv.weight.detach().double(), conv.groups)
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().double()
     if norm is not None:
         if norm.running_mean is None or norm.running_var is None:
@@ -56,7 +56,7 @@ def dense(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> Kernel:
     return Kernel(weight, bias, stride=conv.stride[0])
 
 
-def _ungrouped(weight: Tensor, groups: int) -> Tensor:
+def _ungroup(weight: Tensor, groups: int) -> Tensor:
     """(out, in / groups, k, k) to (out, in, k, k), with zeros between the groups."""
     blocks = weight.reshape(groups, -1, *weight.shape[1:])
     whole = blocks.new_zeros(groups, blocks.shape[1], groups, *weight.shape[1:])
@@ -65,7 +65,7 @@ def _ungrouped(weight: Tensor, groups: int) -> Tensor:
     return whole.reshape(weight.shape[0], -1, *weight.shape[2:])
 
 
-def folded_front(network: PRN) -> list[list[Kernel]]:
+def fold_front(network: PRN) -> list[list[Kernel]]:
     """What leads from the stages to the attention, [target][source].
 
     Args:
@@ -76,12 +76,12 @@ def folded_front(network: PRN) -> list[list[Kernel]]:
         over the sources, are the attention's input.
     """
     return [
-        [_folded(network, source, target) for source in range(len(network.entry))]
+        [_fold(network, source, target) for source in range(len(network.entry))]
         for target in range(len(network.entry))
     ]
 
 
-def _folded(network: PRN, source: int, target: int) -> Kernel:
+def _fold(network: PRN, source: int, target: int) -> Kernel:
     conv, norm = cast(nn.Sequential, network.entry[target])
     entry = dense(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
     narrow = entry.weight.flatten(1)

@@ -69,7 +69,7 @@ class Nodes:
             "Reshape", [source, self.constant(f"{name}/shape", np.array(shape, np.int64))], name
         )
 
-    def scaled(self, source: str, scale: Tensor, bias: Tensor | None, *, name: str) -> str:
+    def scale_by(self, source: str, scale: Tensor, bias: Tensor | None, *, name: str) -> str:
         """Multiply by `scale` and add `bias`, element by element."""
         result = self.node("Mul", [source, self.constant(f"{name}/scale", array(scale))], name)
         if bias is None:
@@ -114,7 +114,7 @@ class Nodes:
                 raise TypeError(f"{name}: no ONNX nodes are known for {type(module).__name__}")
         return source
 
-    def resized(self, source: str, *, factors: tuple[float, float], name: str) -> str:
+    def resize(self, source: str, *, factors: tuple[float, float], name: str) -> str:
         """Bilinear up-sampling by (height, width) factors, as torch's without `align_corners`."""
         if factors == (1.0, 1.0):
             return source

@@ -44,14 +44,14 @@ class PatchAttention(nn.Module):
         patches = self.cut(image)
         if self.grid > 1:
             # Divided before the product, which sums up to 131 072 terms: float16 would overflow.
-            query = self._scaled(
+            query = self._scale(
                 patches, self.query_scale / self.elements, self.query_bias / self.elements
             )
             weights = torch.softmax(query @ patches.transpose(1, 2), dim=-1)
             patches = weights.to(patches.dtype) @ patches
-        return self.join(self._scaled(patches, self.value_scale, self.value_bias))
+        return self.join(self._scale(patches, self.value_scale, self.value_bias))
 
-    def _scaled(self, patches: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    def _scale(self, patches: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         # In the patches' type: a float32 product would cost twice the memory, to be cast again.
         return patches * scale.to(patches.dtype) + bias.to(patches.dtype)
 

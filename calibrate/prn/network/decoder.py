@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from calibrate.images import Size
-from calibrate.prn.network.fusion import Up, upsampled
+from calibrate.prn.network.fusion import Up, upsample
 
 
 class Level(nn.Module):
@@ -54,7 +54,7 @@ class Logit(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, 9, 1, bias=False)
         self.bias = nn.Parameter(torch.zeros(1))
-        rows, columns = (_shifted(*axis) for axis in zip(source, target, strict=True))
+        rows, columns = (_shift(*axis) for axis in zip(source, target, strict=True))
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("columns", columns.t().contiguous(), persistent=False)
 
@@ -68,9 +68,9 @@ class Logit(nn.Module):
         return logits.unsqueeze(1)
 
 
-def _shifted(source: int, target: int) -> Tensor:
+def _shift(source: int, target: int) -> Tensor:
     """Up-sampling of one axis, then a shift by -1, 0 and 1 with zeros: (target, 3·source)."""
-    up = upsampled(torch.eye(source).reshape(1, source, source, 1), (target, 1))
+    up = upsample(torch.eye(source).reshape(1, source, source, 1), (target, 1))
     padded = functional.pad(up.reshape(source, target).t(), (0, 0, 1, 1))
     return torch.cat([padded[place : place + target] for place in range(3)], dim=1)
 

@@ -24,7 +24,7 @@ class Up(nn.Module):
 
     def forward(self, coarse: Tensor) -> Tensor:
         """(N, channels_in, h, w) to (N, channels, H, W)."""
-        return upsampled(self.conv(coarse), self.size)
+        return upsample(self.conv(coarse), self.size)
 
 
 class MultiScaleFusion(nn.Module):
@@ -59,7 +59,7 @@ class MultiScaleFusion(nn.Module):
         return fused
 
 
-def upsampled(coarse: Tensor, size: Size) -> Tensor:
+def upsample(coarse: Tensor, size: Size) -> Tensor:
     """Bilinear, as in OpenCV and in ONNX's `half_pixel`."""
     return functional.interpolate(coarse, size, mode="bilinear", align_corners=False)
 

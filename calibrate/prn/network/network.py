@@ -19,7 +19,7 @@ from calibrate.prn.network.attention import MultiSizeSelfAttention
 from calibrate.prn.network.decoder import Decoder
 from calibrate.prn.network.fusion import MultiScaleFusion
 from calibrate.prn.network.matching import Matching, residual
-from calibrate.prn.shape import PATCH_GRIDS, Shape
+from calibrate.prn.options import PATCH_GRIDS, Shape
 
 
 class PRN(nn.Module):
@@ -94,7 +94,7 @@ class PRN(nn.Module):
         Returns:
             (N, 1, H, W).
         """
-        features, residuals = self.compared(stages)
+        features, residuals = self.compare(stages)
         fused = zip(self.fuse_features(features), self.fuse_residuals(residuals), strict=True)
         joined = [torch.cat(pair, dim=1) for pair in fused]
         scales = [entry(scale) for entry, scale in zip(self.entry, joined, strict=True)]
@@ -103,7 +103,7 @@ class PRN(nn.Module):
         return logits
 
     @torch.no_grad()
-    def compared(self, stages: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def compare(self, stages: dict[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Features and residuals of every scale; nothing in them is trained."""
         features = [
             stages[name] * factor

@@ -11,14 +11,10 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from random_weights import resnet18
 
 from calibrate.backbones.backbone import load_backbone
+from calibrate.backbones.features_graph import FeaturesGraph, features_graph
 from calibrate.precision import int8 as quantise_module
-from calibrate.precision.convert import (
-    LEAST_CHANNELS,
-    PrecisionError,
-    graph_at_precision,
-    model_at_precision,
-)
-from calibrate.protoad.features import FeaturesGraph, features_graph
+from calibrate.precision.convert import Conversion
+from calibrate.precision.int8 import MIN_CHANNELS, PrecisionError
 from calibrate.protoad.graph import inspector_graph
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
@@ -34,12 +30,14 @@ def graph(request: pytest.FixtureRequest) -> FeaturesGraph:
     return features_graph(resnet18(), size=SIZE, layers=("layer1", "layer2", "layer3"))
 
 
+def converted(graph: FeaturesGraph, precision: str, *, calibration) -> FeaturesGraph:
+    conversion = Conversion(graph.model, precision, calibration=calibration)
+    return replace(graph, model=conversion.model())
+
+
 @pytest.fixture(scope="module")
 def features(graph: FeaturesGraph, pictures) -> dict[str, FeaturesGraph]:
-    return {
-        name: graph_at_precision(graph, name, calibration=[pictures(4, SIZE)])
-        for name in PRECISIONS
-    }
+    return {name: converted(graph, name, calibration=[pictures(4, SIZE)]) for name in PRECISIONS}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +135,7 @@ def test_int8_is_symmetric_per_channel_and_leaves_stem_and_biases_alone(features
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     quantised = [node for node in convolutions if node.input[1] in dequantised]
     wide = [n for n in convolutions[1:] if n in quantised or stored[n.input[1]].shape[1] >= 32]
-    assert LEAST_CHANNELS == 32
+    assert MIN_CHANNELS == 32
     assert quantised == wide
     assert len(quantised) >= len(convolutions) - 2
     for node in quantised:
@@ -163,7 +161,7 @@ def test_rounding_before_a_maximum_gives_what_rounding_behind_it_gives(
     for moved in (True, False):
         if not moved:
             monkeypatch.setattr(quantise_module, "_round_before_maxima", lambda graph: None)
-        model = graph_at_precision(graph, "int8", calibration=[pictures(2, SIZE)]).model
+        model = converted(graph, "int8", calibration=[pictures(2, SIZE)]).model
         nodes = parsed(model).graph.node
         (pool,) = [node for node in nodes if node.op_type == "MaxPool"]
         (source,) = [node for node in nodes if pool.input[0] in node.output]
@@ -177,7 +175,7 @@ def test_rounding_before_a_maximum_gives_what_rounding_behind_it_gives(
 def test_int8_without_an_image_is_refused(graph) -> None:
     for none in ([], [np.empty((0, *SIZE, 3), np.uint8)]):
         with pytest.raises(PrecisionError, match="int8 needs good images"):
-            graph_at_precision(graph, "int8", calibration=none)
+            converted(graph, "int8", calibration=none)
 
 
 def test_int8_measures_every_image_it_is_given(graph, pictures) -> None:
@@ -188,7 +186,7 @@ def test_int8_measures_every_image_it_is_given(graph, pictures) -> None:
         name: max(
             float(scale)
             for _, scale, _ in scales_and_zeros(
-                parsed(graph_at_precision(graph, "int8", calibration=batches).model)
+                parsed(converted(graph, "int8", calibration=batches).model)
             )
             if scale.ndim == 0
         )
@@ -262,7 +260,7 @@ def test_a_dead_channel_compiles(precision, small_backbone, pictures, directions
     size = (64, 64)
     graph = features_graph(dead, size=size, layers=("layer2", "layer3"))
     black = np.zeros((1, *size, 3), np.uint8)
-    graph = graph_at_precision(graph, precision, calibration=[black])
+    graph = converted(graph, precision, calibration=[black])
     for node, scale, _ in scales_and_zeros(parsed(graph.model)):
         assert (scale >= 1e-8).all(), node.name
     inspector = inspector_graph(graph, directions(8, graph.dimensions), precision=precision)
@@ -281,8 +279,8 @@ def wide_range() -> bytes:
     random = np.random.default_rng(0)
     constants = {
         "pre/scale": np.float32(1 / 128),
-        "first": random.uniform(0.2, 0.4, (LEAST_CHANNELS, 3, 1, 1)).astype(np.float32),
-        "second": random.normal(size=(8, LEAST_CHANNELS, 3, 3)).astype(np.float32),
+        "first": random.uniform(0.2, 0.4, (MIN_CHANNELS, 3, 1, 1)).astype(np.float32),
+        "second": random.normal(size=(8, MIN_CHANNELS, 3, 3)).astype(np.float32),
     }
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], "pre/float", to=TensorProto.FLOAT),
@@ -307,10 +305,10 @@ def test_a_first_image_that_is_all_but_nothing_does_not_set_the_ranges() -> None
     """Bins as fine as that image's would take more memory than there is."""
     images = [np.full((1, 8, 8, 3), level, np.uint8) for level in (1, *range(140, 250, 10))]
     quantised = onnx.load_model_from_string(
-        model_at_precision(wide_range(), "int8", calibration=images)
+        Conversion(wide_range(), "int8", calibration=images).model()
     )
     constants = {weight.name: weight for weight in quantised.graph.initializer}
     scale = float(numpy_helper.to_array(constants["power8_scale"]))
-    first = np.random.default_rng(0).uniform(0.2, 0.4, (LEAST_CHANNELS, 3))
+    first = np.random.default_rng(0).uniform(0.2, 0.4, (MIN_CHANNELS, 3))
     largest = (first.sum(axis=1).max() * 200 / 128) ** 8  # eight images are used, up to 200
     assert scale * 127 == pytest.approx(largest, rel=0.02)

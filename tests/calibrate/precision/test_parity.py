@@ -10,9 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibrate.precision.parity import References, Trial, engines_to_compare, parity, room_below
-from calibrate.precision.parity_report import Limits, ParityReport, agreeing_threshold
+from calibrate.precision.parity import (
+    ParityReport,
+    ParityTerms,
+    References,
+    Trial,
+    agreeing_threshold,
+    compare_with_fp32,
+    engines_to_compare,
+    room_below,
+)
 from engines.errors import EngineError
+from engines.manifest import LimitsRecord
 
 THRESHOLD = 0.5
 ROOM = 0.4
@@ -51,18 +60,12 @@ def trial(exact, built, *, defective=None) -> Trial:
     return Trial(graph(*exact), graph(*built), images, names, labels)
 
 
-def blank(**changes) -> ParityReport:
-    report = ParityReport(
-        precision="int8",
-        threshold=THRESHOLD,
-        room=ROOM,
-        limits=Limits(0, 0.1),
-        good=0,
-        labelled=0,
-        auroc=None,
-        engines=(),
-    )
-    return replace(report, **changes)
+def limits(flips: int = 0, score_error: float = 0.1) -> LimitsRecord:
+    return LimitsRecord(flips=flips, score_error=score_error)
+
+
+def terms(**changes) -> ParityTerms:
+    return replace(ParityTerms("int8", THRESHOLD, ROOM, limits()), **changes)
 
 
 class Opened:
@@ -78,35 +81,35 @@ class Opened:
 
 def compared(*trials: Trial, engines=("openvino",), **changes) -> ParityReport:
     opened = Opened()
-    return parity(
+    return compare_with_fp32(
         trials,
         references=References(opened),
         engines=engines,
         open_engine=opened,
-        report=blank(**changes),
+        terms=terms(**changes),
     )
 
 
 def test_equal_scores_are_no_flip_and_no_error() -> None:
     report = compared(trial([0.1, 0.5, 0.9], [0.1, 0.5, 0.9]))
-    (found,) = report.engines
+    (found,) = report.record.engines
     assert (found.flips, found.score_error.max, found.map_error.max) == (0, 0.0, 0.0)
     assert report.problem is None
-    assert (report.good, report.labelled) == (3, 0)
+    assert (report.record.good, report.record.labelled) == (3, 0)
 
 
 def test_the_threshold_itself_is_a_reject_on_both_sides() -> None:
     """An inspector's verdict is NG from the threshold on: 0.5 against just below it is a flip."""
     below = float(np.nextafter(np.float32(0.5), np.float32(0)))
     report = compared(trial([0.5, below], [below, 0.5]))
-    assert report.engines[0].flips == 2
-    assert report.engines[0].flipped == ("0.png", "1.png")
+    assert report.record.engines[0].flips == 2
+    assert report.record.engines[0].flipped == ("0.png", "1.png")
     assert "2 of 2 verdicts differ from fp32 (0.png, 1.png), 0 may" in str(report.problem)
 
 
 def test_errors_are_shares_of_the_room_and_those_of_defects_are_not_limited() -> None:
     labelled = trial([0.2, 0.9], [0.22, 5.0], defective=[False, True])
-    (found,) = compared(labelled).engines
+    (found,) = compared(labelled).record.engines
     assert found.score_error.max == pytest.approx(0.02 / ROOM, rel=1e-4)
     assert found.defect_score_error is not None
     assert found.defect_score_error.max == pytest.approx(4.1 / ROOM, rel=1e-4)
@@ -115,17 +118,17 @@ def test_errors_are_shares_of_the_room_and_those_of_defects_are_not_limited() ->
 
 def test_too_large_an_error_is_a_problem_without_any_flip() -> None:
     report = compared(trial([0.2], [0.25]))
-    assert report.engines[0].flips == 0
+    assert report.record.engines[0].flips == 0
     assert "off by 0.125 of the room below the threshold, 0.1 may be" in str(report.problem)
-    assert compared(trial([0.2], [0.25]), limits=Limits(0, 0.2)).problem is None
+    assert compared(trial([0.2], [0.25]), limits=limits(0, 0.2)).problem is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_score_that_is_no_number_is_a_problem_whatever_the_limits(value) -> None:
-    report = compared(trial([0.2, 0.3], [0.2, value]), limits=Limits(1000, 1000.0))
-    assert report.engines[0].not_finite == 1
+    report = compared(trial([0.2, 0.3], [0.2, value]), limits=limits(1000, 1000.0))
+    assert report.record.engines[0].not_finite == 1
     assert "1 of 2 scores are no number" in str(report.problem)
-    json.dumps(report.to_json(), allow_nan=False)
+    json.dumps(report.record.model_dump(mode="json"), allow_nan=False)
 
 
 def test_every_engine_has_to_keep_the_limits() -> None:
@@ -135,34 +138,34 @@ def test_every_engine_has_to_keep_the_limits() -> None:
         other = graph(0.6) if name == "second" else model
         return opened(name, other, precision)
 
-    report = parity(
+    report = compare_with_fp32(
         [trial([0.4], [0.4])],
         references=References(opened),
         engines=("first", "second"),
         open_engine=by_name,
-        report=blank(),
+        terms=terms(),
     )
-    assert [found.flips for found in report.engines] == [0, 1]
+    assert [found.flips for found in report.record.engines] == [0, 1]
     assert "on second" in str(report.problem)
 
 
 def test_the_change_of_auroc_needs_both_kinds() -> None:
     labelled = trial([0.1, 0.3, 0.4], [0.1, 0.3, 0.2], defective=[False, False, True])
-    report = compared(labelled, limits=Limits(9, 9.0))
-    assert (report.auroc, report.engines[0].auroc) == (1.0, 0.5)
-    assert compared(trial([0.1], [0.1], defective=[True])).auroc is None
+    report = compared(labelled, limits=limits(9, 9.0))
+    assert (report.record.auroc, report.record.engines[0].auroc) == (1.0, 0.5)
+    assert compared(trial([0.1], [0.1], defective=[True])).record.auroc is None
 
 
 def test_the_reference_runs_once_in_fp32_however_often_the_build_is_tried() -> None:
     opened = Opened()
     references = References(opened)
     for built in ([0.1], [0.2]):
-        parity(
+        compare_with_fp32(
             [trial([0.1], built)],
             references=references,
             engines=("openvino",),
             open_engine=opened,
-            report=blank(),
+            terms=terms(),
         )
     assert [call[0::2] for call in opened.calls].count(("onnxruntime", "fp32")) == 1
 
@@ -172,12 +175,6 @@ def test_which_engines_are_compared() -> None:
     assert engines_to_compare("openvino", "fp32") == ("openvino",)
     assert engines_to_compare("openvino", "int8")[0] == "openvino"
     assert "onnxruntime" in engines_to_compare("openvino", "int8")
-
-
-@pytest.mark.parametrize("limits", [(-1, 0.1), (0, 0.0), (0, float("nan")), (0, float("inf"))])
-def test_limits_that_make_no_sense_are_refused(limits) -> None:
-    with pytest.raises(ValueError, match="--max-flips from 0 on and --max-score-error above 0"):
-        Limits(*limits)
 
 
 def test_the_room_is_never_zero() -> None:
@@ -193,12 +190,12 @@ def test_an_engine_that_fails_beside_the_deployed_one_is_left_out_and_named(bad)
         return Recorded(model, name, precision)
 
     def report() -> ParityReport:
-        return parity(
+        return compare_with_fp32(
             [trial([0.1], [0.1])],
             references=References(Opened()),
             engines=("first", "second"),
             open_engine=opened,
-            report=blank(),
+            terms=terms(),
         )
 
     if bad == "first":
@@ -206,9 +203,8 @@ def test_an_engine_that_fails_beside_the_deployed_one_is_left_out_and_named(bad)
             report()
         return
     found = report()
-    assert [one.engine for one in found.engines] == ["first"]
-    assert found.not_compared == ("no such device",)
-    assert found.to_json()["not_compared"] == ("no such device",)
+    assert [one.engine for one in found.record.engines] == ["first"]
+    assert found.record.not_compared == ("no such device",)
 
 
 spans = st.lists(

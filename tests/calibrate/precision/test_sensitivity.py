@@ -10,20 +10,21 @@ import pytest
 from onnx import TensorProto, shape_inference
 
 from calibrate.backbones.backbone import load_backbone
-from calibrate.precision.convert import Conversion, PrecisionError
+from calibrate.backbones.features_graph import FeaturesGraph, features_graph
+from calibrate.precision.convert import Conversion
+from calibrate.precision.int8 import PrecisionError
 from calibrate.precision.sensitivity import (
-    MOST_BLOCKS,
+    MAX_BLOCKS,
     Block,
-    Ranked,
-    a_step_up,
-    affordable,
+    RankedBlock,
+    blocks_needed,
     blocks_of,
-    enough,
-    kept_of,
-    ranked,
+    nodes_of_blocks,
+    rank_blocks,
     root_mean_square,
+    to_next_precision,
+    within_work_budget,
 )
-from calibrate.protoad.features import FeaturesGraph, features_graph
 from calibrate.protoad.graph import inspector_graph
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.engine import EXACT
@@ -68,7 +69,7 @@ def types_of(model: bytes) -> dict[str, int]:
 def test_blocks_divide_the_convolutions(inspector) -> None:
     """Stem, six residual blocks, the stages' own with the prototypes: each convolution once."""
     blocks = blocks_of(inspector)
-    assert len(blocks) == 8 <= MOST_BLOCKS
+    assert len(blocks) == 8 <= MAX_BLOCKS
     named = [name for block in blocks for name in block.nodes]
     assert len(named) == len(set(named))
     nodes = nodes_of(inspector)
@@ -82,7 +83,7 @@ def test_blocks_divide_the_convolutions(inspector) -> None:
 
 
 def test_what_is_quantised_goes_one_step_up_and_the_rest_to_fp32(inspector, eight) -> None:
-    blocks = a_step_up(blocks_of(inspector), eight.quantised)
+    blocks = to_next_precision(blocks_of(inspector), eight.quantised)
     assert len(blocks) == 8
     half = {name for block in blocks if block.precision == "fp16" for name in block.nodes}
     assert half == eight.quantised
@@ -93,27 +94,27 @@ def test_what_is_quantised_goes_one_step_up_and_the_rest_to_fp32(inspector, eigh
 def test_blocks_that_remove_most_for_their_cost_come_first() -> None:
     blocks = [Block("a", ("a",), 0.4), Block("b", ("b",), 0.1, "fp16"), Block("c", ("c",), 0.3)]
     errors = {(): 1.0, ("a",): 0.5, ("b",): 0.7, ("c",): 1.1}
-    order = ranked(blocks, error_of=lambda kept: errors[tuple(kept)])
+    order = rank_blocks(blocks, error_of=lambda kept: errors[tuple(kept)])
     assert [entry.block.name for entry in order] == ["b", "a", "c"]
     assert [entry.removed for entry in order] == pytest.approx([0.3, 0.5, -0.1])
-    assert [entry.block.name for entry in affordable(order, most=0.45)] == ["b", "c"]
-    assert kept_of(order[:2]) == {"b": "fp16", "a": "fp32"}
+    assert [entry.block.name for entry in within_work_budget(order, most=0.45)] == ["b", "c"]
+    assert nodes_of_blocks(order[:2]) == {"b": "fp16", "a": "fp32"}
     record = order[0].record
     assert (record.name, record.nodes, record.precision, record.cost) == ("b", ("b",), "fp16", 0.1)
 
 
 def test_as_many_blocks_as_the_error_asks_for() -> None:
-    order = [Ranked(Block(name, (name,), 0.1), 0.3) for name in "abc"]
+    order = [RankedBlock(Block(name, (name,), 0.1), 0.3) for name in "abc"]
     seen = []
 
     def error_of(kept) -> float:
         seen.append(len(kept))
         return 1.0 - 0.3 * len(kept)
 
-    assert enough(order, error_of=error_of, share=0.5) == 2
-    assert enough(order, error_of=error_of, share=0.01) == 3
+    assert blocks_needed(order, error_of=error_of, share=0.5) == 2
+    assert blocks_needed(order, error_of=error_of, share=0.01) == 3
     assert max(seen) == 2, "all of them are measured in full anyway"
-    assert enough([], error_of=error_of, share=0.5) == 0
+    assert blocks_needed([], error_of=error_of, share=0.5) == 0
 
 
 def test_an_error_that_is_no_number_counts_as_a_large_one() -> None:
@@ -124,8 +125,8 @@ def test_a_convolution_kept_in_an_int8_graph_is_that_of_a_graph_quantised_withou
     features, eight, inspector, pictures
 ) -> None:
     """Taking pairs away afterwards leaves nothing of them, and the ranges of the others alone."""
-    blocks = a_step_up(blocks_of(inspector), eight.quantised)
-    whole, kept = eight.model(), eight.model(blocks[1].kept)
+    blocks = to_next_precision(blocks_of(inspector), eight.quantised)
+    whole, kept = eight.model(), eight.model(blocks[1].higher_nodes)
     after = nodes_of(kept)
     source = {node.output[0]: node for node in onnx.load_model_from_string(kept).graph.node}
     for name in eight.quantised:
@@ -154,7 +155,7 @@ def test_nodes_kept_in_fp32_are_called_exact_and_compute_so(features, inspector,
     (block, *_) = [b for b in blocks_of(inspector) if set(b.nodes) & eight.quantised]
     half = Conversion(features.model, "fp16")
     for conversion in (half, eight):
-        model = conversion.model(block.kept)
+        model = conversion.model(block.higher_nodes)
         nodes, kinds = nodes_of(model), types_of(model)
         for name in block.nodes:
             assert name not in nodes
@@ -174,7 +175,7 @@ def test_openvino_runs_kept_blocks_in_f32_and_no_others(precision, features, eig
         pytest.skip("bf16 is not native here: everything that is not int8 is f32 anyway")
     conversion = Conversion(features.model, "fp16") if precision == "fp16" else eight
     for block in blocks_of(features.model):
-        model = conversion.model(block.kept)
+        model = conversion.model(block.higher_nodes)
         compiled = compile_mixed(core, core.read_model(model), {"NUM_STREAMS": "1"})
         seen = {}
         for node in compiled.get_runtime_model().get_ordered_ops():
@@ -193,7 +194,9 @@ def test_a_graph_without_names_gets_them_and_the_prototypes_can_be_exact(
     features, directions
 ) -> None:
     half = replace(features, model=Conversion(features.model, "fp16").model())
-    exact = inspector_graph(half, directions(8, features.dimensions), precision="fp16", exact=True)
+    exact = inspector_graph(
+        half, directions(8, features.dimensions), precision="fp16", fp32_head=True
+    )
     heads = [n for name, n in nodes_of(exact).items() if name.startswith(f"{EXACT}head/")]
     kinds = types_of(exact)
     assert len(heads) == 2
@@ -201,7 +204,7 @@ def test_a_graph_without_names_gets_them_and_the_prototypes_can_be_exact(
     model = onnx.load_model_from_string(features.model)
     for node in model.graph.node:
         node.name = ""
-    assert all(nodes_of(Conversion(model.SerializeToString(), "fp16").exact))
+    assert all(nodes_of(Conversion(model.SerializeToString(), "fp16").fp32))
 
 
 def test_a_name_that_no_node_has_is_refused(features) -> None:

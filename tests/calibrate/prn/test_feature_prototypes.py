@@ -8,13 +8,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from calibrate.prn.graph.torch_backbone import FrozenBackbone  # noqa: E402
+from calibrate.prn.options import prn_stages  # noqa: E402
 from calibrate.prn.prototypes import (  # noqa: E402
     PrototypesError,
     _coordinates,
     default_count,
     feature_prototypes,
 )
-from calibrate.prn.shape import prn_stages  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from safetensors.torch import save_file  # noqa: E402
+
 from calibrate.backbones.backbone import load_backbone  # noqa: E402
 from calibrate.prn.checkpoint import FILE  # noqa: E402
 from calibrate.prn.defects.synthesis import Synthesis  # noqa: E402
@@ -21,16 +22,15 @@ from calibrate.prn.network.network import PRN  # noqa: E402
 from calibrate.prn.options import (  # noqa: E402
     Progress,
     Run,
-    Settings,
     TrainingError,
+    TrainingOptions,
     steps_of_epochs,
 )
 from calibrate.prn.training import Trained, rate_at, train  # noqa: E402
-from calibrate.prn.weights import load_network, save_network  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZE = 64
-SHORT = Settings(steps=4, batch=4, prototypes=2, precision="fp32", seed=5)
+SHORT = TrainingOptions(steps=4, batch=4, prototypes=2, precision="fp32", seed=5)
 
 
 def good(count: int, *, seed: int = 0) -> list[np.ndarray]:
@@ -41,13 +41,15 @@ def good(count: int, *, seed: int = 0) -> list[np.ndarray]:
     return list((stripes + grain).astype(np.uint8))
 
 
-def trained(settings: Settings = SHORT, *, run: Run | None = None, images: int = 6) -> Trained:
+def trained(
+    options: TrainingOptions = SHORT, *, run: Run | None = None, images: int = 6
+) -> Trained:
     return train(
         good(images),
         backbone=load_backbone("bundled"),
         synthesise=Synthesis(scene="texture"),
-        held_out=good(settings.batch, seed=9),
-        settings=settings,
+        held_out=good(options.batch, seed=9),
+        options=options,
         run=run or Run(device="cpu"),
     )
 
@@ -59,8 +61,8 @@ def same(first: PRN, second: PRN) -> bool:
 
 @pytest.mark.slow
 def test_the_loss_falls() -> None:
-    settings = replace(SHORT, steps=80, batch=8, rate=3e-3)
-    result = trained(settings)
+    options = replace(SHORT, steps=80, batch=8, rate=3e-3)
+    result = trained(options)
     losses = result.history.losses
     assert len(losses) == 80
     assert np.mean(losses[-8:]) < 0.5 * np.mean(losses[:8])
@@ -155,25 +157,23 @@ def test_killed_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
             else:
                 assert killed_at is None, "it ended before it was killed"
         assert child.returncode == (-signal.SIGKILL if killed_at else 0)
-    begun = time.monotonic()
-    settings = replace(SHORT, steps=6)
-    finished = trained(settings, run=Run(folder=tmp_path, device="cpu"))  # nothing is left to do
-    assert finished.seconds <= time.monotonic() - begun
+    options = replace(SHORT, steps=6)
+    finished = trained(options, run=Run(folder=tmp_path, device="cpu"))  # nothing is left to do
     assert finished.earlier > 0
-    assert trained(settings).earlier == 0
-    assert same(finished.network, trained(settings).network)
+    assert trained(options).earlier == 0
+    assert same(finished.network, trained(options).network)
 
 
 def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path) -> None:
     run = Run(folder=tmp_path, device="cpu")
-    settings = replace(SHORT, steps=1)
-    trained(settings, run=run)
+    options = replace(SHORT, steps=1)
+    trained(options, run=run)
     with pytest.raises(TrainingError, match="with other rate;"):
-        trained(replace(settings, rate=1e-4), run=run)
+        trained(replace(options, rate=1e-4), run=run)
     with pytest.raises(TrainingError, match="with other images;"):
-        trained(settings, run=run, images=7)
+        trained(options, run=run, images=7)
     with pytest.raises(TrainingError, match="with other note;"):
-        trained(settings, run=replace(run, note="other textures"))
+        trained(options, run=replace(run, note="other textures"))
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_another_file_in_the_checkpoint_s_place_is_named(tmp_path: Path) -> None:
-    save_network(trained(replace(SHORT, steps=1)).network, tmp_path / FILE)
+    save_file({"weight": torch.zeros(3)}, tmp_path / FILE)
     with pytest.raises(TrainingError, match="is no checkpoint"):
         trained(run=Run(folder=tmp_path, device="cpu"))
 
@@ -213,7 +213,7 @@ def test_what_cannot_be_is_refused() -> None:
         trained(replace(SHORT, precision="fp16"))
     for wrong in ({"steps": 0}, {"batch": 3}, {"batch": 0}, {"rate": 0.0}):
         with pytest.raises(ValueError, match=r"give|may be"):
-            Settings(**wrong)
+            TrainingOptions(**wrong)
 
 
 def test_held_out_images_are_optional() -> None:
@@ -222,7 +222,7 @@ def test_held_out_images_are_optional() -> None:
         backbone=load_backbone("bundled"),
         synthesise=Synthesis(scene="texture"),
         held_out=[],
-        settings=replace(SHORT, steps=1),
+        options=replace(SHORT, steps=1),
     )
     assert result.history.validations == ()
 
@@ -240,22 +240,3 @@ def test_epochs_in_steps() -> None:
     assert steps_of_epochs(1, images=10, batch=4) == 5
     assert steps_of_epochs(2, images=9, batch=4) == 9
     assert steps_of_epochs(1, images=1, batch=8) == 1
-
-
-def test_a_network_is_read_as_it_was_written(tmp_path: Path) -> None:
-    network = trained(replace(SHORT, steps=1)).network
-    path = save_network(network, tmp_path / "prn.safetensors", note="stripes")
-    read = load_network(path)
-    assert read.shape == network.shape
-    assert same(read, network)
-    assert not read.training
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_what_is_no_network_is_not_read(tmp_path: Path) -> None:
-    run = Run(folder=tmp_path, device="cpu")
-    trained(replace(SHORT, steps=1), run=run)
-    with pytest.raises(TrainingError, match="holds no PRN"):
-        load_network(tmp_path / FILE)
-    with pytest.raises(TrainingError, match="cannot be read"):
-        load_network(tmp_path / "missing.safetensors")

@@ -1,4 +1,4 @@
-"""Features: the graph up to the stages, the weighing of stages, and the bank of patches."""
+"""Features: the weighing of stages, and the bank of patches."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from calibrate.backbones.backbone import BackboneError, load_backbone
-from calibrate.precision.convert import graph_at_precision
-from calibrate.protoad.features import (
-    balanced,
-    default_layers,
-    drawn_rows,
-    features_graph,
-    patch_bank,
-    unit_patches,
-)
+from calibrate.backbones.features_graph import features_graph
+from calibrate.precision.convert import Conversion
+from calibrate.protoad.features import balance_stages, draw_rows, patch_bank, unit_patches
 from calibrate.protoad.graph import inspector_graph
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
@@ -53,57 +46,6 @@ def features_of(engine, path: Path) -> list[np.ndarray]:
     return list(engine.infer(cv2.imread(str(path))[None]))
 
 
-@pytest.mark.parametrize(
-    ("layers", "scales", "heights"),
-    [
-        (("layer3",), (1,), (4,)),
-        (("layer3", "layer2"), (1, 2), (8, 4)),
-        (("layer1", "layer2", "layer3"), (1, 1, 2), (8, 8, 4)),
-        (("layer1",), (1,), (8,)),
-    ],
-)
-def test_stages_are_finest_first_and_no_finer_than_the_grid(
-    layers, scales, heights, small_backbone
-) -> None:
-    given = features_graph(small_backbone().backbone, size=SIZE, layers=layers)
-    assert [stage.name for stage in given.stages] == sorted(layers)
-    assert tuple(stage.scale for stage in given.stages) == scales
-    assert tuple(stage.height for stage in given.stages) == heights
-    assert given.positions == heights[0] * heights[0] * 3 // 2
-    assert given.dimensions == sum({"layer1": 24, "layer2": 32, "layer3": 40}[n] for n in layers)
-    with OnnxRuntimeEngine(given.model, precision="fp32") as opened:
-        outputs = opened.infer(np.zeros((1, *SIZE, 3), np.uint8))
-    for stage, output in zip(given.stages, outputs, strict=True):
-        assert output.shape == (1, stage.channels, stage.height, stage.width)
-
-
-def test_layers_and_sizes_that_cannot_be_are_refused(small_backbone) -> None:
-    backbone = small_backbone().backbone
-    with pytest.raises(BackboneError, match="no layer layer4; it has layer1, layer2, layer3"):
-        features_graph(backbone, size=SIZE, layers=("layer2", "layer4"))
-    with pytest.raises(BackboneError, match="no layer was named"):
-        features_graph(backbone, size=SIZE, layers=())
-    for size in ((64, 100), (40, 64), (0, 64), (8, 8)):
-        with pytest.raises(BackboneError, match=f"size {size[1]}x{size[0]}: must be a multiple"):
-            features_graph(backbone, size=size, layers=LAYERS)
-
-
-def test_the_middle_stages_are_the_default(small_backbone) -> None:
-    assert default_layers(small_backbone().backbone) == LAYERS
-    assert default_layers(load_backbone("bundled")) == LAYERS
-    fine = replace(small_backbone().backbone, stages={"layer1": 4})
-    assert default_layers(fine) == ("layer1",)
-
-
-def test_a_batch_gives_what_single_images_give(graph, engine, small_backbone, pictures) -> None:
-    images = pictures(4, SIZE)
-    of_four = features_graph(small_backbone().backbone, size=SIZE, layers=LAYERS, batch=4)
-    with OnnxRuntimeEngine(of_four.model, precision="fp32") as opened:
-        together = opened.infer(images)
-    for whole, single in zip(together, engine.infer(images), strict=True):
-        np.testing.assert_allclose(whole, single, rtol=0, atol=1e-5)
-
-
 def test_patches_are_unit_vectors_in_which_coarse_stages_repeat(graph, engine, paths) -> None:
     outputs = features_of(engine, paths[0])
     patches = unit_patches(outputs, graph.stages)
@@ -122,8 +64,9 @@ def test_the_bank_holds_the_vectors_that_the_graph_compares(
     precision, graph, paths, pictures
 ) -> None:
     """Every patch of an image is a prototype of its own graph: then it is at distance 0."""
-    lower = graph_at_precision(graph, precision, calibration=[pictures(4, SIZE)])
-    rows = drawn_rows(lower, 2, memory_mib=64)
+    conversion = Conversion(graph.model, precision, calibration=[pictures(4, SIZE)])
+    lower = replace(graph, model=conversion.model())
+    rows = draw_rows(lower, 2, memory_mib=64)
     assert rows.shape == (2, 96)
     with OnnxRuntimeEngine(lower.model, precision=precision) as opened:
         bank = patch_bank(opened, lower, paths[:2], roi=None, rows=rows)
@@ -143,7 +86,7 @@ def test_the_bank_holds_the_vectors_that_the_graph_compares(
 
 
 def test_weighed_stages_are_equally_long(graph, engine, paths) -> None:
-    weighed = balanced(engine, graph, paths, roi=None)
+    weighed = balance_stages(engine, graph, paths, roi=None)
     assert weighed.stages[0].weight == 1.0
     lengths = np.zeros(2)
     for path in paths:
@@ -151,7 +94,7 @@ def test_weighed_stages_are_equally_long(graph, engine, paths) -> None:
             lengths[index] += np.linalg.norm(output, axis=1).mean()
     assert weighed.stages[1].weight == pytest.approx(lengths[0] / lengths[1], rel=1e-5)
     # A weight in use before does not count twice.
-    assert balanced(engine, weighed, paths, roi=None).stages == weighed.stages
+    assert balance_stages(engine, weighed, paths, roi=None).stages == weighed.stages
 
 
 def test_many_images_are_weighed_by_an_even_choice(graph, paths) -> None:
@@ -171,7 +114,7 @@ def test_many_images_are_weighed_by_an_even_choice(graph, paths) -> None:
             )
 
     counting = Counting()
-    balanced(counting, graph, [paths[0]] * 200, roi=None)
+    balance_stages(counting, graph, [paths[0]] * 200, roi=None)
     assert counting.seen == 64
     from calibrate.images import evenly
 
@@ -188,7 +131,7 @@ def test_a_silent_stage_is_left_alone(graph) -> None:
             shapes = [(len(images), s.channels, s.height, s.width) for s in graph.stages]
             return np.ones(shapes[0], np.float32), np.zeros(shapes[1], np.float32)
 
-    found = balanced(Silent(), graph, [], roi=None)
+    found = balance_stages(Silent(), graph, [], roi=None)
     assert [stage.weight for stage in found.stages] == [1.0, 1.0]
 
 
@@ -198,7 +141,7 @@ def test_memory_is_bounded_and_every_image_gives_as_many_patches(
 ) -> None:
     wide = [*paths, *paths] * 10  # 420 images of 96 patches of 72 float16: 5.5 MiB
     told: list[float] = []
-    rows = drawn_rows(graph, len(wide), memory_mib=memory_mib, seed=1)
+    rows = draw_rows(graph, len(wide), memory_mib=memory_mib, seed=1)
     bank = patch_bank(engine, graph, wide, roi=None, rows=rows, progress=told.append)
     assert 0.95 * memory_mib * 2**20 < bank.patches.nbytes <= memory_mib * 2**20
     assert len(rows) == len(wide)
@@ -213,10 +156,10 @@ def test_memory_is_bounded_and_every_image_gives_as_many_patches(
 
 
 def test_the_draw_is_decided_by_the_seed(graph) -> None:
-    first, again, other = (drawn_rows(graph, 240, memory_mib=1, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (draw_rows(graph, 240, memory_mib=1, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_so_little_memory_still_leaves_one_patch_of_each_image(graph) -> None:
-    assert drawn_rows(graph, 7, memory_mib=0).shape == (7, 1)
+    assert draw_rows(graph, 7, memory_mib=0).shape == (7, 1)

@@ -11,9 +11,10 @@ from scipy.ndimage import gaussian_filter
 
 from calibrate.backbones.architectures import ARCHITECTURES
 from calibrate.backbones.backbone import Backbone
+from calibrate.backbones.features_graph import FeaturesGraph, features_graph
 from calibrate.backbones.graph import GraphWriter
 from calibrate.backbones.weights import Weights
-from calibrate.protoad.features import FeaturesGraph, features_graph, unit_patches
+from calibrate.protoad.features import unit_patches
 from calibrate.protoad.graph import inspector_graph, smoothing_matrix
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 

@@ -12,18 +12,19 @@ import onnx
 import pytest
 
 from calibrate.images import ImagesError, fit_image
+from calibrate.learnt import LearntInspector
 from calibrate.progress import Stages
 from calibrate.protoad import learn as module
-from calibrate.protoad.learn import Learnt, Recipe, learn
+from calibrate.protoad.learn import PreparedProtoad, ProtoadOptions, prepare_protoad
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.engine import Precision
 
 SIZE = (64, 64)
 
 
-def recipe(**changes) -> Recipe:
+def options(**changes) -> ProtoadOptions:
     given = {"precision": "fp32", "size": SIZE, "layers": ("layer2", "layer3"), "prototypes": 200}
-    return Recipe(**{**given, **changes})
+    return ProtoadOptions(**{**given, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +38,31 @@ def images(pictures, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return found
 
 
-def learnt(backbone, images, stages: Stages | None = None, **changes) -> Learnt:
-    given = recipe(**changes)
-    return learn(
+def prepared(backbone, images, stages: Stages | None = None, **changes) -> PreparedProtoad:
+    return prepare_protoad(
         backbone,
         images,
-        recipe=given,
+        options=options(**changes),
         open_engine=lambda model, precision: OnnxRuntimeEngine(model, precision=precision),
         stages=stages or Stages(),
     )
+
+
+def learnt(backbone, images, stages: Stages | None = None, **changes) -> LearntInspector:
+    return prepared(backbone, images, stages, **changes).rebuild({})
+
+
+def prototypes_in(model: bytes) -> np.ndarray:
+    """(K, D) unit rows, in which a stage's part is scaled by its weight."""
+    stored = {
+        weight.name: onnx.numpy_helper.to_array(weight)
+        for weight in onnx.load_model_from_string(model).graph.initializer
+    }
+    names = [name for name in stored if name.endswith("/prototypes")]
+    assert len(names) >= 1
+    weighed = np.concatenate([stored[name][:, :, 0, 0] for name in names], axis=1)
+    weighed = weighed.astype(np.float32)
+    return weighed / np.linalg.norm(weighed, axis=1, keepdims=True)
 
 
 def scores(model: bytes, images: list[Path], *, precision: str = "fp32") -> np.ndarray:
@@ -68,7 +85,7 @@ def test_held_out_images_look_less_familiar_than_learnt_ones(
     assert metadata == {
         "protoedge.model": "protoad",
         "protoedge.precision": precision,
-        "protoedge.prototypes": str(len(found.prototypes)),
+        "protoedge.prototypes": str(found.prototypes),
     }
 
 
@@ -95,18 +112,12 @@ def test_the_same_seed_learns_the_same(small_backbone, images) -> None:
 
 
 def test_the_prototypes_are_in_the_graph(small_backbone, images) -> None:
-    found = learnt(small_backbone().backbone, images, method="finch")
-    stored = {
-        weight.name: onnx.numpy_helper.to_array(weight)
-        for weight in onnx.load_model_from_string(found.model).graph.initializer
-    }
-    names = [name for name in stored if name.endswith("/prototypes")]
-    parts = [stored[name][:, :, 0, 0] for name in names]
-    weighed = np.concatenate(parts, axis=1)
-    cosine = (weighed / np.linalg.norm(weighed, axis=1, keepdims=True) * found.prototypes).sum(1)
-    assert len(names) >= 1
+    given = prepared(small_backbone().backbone, images, method="finch")
+    found = given.rebuild({})
+    cosine = (prototypes_in(found.model) * given.means[0]).sum(axis=1)
     assert (cosine > 0.9).all(), "each stage's part is scaled by one weight"
-    assert 1 < len(found.prototypes) <= 200
+    assert len(cosine) == found.prototypes
+    assert 1 < found.prototypes <= 200
 
 
 def test_few_images_are_refused(small_backbone, images) -> None:
@@ -141,7 +152,13 @@ def test_every_engine_is_closed(small_backbone, images) -> None:
             yield engine
         opened.remove(True)
 
-    learn(small_backbone().backbone, images, recipe=recipe(), open_engine=watched, stages=Stages())
+    prepare_protoad(
+        small_backbone().backbone,
+        images,
+        options=options(),
+        open_engine=watched,
+        stages=Stages(),
+    ).rebuild({})
     assert opened == []
 
 
@@ -177,7 +194,8 @@ def test_every_precision_has_the_same_cells(
     original = module.cells_of_patches
     monkeypatch.setattr(module, "cells_of_patches", noted)
     backbone = small_backbone().backbone
-    found = [learnt(backbone, images, precision=p).prototypes for p in ("fp32", "fp16", "int8")]
+    models = [learnt(backbone, images, precision=p).model for p in ("fp32", "fp16", "int8")]
+    found = [prototypes_in(model) for model in models]
     for labels in (seen[:6], seen[6:12], seen[12:]):
         for first, other in zip(seen[:6], labels, strict=True):
             np.testing.assert_array_equal(first, other)

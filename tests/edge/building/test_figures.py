@@ -47,4 +47,4 @@ def test_other_precisions_lose_next_to_nothing(precision: str, bottles: Bottles)
     assert found["image_auroc"] >= reference["image_auroc"] - 0.002
     assert found["pixel_auroc"] >= reference["pixel_auroc"] - 0.003
     assert built.parity is not None and built.parity.problem is None
-    assert all(engine.flips == 0 for engine in built.parity.engines)
+    assert all(engine.flips == 0 for engine in built.parity.record.engines)

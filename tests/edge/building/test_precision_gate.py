@@ -9,21 +9,23 @@ import numpy as np
 import onnx
 import pytest
 
-from calibrate.precision.convert import PrecisionError
-from calibrate.precision.parity_report import EngineParity, Limits, ParityReport, Spread
+from calibrate.learnt import LearntInspector
+from calibrate.precision.int8 import PrecisionError
+from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
 from calibrate.threshold import Threshold, threshold_from_scores
 from edge.building import precision_gate
 from edge.building.build import Built, Options, build
 from edge.building.methods import Taught
-from edge.building.precision_gate import Passed, _Gate
+from edge.building.precision_gate import GateResult, _PrecisionGate, limits_from_options
 from edge.building.report import statement
 from engines.bundle import Bundle
 from engines.engine import EXACT
+from engines.manifest import EngineParityRecord, LimitsRecord, ParityRecord, SpreadRecord
 
 
 def options(**changes) -> Options:
-    given = {"precision": "int8", "engine": "onnxruntime", "size": (128, 128), "prototypes": 64}
+    given = {"precision": "int8", "engine": "onnxruntime", "size": (64, 64), "prototypes": 64}
     return Options(**{**given, **changes})
 
 
@@ -36,12 +38,12 @@ def free(drawn, tmp_path_factory) -> Built:
 
 def largest_error(built: Built) -> float:
     assert built.parity is not None
-    return max(found.score_error.max for found in built.parity.engines)
+    return built.parity.worst
 
 
 def test_the_gate_sees_held_out_and_labelled_images_on_every_engine(free) -> None:
-    report = free.parity
-    assert report is not None
+    assert free.parity is not None
+    report = free.parity.record
     figures = free.bundle.manifest.figures
     assert report.good == 12
     assert report.labelled == figures["good_images"] + figures["defect_images"]
@@ -56,7 +58,7 @@ def test_what_it_saw_is_in_the_manifest_the_json_and_the_report(free) -> None:
     record = Bundle.open(free.bundle.path).manifest.parity
     assert record is not None and free.parity is not None
     said = json.loads(json.dumps(free.to_json(), allow_nan=False))["parity"]
-    assert said == record.model_dump(mode="json") == json.loads(json.dumps(free.parity.to_json()))
+    assert said == record.model_dump(mode="json") == free.parity.record.model_dump(mode="json")
     page = (free.bundle.path / "report.html").read_text(encoding="utf-8")
     assert "int8 against fp32: 12 held-out good" in page
 
@@ -70,12 +72,12 @@ def test_over_the_limit_layers_are_kept_until_it_holds(free, drawn, tmp_path) ->
         options=options(max_flips=99, max_score_error=limit),
         say=told.append,
     )
-    report = made.parity
-    assert report is not None and report.problem is None
+    assert made.parity is not None and made.parity.problem is None
+    report = made.parity.record
     assert largest_error(made) <= limit < largest_error(free)
     assert report.kept and "may be" in report.before
     assert sum(block.cost for block in report.kept) <= 0.5
-    assert [line for line in told if "looking for the layers that matter" in line]
+    assert [line for line in told if "searching for precision-sensitive layers" in line]
     assert told[-1].startswith("kept in higher precision: ")
     graph = onnx.load(made.bundle.path / "model.onnx").graph
     nodes = {node.name.removeprefix(EXACT): node for node in graph.node}
@@ -94,8 +96,8 @@ def test_what_cannot_be_had_is_refused_and_the_old_bundle_stays(
     drawn, bundle, run, small, snapshot
 ) -> None:
     before = snapshot(bundle)
-    words = ("--precision", "int8", *small, "--max-score-error", "1e-9", "--output", bundle)
-    outcome = run("build", drawn, *words)
+    words = ("--precision", "int8", *small, "--size", "64", "--max-score-error", "1e-9")
+    outcome = run("build", drawn, *words, "--output", bundle)
     assert outcome.code == 2
     line = [text for text in outcome.err.splitlines() if text.startswith("edge: int8")][-1]
     assert "also with half of the work in higher precision; build with --precision" in line
@@ -113,7 +115,7 @@ def test_an_error_that_nobody_limited_is_a_goal_and_missing_it_a_warning(
 ) -> None:
     monkeypatch.setitem(precision_gate.SCORE_ERRORS, "fp16", 1e-9)
     told: list[str] = []
-    wanted = options(precision="fp16", size=(64, 64), max_flips=99)
+    wanted = options(precision="fp16", max_flips=99)
     made = build(drawn, tmp_path / "near.edge", options=wanted, say=told.append)
     assert told[-1].startswith("warning: fp16 on ")
     assert "keeping more layers does not help enough" in told[-1]
@@ -126,34 +128,54 @@ def test_fp32_on_the_reference_has_nothing_to_compare(bundle) -> None:
 
 def test_a_flip_is_found_by_its_name(drawn, tmp_path, monkeypatch) -> None:
     """With the threshold amid the good images' scores, int8 cannot but change a verdict."""
-    seen = precision_gate.parity
+    compare = precision_gate.compare_with_fp32
 
-    def strict(trials, *, report, **rest):
-        return seen(
-            trials, report=replace(report, threshold=report.threshold - report.room), **rest
-        )
+    def strict(trials, *, terms, **rest):
+        lower = replace(terms, threshold=terms.threshold - terms.room)
+        return compare(trials, terms=lower, **rest)
 
-    monkeypatch.setattr(precision_gate, "parity", strict)
+    def search(self, first):
+        raise PrecisionError("searched")
+
+    monkeypatch.setattr(precision_gate, "compare_with_fp32", strict)
+    monkeypatch.setattr(_PrecisionGate, "keep_sensitive_layers", search)
     told: list[str] = []
-    wanted = options(max_score_error=99.0, size=(64, 64))
-    try:
+    wanted = options(max_score_error=99.0)
+    with pytest.raises(PrecisionError, match="searched"):
         build(drawn, tmp_path / "flips.edge", options=wanted, say=told.append)
-    except PrecisionError as error:
-        told.append(str(error))
-    assert any("verdicts differ from fp32" in line and ".png" in line for line in told)
+    assert "verdicts differ from fp32" in told[-1] and ".png" in told[-1]
+
+
+@pytest.mark.parametrize("limits", [(-1, 0.1), (0, 0.0), (0, float("nan")), (0, float("inf"))])
+def test_limits_that_make_no_sense_are_refused(limits) -> None:
+    flips, error = limits
+    with pytest.raises(ValueError, match="--max-flips from 0 on and --max-score-error above 0"):
+        limits_from_options(options(max_flips=flips, max_score_error=error))
+
+
+def record(**changes) -> ParityRecord:
+    given = {
+        "precision": "int8",
+        "threshold": 1.0,
+        "room": 1.0,
+        "limits": LimitsRecord(flips=0, score_error=1.0),
+        "good": 1,
+        "labelled": 1,
+        "engines": (),
+    }
+    return ParityRecord(**{**given, **changes})
 
 
 def test_more_blocks_are_kept_until_the_limits_hold() -> None:
-    class Counted(_Gate):
+    class Counted(_PrecisionGate):
         def __init__(self, needed: int) -> None:
             self.needed, self.asked = needed, []
 
-        def _tried(self, rework, chosen):
+        def _try_blocks(self, taught, chosen):
             self.asked.append(len(chosen))
             if len(chosen) < self.needed:
                 return None
-            report = ParityReport("int8", 1, 1, Limits(0, 1.0), len(chosen), 0, None, ())
-            return Passed(None, None, report)
+            return GateResult(None, None, ParityReport(record()))
 
     def asked(needed: int, *, count: int, blocks: int = 9) -> tuple[list[int], bool]:
         counted = Counted(needed)
@@ -167,34 +189,37 @@ def test_more_blocks_are_kept_until_the_limits_hold() -> None:
     assert asked(1, count=1, blocks=0) == ([], False)
 
 
-class Moving(_Gate):
+class Moving(_PrecisionGate):
     """The same scores wherever the threshold is."""
 
     def __init__(self, *pairs) -> None:
         self._options = options(max_score_error=0.1)
+        self._limits = limits_from_options(self._options)
         self._stages, self._pairs = Stages(), pairs
 
-    def report(self, taught, threshold) -> ParityReport:
+    def compare(self, taught, threshold) -> ParityReport:
         low, high = np.array(self._pairs).T
         flips = int(((low < threshold.value) & (threshold.value <= high)).sum())
-        nothing = Spread(0.01, 0.01, 0.01)
-        engine = EngineParity("one", "int8", flips, ("a.png",), 0, nothing, None, nothing, None)
-        limits = Limits(0, 0.1)
-        return ParityReport(
-            "int8", threshold.value, 0.4, limits, 1, 1, None, (engine,), spans=(tuple(self._pairs),)
+        spread = SpreadRecord(max=0.01, p99=0.01, mean=0.01)
+        engine = EngineParityRecord(
+            engine="one",
+            executes="int8",
+            flips=flips,
+            flipped=("a.png",),
+            score_error=spread,
+            map_error=spread,
         )
+        seen = record(threshold=threshold.value, room=0.4, limits=self._limits, engines=(engine,))
+        return ParityReport(seen, (tuple(self._pairs),))
 
 
-def nudged(*pairs) -> tuple[Passed | None, Threshold]:
+def nudged(*pairs) -> tuple[GateResult | None, Threshold]:
     held_out = np.linspace(0, 0.5, 101, dtype=np.float32)
     threshold = threshold_from_scores(held_out, false_rejects=0.2)
-    precision_gate = Moving(
-        *[(threshold.value + low, threshold.value + high) for low, high in pairs]
-    )
-    taught = Taught(b"", 1, held_out, 101, (), "", "", "")
-    return precision_gate.nudged(
-        Passed(taught, threshold, precision_gate.report(taught, threshold))
-    ), threshold
+    gate = Moving(*[(threshold.value + low, threshold.value + high) for low, high in pairs])
+    taught = Taught(LearntInspector(b"", 1, held_out, ()), None, 101, (), "", "", "")
+    first = GateResult(taught, threshold, gate.compare(taught, threshold))
+    return gate.nudge_threshold(first), threshold
 
 
 def test_a_verdict_that_differs_moves_the_threshold_to_the_nearest_gap() -> None:
@@ -202,7 +227,7 @@ def test_a_verdict_that_differs_moves_the_threshold_to_the_nearest_gap() -> None
     assert found is not None and found.report is not None
     assert found.threshold.value > before.value + 0.004, "below there is the other image"
     assert found.threshold.moved == pytest.approx((found.threshold.value - before.value) / 0.4)
-    assert found.report.problem is None and "1 of 2 verdicts differ" in found.report.before
+    assert found.report.problem is None and "1 of 2 verdicts differ" in found.report.record.before
     assert found.threshold.bound <= before.bound
     assert "moved by +0.01" in statement(found.threshold)
 

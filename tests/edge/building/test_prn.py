@@ -124,7 +124,7 @@ def test_low_precision_builds_and_its_plan_compiles(good, tmp_path, precision) -
     """One step teaches nothing: what the precision changes is not the question here."""
     free = options(precision=precision, steps=1, max_flips=99, max_score_error=1e9)
     built = build(good, tmp_path / "x.edge", options=free)
-    assert built.parity is not None and built.parity.labelled == 0
+    assert built.parity is not None and built.parity.record.labelled == 0
     assert built.bundle.manifest.precision == precision
     load(built.bundle.path, engine=ENGINE).close()  # golden images give their scores
 

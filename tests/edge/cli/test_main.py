@@ -82,7 +82,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_states_the_defaults_that_hold(run) -> None:
     from edge.building.build import Options
-    from edge.building.methods import PROTOTYPES
+    from edge.building.protoad import PROTOTYPES
 
     told = " ".join(run("build", "--help").out.split())
     options = Options()

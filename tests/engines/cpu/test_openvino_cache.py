@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 
@@ -26,13 +25,13 @@ def own_machine(tmp_path, monkeypatch):
 def compiled(monkeypatch):
     """One entry for each graph that was really compiled."""
     found: list[str] = []
-    original = openvino_compile._compile
+    original = openvino_compile._compiled
 
-    def noted(core, request, config):
-        found.append(request.precision)
-        return original(core, request, config)
+    def noted(core, order, config):
+        found.append(order.precision)
+        return original(core, order, config)
 
-    monkeypatch.setattr(openvino_compile, "_compile", noted)
+    monkeypatch.setattr(openvino_compile, "_compiled", noted)
     return found
 
 
@@ -126,10 +125,10 @@ def test_a_damaged_blob_is_never_imported(name, inspector_graph, tmp_path, monke
     DAMAGE[name](blob, record)
     imported = []
     with monkeypatch.context() as patch:
-        patch.setattr(openvino_compile, "_import", lambda *args: imported.append(args))
+        patch.setattr(openvino_compile, "_imported", lambda *args: imported.append(args))
         opened(model, plans).close()
     assert imported == []
-    monkeypatch.setattr(openvino_compile, "_compile", _never)
+    monkeypatch.setattr(openvino_compile, "_compiled", _never)
     opened(model, plans).close()  # it was repaired
 
 
@@ -143,14 +142,21 @@ def test_a_blob_that_computes_otherwise_than_it_says_is_compiled_again(
     plans, model = tmp_path / "engines", inspector_graph()
     opened(model, plans).close()
     openvino = pytest.importorskip("openvino")
-    request = openvino_compile.CompileRequest(model, "fp32", mixed=False, threads=1, plans=plans)
-    config = openvino_compile.plugin_config(1, mode="latency")
-    key = openvino_compile._blob_key(openvino, request, config)
-    kept = openvino_cache.load_blob(plans, key, mode="latency")
+    order = openvino_compile.Order(model, "fp32", mixed=False, threads=1, plans=plans)
+    mark = openvino_compile._mark(openvino, order, openvino_compile.config_for(1, mode="latency"))
+    kept = openvino_cache.load_blob(plans, mark, mode="latency")
     assert kept is not None
     for changed in ({"executes": "bf16"}, {"blob": b"no graph"}):
-        other = dataclasses.replace(kept, **changed)
-        assert openvino_cache.store_blob(plans, key, other, mode="latency") == ""
+        other = openvino_cache.Compiled(
+            **{
+                "blob": kept.blob,
+                "hint": kept.hint,
+                "executes": kept.executes,
+                "kept": kept.kept,
+                **changed,
+            }
+        )
+        assert openvino_cache.store_blob(plans, mark, other, mode="latency") == ""
         opened(model, plans).close()
     assert compiled == ["fp32"] * 3
 
@@ -184,11 +190,11 @@ def test_where_nothing_can_be_written_it_is_said_and_works(
 
 
 def test_the_users_cache_does_not_grow_without_end(inspector_graph, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(openvino_cache, "MAX_USER_BLOBS", 2)
+    monkeypatch.setattr(openvino_cache, "KEPT_FOR_USER", 2)
     (tmp_path / "file").write_bytes(b"")
     for seed in range(4):
         opened(inspector_graph(seed=seed), tmp_path / "file" / "engines").close()
-    left = sorted(path.suffix for path in openvino_cache.user_blobs().iterdir())
+    left = sorted(path.suffix for path in openvino_cache.user_folder().iterdir())
     assert left == [".blob", ".blob", ".json", ".json"]
 
 

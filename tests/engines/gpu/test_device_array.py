@@ -7,9 +7,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_cuda import FOREIGN, Machine, runtime
+from cuda.bindings import runtime
+from fake_cuda import FOREIGN, Machine
+from fake_engine import opened, pictures, same
 from fake_gpu import Stream, Violation, Work
-from fake_tensorrt import FakeTensorRt, opened, pictures, same
+from fake_tensorrt import FakeTensorRt
 
 from engines.errors import EngineError
 

@@ -11,12 +11,13 @@ from onnx import TensorProto, helper, shape_inference
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from calibrate.precision.convert import HEAVY_TAILED, model_at_precision  # noqa: E402
+from calibrate.backbones.features_graph import FeaturesGraph, features_graph  # noqa: E402
+from calibrate.node_names import HEAVY_TAILED  # noqa: E402
+from calibrate.precision.convert import Conversion  # noqa: E402
 from calibrate.prn.graph.export import inspector_graph, matched_index  # noqa: E402
 from calibrate.prn.network.network import PRN  # noqa: E402
-from calibrate.prn.shape import shape_of  # noqa: E402
-from calibrate.prn.validation import image_scores  # noqa: E402
-from calibrate.protoad.features import FeaturesGraph, features_graph  # noqa: E402
+from calibrate.prn.options import shape_of  # noqa: E402
+from calibrate.prn.training import image_scores  # noqa: E402
 from engines.cpu.onnxruntime import OnnxRuntimeEngine  # noqa: E402
 from engines.engine import (  # noqa: E402
     EXACT,
@@ -74,7 +75,7 @@ class Made:
         self.model = inspector_graph(self.features, self.network, metadata={"a": "b"})
 
     def at(self, precision: Precision) -> bytes:
-        return model_at_precision(self.model, precision, calibration=[self.images])
+        return Conversion(self.model, precision, calibration=[self.images]).model()
 
 
 @pytest.fixture(scope="module", params=["compact", "paper"])

@@ -10,10 +10,10 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from calibrate.prn.graph.folding import Kernel, dense, folded_front  # noqa: E402
-from calibrate.prn.network.fusion import upsampled  # noqa: E402
+from calibrate.prn.graph.folding import Kernel, dense, fold_front  # noqa: E402
+from calibrate.prn.network.fusion import upsample  # noqa: E402
 from calibrate.prn.network.network import PRN  # noqa: E402
-from calibrate.prn.shape import Shape  # noqa: E402
+from calibrate.prn.options import Shape  # noqa: E402
 
 
 def applied(kernel: Kernel, image: torch.Tensor) -> torch.Tensor:
@@ -65,10 +65,10 @@ def test_the_folded_front_is_the_fusions_and_what_narrows_them():
         entry[1].bias.normal_()
         entry(scale)  # the batch norm learns what it must undo
     network.eval()
-    for target, kernels in enumerate(folded_front(network)):
+    for target, kernels in enumerate(fold_front(network)):
         total = torch.zeros(())
         for source, kernel in enumerate(kernels):
             read = torch.cat([stages[shape.stages[source]], residuals[source]], dim=1)
             part = applied(kernel, read)
-            total = total + (upsampled(part, shape.sizes[target]) if kernel.up else part)
+            total = total + (upsample(part, shape.sizes[target]) if kernel.up else part)
         assert torch.allclose(total, network.entry[target](joined[target]), atol=1e-5)

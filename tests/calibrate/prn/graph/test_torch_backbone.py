@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from calibrate.backbones.backbone import Backbone, BackboneError, load_backbone  # noqa: E402
 from calibrate.prn.graph.torch_backbone import FrozenBackbone  # noqa: E402
-from calibrate.prn.shape import prn_stages  # noqa: E402
+from calibrate.prn.options import prn_stages  # noqa: E402
 
 
 def by_onnxruntime(backbone: Backbone, images: np.ndarray) -> dict[str, np.ndarray]:

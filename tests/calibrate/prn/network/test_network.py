@@ -10,7 +10,7 @@ from torch import Tensor  # noqa: E402
 
 from calibrate.backbones.backbone import BackboneError, load_backbone  # noqa: E402
 from calibrate.prn.network.network import PRN, grids_of  # noqa: E402
-from calibrate.prn.shape import PrnSize, Shape, prn_stages, shape_of  # noqa: E402
+from calibrate.prn.options import PrnSize, Shape, prn_stages, shape_of  # noqa: E402
 
 NAMES = ("layer1", "layer2", "layer3")
 
@@ -84,9 +84,9 @@ def test_what_equals_a_prototype_leaves_no_residual() -> None:
     wanted = shape()
     network = learnt(wanted)
     known = {name: stage[:1] for name, stage in stages_of(wanted, batch=3, seed=1).items()}
-    _, residuals = network.compared(known)
+    _, residuals = network.compare(known)
     assert all(residual.abs().max() < 1e-10 for residual in residuals)
-    _, residuals = network.compared(stages_of(wanted, seed=5))
+    _, residuals = network.compare(stages_of(wanted, seed=5))
     assert all(residual.mean() > 0.01 for residual in residuals)
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional  # noqa: E402
 
 from calibrate.prn.network.attention import MultiSizeSelfAttention, PatchAttention  # noqa: E402
 from calibrate.prn.network.decoder import Logit  # noqa: E402
-from calibrate.prn.network.fusion import MultiScaleFusion, Up, upsampled  # noqa: E402
+from calibrate.prn.network.fusion import MultiScaleFusion, Up, upsample  # noqa: E402
 from calibrate.prn.network.losses import focal_loss, prn_loss  # noqa: E402
 from calibrate.prn.network.matching import Matching, residual  # noqa: E402
 
@@ -45,7 +45,7 @@ def test_matching_is_float32_whatever_is_around_it() -> None:
 def test_up_is_up_sampling_then_1x1() -> None:
     up = Up(6, 3, size=(12, 8))
     coarse = random(2, 6, 3, 2)
-    torch.testing.assert_close(up(coarse), up.conv(upsampled(coarse, (12, 8))))
+    torch.testing.assert_close(up(coarse), up.conv(upsample(coarse, (12, 8))))
 
 
 def test_fusion_brings_every_scale_to_every_scale() -> None:
@@ -122,7 +122,7 @@ def test_the_logit_is_a_3x3_convolution_of_the_up_sampled_map() -> None:
     torch.nn.init.normal_(logit.bias)
     image = random(2, 7, 12, 16)
     kernel = logit.conv.weight.reshape(3, 3, 7).permute(2, 0, 1)[None]
-    wanted = functional.conv2d(upsampled(image, (48, 64)), kernel, logit.bias, padding=1)
+    wanted = functional.conv2d(upsample(image, (48, 64)), kernel, logit.bias, padding=1)
     torch.testing.assert_close(logit(image), wanted, rtol=1e-4, atol=1e-5)
 
 

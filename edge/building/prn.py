@@ -1,0 +1,109 @@
+"""PRN as a method of learning."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibrate.backbones.backbone import Backbone
+from calibrate.learnt import OpenEngine
+from calibrate.prn.options import TrainingError, TrainingOptions, prn_stages, shape_of
+from calibrate.progress import Stages
+from edge.building.methods import Course, Options, Taught
+from engines.manifest import TrainingRecord
+
+if TYPE_CHECKING:
+    from calibrate.prn.learn import PreparedPrn
+
+RECENT = 50  # last steps whose mean loss is recorded
+
+
+@dataclass(frozen=True, slots=True)
+class PrnMethod:
+    """Trains a network; an `edge.building.methods.LearningMethod`."""
+
+    backbone: Backbone
+    options: Options
+    training: TrainingOptions
+    folder: Path
+    open_engine: OpenEngine
+
+    def learn(self, images: Sequence[Path], stages: Stages) -> Taught:
+        """Learn from usable good images; torch is loaded here, and nowhere else."""
+        from calibrate.prn.learn import SCORE, PrnOptions, prepare_prn
+
+        options = self.options
+        chosen = PrnOptions(
+            precision=options.precision,
+            size=options.size,
+            training=self.training,
+            roi=options.roi,
+            epochs=options.epochs,
+            defects=options.defects,
+            most_defects=options.most_defects,
+            textures=options.textures,
+            folder=self.folder,
+        )
+        prepared = prepare_prn(
+            self.backbone, images, options=chosen, open_engine=self.open_engine, stages=stages
+        )
+        validations = tuple((v.step, v.average_precision) for v in prepared.history.validations)
+        return Taught(
+            inspector=prepared.rebuild({}),
+            prepared=prepared,
+            images=prepared.images,
+            layers=prn_stages(self.backbone),
+            method="k-means",
+            score_kind=SCORE,
+            how_held_out="held out",
+            probabilities=True,
+            training=_training_record(prepared, textures=options.textures),
+            course=Course(prepared.history.losses, validations),
+            earlier=prepared.earlier,
+        )
+
+
+def prn_method(
+    options: Options, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
+) -> PrnMethod:
+    """PRN as the user wants it; what cannot be is refused now, before minutes of work.
+
+    Raises:
+        TrainingError: no torch, or options that are ProtoAD's.
+        BackboneError, ValueError: a backbone, size or number that PRN cannot work with.
+    """
+    missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TrainingError(
+            f"PRN is trained with torch: {', '.join(missing)} not installed; "
+            "pip install 'protoedge[train]', or build with --model protoad"
+        )
+    if options.layers:
+        raise TrainingError("--layers is ProtoAD's: PRN compares the stages at strides 4, 8 and 16")
+    shape_of(backbone, image_size=options.size, prototypes=(1, 1, 1), size=options.prn_size)
+    training = TrainingOptions(
+        size=options.prn_size,
+        steps=options.steps,
+        batch=options.batch,
+        prototypes=options.prototypes,
+        seed=options.seed,
+    )
+    return PrnMethod(backbone, options, training, folder, open_engine)
+
+
+def _training_record(prepared: PreparedPrn, *, textures: Path | None) -> TrainingRecord:
+    training = prepared.training
+    return TrainingRecord(
+        size=training.size,
+        steps=training.steps,
+        batch=training.batch,
+        arithmetic=training.precision,
+        loss=float(np.mean(prepared.history.losses[-RECENT:])),
+        textures=textures.name if textures else "drawn",
+        defects=prepared.defects,
+    )
