@@ -13,11 +13,12 @@ from edge.parse import ParseError
 from engines.bundle import Bundle
 from engines.choose import AUTO, ENGINES
 from engines.errors import BundleError, EngineError
-from engines.plans.builder import RTX_GPUS, Compatible
+from engines.plans.builder import RTX_GPUS
 from engines.plans.cache import UnusablePlanError, read_record, store_plan
-from engines.plans.compile import Plan, compile_plan
+from engines.plans.compile import compile_plan
 from engines.plans.flavours import RTX, TENSORRT, import_flavour
 from engines.plans.layers import executes, kernels
+from engines.plans.plan import Compatible, Plan
 
 _LEFT_OUT: dict[str, Any] = {
     **dict.fromkeys(("files", "golden", "figures", "threshold"), True),

@@ -13,6 +13,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -86,6 +87,27 @@ def replace_file(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def read_plain_file(path: Path, *, max_bytes: int) -> bytes:
+    """A plain file's bytes; neither a link is followed nor a pipe waited for.
+
+    Raises:
+        OSError: it is missing, something else, too large, or cannot be read.
+    """
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+        if found.st_size > max_bytes:
+            raise OSError(errno.EFBIG, "it is larger than it may be", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -40,9 +40,11 @@ from engines.bundle import Bundle, write_bundle
 from engines.choose import Choice, choose_engine, open_engine
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
+from engines.plans.builder import RTX_GPUS
 from engines.plans.cache import store_plan
-from engines.plans.compile import RTX_GPUS, Plan, compile_plan
+from engines.plans.compile import compile_plan
 from engines.plans.layers import precision_problem
+from engines.plans.plan import Plan
 
 __all__ = ["Built", "Options", "build"]
 

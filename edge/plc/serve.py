@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ from edge.plc.station.port import Bridge
 from edge.plc.station.process_worker import ProcessWorker
 from edge.plc.station.snapshot import Snapshot
 from edge.plc.station.station import Station
-from edge.plc.station.words import Phase
+from edge.plc.station.words import Phase, StationError
 from edge.service.monitor_open import opened_monitor
 from edge.service.signals import stop_on_signals
 from edge.service.systemd import Notifier
@@ -41,6 +42,7 @@ ALIVE_S = 1.0  # between two signs of life for systemd
 WORDS = 0x10000
 COMMANDING = frozenset({"modbus", "opcua"})
 """Bridges whose peer can trigger, acknowledge and clear a fault."""
+_LIBRARIES = MappingProxyType({"pymodbus": "pymodbus", "asyncua": "asyncua", "paho": "paho-mqtt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
             station.on_result(lines.write)
         stack.enter_context(_monitored(station, lines, config, wishes, say))
         for name, section in sections.items():
-            bridge = stack.enter_context(_opened(name, station, section))
+            bridge = stack.enter_context(open_bridge(name, station, section))
             say(f"{bridge.where}: serves {config.station.name}")
         # First of all at the end: the part that it cuts short is decided, recorded and published,
         # and the PLC sees why there are no more.
@@ -131,6 +133,25 @@ def section_of(name: str, config: Config) -> Any:
         raise ConfigError(f"edge.toml: {where}: {says}; see docs/{name}.md") from error
 
 
+def open_bridge(name: str, station: Station, section: Any) -> Bridge:
+    """Open a bridge by its name.
+
+    Raises:
+        StationError: as its own `open_bridge` says, or its library is not installed.
+    """
+    try:
+        module = import_module(f"edge.plc.{name}.bridge")
+    except ModuleNotFoundError as error:
+        library = _LIBRARIES.get((error.name or "").partition(".")[0])
+        if library is None:
+            raise
+        raise StationError(
+            f"{name}: {library} is not installed; pip install 'protoedge[plc]'"
+        ) from error
+    bridge: Bridge = module.open_bridge(station, section)
+    return bridge
+
+
 def _quieten_asyncua() -> None:
     """It logs a traceback for whatever a stranger sends; our bridge logs what matters."""
     for name in ("asyncua", "asyncuagds"):
@@ -142,12 +163,6 @@ def _results(config: Config) -> ResultsFile | None:
     if path is None:
         return None
     return ResultsFile(path, append=True, most_bytes=None if most is None else most * MIB)
-
-
-def _opened(name: str, station: Station, section: Any) -> Bridge:
-    module = import_module(f"edge.plc.{name}.bridge")
-    bridge: Bridge = module.open_bridge(station, section)
-    return bridge
 
 
 def _merged(wishes: Wishes, config: Config) -> Config:

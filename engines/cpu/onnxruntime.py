@@ -23,7 +23,6 @@ from engines.buffer_pool import Recycled
 from engines.cpu.processor import cpu_name, granted_cpus, usable_cores
 from engines.engine import Images, Output, Precision
 from engines.errors import EngineError
-from engines.work import Work
 
 NAME = "onnxruntime"
 SILENT = 4
@@ -75,13 +74,6 @@ class OnnxRuntimeEngine(AbstractContextManager["OnnxRuntimeEngine"]):
         check_images(images, self._signature, where=NAME)
         return run_in_batches(images, self._signature, self._run)
 
-    def work(self) -> Work:
-        """One copy in and one out per output; ONNX Runtime doesn't tell its kernels."""
-        if self._bound is None:
-            raise EngineError(f"{NAME}: the engine is closed; open it again")
-        sizes = self._bound.sizes()
-        return Work(launches=None, copies=len(sizes), copied_bytes=sum(sizes))
-
     def _run(self, chunk: Images) -> list[Output]:
         bound = self._bound
         if bound is None:
@@ -126,10 +118,6 @@ class _Bound:
             self._binding.bind_output(
                 output.name, "cpu", 0, kept.dtype.type, kept.shape, _address(kept)
             )
-
-    def sizes(self) -> list[int]:
-        """Bytes of the input and of each output."""
-        return [self._input.nbytes, *(output.nbytes for output in self._outputs)]
 
     def run(self, images: Images) -> list[Output]:
         with self._lock:  # two threads must not write into the same input

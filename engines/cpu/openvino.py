@@ -16,11 +16,10 @@ import numpy as np
 
 from engines.batches import Signature, check_images, run_in_batches, signature_from_input
 from engines.buffer_pool import Recycled
-from engines.cpu.openvino_compile import Mode, Order, compiled_from_order, streams
+from engines.cpu.openvino_compile import CompileRequest, Mode, count_streams, import_or_compile
 from engines.cpu.processor import BF16_INSTRUCTIONS, cpu_instructions
 from engines.engine import Images, Output, Precision, Ticket
 from engines.errors import EngineError
-from engines.work import Work
 
 NAME = "openvino"
 TELEMETRY = "openvino_telemetry"
@@ -57,28 +56,27 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         plans: Path | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        from engines.cpu.openvino_precision import executes, launches
+        from engines.cpu.openvino_precision import executes
 
         self._alone: _Lane | None = None
         openvino = import_openvino()
         with _compiling():
             core = openvino.Core()
             mixed = precision != "fp32" and has_bf16(core)
-            order = Order(model, precision, mixed=mixed, threads=threads, plans=plans, say=say)
+            request = CompileRequest(model, precision, mixed, threads, plans, say)
             self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
-            compiled = compiled_from_order(openvino, core, order, mode="latency")
+            compiled = import_or_compile(openvino, core, request, mode="latency")
             self._signature = _signature(compiled)
             self.executes = executes(compiled)
-            self._launches = launches(compiled)
             self._memory = _memory(compiled)
             self._alone = _Lane(compiled)
         self.outputs: Sequence[str] = self._signature.outputs
         self.size = self._signature.size
         self.batch = self._signature.batch
         # One more than work at once: the next image is copied in while all streams are busy.
-        self.slots = streams(threads) + 1
-        self._compile: Callable[[Mode], Any] = lambda mode: compiled_from_order(
-            openvino, core, order, mode=mode
+        self.slots = count_streams(threads) + 1
+        self._compile: Callable[[Mode], Any] = lambda mode: import_or_compile(
+            openvino, core, request, mode=mode
         )
         self._running = threading.Lock()
         self._making = threading.Lock()
@@ -130,13 +128,6 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         finally:
             self._lanes().append(lane)
 
-    def work(self) -> Work:
-        """One copy in and one out per output, and the primitives that the plugin executes."""
-        if self._alone is None:
-            raise EngineError(f"{NAME}: the engine is closed; open it again")
-        sizes = self._alone.sizes()
-        return Work(launches=self._launches, copies=len(sizes), copied_bytes=sum(sizes))
-
     def _run(self, chunk: Images) -> list[Output]:
         lane = self._alone
         if lane is None:
@@ -176,10 +167,6 @@ class _Lane:
         self._outputs = [
             self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))
         ]
-
-    def sizes(self) -> list[int]:
-        """Bytes of the input and of each output."""
-        return [self._input.nbytes, *(output.nbytes for output in self._outputs)]
 
     def run(self, images: Images) -> None:
         np.copyto(self._input, images)

@@ -1,9 +1,8 @@
 """Compiled OpenVINO graphs on disk, so that the second start compiles nothing.
 
 A blob is imported only if this machine made it, for this graph, version, processor and
-configuration: its sidecar carries a SHA-256 of the blob and a seal made with the machine's key
-(`engines.plans.machine_key`). What is imported is the bytes that were checked. Everything else is
-compiled again and replaced.
+configuration: its sidecar carries a SHA-256 of the blob and this machine's seal. What is imported
+is the bytes that were checked. Everything else is compiled again and replaced.
 
 Blobs lie in the bundle's ``engines`` folder or, where that cannot be written, in the user's cache.
 """
@@ -11,24 +10,22 @@ Blobs lie in the bundle's ``engines`` folder or, where that cannot be written, i
 from __future__ import annotations
 
 import hashlib
-import hmac
-import json
-import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engines.atomic_files import replace_file
-from engines.plans.machine_key import machine_key
+from engines.atomic_files import read_plain_file
+from engines.sealed_files import SealedRecord, read_record, store_sealed, user_folder
 
-KEPT_FOR_USER = 32
-"""Blobs in the user's cache; the ones that were used longest ago go first."""
+MAX_USER_BLOBS = 32
+"""In the user's cache; the ones that were used longest ago go first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class BlobKey(BaseModel):
     """What a blob must have been compiled for, word by word.
 
     Attributes:
@@ -40,26 +37,6 @@ class Mark:
         recipe: of `engines.cpu.openvino_compile`: what it does to a graph before compiling it.
     """
 
-    openvino: str
-    cpu: str
-    onnx_sha256: str
-    precision: str
-    config: dict[str, str]
-    recipe: int
-
-
-class BlobRecord(BaseModel):
-    """The sidecar of a blob.
-
-    Attributes:
-        openvino, cpu, onnx_sha256, precision, config, recipe: as in `Mark`.
-        hint: the plugin's precision hint that the graph was compiled with in the end.
-        executes: arithmetic of its convolutions, which an import must show again.
-        kept: nodes that must not compute in bf16.
-        blob_sha256, size: of the blob.
-        seal: HMAC of all this with the machine's key.
-    """
-
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     openvino: str
@@ -68,21 +45,17 @@ class BlobRecord(BaseModel):
     precision: str
     config: dict[str, str]
     recipe: int
-    hint: str
-    executes: str
-    kept: tuple[str, ...]
-    blob_sha256: str
-    size: int
-    seal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
-    """A blob and what its import must show.
+class Blob:
+    """A compiled graph and what its import must show.
 
     Attributes:
         blob: exported by the plugin.
-        hint, executes, kept: see `BlobRecord`.
+        hint: the plugin's precision hint that the graph was compiled with in the end.
+        executes: arithmetic of its convolutions.
+        kept: nodes that must not compute in bf16.
     """
 
     blob: bytes
@@ -91,27 +64,36 @@ class Compiled:
     kept: tuple[str, ...]
 
 
-def load_blob(folder: Path, mark: Mark, *, mode: str) -> Compiled | None:
-    """The blob for `mark`, from the bundle's folder or from the user's cache; None without one."""
-    try:
-        key = machine_key()
-    except (OSError, RuntimeError):
-        return None  # without a key nothing can be trusted; `store_blob` says so
-    for path in _paths(folder, mark, mode):
-        found = _checked(path, mark, key)
-        if found is not None:
-            return found
+class BlobRecord(BlobKey, SealedRecord):
+    """The sidecar of a blob: its key, what its import must show, and the blob's SHA-256."""
+
+    kind: ClassVar[bytes] = b"openvino"
+
+    hint: str
+    executes: str
+    kept: tuple[str, ...]
+    blob_sha256: str
+    size: int
+
+
+def load_blob(folder: Path, key: BlobKey, *, mode: str) -> Blob | None:
+    """The blob for `key`, from the bundle's folder or from the user's cache; None without one."""
+    for path in _paths(folder, key, mode):
+        with suppress(OSError, ValidationError):  # none there, or damaged: compiled again
+            found = _read_blob(path, key)
+            if found is not None:
+                return found
     return None
 
 
-def store_blob(folder: Path, mark: Mark, compiled: Compiled, *, mode: str) -> str:
+def store_blob(folder: Path, key: BlobKey, compiled: Blob, *, mode: str) -> str:
     """Keep a blob in the first folder that takes it; a kill leaves a pair that `load_blob` refuses.
 
     Returns:
         Why it could not be kept; empty if it was.
     """
     record = BlobRecord(
-        **asdict(mark),
+        **dict(key),
         hint=compiled.hint,
         executes=compiled.executes,
         kept=compiled.kept,
@@ -119,79 +101,47 @@ def store_blob(folder: Path, mark: Mark, compiled: Compiled, *, mode: str) -> st
         size=len(compiled.blob),
     )
     problem = ""
-    try:
-        sealed = record.model_copy(update={"seal": _seal(record, machine_key())})
-        text = (sealed.model_dump_json(indent=2) + "\n").encode()
-        for path in _paths(folder, mark, mode):
-            problem = _stored(path, compiled.blob, text)
-            if not problem:
-                _prune_user_folder()
-                return ""
-    except (OSError, RuntimeError) as error:
-        return str(error)
+    for path in _paths(folder, key, mode):
+        try:
+            store_sealed(path, compiled.blob, record)
+        except OSError as error:
+            problem = f"{error.filename or path.parent}: {error.strerror or error}"
+            continue
+        with suppress(OSError):
+            _prune_user_folder()
+        return ""
     return problem
 
 
-def user_folder() -> Path:
+def user_blobs() -> Path:
     """``$XDG_CACHE_HOME/protoedge/openvino``.
 
     Raises:
-        RuntimeError: this user has no home.
+        OSError: this user has no home.
     """
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "protoedge" / "openvino"
+    return user_folder("cache") / "openvino"
 
 
-def _paths(folder: Path, mark: Mark, mode: str) -> Iterator[Path]:
+def _paths(folder: Path, key: BlobKey, mode: str) -> Iterator[Path]:
     yield folder / f"openvino-{mode}.blob"
-    try:
-        yield user_folder() / f"{mark.onnx_sha256[:24]}-{mode}.blob"
-    except RuntimeError:
-        return
+    with suppress(OSError):
+        yield user_blobs() / f"{key.onnx_sha256[:24]}-{mode}.blob"
 
 
-def _stored(path: Path, blob: bytes, record: bytes) -> str:
-    """Why the pair could not be written; empty if it was."""
-    try:
-        if path.parent.is_symlink():
-            return f"{path.parent} is a symbolic link"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, blob)
-        replace_file(path.with_suffix(".json"), record)
-    except OSError as error:
-        return f"{path.parent}: {error.strerror or error}"
-    return ""
-
-
-def _checked(path: Path, mark: Mark, key: bytes) -> Compiled | None:
-    sidecar = path.with_suffix(".json")
-    if any(part.is_symlink() for part in (path, sidecar, path.parent)):
+def _read_blob(path: Path, key: BlobKey) -> Blob | None:
+    """What lies there; None if it is not for `key`, not ours, or not what its sidecar says."""
+    record = read_record(path, BlobRecord)
+    if not record.is_ours or record.model_dump(include=set(BlobKey.model_fields)) != dict(key):
         return None
-    try:
-        record = BlobRecord.model_validate_json(sidecar.read_bytes())
-        ours = hmac.compare_digest(record.seal.encode(), _seal(record, key).encode())
-        fits = record.model_dump(include=set(asdict(mark))) == asdict(mark)
-        if not ours or not fits or path.stat().st_size != record.size:
-            return None
-        blob = path.read_bytes()
-    except (OSError, ValidationError):
-        return None  # none there, or damaged: compiled again
-    if hashlib.sha256(blob).hexdigest() != record.blob_sha256:
+    blob = b"" if path.parent.is_symlink() else read_plain_file(path, max_bytes=record.size)
+    if len(blob) != record.size or hashlib.sha256(blob).hexdigest() != record.blob_sha256:
         return None
-    return Compiled(blob=blob, hint=record.hint, executes=record.executes, kept=record.kept)
-
-
-def _seal(record: BlobRecord, key: bytes) -> str:
-    content = json.dumps(record.model_dump(mode="json", exclude={"seal"}), sort_keys=True)
-    return hmac.new(key, b"openvino" + content.encode(), hashlib.sha256).hexdigest()
+    return Blob(blob=blob, hint=record.hint, executes=record.executes, kept=record.kept)
 
 
 def _prune_user_folder() -> None:
-    """Remove the oldest blobs beyond `KEPT_FOR_USER`; bundles come and go, their blobs don't."""
-    folder = user_folder()
-    if not folder.is_dir():
-        return
-    blobs = sorted(folder.glob("*.blob"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for blob in blobs[KEPT_FOR_USER:]:
+    """Remove the oldest blobs beyond `MAX_USER_BLOBS`; bundles come and go, their blobs don't."""
+    blobs = sorted(user_blobs().glob("*.blob"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for blob in blobs[MAX_USER_BLOBS:]:
         blob.unlink(missing_ok=True)
         blob.with_suffix(".json").unlink(missing_ok=True)

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engines.cpu.openvino_cache import Compiled, Mark, load_blob, store_blob
+from engines.cpu.openvino_cache import Blob, BlobKey, load_blob, store_blob
 from engines.cpu.processor import cpu_instructions, cpu_name, granted_cpus, usable_cores
 from engines.engine import Precision
 
 Mode = Literal["latency", "throughput"]
 RECIPE = 2
 """Raise it with every change to what is done to a graph before the plugin compiles it."""
-MOST_STREAMS = 8
+MAX_STREAMS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CompileRequest:
     """What to compile.
 
     Attributes:
@@ -40,39 +40,39 @@ class Order:
     say: Callable[[str], None] | None = None
 
 
-def compiled_from_order(openvino: Any, core: Any, order: Order, *, mode: Mode) -> Any:
+def import_or_compile(openvino: Any, core: Any, request: CompileRequest, *, mode: Mode) -> Any:
     """Import the graph if this machine compiled the same before, else compile and keep it.
 
     Args:
         openvino: the module.
         core: `openvino.Core`.
-        order: what to compile.
+        request: what to compile.
         mode: ``latency`` has all cores work on one image, ``throughput`` one image per stream.
 
     Raises:
         RuntimeError: OpenVINO's own, for a graph that it doesn't take.
     """
-    config = config_for(order.threads, mode=mode)
-    if order.plans is None:
-        return _compiled(core, order, config)[0]
-    mark = _mark(openvino, order, config)
-    kept = load_blob(order.plans, mark, mode=mode)
-    imported = None if kept is None else _imported(core, kept, config)
+    config = plugin_config(request.threads, mode=mode)
+    if request.plans is None:
+        return _compile(core, request, config)[0]
+    key = _blob_key(openvino, request, config)
+    kept = load_blob(request.plans, key, mode=mode)
+    imported = None if kept is None else _import(core, kept, config)
     if imported is not None:
         return imported
-    compiled, names = _compiled(core, order, config)
-    problem = store_blob(order.plans, mark, _exported(compiled, names), mode=mode)
-    if problem and order.say:
-        order.say(f"openvino: {problem}; the graph is compiled anew at each start")
+    compiled, names = _compile(core, request, config)
+    problem = store_blob(request.plans, key, _export(compiled, names), mode=mode)
+    if problem and request.say:
+        request.say(f"openvino: {problem}; the graph is compiled anew at each start")
     return compiled
 
 
-def streams(threads: int | None) -> int:
+def count_streams(threads: int | None) -> int:
     """Images that are computed at once in the mode ``throughput``."""
-    return max(1, min(threads or usable_cores(), MOST_STREAMS))
+    return max(1, min(threads or usable_cores(), MAX_STREAMS))
 
 
-def config_for(threads: int | None, *, mode: Mode) -> dict[str, str]:
+def plugin_config(threads: int | None, *, mode: Mode) -> dict[str, str]:
     """The plugin's configuration.
 
     Left alone the plugin takes one thread per physical core that its affinity allows, the fast
@@ -82,7 +82,7 @@ def config_for(threads: int | None, *, mode: Mode) -> dict[str, str]:
     granted = granted_cpus()
     config = {
         "PERFORMANCE_HINT": mode.upper(),
-        "NUM_STREAMS": "1" if mode == "latency" else str(streams(threads)),
+        "NUM_STREAMS": "1" if mode == "latency" else str(count_streams(threads)),
         "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_HYPER_THREADING": "NO",
         "ENABLE_CPU_PINNING": "YES" if granted is None else "NO",
@@ -94,7 +94,9 @@ def config_for(threads: int | None, *, mode: Mode) -> dict[str, str]:
     return config
 
 
-def _compiled(core: Any, order: Order, config: dict[str, str]) -> tuple[Any, frozenset[str]]:
+def _compile(
+    core: Any, request: CompileRequest, config: dict[str, str]
+) -> tuple[Any, frozenset[str]]:
     """The compiled graph, and the names of its nodes that must not compute in bf16."""
     from engines.cpu.openvino_precision import (
         compile_mixed,
@@ -102,19 +104,19 @@ def _compiled(core: Any, order: Order, config: dict[str, str]) -> tuple[Any, fro
         round_concats_unsigned,
     )
 
-    signed = order.precision == "int8"
-    graph = core.read_model(round_concats_unsigned(order.model) if signed else order.model)
-    if not order.mixed:
+    signed = request.precision == "int8"
+    graph = core.read_model(round_concats_unsigned(request.model) if signed else request.model)
+    if not request.mixed:
         return core.compile_model(graph, "CPU", config), frozenset()
     names = names_kept_f32(graph)
     return compile_mixed(core, graph, config), names
 
 
-def _exported(compiled: Any, names: frozenset[str]) -> Compiled:
+def _export(compiled: Any, names: frozenset[str]) -> Blob:
     from engines.cpu.openvino_precision import executes
 
     exported = compiled.export_model()
-    return Compiled(
+    return Blob(
         blob=exported if isinstance(exported, bytes) else exported.getvalue(),
         hint=compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
         executes=executes(compiled),
@@ -122,7 +124,7 @@ def _exported(compiled: Any, names: frozenset[str]) -> Compiled:
     )
 
 
-def _imported(core: Any, kept: Compiled, config: dict[str, str]) -> Any:
+def _import(core: Any, kept: Blob, config: dict[str, str]) -> Any:
     """The graph as it was compiled; None if the plugin refuses it, or computes it differently."""
     from engines.cpu.openvino_precision import executes, low_precision_among
 
@@ -136,14 +138,14 @@ def _imported(core: Any, kept: Compiled, config: dict[str, str]) -> Any:
     return compiled
 
 
-def _mark(openvino: Any, order: Order, config: dict[str, str]) -> Mark:
+def _blob_key(openvino: Any, request: CompileRequest, config: dict[str, str]) -> BlobKey:
     instructions = " ".join(sorted(cpu_instructions()))
     digest = hashlib.sha256(instructions.encode()).hexdigest()[:16]
-    return Mark(
+    return BlobKey(
         openvino=str(openvino.__version__),
         cpu=f"{cpu_name()}; {usable_cores()} cores; instructions {digest}",
-        onnx_sha256=hashlib.sha256(order.model).hexdigest(),
-        precision=order.precision,
+        onnx_sha256=hashlib.sha256(request.model).hexdigest(),
+        precision=request.precision,
         config=config,
         recipe=RECIPE,
     )

@@ -31,7 +31,6 @@ CONVOLUTIONS = frozenset(
     }
 )
 NOT_COMPUTED = frozenset({"Constant", "Const", "Parameter", "Result"})
-NOT_LAUNCHED = frozenset({"Const", "Input", "Output", "Reshape"})
 EXECUTED_CONVOLUTIONS = frozenset({"Convolution", "Deconvolution"})
 EXECUTED_PRODUCTS = frozenset({"FullyConnected", "MatMul"})
 EXECUTED_COPIES = frozenset({"Reorder", "Reshape", "Const"})  # these compute nothing
@@ -106,15 +105,6 @@ def executes(compiled: Any) -> str:
         if found:
             return "+".join(kind for kind in ("int8", "bf16", "fp16", "f32") if kind in found)
     return "f32"
-
-
-def launches(compiled: Any) -> int:
-    """Primitives that one call executes, one after the other."""
-    kinds = [
-        _text(node.get_rt_info(), "layerType")
-        for node in compiled.get_runtime_model().get_ordered_ops()
-    ]
-    return sum(kind not in NOT_LAUNCHED for kind in kinds)
 
 
 def low_precision_among(compiled: Any, names: Iterable[str]) -> list[str]:

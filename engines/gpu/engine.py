@@ -24,12 +24,11 @@ from engines.gpu.context import Device
 from engines.gpu.device_array import DeviceArray, DeviceImages, images_from_device
 from engines.gpu.loaded_plan import LoadedPlan
 from engines.gpu.slot import Slot, Tensor
-from engines.plans.compile import Plan
-from engines.plans.find_or_compile import plan_for
+from engines.plans.find_or_compile import find_or_compile_plan
 from engines.plans.flavours import import_flavour, unsupported_gpu_reason
 from engines.plans.layers import executes
 from engines.plans.log import quiet_logger
-from engines.work import Work
+from engines.plans.plan import Plan
 
 SLOTS = 2
 """Batches in flight: one computes while another is copied. A third helps where copies take long."""
@@ -85,7 +84,6 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         self.device = device
         self.executes = executes(plan.layers)
         self.slots = slots
-        self._layers = len(plan.layers) or None
         self.why_no_graph = ""
         self.notes: list[str] = []
         self._cuda = libraries.cuda
@@ -139,7 +137,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
             if problem:
                 raise EngineError(problem)
             with device:
-                plan = plan_for(
+                plan = find_or_compile_plan(
                     model,
                     flavour=flavour,
                     precision=precision,
@@ -201,11 +199,6 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         """Wait for a ticket; see `PipelinedEngine.collect`."""
         with self._working():
             return self._collect(ticket)
-
-    def work(self) -> Work:
-        """See `engines.work.Accountable`."""
-        self._working()
-        return self._all[0].work(self._layers)
 
     def close(self) -> None:
         """Wait for what is in flight and release everything; a second call does nothing.

@@ -9,8 +9,8 @@ import numpy as np
 from engines.cuda import Cuda
 from engines.errors import EngineError
 from engines.gpu.slot import Tensor
-from engines.plans.compile import Plan
-from engines.plans.runtime_cache import kernels_path, read_kernels, write_kernels
+from engines.plans.caches import kernels_path, read_kernels, write_kernels
+from engines.plans.plan import Plan
 
 
 class LoadedPlan:

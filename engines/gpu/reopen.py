@@ -11,18 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from engines.cuda import DeviceLostError
 from engines.engine import Engine, Images, Output, PipelinedEngine, Ticket
 from engines.errors import EngineError
-from engines.work import Accountable, Work
 
 T = TypeVar("T")
-
-
-class Revivable(PipelinedEngine, Accountable, Protocol):
-    """What can be opened again."""
 
 
 WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -47,7 +42,7 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
 
     def __init__(
         self,
-        open_it: Callable[[], Revivable],
+        open_it: Callable[[], PipelinedEngine],
         *,
         say: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -63,8 +58,8 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
         self._why = ""
         self._closed = False
         self._numbers = itertools.count()
-        self._tickets: dict[Ticket, tuple[Revivable, Ticket]] = {}
-        self._engine: Revivable | None = open_it()
+        self._tickets: dict[Ticket, tuple[PipelinedEngine, Ticket]] = {}
+        self._engine: PipelinedEngine | None = open_it()
         self.opened = 1
         self._describe(self._engine)
 
@@ -105,10 +100,6 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
             raise EngineError(f"{self.name}: ticket {ticket} was lost with the GPU: {self._why}")
         return self._with(engine, lambda engine: engine.collect(inner))
 
-    def work(self) -> Work:
-        """See `engines.work.Accountable`."""
-        return self._ready().work()
-
     def close(self) -> None:
         """Release the engine, and wait for a try that is under way; a second call does nothing."""
         with self._lock:
@@ -124,7 +115,7 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _describe(self, engine: Revivable) -> None:
+    def _describe(self, engine: PipelinedEngine) -> None:
         self.name: str = engine.name
         self.device: str = engine.device
         self.executes: str = engine.executes
@@ -133,7 +124,7 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
         self.batch: int = engine.batch
         self.slots: int = engine.slots
 
-    def _ready(self) -> Revivable:
+    def _ready(self) -> PipelinedEngine:
         """The engine; begins a try if there is none and one is due."""
         with self._lock:
             if self._closed:
@@ -147,14 +138,14 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
             when = f"the next try is in {left:.1f} s" if left > 0 else "it is being opened again"
             raise EngineError(f"{self.name}: the GPU was lost ({self._why}); {when}")
 
-    def _with(self, engine: Revivable, work: Callable[[Revivable], T]) -> T:
+    def _with(self, engine: PipelinedEngine, work: Callable[[PipelinedEngine], T]) -> T:
         try:
             return work(engine)
         except DeviceLostError as error:
             self._lose(engine, error)
             raise
 
-    def _lose(self, engine: Revivable, error: DeviceLostError) -> None:
+    def _lose(self, engine: PipelinedEngine, error: DeviceLostError) -> None:
         with self._lock:
             if self._engine is not engine:
                 return  # another call lost it before
@@ -197,7 +188,7 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
             "none succeeds restart this program"
         )
 
-    def _tested(self) -> Revivable:
+    def _tested(self) -> PipelinedEngine:
         engine = self._open_it()
         try:
             if self._check is not None:

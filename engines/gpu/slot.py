@@ -20,7 +20,6 @@ from engines.engine import Images, Output
 from engines.errors import EngineError
 from engines.gpu.device_array import ALIGNMENT, DeviceImages
 from engines.gpu.memory import Resources
-from engines.work import Work
 
 
 class Execution(Protocol):
@@ -155,22 +154,6 @@ class Slot:
             memory.copy_of(buffer.host)[:count]
             for buffer, memory in zip(self._outputs, self._memory, strict=True)
         ]
-
-    def work(self, layers: int | None) -> Work:
-        """What one batch of host images costs.
-
-        Args:
-            layers: of the execution, each launched by itself where there is no graph; None if
-                nobody knows.
-        """
-        uploaded = 0 if self._image.mapped else self._image.size
-        given = sum(buffer.size for buffer in self._outputs)
-        return Work(
-            launches=1 if self._graph is not None else layers,
-            # Each output is downloaded, and copied again into an array of the caller's own.
-            copies=1 + bool(uploaded) + 2 * len(self._outputs),
-            copied_bytes=self._image.size + uploaded + 2 * given,
-        )
 
     def close(self, *, lost: bool = False) -> None:
         """Wait for what is in flight and release everything; a second call does nothing.

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from engines.cuda import MIB, Gpu, call, gpus, runtime
 from engines.errors import EngineError
-from engines.plans.flavours import RTX, architecture
-from engines.plans.timing_cache import read_timing, timing_path, write_timing
+from engines.plans.caches import read_cache, timing_path, write_cache
+from engines.plans.flavours import RTX, TENSORRT, architecture
+from engines.plans.plan import Compatible
 
 RTX_GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 PORTABLE_FROM = 80
 """Compute capability from which on a portable plan runs: Ampere."""
 MEMORY = Path("/proc/meminfo")
-Compatible: TypeAlias = Literal["version", "hardware"]
-"""A plan that newer libraries of the same major version load, or that other GPUs load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +38,14 @@ class Target:
     compatible: tuple[Compatible, ...]
 
 
-def target(
+def target_from_options(
     flavour: str,
     gpu: Sequence[str],
     *,
     workspace_mib: int | None = None,
     compatible: Sequence[Compatible] = (),
 ) -> Target:
-    """Check what a plan is wished to be for.
+    """What a plan is to be compiled for, checked.
 
     Args:
         flavour: ``tensorrt`` or ``tensorrt-rtx``.
@@ -125,7 +124,7 @@ def _free_shared() -> int:
     raise EngineError(f"{MEMORY} tells no MemAvailable; give --workspace a limit in MiB")
 
 
-def builder_config(trt: Any, builder: Any, wanted: Target) -> Any:
+def builder_config(trt: Any, builder: Any, target: Target) -> Any:
     """A configuration for a strongly typed network.
 
     Raises:
@@ -135,17 +134,17 @@ def builder_config(trt: Any, builder: Any, wanted: Target) -> Any:
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     # TF32 is on by default; it would run what the graph says is FP32 with 10 bits of mantissa.
     config.clear_flag(trt.BuilderFlag.TF32)
-    if wanted.workspace is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, wanted.workspace)
-    if "version" in wanted.compatible:
+    if target.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, target.workspace)
+    if "version" in target.compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if "hardware" in wanted.compatible:
+    if "hardware" in target.compatible:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
-    if wanted.flavour == RTX:
+    if target.flavour == RTX:
         # All scratch memory is ours then, without which no stream can be captured.
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
-    if wanted.flavour == RTX and wanted.gpu:
-        _aim(trt, config, wanted.gpu)
+    if target.flavour == RTX and target.gpu:
+        _aim(trt, config, target.gpu)
     return config
 
 
@@ -208,24 +207,16 @@ def _floats(trt: Any) -> tuple[Any, Any]:
     return trt.float32, trt.float16
 
 
-def _timing_of(trt: Any, wanted: Target) -> Path | None:
-    """The cache's path; None with TensorRT-RTX, whose builder times nothing."""
-    if wanted.device is None:
-        return None
-    return timing_path(flavour=wanted.flavour, version=str(trt.__version__), gpu=wanted.device.name)
-
-
-def load_timings(trt: Any, config: Any, wanted: Target) -> str:
+def load_timings(trt: Any, config: Any, target: Target) -> str:
     """Give the builder what earlier builds have timed; returns a note if it can't be had."""
-    path = _timing_of(trt, wanted)
-    if path is None:
-        return ""
+    if target.device is None:
+        return ""  # TensorRT-RTX, whose builder times nothing
+    content, note, path = b"", "", None
     try:
-        content = read_timing(path)
+        path = _timing_path(trt, target.device)
+        content = read_cache(path)
     except OSError as error:
-        content, note = b"", f"the timing cache cannot be read: {error.strerror}: {path}"
-    else:
-        note = ""
+        note = f"the timing cache cannot be read: {error.strerror}: {path or error.filename}"
     cache = config.create_timing_cache(content)
     if cache is None or not config.set_timing_cache(cache, False):
         # TensorRT refuses a damaged cache, and one of another version or GPU: begin anew.
@@ -234,15 +225,19 @@ def load_timings(trt: Any, config: Any, wanted: Target) -> str:
     return note
 
 
-def save_timings(trt: Any, config: Any, wanted: Target) -> str:
+def save_timings(trt: Any, config: Any, target: Target) -> str:
     """Keep what was timed; returns a note if it can't be kept."""
-    path = _timing_of(trt, wanted)
-    if path is None:
+    cache = config.get_timing_cache() if target.device is not None else None
+    if target.device is None or cache is None:
         return ""
-    cache = config.get_timing_cache()
+    path = None
     try:
-        if cache is not None:
-            write_timing(path, bytes(cache.serialize()))
+        path = _timing_path(trt, target.device)
+        write_cache(path, bytes(cache.serialize()))
     except OSError as error:
-        return f"the timing cache is not kept: {error.strerror}: {path}"
+        return f"the timing cache is not kept: {error.strerror}: {path or error.filename}"
     return ""
+
+
+def _timing_path(trt: Any, gpu: Gpu) -> Path:
+    return timing_path(flavour=TENSORRT, version=str(trt.__version__), gpu=gpu.name)

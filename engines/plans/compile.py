@@ -4,7 +4,8 @@ The network is strongly typed: precision is in the graph, and the builder gets n
 TensorRT 10.3 alone gets a second chance with a weakly typed network, bound to the graph's types;
 the plan then says so. Either way the list of the plan's layers is held against the graph.
 
-TensorRT-RTX compiles without a GPU, for any of `RTX_GPUS`; TensorRT only for the GPU that is there.
+TensorRT-RTX compiles without a GPU, for any of `RTX_GPUS` of the builder; TensorRT only for the
+GPU that is there.
 """
 
 from __future__ import annotations
@@ -14,59 +15,28 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from engines.errors import EngineError
 from engines.plans.builder import (
-    RTX_GPUS,
-    Compatible,
     Target,
     allow_lower,
     builder_config,
     load_timings,
     save_timings,
-    target,
+    target_from_options,
 )
 from engines.plans.flavours import RTX, TENSORRT, import_flavour, version_of
 from engines.plans.layers import Layer, layers_from_inspector, layers_from_log
 from engines.plans.log import Told, quiet_logger
+from engines.plans.plan import Compatible, Plan, Typing
 from engines.plans.precision_proof import prove
 from engines.plans.progress import Progress, monitor
 from engines.plans.turing import TURING, graph_for_turing
 
-__all__ = ["RTX_GPUS", "Plan", "Progress", "compile_plan", "quiet_logger"]
-
 WEAK_UNTIL = (10, 3)
 """The last version that may build weakly typed; on it some strongly typed graphs fail."""
-Typing = Literal["strong", "weak"]
 _compiling = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A compiled graph.
-
-    Attributes:
-        plan: what the runtime deserialises; native code.
-        flavour: ``tensorrt`` or ``tensorrt-rtx``.
-        version: of the library that compiled it.
-        gpu: compute capabilities it is for; empty means Ampere and newer.
-        onnx_sha256: of the graph.
-        layers: what it executes; empty if the library didn't say.
-        typing: ``strong``: types are the graph's; ``weak``: TensorRT 10.3's fallback.
-        compatible: what else than the very same library and GPU may load it.
-        notes: what a reader must know, such as why it is weakly typed.
-    """
-
-    plan: bytes = field(repr=False)
-    flavour: str
-    version: str
-    gpu: tuple[str, ...]
-    onnx_sha256: str
-    layers: tuple[Layer, ...] = field(repr=False)
-    typing: Typing = "strong"
-    compatible: tuple[Compatible, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 def compile_plan(
@@ -96,8 +66,8 @@ def compile_plan(
             heavy layer runs in another precision than the graph's, with its name.
     """
     trt = import_flavour(flavour)
-    wanted = target(flavour, gpu, workspace_mib=workspace_mib, compatible=compatible)
-    build = _Build(trt, model, wanted, monitor(trt, progress) if progress else None)
+    target = target_from_options(flavour, gpu, workspace_mib=workspace_mib, compatible=compatible)
+    build = _Build(trt, model, target, monitor(trt, progress) if progress else None)
     # One at a time: what the one logger hears must be this build's, and the memory is shared.
     with _compiling:
         try:
@@ -123,38 +93,38 @@ class _Build:
 
     trt: Any
     model: bytes
-    wanted: Target
+    target: Target
     monitor: Any
     notes: list[str] = field(default_factory=list)
 
     def run(self, typing: Typing) -> Plan:
-        trt, wanted = self.trt, self.wanted
+        trt, target = self.trt, self.target
         log = quiet_logger(trt)
         with log.collecting() as told:
-            builder = _builder(trt, log, told, wanted.flavour)
+            builder = _builder(trt, log, told, target.flavour)
             network = builder.create_network(_strongly_typed(trt) if typing == "strong" else 0)
-            model = graph_for_turing(self.model) if TURING in wanted.gpu else self.model
-            _parse(trt, network, model, log, wanted.flavour)
-            _refuse_what_turing_lacks(trt, network, wanted.gpu)
-            config = builder_config(trt, builder, wanted)
+            model = graph_for_turing(self.model) if TURING in target.gpu else self.model
+            _parse(trt, network, model, log, target.flavour)
+            _refuse_what_turing_lacks(trt, network, target.gpu)
+            config = builder_config(trt, builder, target)
             if typing == "weak":
                 allow_lower(trt, config, network)
             if self.monitor is not None:
                 config.progress_monitor = self.monitor
-            self._note(load_timings(trt, config, wanted))
+            self._note(load_timings(trt, config, target))
             content = self._serialised(builder, network, config, told)
-            self._note(save_timings(trt, config, wanted))
-        rtx = wanted.flavour == RTX  # tells its layers while it builds; the other one afterwards
-        layers = layers_from_log(told.layers) if rtx else _inspected(trt, content, log, wanted)
+            self._note(save_timings(trt, config, target))
+        rtx = target.flavour == RTX  # tells its layers while it builds; the other one afterwards
+        layers = layers_from_log(told.layers) if rtx else _inspected(trt, content, log, target)
         return Plan(
             plan=content,
-            flavour=wanted.flavour,
+            flavour=target.flavour,
             version=str(trt.__version__),
-            gpu=wanted.gpu,
+            gpu=target.gpu,
             onnx_sha256=hashlib.sha256(self.model).hexdigest(),
             layers=layers,
             typing=typing,
-            compatible=wanted.compatible,
+            compatible=target.compatible,
             notes=tuple(self.notes),
         )
 
@@ -164,7 +134,7 @@ class _Build:
         if stopped_by is not None:
             raise stopped_by
         if built is None:
-            raise _RefusedError(_build_failure(self.wanted, told.text()))
+            raise _RefusedError(_build_failure(self.target, told.text()))
         return bytes(built)
 
     def _note(self, note: str) -> None:
@@ -214,13 +184,13 @@ def _parse(trt: Any, network: Any, model: bytes, log: Any, flavour: str) -> None
     raise _RefusedError(f"{flavour}: it does not take this graph: {_line('; '.join(told))}")
 
 
-def _refuse_what_turing_lacks(trt: Any, network: Any, targets: Sequence[str]) -> None:
+def _refuse_what_turing_lacks(trt: Any, network: Any, gpu: Sequence[str]) -> None:
     """Find FP32 matrix products before the builder does.
 
     It would refuse them for sm75 as well, but TensorRT-RTX 1.7 remembers such a failure: the next
     INT8 graph that the same process compiles, for any GPU, comes out emulated in FP32.
     """
-    if TURING not in targets:
+    if TURING not in gpu:
         return
     for index in range(network.num_layers):
         layer = network.get_layer(index)
@@ -232,22 +202,22 @@ def _refuse_what_turing_lacks(trt: Any, network: Any, targets: Sequence[str]) ->
             )
 
 
-def _build_failure(wanted: Target, told: str) -> str:
-    where = ", ".join(wanted.gpu) or "Ampere and newer"
+def _build_failure(target: Target, told: str) -> str:
+    where = ", ".join(target.gpu) or "Ampere and newer"
     hint = ""
-    if wanted.workspace is not None and re.search("memory|workspace", told, re.IGNORECASE):
-        hint = f"; the workspace is {wanted.workspace >> 20} MiB: raise --workspace"
-    return f"{wanted.flavour}: not compiled for {where}: {_line(told) or 'no reason given'}{hint}"
+    if target.workspace is not None and re.search("memory|workspace", told, re.IGNORECASE):
+        hint = f"; the workspace is {target.workspace >> 20} MiB: raise --workspace"
+    return f"{target.flavour}: not compiled for {where}: {_line(told) or 'no reason given'}{hint}"
 
 
-def _inspected(trt: Any, plan: bytes, log: Any, wanted: Target) -> tuple[Layer, ...]:
+def _inspected(trt: Any, plan: bytes, log: Any, target: Target) -> tuple[Layer, ...]:
     """Layers from the inspector, which needs the GPU that the plan is for."""
     deserializer = trt.Runtime(log)
-    if "version" in wanted.compatible:
+    if "version" in target.compatible:
         deserializer.engine_host_code_allowed = True  # the plan brings its own small runtime
     engine = deserializer.deserialize_cuda_engine(plan)
     if engine is None:
-        raise EngineError(f"{wanted.flavour}: the new plan does not load: {log.told()}")
+        raise EngineError(f"{target.flavour}: the new plan does not load: {log.told()}")
     inspector = engine.create_engine_inspector()
     return layers_from_inspector(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 

@@ -10,15 +10,16 @@ from pathlib import Path
 from engines.cuda import Gpu
 from engines.engine import Precision
 from engines.errors import EngineError
-from engines.plans.builder import PORTABLE_FROM
-from engines.plans.cache import UnusablePlanError, Wanted, load_plan, store_plan
-from engines.plans.compile import RTX_GPUS, Plan, compile_plan
+from engines.plans.builder import PORTABLE_FROM, RTX_GPUS
+from engines.plans.cache import PlanKey, UnusablePlanError, load_plan, store_plan
+from engines.plans.compile import compile_plan
 from engines.plans.flavours import RTX, architecture, import_flavour
 from engines.plans.layers import precision_problem
+from engines.plans.plan import Plan
 from engines.plans.progress import Progress
 
 
-def plan_for(
+def find_or_compile_plan(
     model: bytes,
     *,
     flavour: str,
@@ -43,7 +44,7 @@ def plan_for(
         EngineError: no library, it doesn't take the graph, or the plan isn't what was asked for.
     """
     tell = say or _silently
-    plan, reason = _kept(model, flavour=flavour, gpu=gpu, plans=plans)
+    plan, reason = _find_plan(model, flavour=flavour, gpu=gpu, plans=plans)
     if plan is None:
         tell(f"{flavour}: compiling the plan: {reason}")
         here = (gpu.compute_capability,) if _has_target(flavour, gpu) else ()
@@ -61,19 +62,21 @@ def plan_for(
     return plan
 
 
-def _kept(model: bytes, *, flavour: str, gpu: Gpu, plans: Path | None) -> tuple[Plan | None, str]:
+def _find_plan(
+    model: bytes, *, flavour: str, gpu: Gpu, plans: Path | None
+) -> tuple[Plan | None, str]:
     """A plan that may be loaded, or None and the reason why there is none."""
     if plans is None:
         return None, "no folder was given to keep a plan in"
-    wanted = Wanted(
+    key = PlanKey(
         flavour=flavour,
         version=str(import_flavour(flavour).__version__),
         gpu=(gpu.compute_capability,),
         onnx_sha256=hashlib.sha256(model).hexdigest(),
     )
-    candidates = [wanted] if _has_target(flavour, gpu) else []
+    candidates = [key] if _has_target(flavour, gpu) else []
     if architecture(gpu.compute_capability) >= PORTABLE_FROM:
-        candidates.append(replace(wanted, gpu=()))
+        candidates.append(replace(key, gpu=()))
     reasons = []
     for candidate in candidates:
         try:

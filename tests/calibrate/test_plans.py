@@ -13,8 +13,9 @@ from calibrate.backbones.features_graph import features_graph
 from calibrate.precision.convert import Conversion
 from calibrate.precision.sensitivity import blocks_of
 from calibrate.protoad.graph import inspector_graph
-from engines.plans.compile import Plan, compile_plan
+from engines.plans.compile import compile_plan
 from engines.plans.layers import Layer, executes, kernels
+from engines.plans.plan import Plan
 from engines.plans.precision_proof import heavy_products, prove
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")

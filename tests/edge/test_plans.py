@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.plans.cache import Wanted, load_plan, trusted_path
+from engines.plans.cache import PlanKey, load_plan, trusted_path
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 
@@ -54,7 +54,7 @@ def test_another_machine_loads_a_plan_once_it_has_listed_it(
     told = run("compile", bundle).out
     mark = next(word for word in told.split() if len(word) == 64)
     record = json.loads((bundle / "engines" / "tensorrt-rtx-portable.json").read_text())
-    wanted = Wanted("tensorrt-rtx", record["version"], (), record["onnx_sha256"])
+    wanted = PlanKey("tensorrt-rtx", record["version"], (), record["onnx_sha256"])
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "line3"))
     with pytest.raises(RuntimeError, match="not compiled on this machine"):
         load_plan(bundle / "engines", wanted)
@@ -93,12 +93,12 @@ def test_a_stale_plan_is_compiled_before_the_eyes_of_who_waits(bundle, capfd, mo
     from engines.cuda import Gpu
     from engines.errors import EngineError
     from engines.gpu import engine
-    from engines.plans.find_or_compile import plan_for
+    from engines.plans.find_or_compile import find_or_compile_plan
 
     gpu = Gpu(0, "NVIDIA GeForce RTX 4070", "sm89", 12 << 30, integrated=False, driver="13.0")
 
     def from_model(model: bytes, **given: object) -> None:
-        plan_for(model, gpu=gpu, **given)
+        find_or_compile_plan(model, gpu=gpu, **given)
         raise EngineError("there is no GPU to run it")
 
     monkeypatch.setattr(engine.TensorRtEngine, "from_model", from_model)

@@ -6,14 +6,11 @@ import inspect
 
 import numpy as np
 import pytest
-from cuda.bindings import driver, runtime
-from fake_cuda import Driver, Machine, Runtime
-from fake_tensorrt import PLAN, FakeTensorRt
+from fake_cuda import Driver, Machine, Runtime, driver, runtime
+from fake_tensorrt import FakeTensorRt, opened
 
 from engines.cuda import ADVICE, LOST, Cuda, DeviceLostError, call, error_from_code, gpus
 from engines.errors import EngineError
-from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.plans.compile import Plan
 
 
 def _has_gpu() -> bool:
@@ -106,13 +103,10 @@ def test_the_real_library_takes_the_arguments_and_gives_as_many_results() -> Non
     that it doesn't take raises. The driver's functions cannot be called where there is no driver.
     """
     machine = Machine(integrated=True)
-    plan = Plan(plan=PLAN, flavour="tensorrt", version="1", gpu=(), onnx_sha256="", layers=())
-    libraries = Libraries(machine.cuda, FakeTensorRt(machine))
-    with TensorRtEngine(plan, libraries=libraries) as engine:
+    with opened(machine) as engine:
         engine.infer(np.zeros((3, 8, 16, 3), np.uint8))
     refused = Machine()
-    libraries = Libraries(refused.cuda, FakeTensorRt(refused, capturable=False))
-    with TensorRtEngine(plan, libraries=libraries) as engine:
+    with opened(refused, FakeTensorRt(refused, capturable=False)) as engine:
         engine.infer(np.zeros((1, 8, 16, 3), np.uint8))
     made = {}
     for one in (machine, refused):

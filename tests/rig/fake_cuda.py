@@ -15,6 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+
+pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
+
 from cuda.bindings import driver, runtime
 from fake_gpu import Event, FakeGpu, Stream, Violation, Work, guarded
 

@@ -1,26 +1,87 @@
-"""`tensorrt` and `tensorrt_rtx` at run time, on a `FakeGpu`: the attributes of the real ones.
+"""TensorRT and TensorRT-RTX, played: the attributes of the real modules, and no GPU.
 
-A plan computes map = mean of the channels / 255 and score = its largest value. Like the real
-ones it has weights that live with the engine, scratch memory that lives with each context, and
-allocates at its first run.
+At run time a plan runs on a `fake_gpu.FakeGpu`: map = mean of the channels / 255, score = its
+largest value. Like the real ones it has weights that live with the engine, scratch memory that
+lives with each context, and allocates at its first run.
+
+Compiling is real: TensorRT-RTX works behind the face of TensorRT 10.3, 10.16 or 11. What it has not
+is played: a version, typed flags of 10.x, a timing cache that grows, an inspector of plans, and
+strongly typed graphs that 10.3 refuses.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from fake_compiler import Builder, Inspector
 from fake_cuda import Machine
 from fake_gpu import Work
 
+from engines.gpu.engine import Libraries, TensorRtEngine
+from engines.plans.plan import Plan
+
 PLAN = b"a fake plan"
+FLAGS = ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS", "VERSION_COMPATIBLE")
+OF_COMPILER = (
+    "ILogger",
+    "IProgressMonitor",
+    "LayerType",
+    "ProfilingVerbosity",
+    "NetworkDefinitionCreationFlag",
+    "MemoryPoolType",
+    "LayerInformationFormat",
+    "HardwareCompatibilityLevel",
+    "float32",
+    "float16",
+)
 
 
 def expected(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What a plan gives for (N, H, W, 3) uint8."""
     maps = images.astype(np.float32).mean(axis=3) / np.float32(255)
     return maps, maps.max(axis=(1, 2))
+
+
+def same(given: Any, images: np.ndarray) -> bool:
+    return all(np.array_equal(*pair) for pair in zip(given, expected(images), strict=True))
+
+
+def pictures(count: int, seed: int = 0, size: tuple[int, int] = (8, 16)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, *size, 3), dtype=np.uint8)
+
+
+def fake_plan(plan: bytes = PLAN, flavour: str = "tensorrt") -> Plan:
+    return Plan(plan=plan, flavour=flavour, version="10.3.0", gpu=(), onnx_sha256="", layers=())
+
+
+def opened(machine: Machine, trt: FakeTensorRt | None = None, **options: Any) -> TensorRtEngine:
+    """The real engine of a plan on that machine; `options` are its own, and the plan's."""
+    known = {name: options.pop(name) for name in ("plan", "flavour") if name in options}
+    libraries = Libraries(machine.cuda, trt or FakeTensorRt(machine))
+    return TensorRtEngine(fake_plan(**known), libraries=libraries, **options)
+
+
+@dataclass
+class Calls:
+    """What the module was asked."""
+
+    strong: list[bool] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    bound: dict[str, str] = field(default_factory=dict)
+    workspace: list[int] = field(default_factory=list)
+    hardware: list[Any] = field(default_factory=list)
+    caches: list[bytes] = field(default_factory=list)
+    deserialised: list[bytes] = field(default_factory=list)
+    host_code: list[bool] = field(default_factory=list)
+
+
+class ILogger:
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
 
 
 class Named:
@@ -43,43 +104,53 @@ class FakeTensorRt:
         capturable: whether a capture of its work succeeds.
         batch: images per call.
         size: of an image.
+        version: that it pretends to be.
+        compiler: the real `tensorrt_rtx`, to compile with.
+        refuses_strong: build no strongly typed network, as 10.3 does with some graphs.
+        spoil: changes what the inspector says, layer by layer.
     """
 
-    __version__ = "10.3.0"
+    ILogger = ILogger
+    TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
+    CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole")
 
     def __init__(
         self,
-        machine: Any,
+        machine: Any = None,
         *,
         rtx: bool = False,
         capturable: bool = True,
         batch: int = 1,
         size: tuple[int, int] = (8, 16),
+        version: str = "10.3.0",
+        compiler: Any = None,
+        refuses_strong: bool = False,
+        spoil: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.machine, self.rtx, self.capturable = machine, rtx, capturable
         self.batch, self.size = batch, size
+        self.__version__ = version
+        self.compiler, self.refuses_strong, self.spoil = compiler, refuses_strong, spoil
+        self.calls = Calls()
+        self.built, self.layers = b"", ""  # the last plan that was compiled, and its layers
         self.refuse = 0  # how many of the next runs are refused
         self.refuse_with = 0  # the GPU is lost then, with this error
         self.contexts_made = 0
         self.compiled = 0  # how often kernels were compiled at a first run
-        trt = self
+        if compiler is not None:
+            for name in OF_COMPILER:
+                setattr(self, name, getattr(compiler, name))
+            flags = {name: name for name in FLAGS}
+            self.BuilderFlag = SimpleNamespace(TF32=compiler.BuilderFlag.TF32, **flags)
 
-        class ILogger:
-            INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+    def Builder(self, log: Any) -> Any:  # noqa: N802 - TensorRT's name
+        return Builder(self, log)
 
-        class Runtime:
-            def __init__(self, log: Any) -> None:
-                self.log = log
+    def OnnxParser(self, network: Any, log: Any) -> Any:  # noqa: N802
+        return self.compiler.OnnxParser(network.real, log)
 
-            def deserialize_cuda_engine(self, plan: bytes) -> Any:
-                if plan != PLAN:
-                    self.log.log(ILogger.ERROR, "the magic tag is wrong")
-                    return None
-                return trt.engine_for(self)
-
-        self.ILogger, self.Runtime = ILogger, Runtime
-        self.TensorIOMode = type("TensorIOMode", (), {"INPUT": "in", "OUTPUT": "out"})
-        self.CudaGraphStrategy = type("CudaGraphStrategy", (), {"WHOLE_GRAPH_CAPTURE": "whole"})
+    def Runtime(self, log: Any) -> Any:  # noqa: N802
+        return Runtime(self, log)
 
     def engine_for(self, runtime: Any) -> Any:
         return (RtxEngine if self.rtx else Engine)(self, runtime)
@@ -89,6 +160,22 @@ class FakeTensorRt:
 
     def nptype(self, dtype: Named) -> type:
         return np.uint8 if dtype is UINT8 else np.float32
+
+
+class Runtime:
+    def __init__(self, trt: FakeTensorRt, log: Any) -> None:
+        self.trt, self.log = trt, log
+        self.engine_host_code_allowed = False
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Any:
+        self.trt.calls.deserialised.append(bytes(plan))
+        self.trt.calls.host_code.append(self.engine_host_code_allowed)
+        if plan == PLAN:
+            return self.trt.engine_for(self)
+        if plan == self.trt.built and plan:
+            return Inspector(self.trt)
+        self.log.log(self.trt.ILogger.ERROR, "the magic tag is wrong")
+        return None
 
 
 class Engine:

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from engines import sealed_files
 from engines.cuda import Gpu
 from engines.gpu.loaded_plan import LoadedPlan
 from engines.plans import find_or_compile
 from engines.plans.cache import PlanRecord
-from engines.plans.compile import Plan
 from engines.plans.layers import Layer
+from engines.plans.plan import Plan
 
 RTX, VERSION, HERE = "tensorrt-rtx", "1.7.1", "sm89"
 MODEL, OTHER_MODEL = b"the graph of this bundle", b"the graph of another bundle"
@@ -69,8 +70,11 @@ class World:
     def edit(self, *, sealed_with: bytes | None = None, **changes: object) -> None:
         """Write the sidecar anew; sealed only with a key that is given."""
         record = PlanRecord.model_validate({**self.record(), **changes})
-        seal = record.sealed_with(sealed_with) if sealed_with is not None else record.seal
-        self.sidecar.write_text(record.model_copy(update={"seal": seal}).model_dump_json())
+        if sealed_with is not None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sealed_files, "machine_key", lambda: sealed_with)
+                record = PlanRecord.model_validate(record.sealed())
+        self.sidecar.write_text(record.model_dump_json())
 
     def compile(self, model: bytes, *, flavour: str, gpu: tuple[str, ...], **_: object) -> Plan:
         content = b"FRESH" + bytes([len(self.compiled)])
@@ -80,7 +84,7 @@ class World:
     def open(self) -> None:
         """From the folder to the deserialiser, as an engine is opened."""
         here = dataclasses.replace(GPU, compute_capability=self.gpu)
-        plan = find_or_compile.plan_for(
+        plan = find_or_compile.find_or_compile_plan(
             self.model,
             flavour=self.flavour,
             precision="fp16",
@@ -108,5 +112,11 @@ def stored(
     version: str = VERSION,
     content: bytes = b"KEPT",
 ) -> Plan:
-    digest = hashlib.sha256(model).hexdigest()
-    return Plan(content, flavour, version, gpu, digest, (CONVOLUTION,))
+    return Plan(
+        plan=content,
+        flavour=flavour,
+        version=version,
+        gpu=gpu,
+        onnx_sha256=hashlib.sha256(model).hexdigest(),
+        layers=(CONVOLUTION,),
+    )

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from typing import TYPE_CHECKING
 
 from cameras.closing import Closing
 from edge.plc.modbus.registers import StationRegisters
 from edge.plc.modbus.section import ModbusSection, networks_from_names
+from edge.plc.modbus.server import ModbusServer, Traffic
 from edge.plc.station import Port, StationError
-
-if TYPE_CHECKING:
-    from edge.plc.modbus.server import ModbusServer, Traffic
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -26,12 +23,11 @@ class ModbusBridge(Closing):
         section: where and to whom.
 
     Raises:
-        StationError: the address cannot be had, or pymodbus is not installed.
+        StationError: the address cannot be had.
     """
 
     def __init__(self, port: Port, section: ModbusSection) -> None:
-        server_type = _server_type()
-        self._server: ModbusServer = server_type(
+        self._server = ModbusServer(
             StationRegisters(port, order=section.order),
             peers=networks_from_names(section.peers or _LOOPBACK),
             most=section.connections,
@@ -85,18 +81,6 @@ class ModbusBridge(Closing):
 def open_bridge(port: Port, section: ModbusSection) -> ModbusBridge:
     """Open the bridge: it serves until it is closed. Errors: see `ModbusBridge`."""
     return ModbusBridge(port, section)
-
-
-def _server_type() -> type[ModbusServer]:
-    try:
-        from edge.plc.modbus.server import ModbusServer
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "pymodbus":
-            raise
-        raise StationError(
-            "modbus: pymodbus is not installed; pip install 'protoedge[plc]'"
-        ) from error
-    return ModbusServer
 
 
 def _no_address(section: ModbusSection, error: OSError) -> str:

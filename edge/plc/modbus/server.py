@@ -32,7 +32,7 @@ _PARTIAL_S = 5.0  # a frame that is not complete after this ends its connection
 _SWEEP_S = 1.0
 _REFUSED_KEPT = 64  # addresses whose refusal is logged once
 
-_log = logging.getLogger("edge.plc.modbus.bridge")
+_log = logging.getLogger("edge.plc.modbus")
 
 
 @dataclass(slots=True)

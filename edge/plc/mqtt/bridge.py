@@ -1,18 +1,53 @@
-"""The MQTT bridge: publishes a station's results, from a thread of its own."""
+"""The MQTT bridge (paho-mqtt): publishes a station's results.
+
+paho's own thread connects, receives, and connects again. A second thread is all that publishes
+results, so that they go out in order and none of paho's locks is shared with whoever brings them.
+"""
 
 from __future__ import annotations
 
-import ssl
-from typing import TYPE_CHECKING
+import contextlib
+import logging
+import math
+import queue
+import socket
+import sys
+import threading
+import time
+from typing import Any, TypeAlias
+
+from paho.mqtt.client import (
+    MQTT_ERR_SUCCESS,
+    Client,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTMessage,
+)
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from cameras.closing import Closing
+from edge.plc.mqtt.client import client_from_section, connection_problem
+from edge.plc.mqtt.outbox import Letter, Outbox
 from edge.plc.mqtt.section import MqttSection
-from edge.plc.mqtt.topics import Delivery, Topics
-from edge.plc.password import read_password
-from edge.plc.station import Port, StationError
+from edge.plc.mqtt.topics import (
+    OFFLINE,
+    ONLINE,
+    Delivery,
+    Topics,
+    heartbeat_from_snapshot,
+    payload_from_result,
+    stats_from_snapshot,
+)
+from edge.plc.station import InspectionResult, Port, Snapshot, StationError
 
-if TYPE_CHECKING:
-    from edge.plc.mqtt.publisher import Publisher
+_log = logging.getLogger("edge.plc.mqtt")
+GOODBYE_S = 2.0  # for what waits at the end
+HANG_UP_S = 1.0  # for the last packet, once it is written
+
+Event: TypeAlias = tuple[int, bool] | None
+"""A message's number and whether the broker took it; None: look what there is to do."""
 
 
 class MqttBridge(Closing):
@@ -25,13 +60,31 @@ class MqttBridge(Closing):
         section: where to and how.
 
     Raises:
-        StationError: a certificate, key or password cannot be read, the station's name cannot be
-            part of a topic, or paho-mqtt is not installed.
+        StationError: a certificate, key or password cannot be read, or the station's name cannot
+            be part of a topic.
     """
 
     def __init__(self, port: Port, section: MqttSection) -> None:
+        try:
+            self._topics = Topics(section.topic_root(port.snapshot().station))
+        except ValueError as error:
+            raise StationError(f"mqtt: {error}, or set mqtt.station") from error
+        self._port = port
         self._section = section
-        self._publisher = _publisher(port, section)
+        self._outbox = Outbox(section.queue, expiry_s=section.expiry_s or None)
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._connected = False
+        self._online_number: int | None = None  # of the message that says so
+        self._outage = ""
+        self._beat: int | None = None
+        self._stats_of: tuple[object, ...] = ()
+        self._heartbeat_due = self._stats_due = 0.0
+        self._closing = False
+        self._hung_up = threading.Event()
+        self._client = self._started_client()
+        self._thread = threading.Thread(target=self._run, name="edge-mqtt", daemon=True)
+        self._thread.start()
+        self._cancels = (port.on_result(self._put), port.on_change(lambda _: self._wake()))
 
     @property
     def where(self) -> str:
@@ -43,11 +96,188 @@ class MqttBridge(Closing):
     @property
     def delivery(self) -> Delivery:
         """What became of the results so far."""
-        return self._publisher.delivery
+        return self._outbox.delivery
 
     def close(self) -> None:
         """Send what waits if the broker is there, say goodbye; a second call does nothing."""
-        self._publisher.close()
+        if self._closing:
+            return
+        self._port.flush(GOODBYE_S)  # what was decided before is published too
+        for cancel in self._cancels:
+            cancel()
+        self._closing = True
+        self._wake()
+        self._thread.join()
+        left = self._outbox.give_up()
+        if left:
+            _log.error("mqtt: %d results could not be delivered and are lost", left)
+
+    # Called in threads of the station.
+
+    def _put(self, result: InspectionResult) -> None:
+        self._outbox.put(result)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._events.put(None)
+
+    # The thread that publishes.
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._publish_what_is_due()
+            self._take_event(self._idle_s())
+        limit = time.monotonic() + GOODBYE_S
+        while self._connected and not self._outbox.is_empty and time.monotonic() < limit:
+            self._publish_what_is_due()
+            self._take_event(0.1)
+        self._say_goodbye(limit)
+
+    def _take_event(self, timeout_s: float | None) -> None:
+        """Wait for an event, and take note of what the broker took."""
+        with contextlib.suppress(queue.Empty):
+            event = self._events.get(timeout=timeout_s)
+            if event is not None:
+                self._outbox.note_answer(event[0], taken=event[1])
+
+    def _idle_s(self) -> float | None:
+        """How long nothing is due by itself; None while there is no broker."""
+        if not self._connected:
+            return None
+        return max(0.0, min(self._heartbeat_due, self._stats_due) - time.monotonic())
+
+    def _publish_what_is_due(self) -> None:
+        if not self._connected:
+            return
+        while (letter := self._outbox.take()) is not None:
+            if not self._send(letter):
+                return
+        now, snapshot = time.monotonic(), self._port.snapshot()
+        if now >= self._heartbeat_due:
+            self._heartbeat_due = now + self._section.heartbeat_s
+            # It stands still when the inference loop does: then nothing is sent.
+            if snapshot.heartbeat != self._beat:
+                self._beat = snapshot.heartbeat
+                payload = heartbeat_from_snapshot(snapshot, time_ns=time.time_ns())
+                self._client.publish(self._topics.heartbeat, payload)
+        if now >= self._stats_due or _state(snapshot) != self._stats_of:
+            self._stats_due = now + self._section.stats_s
+            self._stats_of = _state(snapshot)
+            payload = stats_from_snapshot(snapshot, self.delivery, time_ns=time.time_ns())
+            self._client.publish(self._topics.stats, payload)
+
+    def _send(self, letter: Letter) -> bool:
+        """Hand a result to paho, which keeps it until it is acknowledged, whatever happens."""
+        properties = None
+        if self._section.version == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.ContentType = "application/json"
+            if letter.expires_in_s is not None:
+                properties.MessageExpiryInterval = math.ceil(letter.expires_in_s)
+        payload = payload_from_result(letter.result)
+        sent = self._client.publish(self._topics.result, payload, qos=1, properties=properties)
+        self._outbox.note_sent(sent.mid)
+        return sent.rc == MQTT_ERR_SUCCESS
+
+    def _say_goodbye(self, limit: float) -> None:
+        """Tell that the bridge ends, in order: the last will is for the other way."""
+        client = self._client
+        if self._connected:
+            told = client.publish(self._topics.availability, OFFLINE, qos=1, retain=True)
+            if told.rc == MQTT_ERR_SUCCESS:
+                with contextlib.suppress(RuntimeError):  # the connection is lost meanwhile
+                    told.wait_for_publish(max(0.0, limit - time.monotonic()))
+        connection: Any = client.socket()
+        client.disconnect()
+        if connection is not None and not self._hung_up.wait(HANG_UP_S):
+            with contextlib.suppress(OSError):  # a broker that reads nothing
+                connection.shutdown(socket.SHUT_RDWR)
+        client.loop_stop()
+
+    # Called by paho, in its thread.
+
+    def _started_client(self) -> Client:
+        client = client_from_section(self._section, self._topics)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.loop_start()
+        return client
+
+    def _on_connect(
+        self,
+        client: Client,
+        _data: object,
+        _flags: ConnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._report_outage(f"refused: {reason}")
+            return
+        self._hung_up.clear()
+        # What was on its way is sent again behind this. Only when the broker has this one may
+        # results follow, so that they stay in order: see `_on_publish`.
+        online = client.publish(self._topics.availability, ONLINE, qos=1, retain=True)
+        self._online_number = online.mid
+        # To see an "offline" of somebody else's that would stick.
+        client.subscribe(self._topics.availability, qos=1)
+
+    def _on_connect_fail(self, _client: Client, _data: object) -> None:
+        # paho calls this where it handles the exception, and does not hand it over.
+        self._report_outage(connection_problem(sys.exc_info()[1]))
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _data: object,
+        _flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self._hung_up.set()
+        # A refusal, and an attempt like the one before, have their reason already.
+        accepted = self._online_number is not None
+        if not self._closing and (accepted or not self._outage):
+            # paho's word for a connection that ended without any.
+            lost = reason == "Unspecified error"
+            self._report_outage("connection lost" if lost else str(reason))
+        self._connected, self._online_number = False, None
+
+    def _on_publish(
+        self,
+        _client: Client,
+        _data: object,
+        mid: int,
+        reason: ReasonCode,
+        _properties: Properties,
+    ) -> None:
+        if reason.is_failure:
+            _log.error("mqtt: a message was refused: %s; check the broker's access list", reason)
+        if mid == self._online_number and not self._connected:
+            self._heartbeat_due = self._stats_due = 0.0
+            self._beat = None
+            self._connected = True
+            if self._outage:
+                _log.warning("mqtt: connected again; %s", self.delivery)
+                self._outage = ""
+        self._events.put((mid, not reason.is_failure))
+
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        if message.payload == OFFLINE and not self._closing:
+            self._client.publish(self._topics.availability, ONLINE, qos=1, retain=True)
+
+    def _report_outage(self, why: str) -> None:
+        """Report an outage once, and again only for another reason."""
+        if why == self._outage:
+            return
+        self._outage = why
+        _log.error(
+            "mqtt: %s:%d: %s; up to %d results wait, and it is tried again",
+            *(self._section.host, self._section.broker_port, why, self._section.queue),
+        )
 
 
 def open_bridge(port: Port, section: MqttSection) -> MqttBridge:
@@ -55,49 +285,6 @@ def open_bridge(port: Port, section: MqttSection) -> MqttBridge:
     return MqttBridge(port, section)
 
 
-def _publisher(port: Port, section: MqttSection) -> Publisher:
-    try:
-        from edge.plc.mqtt.publisher import Publisher
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "paho":
-            raise
-        raise StationError(
-            "mqtt: paho-mqtt is not installed; pip install 'protoedge[plc]'"
-        ) from error
-    try:
-        topics = Topics(section.topic_root(port.snapshot().station))
-    except ValueError as error:
-        raise StationError(f"mqtt: {error}, or set mqtt.station") from error
-    path = section.password_file
-    password = read_password(path, bridge="mqtt", user=section.user) if path else None
-    return Publisher(port, section, topics=topics, password=password, tls=_tls(section))
-
-
-class _ClosedOnFailure(ssl.SSLSocket):
-    """A socket that is closed when the broker cannot be trusted; paho leaves it open."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def _tls(section: MqttSection) -> ssl.SSLContext | None:
-    """How to encrypt; the broker's certificate and name are always checked."""
-    if section.plain:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=section.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.sslsocket_class = _ClosedOnFailure
-        if section.certificate is not None:
-            context.load_cert_chain(section.certificate, section.key)
-    except OSError as error:  # SSLError is one
-        names = [str(path) for path in (section.ca, section.certificate, section.key) if path]
-        raise StationError(
-            f"mqtt: {', '.join(names)}: {error.strerror or error}; they must be PEM files that "
-            "can be read, the key without a password"
-        ) from error
-    return context
+def _state(snapshot: Snapshot) -> tuple[object, ...]:
+    """What is told at once when it changes."""
+    return (snapshot.online, snapshot.fault, snapshot.error, snapshot.recipe_id)

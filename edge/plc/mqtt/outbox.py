@@ -74,7 +74,7 @@ class Outbox:
     def take(self) -> Letter | None:
         """Take out the next to be sent; None: nothing waits, or enough is on its way.
 
-        `sent` must follow before the next is taken.
+        `note_sent` must follow before the next is taken.
         """
         with self._lock:
             now = self._clock()
@@ -87,13 +87,13 @@ class Outbox:
                 self._dropped += 1
             return None
 
-    def sent(self, number: int) -> None:
+    def note_sent(self, number: int) -> None:
         """Take note that what was taken is on its way under a number."""
         with self._lock:
             self._in_hand = 0
             self._sent.add(number)
 
-    def answered(self, number: int, *, taken: bool) -> None:
+    def note_answer(self, number: int, *, taken: bool) -> None:
         """Take note of the broker's answer; numbers of other messages are none of ours."""
         with self._lock:
             if number not in self._sent:
@@ -115,7 +115,7 @@ class Outbox:
             return left
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Nothing waits and nothing is on its way."""
         with self._lock:
             return self._waiting == 0

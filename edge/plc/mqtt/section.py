@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 TLS_PORT, PLAIN_PORT = 8883, 1883
 MAX_UNDER_WAY = 16
@@ -98,6 +98,17 @@ class MqttSection(BaseModel):
     ] = 3600.0
     heartbeat_s: Annotated[Period, Field(description="Seconds between two heartbeats.")] = 1.0
     stats_s: Annotated[Period, Field(description="Seconds between two statistics.")] = 10.0
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, host: str) -> str:
+        try:
+            host.encode("idna")  # as the system's resolver does, in a thread that nobody watches
+        except UnicodeError:
+            host = ""
+        if not host.isprintable() or not host.strip():
+            raise ValueError("not a host name; write a name or an IP address")
+        return host
 
     @model_validator(mode="after")
     def _check_what_belongs_together(self) -> MqttSection:

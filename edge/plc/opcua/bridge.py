@@ -6,15 +6,12 @@ import asyncio
 import os
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
 
 from cameras.closing import Closing
 from edge.plc.opcua.section import OpcuaSection
+from edge.plc.opcua.server import StationServer
 from edge.plc.password import read_password
 from edge.plc.station import Port, StationError
-
-if TYPE_CHECKING:
-    from edge.plc.opcua.server import StationServer
 
 
 class OpcuaBridge(Closing):
@@ -25,12 +22,14 @@ class OpcuaBridge(Closing):
         section: where and to whom.
 
     Raises:
-        StationError: no address, no certificate, no password, or asyncua is not installed.
+        StationError: no address, no certificate or no password.
     """
 
     def __init__(self, port: Port, section: OpcuaSection) -> None:
         self._section = section
-        self._server = _server(port, section)
+        path = section.password_file
+        password = read_password(path, bridge="opcua", user=section.user) if path else ""
+        self._server = StationServer(port, section, password=password)
         self._ended = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         started: Future[None] = Future()
@@ -93,17 +92,3 @@ def _reason(error: OSError) -> str:
     """The system's words: asyncio's repeat the address. Those of a name have no positive number."""
     number = error.errno or 0
     return os.strerror(number) if number > 0 else error.strerror or str(error)
-
-
-def _server(port: Port, section: OpcuaSection) -> StationServer:
-    try:
-        from edge.plc.opcua.server import StationServer
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "asyncua":
-            raise
-        raise StationError(
-            "opcua: asyncua is not installed; pip install 'protoedge[plc]'"
-        ) from error
-    path = section.password_file
-    password = read_password(path, bridge="opcua", user=section.user) if path else ""
-    return StationServer(port, section, password=password)

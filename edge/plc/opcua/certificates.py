@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edge.plc.station import StationError
 
-_log = logging.getLogger("edge.plc.opcua.bridge")
+_log = logging.getLogger("edge.plc.opcua")
 _DAYS = 3650
 _KEY_BITS = 2048  # what every one of the offered policies allows
 _MOST_REJECTED = 32  # files; a stranger must not fill the disk

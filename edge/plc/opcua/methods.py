@@ -10,7 +10,7 @@ from asyncua.ua.status_codes import StatusCodes
 from edge.plc.opcua.nodes import INSPECT, MOST, RECIPE, RESET, Argument, Method, fitted
 from edge.plc.station import Port, StationError
 
-_log = logging.getLogger("edge.plc.opcua.bridge")
+_log = logging.getLogger("edge.plc.opcua")
 
 
 class _WrongArgumentsError(Exception):

@@ -32,7 +32,7 @@ from edge.plc.opcua.nodes import CONTROL, NAMESPACE, control_from_values, node_n
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station import Port, Snapshot
 
-_log = logging.getLogger("edge.plc.opcua.bridge")
+_log = logging.getLogger("edge.plc.opcua")
 SOURCE = "opcua"
 TICK_S = 0.1  # of the heartbeat
 SETTLE_S = 0.002  # from a change to the subscriptions; who reads is shown the newest anyway

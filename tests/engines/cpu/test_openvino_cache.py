@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -25,13 +26,13 @@ def own_machine(tmp_path, monkeypatch):
 def compiled(monkeypatch):
     """One entry for each graph that was really compiled."""
     found: list[str] = []
-    original = openvino_compile._compiled
+    original = openvino_compile._compile
 
-    def noted(core, order, config):
-        found.append(order.precision)
-        return original(core, order, config)
+    def noted(core, request, config):
+        found.append(request.precision)
+        return original(core, request, config)
 
-    monkeypatch.setattr(openvino_compile, "_compiled", noted)
+    monkeypatch.setattr(openvino_compile, "_compile", noted)
     return found
 
 
@@ -125,10 +126,10 @@ def test_a_damaged_blob_is_never_imported(name, inspector_graph, tmp_path, monke
     DAMAGE[name](blob, record)
     imported = []
     with monkeypatch.context() as patch:
-        patch.setattr(openvino_compile, "_imported", lambda *args: imported.append(args))
+        patch.setattr(openvino_compile, "_import", lambda *args: imported.append(args))
         opened(model, plans).close()
     assert imported == []
-    monkeypatch.setattr(openvino_compile, "_compiled", _never)
+    monkeypatch.setattr(openvino_compile, "_compile", _never)
     opened(model, plans).close()  # it was repaired
 
 
@@ -142,21 +143,14 @@ def test_a_blob_that_computes_otherwise_than_it_says_is_compiled_again(
     plans, model = tmp_path / "engines", inspector_graph()
     opened(model, plans).close()
     openvino = pytest.importorskip("openvino")
-    order = openvino_compile.Order(model, "fp32", mixed=False, threads=1, plans=plans)
-    mark = openvino_compile._mark(openvino, order, openvino_compile.config_for(1, mode="latency"))
-    kept = openvino_cache.load_blob(plans, mark, mode="latency")
+    request = openvino_compile.CompileRequest(model, "fp32", mixed=False, threads=1, plans=plans)
+    config = openvino_compile.plugin_config(1, mode="latency")
+    key = openvino_compile._blob_key(openvino, request, config)
+    kept = openvino_cache.load_blob(plans, key, mode="latency")
     assert kept is not None
     for changed in ({"executes": "bf16"}, {"blob": b"no graph"}):
-        other = openvino_cache.Compiled(
-            **{
-                "blob": kept.blob,
-                "hint": kept.hint,
-                "executes": kept.executes,
-                "kept": kept.kept,
-                **changed,
-            }
-        )
-        assert openvino_cache.store_blob(plans, mark, other, mode="latency") == ""
+        other = dataclasses.replace(kept, **changed)
+        assert openvino_cache.store_blob(plans, key, other, mode="latency") == ""
         opened(model, plans).close()
     assert compiled == ["fp32"] * 3
 
@@ -190,11 +184,11 @@ def test_where_nothing_can_be_written_it_is_said_and_works(
 
 
 def test_the_users_cache_does_not_grow_without_end(inspector_graph, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(openvino_cache, "KEPT_FOR_USER", 2)
+    monkeypatch.setattr(openvino_cache, "MAX_USER_BLOBS", 2)
     (tmp_path / "file").write_bytes(b"")
     for seed in range(4):
         opened(inspector_graph(seed=seed), tmp_path / "file" / "engines").close()
-    left = sorted(path.suffix for path in openvino_cache.user_folder().iterdir())
+    left = sorted(path.suffix for path in openvino_cache.user_blobs().iterdir())
     assert left == [".blob", ".blob", ".json", ".json"]
 
 

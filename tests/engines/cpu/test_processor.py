@@ -71,11 +71,11 @@ def test_this_machine() -> None:
 def test_under_a_quota_threads_are_counted_and_not_pinned(monkeypatch) -> None:
     monkeypatch.setattr(openvino_compile, "usable_cores", lambda: 3)
     monkeypatch.setattr(openvino_compile, "granted_cpus", lambda: 2.5)
-    limited = openvino_compile.config_for(None, mode="throughput")
+    limited = openvino_compile.plugin_config(None, mode="throughput")
     assert limited["INFERENCE_NUM_THREADS"] == limited["NUM_STREAMS"] == "3"
     assert limited["ENABLE_CPU_PINNING"] == "NO"
     monkeypatch.setattr(openvino_compile, "granted_cpus", lambda: None)
-    free = openvino_compile.config_for(None, mode="latency")
+    free = openvino_compile.plugin_config(None, mode="latency")
     assert "INFERENCE_NUM_THREADS" not in free  # the plugin knows fast cores from slow ones
     assert (free["ENABLE_CPU_PINNING"], free["NUM_STREAMS"]) == ("YES", "1")
-    assert openvino_compile.config_for(2, mode="latency")["INFERENCE_NUM_THREADS"] == "2"
+    assert openvino_compile.plugin_config(2, mode="latency")["INFERENCE_NUM_THREADS"] == "2"

@@ -7,9 +7,8 @@ import gc
 import numpy as np
 import pytest
 from fake_cuda import FOREIGN, PRIMARY, Machine
-from fake_engine import opened, pictures
 from fake_gpu import Violation
-from fake_tensorrt import FakeTensorRt, expected
+from fake_tensorrt import FakeTensorRt, expected, opened, pictures
 
 from engines.gpu.context import Device
 from engines.gpu.memory import Resources

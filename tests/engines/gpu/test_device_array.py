@@ -7,11 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cuda.bindings import runtime
-from fake_cuda import FOREIGN, Machine
-from fake_engine import opened, pictures, same
+from fake_cuda import FOREIGN, Machine, runtime
 from fake_gpu import Stream, Violation, Work
-from fake_tensorrt import FakeTensorRt
+from fake_tensorrt import FakeTensorRt, opened, pictures, same
 
 from engines.errors import EngineError
 

@@ -7,19 +7,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cuda.bindings import runtime
-from fake_cuda import Machine
-from fake_engine import opened, pictures, same
-from fake_tensorrt import PLAN, FakeTensorRt
+from fake_cuda import E, Machine
+from fake_tensorrt import FakeTensorRt, fake_plan, opened, pictures, same
 from in_flight import infer_each
 
 from engines.cuda import DeviceLostError
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.plans.compile import Plan
-
-E = runtime.cudaError_t
 
 
 @pytest.mark.parametrize("integrated", [False, True])
@@ -48,25 +43,6 @@ def test_a_frame_costs_one_launch_and_no_allocation_call(machine) -> None:
             "cuCtxPopCurrent",
         ]
         assert engine.why_no_graph == ""
-
-
-@pytest.mark.parametrize("integrated", [False, True])
-@pytest.mark.parametrize("capturable", [False, True])
-def test_it_says_what_a_call_costs(integrated, capturable) -> None:
-    machine = Machine(integrated=integrated)
-    with opened(machine, FakeTensorRt(machine, capturable=capturable)) as engine:
-        work = engine.work()
-        assert work.launches == (1 if capturable else None)  # this plan tells no layers
-        moved = []
-        real = machine.gpu.put
-        machine.gpu.put = lambda stream, one: (moved.append(one), real(stream, one))
-        engine.infer(pictures(1))
-        machine.gpu.put = real
-        on_gpu = [one for one in moved if "copy" in one.name]
-        size = 8 * 16 * 3
-        given = 8 * 16 * 4 + 4
-        assert work.copies == len(on_gpu) + 1 + 2
-        assert work.copied_bytes == sum(one.reads[0][1] for one in on_gpu) + size + given
 
 
 def test_the_next_batch_is_on_its_way_before_the_first_is_waited_for(machine) -> None:
@@ -312,17 +288,17 @@ def test_from_a_model_the_context_is_held_from_before_the_compiler(
     trt = FakeTensorRt(machine)
     gpu = Gpu(0, "Fake 1", "sm89", 1 << 33, False, "13.0")
 
-    def plan_for(model, **asked):
+    def find_or_compile_plan(model, **asked):
         assert machine.current == [0xC0DE]
         assert asked["gpu"] is gpu
         machine.gpu.lost = 700 if code == 700 else 0
         machine.fail("cudaMalloc", code)
         if asked["progress"]:
             asked["progress"](1.0)
-        return Plan(PLAN, "tensorrt", "1", (), "", ())
+        return fake_plan()
 
     monkeypatch.setattr(engine, "gpus", lambda: [gpu])
-    monkeypatch.setattr(engine, "plan_for", plan_for)
+    monkeypatch.setattr(engine, "find_or_compile_plan", find_or_compile_plan)
     monkeypatch.setattr(
         Libraries, "installed", classmethod(lambda cls, flavour: cls(machine.cuda, trt))
     )

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from cuda.bindings import runtime
-from fake_cuda import Machine
-from fake_tensorrt import PLAN, FakeTensorRt, expected
+from fake_cuda import E, Machine
+from fake_tensorrt import FakeTensorRt, opened, pictures, same
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,10 +22,8 @@ from hypothesis.stateful import (
 
 from engines.cuda import DeviceLostError
 from engines.errors import EngineError
-from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.plans.compile import Plan
+from engines.gpu.engine import TensorRtEngine
 
-E = runtime.cudaError_t
 SIZE = (4, 8)
 ONCE = [E.cudaErrorMemoryAllocation, E.cudaErrorInvalidValue, E.cudaErrorLaunchOutOfResources]
 FOR_GOOD = [E.cudaErrorIllegalAddress, E.cudaErrorECCUncorrectable, E.cudaErrorUnknown]
@@ -66,15 +63,9 @@ class Sequences(RuleBasedStateMachine):
         self.slots = slots
         self.open_again()
 
-    def picture(self, count: int, seed: int) -> np.ndarray:
-        return np.random.default_rng(seed).integers(0, 256, (count, *SIZE, 3), dtype=np.uint8)
-
     def open_again(self) -> None:
         self.trt = FakeTensorRt(self.machine, **self.options)
-        plan = Plan(plan=PLAN, flavour="tensorrt", version="1", gpu=(), onnx_sha256="", layers=())
-        self.engine = TensorRtEngine(
-            plan, libraries=Libraries(self.machine.cuda, self.trt), slots=self.slots
-        )
+        self.engine = opened(self.machine, self.trt, slots=self.slots)
 
     def guarded(self, work) -> None:
         """Do something that fails only if a failure was put in, and with nothing but our error."""
@@ -93,18 +84,17 @@ class Sequences(RuleBasedStateMachine):
     def infer(self, count, seed) -> None:
         def work() -> None:
             given = self.engine.infer(images)
-            for got, wanted in zip(given, expected(images), strict=True):
-                assert np.array_equal(got, wanted)
+            assert same(given, images)
             self.kept.append((given, images))
 
-        images = self.picture(count, seed)
+        images = pictures(count, seed, SIZE)
         if len(self.tickets) < self.slots:
             self.guarded(work)
 
     @precondition(lambda self: self.engine is not None)
     @rule(seed=st.integers(0, 99), part=st.integers(1, 3))
     def submit(self, seed, part) -> None:
-        images = self.picture(min(part, self.options["batch"]), seed)
+        images = pictures(min(part, self.options["batch"]), seed, SIZE)
         if len(self.tickets) == self.slots:
             try:
                 self.engine.submit(images)
@@ -126,8 +116,7 @@ class Sequences(RuleBasedStateMachine):
 
         def work() -> None:
             given = self.engine.collect(ticket)
-            for got, wanted in zip(given, expected(images), strict=True):
-                assert np.array_equal(got, wanted)
+            assert same(given, images)
             self.kept.append((given, images))
 
         self.guarded(work)
@@ -163,8 +152,7 @@ class Sequences(RuleBasedStateMachine):
     @invariant()
     def what_was_given_stays(self) -> None:
         for given, images in self.kept[-5:]:
-            for got, wanted in zip(given, expected(images), strict=True):
-                assert np.array_equal(got, wanted)
+            assert same(given, images)
 
     def teardown(self) -> None:
         self.close()

@@ -9,14 +9,13 @@ import time
 import numpy as np
 import pytest
 from fake_cuda import Machine
-from fake_tensorrt import PLAN, FakeTensorRt, expected
+from fake_tensorrt import expected, opened, same
 
 from engines.cuda import DeviceLostError
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
-from engines.gpu.engine import Libraries, TensorRtEngine
+from engines.gpu.engine import TensorRtEngine
 from engines.gpu.reopen import WAITS_S, RevivingEngine
-from engines.plans.compile import Plan
 
 IMAGES = np.full((1, 8, 16, 3), 51, np.uint8)
 
@@ -31,12 +30,7 @@ class Line:
         self.engine = RevivingEngine(self.opened, say=self.said.append, clock=lambda: self.now)
 
     def opened(self) -> TensorRtEngine:
-        plan = Plan(plan=PLAN, flavour="tensorrt", version="1", gpu=(), onnx_sha256="", layers=())
-        return TensorRtEngine(
-            plan,
-            libraries=Libraries(self.machine.cuda, FakeTensorRt(self.machine)),
-            device="Fake 1",
-        )
+        return opened(self.machine, device="Fake 1")
 
     def fails(self, match: str) -> None:
         with pytest.raises(EngineError, match=match):
@@ -74,9 +68,7 @@ def line():
 
 
 def right(engine: PipelinedEngine) -> bool:
-    return all(
-        np.array_equal(*pair) for pair in zip(engine.infer(IMAGES), expected(IMAGES), strict=True)
-    )
+    return same(engine.infer(IMAGES), IMAGES)
 
 
 def test_it_is_the_engine_that_it_opened(line) -> None:

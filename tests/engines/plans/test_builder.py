@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tensorrt_double import Cache, Double
+from fake_compiler import TimingCache
+from fake_tensorrt import FakeTensorRt
 
 from engines.cuda import MIB, Gpu
 from engines.errors import EngineError
-from engines.plans import builder, timing_cache
-from engines.plans.compile import Plan, compile_plan
+from engines.plans import builder
+from engines.plans.caches import read_cache, timing_path, write_cache
+from engines.plans.compile import compile_plan
 from engines.plans.layers import executes
-from engines.plans.timing_cache import timing_path, write_timing
+from engines.plans.plan import Plan
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 ORIN = Gpu(0, "Orin", "sm87", 8 << 30, integrated=True, driver="12.6")
@@ -35,8 +37,8 @@ def machine(tmp_path, monkeypatch):
 def tensorrt(monkeypatch):
     """Put a TensorRT of a version in place of the module `tensorrt`."""
 
-    def install(version: str, **options: object) -> Double:
-        double = Double(rtx, version=version, **options)
+    def install(version: str, **options: object) -> FakeTensorRt:
+        double = FakeTensorRt(compiler=rtx, version=version, **options)
         monkeypatch.setitem(sys.modules, "tensorrt", double)
         return double
 
@@ -55,7 +57,7 @@ def test_every_version_builds_strongly_typed(version, tensorrt, features_graph) 
     assert double.calls.flags == [], "precision is the graph's; 11 has no such flag"
     assert (plan.typing, plan.version, plan.gpu) == ("strong", version, ("sm87",))
     assert executes(plan.layers) == "fp16"
-    assert double.calls.inspected == [plan.plan]
+    assert double.calls.deserialised == [plan.plan]
     assert {layer.tactic for layer in plan.layers if layer.kind == "convolution"} == {"sm80_xmma"}
 
 
@@ -128,7 +130,7 @@ def test_timings_are_kept_for_a_version_and_a_gpu(
 @pytest.mark.filterwarnings("error")
 def test_a_timing_cache_that_is_no_good_is_made_anew(tensorrt, features_graph) -> None:
     path = timing_path(flavour="tensorrt", version="11.4.0", gpu="Orin")
-    write_timing(path, b"damaged")
+    write_cache(path, b"damaged")
     double = tensorrt("11.4.0")
     plan = compiled(features_graph("fp16"))
     assert double.calls.caches == [b"damaged", b""]
@@ -150,15 +152,15 @@ def test_a_cache_folder_that_cannot_be_written_is_said(tensorrt, features_graph,
 
 def test_a_kill_while_timings_are_written_leaves_the_old_ones(monkeypatch) -> None:
     path = timing_path(flavour="tensorrt", version="1", gpu="x")
-    write_timing(path, Cache(b"").serialize())
+    write_cache(path, TimingCache(b"").serialize())
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("engines.atomic_files.os.fsync", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_timing(path, b"half")
-    assert timing_cache.read_timing(path) == b"cache"
+        write_cache(path, b"half")
+    assert read_cache(path) == b"cache"
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 

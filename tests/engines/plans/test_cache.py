@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from engines.cuda import Gpu
 from engines.plans.cache import (
+    PlanKey,
     UnusablePlanError,
-    Wanted,
     load_plan,
     plan_path,
     read_record,
     store_plan,
     trusted_path,
 )
-from engines.plans.compile import Plan
-from engines.plans.find_or_compile import plan_for
+from engines.plans.find_or_compile import find_or_compile_plan
 from engines.plans.layers import Layer
-from engines.plans.machine_key import machine_key
+from engines.plans.plan import Plan
+from engines.sealed_files import machine_key
 
 LAYER = Layer(
     name="c",
@@ -41,7 +41,7 @@ PLAN = Plan(
     onnx_sha256="a" * 64,
     layers=(LAYER,),
 )
-WANTED = Wanted(flavour="tensorrt-rtx", version="1.7.1", gpu=("sm89",), onnx_sha256="a" * 64)
+WANTED = PlanKey(flavour="tensorrt-rtx", version="1.7.1", gpu=("sm89",), onnx_sha256="a" * 64)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def test_a_stale_plan_says_why(tmp_path, changes, said) -> None:
 
 def test_a_plan_for_another_gpu_or_flavour_is_stale_even_under_the_right_name(tmp_path) -> None:
     for changes in ({"gpu": ("sm86",)}, {"flavour": "tensorrt"}):
-        other = dataclasses.replace(PLAN, **changes)
+        other = PLAN.model_copy(update=changes)
         path = store_plan(tmp_path, other)
         for suffix in (".plan", ".json"):
             target = plan_path(tmp_path, flavour=WANTED.flavour, gpu=WANTED.gpu)
@@ -102,7 +102,7 @@ def test_a_plan_from_another_machine_is_loaded_only_if_it_is_listed(tmp_path, mo
     trusted_path().parent.mkdir(parents=True)
     trusted_path().write_text(f"# line 3\n{'0' * 64}\n{mark.upper()}  # bottle.edge\n")
     assert load_plan(folder, WANTED) == PLAN
-    other = dataclasses.replace(PLAN, onnx_sha256="b" * 64)
+    other = PLAN.model_copy(update={"onnx_sha256": "b" * 64})
     path.with_suffix(".json").write_text(
         path.with_suffix(".json").read_text().replace("a" * 64, other.onnx_sha256)
     )
@@ -128,8 +128,8 @@ def test_a_key_that_proves_nothing_is_made_anew(tmp_path, state) -> None:
 
 
 def test_plans_move_to_newer_libraries_only_if_they_were_made_to(tmp_path) -> None:
-    moving = dataclasses.replace(
-        PLAN, flavour="tensorrt", version="10.3.0", compatible=("version",)
+    moving = PLAN.model_copy(
+        update={"flavour": "tensorrt", "version": "10.3.0", "compatible": ("version",)}
     )
     wanted = dataclasses.replace(WANTED, flavour="tensorrt")
     store_plan(tmp_path, moving)
@@ -197,7 +197,7 @@ def test_a_plan_is_compiled_once_and_again_only_with_a_reason(tmp_path, features
 
     def plan(model: bytes) -> Plan:
         precision = "fp16" if model == features_graph("fp16") else "fp32"
-        return plan_for(
+        return find_or_compile_plan(
             model,
             flavour="tensorrt-rtx",
             precision=precision,
@@ -225,7 +225,7 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_not_the_engine(
     pytest.importorskip("tensorrt_rtx")
     (tmp_path / "engines").write_bytes(b"a file where the folder should be")
     told: list[str] = []
-    plan = plan_for(
+    plan = find_or_compile_plan(
         features_graph(),
         flavour="tensorrt-rtx",
         precision="fp32",

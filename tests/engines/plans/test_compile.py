@@ -10,9 +10,12 @@ import pytest
 
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.errors import EngineError
-from engines.plans.compile import RTX_GPUS, Plan, compile_plan, quiet_logger
+from engines.plans.builder import RTX_GPUS
+from engines.plans.compile import compile_plan
 from engines.plans.flavours import import_flavour, unsupported_gpu_reason
 from engines.plans.layers import executes, kernels, layers_from_inspector, precision_problem
+from engines.plans.log import quiet_logger
+from engines.plans.plan import Plan
 from engines.plans.precision_proof import prove
 from engines.plans.turing import graph_for_turing
 

@@ -78,7 +78,8 @@ PUBLISHES = """
 import sys, time
 sys.path.insert(0, {rig!r})
 from scoring import Scoring
-from edge.plc.mqtt.bridge import MqttSection, open_bridge
+from edge.plc.mqtt.bridge import open_bridge
+from edge.plc.mqtt.section import MqttSection
 from edge.plc.station import Station, StationOptions, ThreadWorker
 with Station(ThreadWorker(Scoring()), options=StationOptions(name="flange")) as station:
     station.wait_ready(10)

@@ -31,7 +31,7 @@ def test_results_survive_a_broker_that_is_killed(
         until(lambda: len(set(heard.parts())) >= 250, "not delivered after the restart")
         until(lambda: delivered(bridge), "not acknowledged")
         counts = bridge.delivery
-    assert sorted(set(heard.parts())) == list(range(250))
+    assert list(dict.fromkeys(heard.parts())) == list(range(250))  # those sent twice count once
     assert (counts.delivered, counts.dropped) == (250, 0)
     assert [body for _, body in heard.messages(f"{ROOT}/availability")][-1] == "offline"
 

@@ -90,7 +90,7 @@ class OutboxMachine(RuleBasedStateMachine):
         number = self.letter.result.seq
         assert number > self.last
         self.last = number
-        self.box.sent(number)
+        self.box.note_sent(number)
         self.numbers.append(number)
         self.letter = None
 
@@ -98,14 +98,14 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(taken=st.booleans(), which=st.integers(0, MAX_UNDER_WAY))
     def answer(self, taken: bool, which: int) -> None:
         number = self.numbers.pop(which % len(self.numbers))
-        self.box.answered(number, taken=taken)
-        self.box.answered(number, taken=taken)  # a second answer, or somebody else's number
+        self.box.note_answer(number, taken=taken)
+        self.box.note_answer(number, taken=taken)  # a second answer, or somebody else's number
 
     @rule()
     def end(self) -> None:
         waiting = self.box.delivery.waiting
         assert self.box.give_up() == waiting
-        assert self.box.empty
+        assert self.box.is_empty
         self.numbers.clear()
         self.letter = None
 
@@ -172,6 +172,9 @@ def test_a_level_is_taken_whole_or_refused(level: str) -> None:
         ({"prefix": "$SYS"}, "belong to the broker"),
         ({"queue": MAX_UNDER_WAY}, "greater than or equal to 17"),
         ({"insecure": True}, "not permitted"),
+        ({"host": "broker..example"}, "not a host name"),
+        ({"host": "b" * 64}, "not a host name"),
+        ({"host": "a\0b"}, "not a host name"),
     ],
 )
 def test_a_section_that_makes_no_sense_is_refused(told: dict[str, object], problem: str) -> None:

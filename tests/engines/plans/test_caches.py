@@ -8,14 +8,12 @@ import gc
 import numpy as np
 import pytest
 from fake_cuda import Machine
-from fake_tensorrt import PLAN, FakeTensorRt
+from fake_tensorrt import PLAN, FakeTensorRt, opened
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.plans import runtime_cache
-from engines.plans.compile import Plan
-from engines.plans.runtime_cache import kernels_path, read_kernels, write_kernels
+from engines.plans import caches
+from engines.plans.caches import kernels_path, read_kernels, write_kernels
 
 RTX = "tensorrt-rtx"
 
@@ -24,8 +22,7 @@ def compiled(*, rtx: bool = True) -> tuple[int, list[str]]:
     """Open an engine; how often kernels were compiled, and its notes."""
     machine = Machine()
     trt = FakeTensorRt(machine, rtx=rtx)
-    plan = Plan(PLAN, RTX if rtx else "tensorrt", "1.7", (), "", ())
-    with TensorRtEngine(plan, libraries=Libraries(machine.cuda, trt)) as engine:
+    with opened(machine, trt, flavour=RTX if rtx else "tensorrt") as engine:
         engine.infer(np.zeros((1, 8, 16, 3), np.uint8))
         notes = engine.notes
     gc.collect()
@@ -34,7 +31,7 @@ def compiled(*, rtx: bool = True) -> tuple[int, list[str]]:
 
 
 def path():
-    return kernels_path(PLAN, flavour=RTX, version="1.7")
+    return kernels_path(PLAN, flavour=RTX, version="10.3.0")
 
 
 def test_the_second_start_compiles_nothing() -> None:
@@ -82,7 +79,7 @@ def test_a_full_disk_is_a_note_and_no_failure(monkeypatch) -> None:
     def full(path, content) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(runtime_cache, "replace_file", full)
+    monkeypatch.setattr(caches, "replace_file", full)
     times, notes = compiled()
     assert times == 1
     assert len(notes) == 1

@@ -1,0 +1,79 @@
+"""paho's MQTT client as the section of ``edge.toml`` wants it."""
+
+from __future__ import annotations
+
+import ssl
+
+from paho.mqtt.client import Client, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge.plc.mqtt.section import MqttSection
+from edge.plc.mqtt.topics import OFFLINE, Topics
+from edge.plc.password import read_password
+from edge.plc.station import StationError
+
+CONNECT_WITHIN_S = 5.0
+RETRY_S = (0.5, 10.0)  # first and longest wait between attempts
+
+
+def client_from_section(section: MqttSection, topics: Topics) -> Client:
+    """Return a client that knows its broker, but is not yet connected.
+
+    Raises:
+        StationError: a certificate, key or password cannot be read.
+    """
+    # A fixed name: a broker then ends the old session, with its last will, before the new one
+    # begins. Otherwise that "offline" would come late and stick.
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=section.client_id or topics.root.replace("/", "-"),
+        protocol=MQTTv5 if section.version == "5" else MQTTv311,
+    )
+    client.connect_timeout = CONNECT_WITHIN_S
+    client.reconnect_delay_set(*RETRY_S)  # type: ignore[arg-type]
+    if section.user is not None:
+        path = section.password_file
+        password = read_password(path, bridge="mqtt", user=section.user) if path else None
+        client.username_pw_set(section.user, password)
+    if not section.plain:
+        client.tls_set_context(_tls_context(section))
+    client.will_set(topics.availability, OFFLINE, qos=1, retain=True)
+    client.connect_async(section.host, section.broker_port, keepalive=section.keepalive_s)
+    return client
+
+
+def connection_problem(error: BaseException | None) -> str:
+    """Return in words why a connection could not be opened."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the broker's certificate: {error.verify_message}; check mqtt.ca and mqtt.host"
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    return getattr(error, "strerror", None) or str(error)
+
+
+class _SelfClosingSocket(ssl.SSLSocket):
+    """A socket that is closed when the broker cannot be trusted; paho leaves it open."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
+def _tls_context(section: MqttSection) -> ssl.SSLContext:
+    """How to encrypt; the broker's certificate and name are always checked."""
+    try:
+        context = ssl.create_default_context(cafile=section.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = _SelfClosingSocket
+        if section.certificate is not None:
+            context.load_cert_chain(section.certificate, section.key)
+    except OSError as error:  # SSLError is one
+        names = [str(path) for path in (section.ca, section.certificate, section.key) if path]
+        raise StationError(
+            f"mqtt: {', '.join(names)}: {error.strerror or error}; they must be PEM files that "
+            "can be read, the key without a password"
+        ) from error
+    return context
