@@ -39,7 +39,7 @@ backbone *args:
 # the timing diagram of docs/plc.md and the register tables of docs/modbus.md, drawn anew
 plc-docs:
     python scripts/plc_timing.py
-    python -m edge.plc.modbus.tables docs/modbus.md
+    python scripts/plc_modbus_tables.py docs/modbus.md
 
 # how fast a bundle is here
 bench bundle="build/demo/flange.edge":

@@ -13,15 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.plc.station import (
-    Answer,
-    Control,
-    ErrorCode,
-    Evaluation,
-    Recipe,
-    Snapshot,
-    StationOptions,
-)
+from edge.plc.station.messages import Answer, Recipe, StationOptions
+from edge.plc.station.snapshot import Control, ErrorCode, Evaluation, Snapshot
 from edge.plc.station.state_machine import Machine
 
 OUTPUT = "docs/plc_timing.png"

@@ -84,9 +84,11 @@ def print_map(
     json: Json = False,
 ) -> None:
     """Print registers, OPC UA nodes and MQTT topics, as edge.toml has them."""
-    from edge.plc.address_map import HEAD, PLACE, cells_of, csv_from_rows, map_of, texts_of
+    from edge.config import read_config
+    from edge.plc.address_map import HEAD, PLACE, cells_of, csv_from_rows, texts_of
+    from edge.plc.bridges import map_rows_of
 
-    rows = map_of(tuple(one.value for one in bridge or BridgeChoice))
+    rows = map_rows_of(tuple(one.value for one in bridge or BridgeChoice), read_config())
     if json:
         names = (*HEAD, *PLACE)
         console.print_json({"rows": [dict(zip(names, cells_of(row), strict=True)) for row in rows]})

@@ -1,14 +1,14 @@
-"""`edge plc map`: what a PLC sees of a station, from the tables that the bridges serve from."""
+"""What a PLC sees of a station: the rows of `edge plc map`, and how they are written.
+
+The rows come from the tables that the bridges serve from.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
-from types import MappingProxyType
-
-from edge.config import Config, read_config
-from edge.plc.station.port import MapRow
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 HEAD = ("bridge", "address", "name", "kind", "access", "meaning")
 PLACE = ("holding", "input", "registers", "bit", "bits")
@@ -16,17 +16,46 @@ PLACE = ("holding", "input", "registers", "bit", "bits")
 Cell = str | int | None
 
 
-def map_of(bridges: Iterable[str]) -> list[MapRow]:
-    """The rows of some bridges, as `edge.toml` names station and topics.
+@dataclass(frozen=True, slots=True)
+class RegisterPlace:
+    """Where a value is in Modbus, in numbers for engineering tools.
 
-    Args:
-        bridges: ``modbus``, ``opcua``, ``mqtt``.
-
-    Raises:
-        ConfigError: `edge.toml` says something that makes no sense.
+    Attributes:
+        holding: first holding register, from 0.
+        input: first input register, from 0; None for what the PLC writes.
+        count: registers.
+        bit: first bit of the register, 0 the least significant; None for all of it.
+        bits: how many.
     """
-    config = read_config()
-    return [row for name in bridges for row in _ROWS[name](config)]
+
+    holding: int
+    input: int | None
+    count: int
+    bit: int | None = None
+    bits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MapRow:
+    """One row of `edge plc map`, and of a table for engineering tools.
+
+    Attributes:
+        bridge: ``modbus``, ``opcua`` or ``mqtt``.
+        address: register, node id or topic.
+        name: what it is called there.
+        kind: its type: ``uint16``, ``float32``, ``Boolean``, ``JSON``.
+        access: ``read``, ``write``, ``read-write`` or ``call``.
+        meaning: one line.
+        registers: where it is in Modbus; None for other bridges.
+    """
+
+    bridge: str
+    address: str
+    name: str
+    kind: str
+    access: str
+    meaning: str
+    registers: RegisterPlace | None = None
 
 
 def texts_of(row: MapRow) -> tuple[str, ...]:
@@ -49,28 +78,3 @@ def csv_from_rows(rows: Iterable[MapRow]) -> str:
     writer.writerow((*HEAD, *PLACE))
     writer.writerows(map(cells_of, rows))
     return text.getvalue()
-
-
-def _modbus(_config: Config) -> Sequence[MapRow]:
-    from edge.plc.modbus.tables import map_rows
-
-    return map_rows()
-
-
-def _opcua(config: Config) -> Sequence[MapRow]:
-    from edge.plc.opcua.nodes import map_rows
-
-    return map_rows(str(config.opcua.get("station") or config.station.name))
-
-
-def _mqtt(config: Config) -> Sequence[MapRow]:
-    from edge.plc.mqtt.topics import map_rows
-    from edge.plc.serve import section_of
-
-    section = section_of("mqtt", config)
-    return map_rows(section.topic_root(config.station.name))
-
-
-_ROWS = MappingProxyType[str, Callable[[Config], Sequence[MapRow]]](
-    {"modbus": _modbus, "opcua": _opcua, "mqtt": _mqtt}
-)

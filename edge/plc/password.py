@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge.plc.station import StationError
+from edge.plc.station.snapshot import StationError
 
 
 def read_password(path: Path, *, bridge: str, user: str | None) -> str:

@@ -14,23 +14,19 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
 from edge.config import Config, ConfigError, find_bundle, read_config
+from edge.plc.bridges import open_bridge, section_of
 from edge.plc.serve_report import StationReport, why_not_online
 from edge.plc.serve_results import ResultsFile
-from edge.plc.station.judging import JudgeOptions
-from edge.plc.station.messages import StationOptions
-from edge.plc.station.port import Bridge
+from edge.plc.station.messages import JudgeOptions, StationOptions
 from edge.plc.station.process_worker import ProcessWorker
-from edge.plc.station.snapshot import Snapshot
+from edge.plc.station.snapshot import Phase, Snapshot
 from edge.plc.station.station import Station
-from edge.plc.station.words import Phase, StationError
 from edge.service.monitor_open import opened_monitor
 from edge.service.signals import stop_on_signals
 from edge.service.systemd import Notifier
@@ -42,7 +38,6 @@ ALIVE_S = 1.0  # between two signs of life for systemd
 WORDS = 0x10000
 COMMANDING = frozenset({"modbus", "opcua"})
 """Bridges whose peer can trigger, acknowledge and clear a fault."""
-_LIBRARIES = MappingProxyType({"pymodbus": "pymodbus", "asyncua": "asyncua", "paho": "paho-mqtt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,42 +109,6 @@ def _monitored(
     return opened_monitor(
         config.life, report.to_json, address=wishes.monitor, pictures=None, say=say
     )
-
-
-def section_of(name: str, config: Config) -> Any:
-    """A bridge's section of `edge.toml`, checked by the bridge.
-
-    Raises:
-        ConfigError: a key or value that makes no sense.
-    """
-    module = import_module(f"edge.plc.{name}.section")
-    section = getattr(module, f"{name.capitalize()}Section")
-    try:
-        return section.model_validate(getattr(config, name))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join((name, *(str(part) for part in first["loc"])))
-        says = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"edge.toml: {where}: {says}; see docs/{name}.md") from error
-
-
-def open_bridge(name: str, station: Station, section: Any) -> Bridge:
-    """Open a bridge by its name.
-
-    Raises:
-        StationError: as its own `open_bridge` says, or its library is not installed.
-    """
-    try:
-        module = import_module(f"edge.plc.{name}.bridge")
-    except ModuleNotFoundError as error:
-        library = _LIBRARIES.get((error.name or "").partition(".")[0])
-        if library is None:
-            raise
-        raise StationError(
-            f"{name}: {library} is not installed; pip install 'protoedge[plc]'"
-        ) from error
-    bridge: Bridge = module.open_bridge(station, section)
-    return bridge
 
 
 def _quieten_asyncua() -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 from edge.plc.serve_results import ResultsFile
 from edge.plc.station.port import Port
-from edge.plc.station.snapshot import InspectionResult, Snapshot
-from edge.plc.station.words import Decision, Evaluation, Phase
+from edge.plc.station.snapshot import Decision, Evaluation, InspectionResult, Phase, Snapshot
 from edge.service.latencies import Latencies
 
 _US_PER_MS = 1e3

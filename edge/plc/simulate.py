@@ -16,7 +16,7 @@ from cameras.closing import Closing
 from edge.plc.modbus.register_map import MIRROR, RESULT_WORDS
 from edge.plc.modbus.section import WordOrder
 from edge.plc.modbus.word_order import registers_from_u32, u32_from_registers
-from edge.plc.station.words import CommandCode, ErrorCode, StationError
+from edge.plc.station.snapshot import CommandCode, ErrorCode, StationError
 
 ENABLE, TRIGGER, ACKNOWLEDGE, EXECUTE, CLEAR = 1 << 0, 1 << 1, 1 << 3, 1 << 4, 1 << 8
 READY, TRIGGER_ACK, VALID = 1 << 0, 1 << 1, 1 << 11

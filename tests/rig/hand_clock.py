@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edge.plc.station import (
-    Answer,
-    Control,
-    Evaluation,
-    Recipe,
-    StationOptions,
-)
+from edge.plc.station.messages import Answer, Recipe, StationOptions
+from edge.plc.station.snapshot import Control, Evaluation
 from edge.plc.station.state_machine import Machine
 
 MS = 1_000_000

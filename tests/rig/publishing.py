@@ -6,7 +6,7 @@ from mosquitto import Broker, until
 
 from edge.plc.mqtt.bridge import MqttBridge
 from edge.plc.mqtt.section import MqttSection
-from edge.plc.station import Station
+from edge.plc.station.station import Station
 
 
 def inspect(station: Station, parts: range) -> None:

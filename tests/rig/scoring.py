@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from edge.plc.station import Answer, Box, Evaluation, Job, Recipe
+from edge.plc.station.messages import Answer, Job, Recipe
+from edge.plc.station.snapshot import Box, Evaluation
 
 
 @dataclass

@@ -14,8 +14,7 @@ import sys
 import time
 
 from edge.plc.station.messages import Answer, Job, Recipe
-from edge.plc.station.snapshot import Box
-from edge.plc.station.words import ErrorCode, Evaluation
+from edge.plc.station.snapshot import Box, ErrorCode, Evaluation
 from edge.plc.station.worker import JudgeError
 from edge.plc.station.worker_link import Plan
 from edge.plc.station.worker_process import begin, serve

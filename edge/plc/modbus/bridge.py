@@ -10,7 +10,8 @@ from cameras.closing import Closing
 from edge.plc.modbus.registers import StationRegisters
 from edge.plc.modbus.section import ModbusSection, networks_from_names
 from edge.plc.modbus.server import ModbusServer, Traffic
-from edge.plc.station import Port, StationError
+from edge.plc.station.port import Port
+from edge.plc.station.snapshot import StationError
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 

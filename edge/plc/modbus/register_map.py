@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from edge.plc.address_map import MapRow, RegisterPlace
 from edge.plc.modbus.section import WordOrder
 from edge.plc.modbus.word_order import (
     registers_from_f32,
@@ -19,7 +20,7 @@ from edge.plc.modbus.word_order import (
     u32_from_registers,
     u32_saturated,
 )
-from edge.plc.station import (
+from edge.plc.station.snapshot import (
     SCHEMA,
     CommandState,
     Control,
@@ -54,46 +55,53 @@ class Kind(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bit:
-    """One bit of a register; `number` 8 and up are in its high byte."""
+    """One or more neighbouring bits of a register; 8 and up are in its high byte.
+
+    Attributes:
+        number: of the lowest, 0 the least significant.
+        name: what it is called.
+        meaning: one line.
+        width: how many bits.
+        value: what the station shows there; None for what the PLC sets.
+    """
 
     number: int
     name: str
     meaning: str
+    value: Callable[[Snapshot], int] | None = None
     width: int = 1
+
+    @property
+    def place(self) -> str:
+        """Its number, or the first and the last: ``b4-b6``."""
+        last = self.number + self.width - 1
+        return f"b{self.number}" if self.width == 1 else f"b{self.number}-b{last}"
 
 
 @dataclass(frozen=True, slots=True)
-class StatusBit:
-    """One or more neighbouring bits that the station shows; `value` gives them."""
+class Register:
+    """A value in one register or two.
 
-    number: int
-    name: str
-    meaning: str
-    value: Callable[[Snapshot], int]
-    width: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class ResultRegister:
-    """A value that the station shows; `value` gives it, and None stands for 0."""
+    Attributes:
+        address: of the first, within its block.
+        name: what it is called.
+        kind: how it is laid out.
+        meaning: one line.
+        value: what the station shows there, None standing for 0; None for what the PLC sets.
+        bits: of which it consists.
+    """
 
     address: int
     name: str
     kind: Kind
     meaning: str
-    value: Callable[[Snapshot], float | None]
-    bits: tuple[Bit | StatusBit, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ControlRegister:
-    """A value that the PLC sets."""
-
-    address: int
-    name: str
-    kind: Kind
-    meaning: str
+    value: Callable[[Snapshot], float | None] | None = None
     bits: tuple[Bit, ...] = ()
+
+    def span(self, base: int = 0) -> str:
+        """Return its address beyond that of a block, or the first and the last: ``16-17``."""
+        first = base + self.address
+        return str(first) if self.kind.words == 1 else f"{first}-{first + 1}"
 
 
 CONTROL_BITS = (
@@ -106,68 +114,64 @@ CONTROL_BITS = (
     Bit(8, "ClearError", "rising edge: clear a fault"),
 )
 CONTROL = (
-    ControlRegister(0, "Control", Kind.BITS, "levels; bits not named: write 0", CONTROL_BITS),
-    ControlRegister(1, "PlcHeartbeat", Kind.U16, "whatever the PLC counts; shown, not judged"),
-    ControlRegister(2, "TriggerId", Kind.U16, "taken at Trigger's edge, echoed with the result"),
-    ControlRegister(3, "PartId", Kind.U32, "taken at Trigger's edge, echoed with the result"),
-    ControlRegister(5, "Command", Kind.U16, "1: load the recipe Argument; 2: zero the counters"),
-    ControlRegister(6, "Argument", Kind.U16, "of Command"),
-    ControlRegister(7, "Spare", Kind.U16, "taken and not used"),
+    Register(0, "Control", Kind.BITS, "levels; bits not named: write 0", bits=CONTROL_BITS),
+    Register(1, "PlcHeartbeat", Kind.U16, "whatever the PLC counts; shown, not judged"),
+    Register(2, "TriggerId", Kind.U16, "taken at Trigger's edge, echoed with the result"),
+    Register(3, "PartId", Kind.U32, "taken at Trigger's edge, echoed with the result"),
+    Register(5, "Command", Kind.U16, "1: load the recipe Argument; 2: zero the counters"),
+    Register(6, "Argument", Kind.U16, "of Command"),
+    Register(7, "Spare", Kind.U16, "taken and not used"),
 )
 STATUS_BITS = (
-    StatusBit(0, "Ready", "the worker is idle: a trigger will be accepted", lambda s: s.ready),
-    StatusBit(
+    Bit(0, "Ready", "the worker is idle: a trigger will be accepted", lambda s: s.ready),
+    Bit(
         1,
         "TriggerAck",
         "the trigger was accepted; 0 again when Trigger is taken back",
         lambda s: s.trigger_acknowledged,
     ),
-    StatusBit(
-        3, "MissedAcq", "a trigger was missed since the last accepted one", lambda s: s.missed
-    ),
-    StatusBit(
+    Bit(3, "MissedAcq", "a trigger was missed since the last accepted one", lambda s: s.missed),
+    Bit(
         4,
         "OfflineReason",
         "0 online, 1 starting, 2 by SetOffline, 3 fault, 4 closed",
         lambda s: s.offline_reason,
         width=3,
     ),
-    StatusBit(7, "Online", "loaded, warm, not sent offline, no fault", lambda s: s.online),
-    StatusBit(
-        8, "Busy", "the worker inspects, also a part whose deadline has passed", lambda s: s.busy
-    ),
-    StatusBit(9, "Completed", "toggles with each result", lambda s: s.completed),
-    StatusBit(
+    Bit(7, "Online", "loaded, warm, not sent offline, no fault", lambda s: s.online),
+    Bit(8, "Busy", "the worker inspects, also a part whose deadline has passed", lambda s: s.busy),
+    Bit(9, "Completed", "toggles with each result", lambda s: s.completed),
+    Bit(
         10,
         "Overrun",
         "a late answer was thrown away since the last accepted trigger",
         lambda s: s.overrun,
     ),
-    StatusBit(
+    Bit(
         11,
         "ResultsValid",
         "registers 4 to 25 and 31 hold a result; 0 after ResultsAck",
         lambda s: _result(s) is not None,
     ),
-    StatusBit(
+    Bit(
         12,
         "CommandExecuting",
         "the command runs",
         lambda s: s.command is CommandState.EXECUTING,
     ),
-    StatusBit(
+    Bit(
         13,
         "CommandCompleted",
         "the latest command is done",
         lambda s: s.command is CommandState.COMPLETED,
     ),
-    StatusBit(
+    Bit(
         14,
         "CommandFailed",
         "the latest command failed: see Error",
         lambda s: s.command is CommandState.FAILED,
     ),
-    StatusBit(15, "Error", "fault: nothing is inspected until ClearError", lambda s: s.fault),
+    Bit(15, "Error", "fault: nothing is inspected until ClearError", lambda s: s.fault),
 )
 DECISION_BITS = (
     Bit(0, "PASS", "the part is good"),
@@ -179,7 +183,8 @@ def _status(snapshot: Snapshot) -> int:
     """The two status bytes, byte 0 in the low one."""
     word = 0
     for bit in STATUS_BITS:
-        word |= (int(bit.value(snapshot)) & (1 << bit.width) - 1) << bit.number
+        if bit.value is not None:
+            word |= (int(bit.value(snapshot)) & (1 << bit.width) - 1) << bit.number
     return word
 
 
@@ -222,110 +227,102 @@ def _decision(snapshot: Snapshot) -> int:
 _sequence = _of_result(lambda result: word_from_sequence(result.seq))
 
 RESULT = (
-    ResultRegister(0, "Status", Kind.BITS, "low byte first", _status, STATUS_BITS),
-    ResultRegister(
+    Register(0, "Status", Kind.BITS, "low byte first", _status, STATUS_BITS),
+    Register(
         1,
         "Heartbeat",
         Kind.U16,
         "one more each 100 ms while the inference loop lives",
         lambda snapshot: u16_wrapped(snapshot.heartbeat),
     ),
-    ResultRegister(2, "LayoutVersion", Kind.U16, f"{SCHEMA}: this table", lambda _: SCHEMA),
-    ResultRegister(
+    Register(2, "LayoutVersion", Kind.U16, f"{SCHEMA}: this table", lambda _: SCHEMA),
+    Register(
         3,
         "BootId",
         Kind.U16,
         "another at each start of the station",
         lambda snapshot: u16_wrapped(snapshot.boot_id),
     ),
-    ResultRegister(
-        4, "SequenceHead", Kind.U16, "1 to 65535 and round again; 0: no result", _sequence
-    ),
-    ResultRegister(
-        5, "TriggerIdEcho", Kind.U16, "of this result", _of_result(lambda r: r.trigger_id)
-    ),
-    ResultRegister(6, "PartIdEcho", Kind.U32, "of this result", _of_result(lambda r: r.part_id)),
-    ResultRegister(
+    Register(4, "SequenceHead", Kind.U16, "1 to 65535 and round again; 0: no result", _sequence),
+    Register(5, "TriggerIdEcho", Kind.U16, "of this result", _of_result(lambda r: r.trigger_id)),
+    Register(6, "PartIdEcho", Kind.U32, "of this result", _of_result(lambda r: r.part_id)),
+    Register(
         8, "Decision", Kind.BITS, "good only if PASS and not REJECT", _decision, DECISION_BITS
     ),
-    ResultRegister(
+    Register(
         9,
         "Evaluation",
         Kind.U16,
         "0 undefined, 1 OK, 2 not OK, 3 not decidable",
         _of_result(lambda r: r.evaluation),
     ),
-    ResultRegister(
-        10, "Error", Kind.U16, "of the fault, the result or the command: see below", _error
-    ),
-    ResultRegister(11, "Recipe", Kind.U16, "that inspected; without a result: loaded", _recipe),
-    ResultRegister(
-        12, "Score", Kind.F32, "0 if there is none", _of_result(lambda result: result.score)
-    ),
-    ResultRegister(
+    Register(10, "Error", Kind.U16, "of the fault, the result or the command: see below", _error),
+    Register(11, "Recipe", Kind.U16, "that inspected; without a result: loaded", _recipe),
+    Register(12, "Score", Kind.F32, "0 if there is none", _of_result(lambda result: result.score)),
+    Register(
         14,
         "ScorePermille",
         Kind.U16,
         "score in thousandths, at most 65535",
         _of_result(lambda r: None if r.score is None else r.score * 1000),
     ),
-    ResultRegister(
+    Register(
         15,
         "ThresholdPermille",
         Kind.U16,
         "score from which a part is not OK, in thousandths",
         _of_result(lambda result: result.threshold * 1000),
     ),
-    ResultRegister(
+    Register(
         16,
         "LatencyUs",
         Kind.U32,
         "from accepted trigger to result, in µs",
         _of_result(lambda r: r.latency_us),
     ),
-    ResultRegister(
+    Register(
         18, "Defects", Kind.U16, "regions that reach the threshold", _of_result(lambda r: r.defects)
     ),
-    ResultRegister(19, "WorstX", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.x)),
-    ResultRegister(20, "WorstY", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.y)),
-    ResultRegister(
+    Register(19, "WorstX", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.x)),
+    Register(20, "WorstY", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.y)),
+    Register(
         21, "WorstWidth", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.width)
     ),
-    ResultRegister(
+    Register(
         22, "WorstHeight", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.height)
     ),
-    ResultRegister(
+    Register(
         23,
         "UnixSeconds",
         Kind.U32,
         "when the result was decided, UTC",
         _of_result(lambda r: r.decided_at_ns // 1_000_000_000),
     ),
-    ResultRegister(
+    Register(
         25,
         "Milliseconds",
         Kind.U16,
         "the rest of that time, 0 to 999",
         _of_result(lambda r: r.decided_at_ns // 1_000_000 % 1000),
     ),
-    ResultRegister(
+    Register(
         26,
         "Missed",
         Kind.U16,
         "triggers missed, modulo 65536",
         lambda snapshot: u16_wrapped(snapshot.counters.missed),
     ),
-    ResultRegister(
+    Register(
         27,
         "Timeouts",
         Kind.U16,
         "deadlines missed, modulo 65536",
         lambda snapshot: u16_wrapped(snapshot.counters.timeouts),
     ),
-    ResultRegister(28, "Spare28", Kind.U16, "0", lambda _: 0),
-    ResultRegister(29, "Spare29", Kind.U16, "0", lambda _: 0),
-    ResultRegister(30, "Spare30", Kind.U16, "0", lambda _: 0),
-    ResultRegister(31, "SequenceTail", Kind.U16, "as SequenceHead, else read again", _sequence),
+    Register(28, "Spare28", Kind.U16, "0", lambda _: 0),
+    Register(29, "Spare29", Kind.U16, "0", lambda _: 0),
+    Register(30, "Spare30", Kind.U16, "0", lambda _: 0),
+    Register(31, "SequenceTail", Kind.U16, "as SequenceHead, else read again", _sequence),
 )
 
 
@@ -338,7 +335,8 @@ def words_from_snapshot(snapshot: Snapshot, *, order: WordOrder = "ABCD") -> tup
     """
     words = [0] * RESULT_WORDS
     for register in RESULT:
-        value, at = register.value(snapshot), register.address
+        value = None if register.value is None else register.value(snapshot)
+        at = register.address
         if register.kind is Kind.F32:
             words[at : at + 2] = registers_from_f32(value, order)
         elif register.kind is Kind.U32:
@@ -369,3 +367,29 @@ def control_from_words(words: Sequence[int], *, order: WordOrder = "ABCD") -> Co
         command=words[5],
         argument=words[6],
     )
+
+
+def map_rows() -> Sequence[MapRow]:
+    """Return every register and every bit of it, as addressed on the wire, from 0."""
+    rows: list[MapRow] = []
+    for control in CONTROL:
+        place = RegisterPlace(control.address, None, control.kind.words)
+        rows += _map_rows_of(control, f"holding {control.span()}", place, access="read-write")
+    for result in RESULT:
+        address = f"input {result.span()}, holding {result.span(MIRROR)}"
+        place = RegisterPlace(MIRROR + result.address, result.address, result.kind.words)
+        rows += _map_rows_of(result, address, place, access="read")
+    return tuple(rows)
+
+
+def _map_rows_of(
+    register: Register, address: str, place: RegisterPlace, *, access: str
+) -> list[MapRow]:
+    kind, meaning = str(register.kind), register.meaning
+    rows = [MapRow("modbus", address, register.name, kind, access, meaning, place)]
+    for bit in register.bits:
+        where, name = f"{address}, {bit.place}", f"{register.name}.{bit.name}"
+        kind = "bool" if bit.width == 1 else f"uint{bit.width}"
+        one = replace(place, bit=bit.number, bits=bit.width)
+        rows.append(MapRow("modbus", where, name, kind, access, bit.meaning, one))
+    return rows

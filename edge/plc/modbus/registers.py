@@ -13,7 +13,8 @@ from edge.plc.modbus.register_map import (
     words_from_snapshot,
 )
 from edge.plc.modbus.section import WordOrder
-from edge.plc.station import Port, Snapshot
+from edge.plc.station.port import Port
+from edge.plc.station.snapshot import Snapshot
 
 SOURCE = "modbus"
 """Whose levels these are; one for all connections, since there is one block of control words."""

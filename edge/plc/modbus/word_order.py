@@ -15,7 +15,7 @@ from edge.plc.modbus.section import WordOrder
 WORD = 0xFFFF
 LONG = 0xFFFF_FFFF
 
-_LARGEST_FLOAT = 3.4028234663852886e38  # the largest finite float32
+_MAX_FLOAT = 3.4028234663852886e38  # of those with 32 bits
 
 
 def u16_wrapped(count: int) -> int:
@@ -39,34 +39,23 @@ def u32_saturated(value: float | None) -> int:
 
 def registers_from_u32(value: int, order: WordOrder = "ABCD") -> tuple[int, int]:
     """Return the two registers of an unsigned 32-bit value, at the lower address first."""
-    return _ordered((value & LONG).to_bytes(4, "big"), order)
+    return _registers_from_bytes((value & LONG).to_bytes(4, "big"), order)
 
 
 def registers_from_f32(value: float | None, order: WordOrder = "ABCD") -> tuple[int, int]:
     """Return the two registers of an IEEE 754 single; what is absent or not finite is 0.0."""
     number = 0.0 if value is None or not math.isfinite(value) else value
-    limited = min(max(number, -_LARGEST_FLOAT), _LARGEST_FLOAT)
-    return _ordered(struct.pack(">f", limited), order)
+    limited = min(max(number, -_MAX_FLOAT), _MAX_FLOAT)
+    return _registers_from_bytes(struct.pack(">f", limited), order)
 
 
 def u32_from_registers(first: int, second: int, order: WordOrder = "ABCD") -> int:
     """Return the unsigned 32-bit value of two registers, the one at the lower address first."""
-    return int.from_bytes(_unordered(first, second, order), "big")
+    raw = struct.pack(">HH", first, second)
+    return int.from_bytes(bytes(raw[order.index(letter)] for letter in "ABCD"), "big")
 
 
-def f32_from_registers(first: int, second: int, order: WordOrder = "ABCD") -> float:
-    """Return the IEEE 754 single of two registers, the one at the lower address first."""
-    (value,) = struct.unpack(">f", _unordered(first, second, order))
-    return float(value)
-
-
-def _ordered(raw: bytes, order: WordOrder) -> tuple[int, int]:
+def _registers_from_bytes(raw: bytes, order: WordOrder) -> tuple[int, int]:
     """Lay four bytes, most significant first, into two registers."""
     a, b, c, d = (raw["ABCD".index(letter)] for letter in order)
     return a << 8 | b, c << 8 | d
-
-
-def _unordered(first: int, second: int, order: WordOrder) -> bytes:
-    """Return the four bytes of two registers, most significant first."""
-    raw = struct.pack(">HH", first, second)
-    return bytes(raw[order.index(letter)] for letter in "ABCD")

@@ -40,7 +40,8 @@ from edge.plc.mqtt.topics import (
     payload_from_result,
     stats_from_snapshot,
 )
-from edge.plc.station import InspectionResult, Port, Snapshot, StationError
+from edge.plc.station.port import Port
+from edge.plc.station.snapshot import InspectionResult, Snapshot, StationError
 
 _log = logging.getLogger("edge.plc.mqtt")
 GOODBYE_S = 2.0  # for what waits at the end

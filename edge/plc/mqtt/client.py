@@ -10,7 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge.plc.mqtt.section import MqttSection
 from edge.plc.mqtt.topics import OFFLINE, Topics
 from edge.plc.password import read_password
-from edge.plc.station import StationError
+from edge.plc.station.snapshot import StationError
 
 CONNECT_WITHIN_S = 5.0
 RETRY_S = (0.5, 10.0)  # first and longest wait between attempts

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from edge.plc.mqtt.section import MAX_UNDER_WAY, MIN_QUEUE
 from edge.plc.mqtt.topics import Delivery
-from edge.plc.station import InspectionResult
+from edge.plc.station.snapshot import InspectionResult
 
 
 @dataclass(frozen=True, slots=True)

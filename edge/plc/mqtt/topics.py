@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edge.plc.station import SCHEMA, InspectionResult, MapRow, Snapshot
+from edge.plc.address_map import MapRow
+from edge.plc.station.snapshot import SCHEMA, InspectionResult, Snapshot
 
 ONLINE = b"online"
 OFFLINE = b"offline"

@@ -33,7 +33,7 @@ from edge.plc.opcua.nodes import (
     method_name,
     node_name,
 )
-from edge.plc.station import Snapshot
+from edge.plc.station.snapshot import Snapshot
 
 _GOOD = ua.StatusCode(ua.UInt32(StatusCodes.Good))
 _NONE = ua.StatusCode(ua.UInt32(StatusCodes.BadNoData))

@@ -11,7 +11,8 @@ from cameras.closing import Closing
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.opcua.server import StationServer
 from edge.plc.password import read_password
-from edge.plc.station import Port, StationError
+from edge.plc.station.port import Port
+from edge.plc.station.snapshot import StationError
 
 
 class OpcuaBridge(Closing):

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edge.plc.station import StationError
+from edge.plc.station.snapshot import StationError
 
 _log = logging.getLogger("edge.plc.opcua")
 _DAYS = 3650

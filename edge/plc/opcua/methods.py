@@ -8,7 +8,8 @@ from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
 from edge.plc.opcua.nodes import INSPECT, MOST, RECIPE, RESET, Argument, Method, fitted
-from edge.plc.station import Port, StationError
+from edge.plc.station.port import Port
+from edge.plc.station.snapshot import StationError
 
 _log = logging.getLogger("edge.plc.opcua")
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
 from typing import Literal, TypeAlias
 
-from edge.plc.station import SCHEMA, Control, Decision, InspectionResult, MapRow, Snapshot
+from edge.plc.address_map import MapRow
+from edge.plc.station.snapshot import SCHEMA, Control, Decision, InspectionResult, Snapshot
 
 NAMESPACE = "urn:protoedge:station"
 Kind: TypeAlias = Literal["Boolean", "UInt16", "UInt32", "Float", "String", "DateTime"]

@@ -30,7 +30,8 @@ from edge.plc.opcua.certificates import Clients, own_identity, shown
 from edge.plc.opcua.methods import Methods
 from edge.plc.opcua.nodes import CONTROL, NAMESPACE, control_from_values, node_name
 from edge.plc.opcua.section import OpcuaSection
-from edge.plc.station import Port, Snapshot
+from edge.plc.station.port import Port
+from edge.plc.station.snapshot import Snapshot
 
 _log = logging.getLogger("edge.plc.opcua")
 SOURCE = "opcua"

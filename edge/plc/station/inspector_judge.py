@@ -16,10 +16,8 @@ from edge.health.checks import Health, sign_in
 from edge.inspection.hot_swap import FAILURES, HotSwapInspector
 from edge.inspection.inspector import Inspector, invalid_image_reason, load
 from edge.inspection.upkeep import Upkeep
-from edge.plc.station.judging import JudgeOptions
-from edge.plc.station.messages import Answer, Job, Recipe
-from edge.plc.station.snapshot import Box
-from edge.plc.station.words import ErrorCode, Evaluation
+from edge.plc.station.messages import Answer, Job, JudgeOptions, Recipe
+from edge.plc.station.snapshot import Box, ErrorCode, Evaluation
 from edge.plc.station.worker import JudgeError
 from edge.result import Result, Verdict
 from edge.stream.picture_taker import NoMorePicturesError, PictureTaker

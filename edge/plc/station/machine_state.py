@@ -6,8 +6,15 @@ from dataclasses import dataclass, field
 
 from edge.plc.station.edge_detection import Levels
 from edge.plc.station.messages import Job, Recipe, StationOptions
-from edge.plc.station.snapshot import Counters, InspectionResult, Snapshot
-from edge.plc.station.words import CommandState, ErrorCode, OfflineReason, Phase
+from edge.plc.station.snapshot import (
+    CommandState,
+    Counters,
+    ErrorCode,
+    InspectionResult,
+    OfflineReason,
+    Phase,
+    Snapshot,
+)
 
 
 @dataclass(frozen=True, slots=True)

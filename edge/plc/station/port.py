@@ -7,12 +7,10 @@ any thread may call and none of which waits for an inspection.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
-from edge.plc.station.snapshot import Control, InspectionResult, Snapshot
-from edge.plc.station.words import ErrorCode
+from edge.plc.station.snapshot import Control, ErrorCode, InspectionResult, Snapshot
 
 Listener: TypeAlias = Callable[[Snapshot], None]
 ResultListener: TypeAlias = Callable[[InspectionResult], None]
@@ -120,45 +118,3 @@ class Bridge(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Registers:
-    """Where a value is in Modbus, in numbers for engineering tools.
-
-    Attributes:
-        holding: first holding register, from 0.
-        input: first input register, from 0; None for what the PLC writes.
-        count: registers.
-        bit: first bit of the register, 0 the least significant; None for all of it.
-        bits: how many.
-    """
-
-    holding: int
-    input: int | None
-    count: int
-    bit: int | None = None
-    bits: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MapRow:
-    """One row of `edge plc map`, and of a table for engineering tools.
-
-    Attributes:
-        bridge: ``modbus``, ``opcua`` or ``mqtt``.
-        address: register, node id or topic.
-        name: what it is called there.
-        kind: its type: ``uint16``, ``float32``, ``Boolean``, ``JSON``.
-        access: ``read``, ``write``, ``read-write`` or ``call``.
-        meaning: one line.
-        registers: where it is in Modbus; None for other bridges.
-    """
-
-    bridge: str
-    address: str
-    name: str
-    kind: str
-    access: str
-    meaning: str
-    registers: Registers | None = None

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from cameras.child_process import reap
-from edge.plc.station.judging import JudgeOptions
-from edge.plc.station.messages import Answer, Change, Order, Replace
-from edge.plc.station.words import ErrorCode
+from edge.plc.station.messages import Answer, Change, JudgeOptions, Order, Replace
+from edge.plc.station.snapshot import ErrorCode
 from edge.plc.station.worker import Events
 from edge.plc.station.worker_link import (
     Beat,

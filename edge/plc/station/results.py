@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 
 from edge.plc.station.messages import Answer, Job, Recipe
-from edge.plc.station.snapshot import Box, InspectionResult
-from edge.plc.station.words import ErrorCode, Evaluation, State
+from edge.plc.station.snapshot import Box, ErrorCode, Evaluation, InspectionResult, State
 
 
 @dataclass(frozen=True, slots=True)

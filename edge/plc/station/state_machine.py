@@ -30,15 +30,17 @@ from edge.plc.station.messages import (
     SystemClock,
 )
 from edge.plc.station.results import Draft, result_from_answer, result_without_answer
-from edge.plc.station.snapshot import Control, InspectionResult, Snapshot
-from edge.plc.station.tally import Tally
-from edge.plc.station.words import (
+from edge.plc.station.snapshot import (
     CommandCode,
     CommandState,
+    Control,
     ErrorCode,
+    InspectionResult,
     Phase,
+    Snapshot,
     State,
 )
+from edge.plc.station.tally import Tally
 
 TRIGGER_IDS = 0xFFFF
 PART_IDS = 0xFFFFFFFF

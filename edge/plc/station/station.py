@@ -18,9 +18,16 @@ from cameras.closing import Closing
 from edge.plc.station.listeners import Notifier
 from edge.plc.station.messages import NS_PER_S, Answer, Recipe, StationOptions, SystemClock
 from edge.plc.station.port import Cancel, Listener, ResultListener
-from edge.plc.station.snapshot import Control, InspectionResult, Snapshot
+from edge.plc.station.snapshot import (
+    SEQUENCE_WORDS,
+    CommandState,
+    Control,
+    ErrorCode,
+    InspectionResult,
+    Snapshot,
+    StationError,
+)
 from edge.plc.station.state_machine import Machine
-from edge.plc.station.words import SEQUENCE_WORDS, CommandState, ErrorCode, StationError
 from edge.plc.station.worker import Worker
 
 Value = TypeVar("Value")

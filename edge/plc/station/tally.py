@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from edge.plc.station.snapshot import Counters, InspectionResult
-from edge.plc.station.words import Decision, Evaluation
+from edge.plc.station.snapshot import Counters, Decision, Evaluation, InspectionResult
 
 DECIDED = (Evaluation.OK, Evaluation.NOT_OK)
 

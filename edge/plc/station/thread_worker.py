@@ -7,7 +7,7 @@ import queue
 import threading
 
 from edge.plc.station.messages import Answer, Change, Job, Order, Recipe
-from edge.plc.station.words import ErrorCode, Evaluation
+from edge.plc.station.snapshot import ErrorCode, Evaluation
 from edge.plc.station.worker import Events, Judge, JudgeError
 
 LOG = logging.getLogger("edge.plc.station")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from edge.plc.station.messages import Answer, Job, Order, Recipe
-from edge.plc.station.words import ErrorCode
+from edge.plc.station.snapshot import ErrorCode
 
 
 class Events(Protocol):

@@ -15,8 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from edge.plc.station.messages import Answer, Change, Job, Recipe
-from edge.plc.station.snapshot import Box
-from edge.plc.station.words import ErrorCode, Evaluation
+from edge.plc.station.snapshot import Box, ErrorCode, Evaluation
 
 LARGEST = 64 * 1024  # bytes of a packet
 

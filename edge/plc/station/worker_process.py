@@ -13,10 +13,9 @@ import sys
 import threading
 
 from cameras.child_process import leave_signals_to_parent, tie_to_parent
-from edge.plc.station.judging import JudgeOptions
-from edge.plc.station.messages import Change, Job, Recipe
+from edge.plc.station.messages import Change, Job, JudgeOptions, Recipe
+from edge.plc.station.snapshot import ErrorCode
 from edge.plc.station.thread_worker import answer_from_judge, change_recipe
-from edge.plc.station.words import ErrorCode
 from edge.plc.station.worker import Judge, JudgeError
 from edge.plc.station.worker_link import Beat, Changed, Failed, Plan, Ready, Wire
 

@@ -19,9 +19,10 @@ from cameras.frame import Frame
 from edge.health.checks import Health
 from edge.health.frozen import UNSURE_S, StreamHealth
 from edge.inspection.inspector import load
-from edge.plc.station import ErrorCode, Job, JudgeOptions
 from edge.plc.station import inspector_judge as station
 from edge.plc.station.inspector_judge import InspectorJudge
+from edge.plc.station.messages import Job, JudgeOptions
+from edge.plc.station.snapshot import ErrorCode
 from edge.result import Result, Verdict, error_from_frame
 from engines.manifest import HealthRecord
 

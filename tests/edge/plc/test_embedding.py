@@ -29,7 +29,9 @@ def house():
     )
 before = house()
 import edge
-from edge.plc.station import JudgeOptions, Station, StationOptions, ThreadWorker
+from edge.plc.station.messages import JudgeOptions, StationOptions
+from edge.plc.station.station import Station
+from edge.plc.station.thread_worker import ThreadWorker
 from edge.plc.station.inspector_judge import InspectorJudge
 with edge.load(sys.argv[1], engine="onnxruntime") as inspector:
     inspector.warm_up(2)

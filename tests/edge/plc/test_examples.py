@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.config import StationSection
-from edge.plc.station import ErrorCode, Phase
+from edge.plc.station.snapshot import ErrorCode, Phase
 
 ROOT = Path(__file__).resolve().parents[3]
 GUIDE = (ROOT / "docs/plc.md").read_text(encoding="utf-8")

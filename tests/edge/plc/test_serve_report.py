@@ -9,8 +9,17 @@ import pytest
 
 from edge.plc.serve_report import StationReport
 from edge.plc.serve_results import ResultsFile
-from edge.plc.station.snapshot import Box, Counters, InspectionResult, Snapshot
-from edge.plc.station.words import ErrorCode, Evaluation, OfflineReason, Phase, State
+from edge.plc.station.snapshot import (
+    Box,
+    Counters,
+    ErrorCode,
+    Evaluation,
+    InspectionResult,
+    OfflineReason,
+    Phase,
+    Snapshot,
+    State,
+)
 
 ONLINE = Snapshot("line3", 7, phase=Phase.READY, online=True, counters=Counters(triggers=4))
 RESULT = InspectionResult(

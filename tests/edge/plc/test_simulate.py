@@ -12,17 +12,10 @@ pytest.importorskip("pymodbus", reason="pymodbus is not installed")
 from edge.plc.modbus.bridge import open_bridge
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.simulate import Plan, simulate_plc
-from edge.plc.station import (
-    Answer,
-    ErrorCode,
-    Evaluation,
-    Recipe,
-    Snapshot,
-    Station,
-    StationError,
-    StationOptions,
-    ThreadWorker,
-)
+from edge.plc.station.messages import Answer, Recipe, StationOptions
+from edge.plc.station.snapshot import ErrorCode, Evaluation, Snapshot, StationError
+from edge.plc.station.station import Station
+from edge.plc.station.thread_worker import ThreadWorker
 
 OPTIONS = StationOptions(deadline_ms=20_000, recipes=frozenset({1, 2}))
 

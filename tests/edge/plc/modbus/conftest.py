@@ -11,7 +11,9 @@ from scoring import Scoring
 
 from edge.plc.modbus.bridge import ModbusBridge, open_bridge
 from edge.plc.modbus.section import ModbusSection
-from edge.plc.station import Station, StationOptions, ThreadWorker
+from edge.plc.station.messages import StationOptions
+from edge.plc.station.station import Station
+from edge.plc.station.thread_worker import ThreadWorker
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 from edge.plc.modbus.bridge import ModbusBridge, open_bridge
 from edge.plc.modbus.section import ModbusSection
-from edge.plc.station import Control, Snapshot
+from edge.plc.station.snapshot import Control, Snapshot
 
 SEED = 20260729
 SHORT = 1000

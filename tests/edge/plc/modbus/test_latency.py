@@ -23,9 +23,9 @@ import pytest
 from edge.plc.modbus.bridge import ModbusBridge, open_bridge
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.serve import SWITCH_S
-from edge.plc.station import InspectionResult, StationOptions, word_from_sequence
-from edge.plc.station.judging import JudgeOptions
+from edge.plc.station.messages import JudgeOptions, StationOptions
 from edge.plc.station.process_worker import ProcessWorker
+from edge.plc.station.snapshot import InspectionResult, word_from_sequence
 from edge.plc.station.station import Station
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
@@ -35,7 +35,7 @@ WORKER = """
 import sys, time
 from edge.plc.station.worker_process import begin, serve
 from edge.plc.station.messages import Answer, Recipe
-from edge.plc.station.words import Evaluation
+from edge.plc.station.snapshot import Evaluation
 
 class Judge:
     def load(self, recipe_id):

@@ -14,14 +14,10 @@ from edge.plc.modbus import registers
 from edge.plc.modbus.bridge import ModbusBridge, open_bridge
 from edge.plc.modbus.register_map import words_from_snapshot
 from edge.plc.modbus.section import ModbusSection, WordOrder
-from edge.plc.station import (
-    ErrorCode,
-    InspectionResult,
-    Snapshot,
-    Station,
-    StationOptions,
-    ThreadWorker,
-)
+from edge.plc.station.messages import StationOptions
+from edge.plc.station.snapshot import ErrorCode, InspectionResult, Snapshot
+from edge.plc.station.station import Station
+from edge.plc.station.thread_worker import ThreadWorker
 
 SOAK = [pytest.mark.soak, pytest.mark.timeout(1800)]
 Words = Callable[..., tuple[int, ...]]

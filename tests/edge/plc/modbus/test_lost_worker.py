@@ -14,7 +14,9 @@ from pymodbus.client import ModbusTcpClient
 
 from edge.plc.modbus.bridge import open_bridge
 from edge.plc.modbus.section import ModbusSection
-from edge.plc.station import JudgeOptions, ProcessWorker, Station, StationOptions
+from edge.plc.station.messages import JudgeOptions, StationOptions
+from edge.plc.station.process_worker import ProcessWorker
+from edge.plc.station.station import Station
 
 SOAK = [pytest.mark.soak, pytest.mark.timeout(900)]
 WORKER = (sys.executable, str(Path(__file__).resolve().parents[3] / "rig" / "station_worker.py"))

@@ -13,7 +13,7 @@ from pymodbus.client import ModbusTcpClient
 from scoring import Scoring
 
 from edge.plc.modbus.bridge import ModbusBridge
-from edge.plc.station import ErrorCode
+from edge.plc.station.snapshot import ErrorCode
 
 SOAK = [pytest.mark.soak, pytest.mark.timeout(1800)]
 ENABLE, TRIGGER, ACKNOWLEDGE, EXECUTE, CLEAR = 1, 2, 8, 16, 256

@@ -18,11 +18,7 @@ from edge.plc.modbus import server
 from edge.plc.modbus.bridge import ModbusBridge, open_bridge
 from edge.plc.modbus.register_map import words_from_snapshot
 from edge.plc.modbus.section import ModbusSection
-from edge.plc.station import (
-    Control,
-    Snapshot,
-    StationError,
-)
+from edge.plc.station.snapshot import Control, Snapshot, StationError
 
 
 class Shown:

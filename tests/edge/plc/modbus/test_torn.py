@@ -12,7 +12,15 @@ import pytest
 from edge.plc.modbus.bridge import open_bridge
 from edge.plc.modbus.register_map import words_from_snapshot
 from edge.plc.modbus.section import ModbusSection
-from edge.plc.station import Box, Control, ErrorCode, Evaluation, InspectionResult, Snapshot, State
+from edge.plc.station.snapshot import (
+    Box,
+    Control,
+    ErrorCode,
+    Evaluation,
+    InspectionResult,
+    Snapshot,
+    State,
+)
 
 
 def moment(number: int) -> Snapshot:

@@ -9,7 +9,9 @@ import pytest
 from mosquitto import ABSENT, Broker, Heard, listening, publish, until
 from scoring import Scoring
 
-from edge.plc.station import Station, StationOptions, ThreadWorker
+from edge.plc.station.messages import StationOptions
+from edge.plc.station.station import Station
+from edge.plc.station.thread_worker import ThreadWorker
 
 
 @pytest.fixture

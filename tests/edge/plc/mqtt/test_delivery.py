@@ -12,7 +12,7 @@ from mosquitto import ABSENT, ROOT, Broker, Heard, publish, retained, until
 from publishing import delivered, inspect, plain
 
 from edge.plc.mqtt.bridge import open_bridge
-from edge.plc.station import Station
+from edge.plc.station.station import Station
 
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 RIG = Path(__file__).resolve().parents[3] / "rig"
@@ -80,7 +80,9 @@ sys.path.insert(0, {rig!r})
 from scoring import Scoring
 from edge.plc.mqtt.bridge import open_bridge
 from edge.plc.mqtt.section import MqttSection
-from edge.plc.station import Station, StationOptions, ThreadWorker
+from edge.plc.station.station import Station
+from edge.plc.station.messages import StationOptions
+from edge.plc.station.thread_worker import ThreadWorker
 with Station(ThreadWorker(Scoring()), options=StationOptions(name="flange")) as station:
     station.wait_ready(10)
     section = MqttSection(host="127.0.0.1", port={port}, plain=True, keepalive_s=1)

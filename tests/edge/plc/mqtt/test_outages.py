@@ -12,7 +12,7 @@ from mosquitto import ABSENT, ROOT, Broker, Heard, until
 from publishing import delivered, inspect, plain, told
 
 from edge.plc.mqtt.bridge import open_bridge
-from edge.plc.station import Station
+from edge.plc.station.station import Station
 
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 

@@ -22,7 +22,7 @@ from edge.plc.mqtt.topics import (
     payload_from_result,
     stats_from_snapshot,
 )
-from edge.plc.station import Box, ErrorCode, Evaluation, InspectionResult, Snapshot, State
+from edge.plc.station.snapshot import Box, ErrorCode, Evaluation, InspectionResult, Snapshot, State
 
 RESULT = InspectionResult(
     station="flange",

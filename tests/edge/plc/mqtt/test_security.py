@@ -15,7 +15,8 @@ from publishing import inspect
 
 from edge.plc.mqtt.bridge import open_bridge
 from edge.plc.mqtt.section import MqttSection
-from edge.plc.station import Station, StationError
+from edge.plc.station.snapshot import StationError
+from edge.plc.station.station import Station
 
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 PASSWORD = "größer als null"

@@ -10,7 +10,9 @@ from scoring import Scoring
 
 from edge.plc.opcua.bridge import OpcuaBridge, open_bridge
 from edge.plc.opcua.section import OpcuaSection
-from edge.plc.station import Station, StationOptions, ThreadWorker
+from edge.plc.station.messages import StationOptions
+from edge.plc.station.station import Station
+from edge.plc.station.thread_worker import ThreadWorker
 
 
 @pytest.fixture(scope="module")

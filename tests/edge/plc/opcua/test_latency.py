@@ -20,8 +20,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edge.plc.opcua.bridge import open_bridge
 from edge.plc.opcua.section import OpcuaSection
-from edge.plc.station import Evaluation, StationOptions
-from edge.plc.station.messages import Answer, Job, Recipe
+from edge.plc.station.messages import Answer, Job, Recipe, StationOptions
+from edge.plc.station.snapshot import Evaluation
 from edge.plc.station.station import Station
 from edge.plc.station.thread_worker import ThreadWorker
 

@@ -25,8 +25,8 @@ from edge.plc.opcua.bridge import OpcuaBridge, open_bridge
 from edge.plc.opcua.certificates import Clients, own_identity
 from edge.plc.opcua.nodes import NAMESPACE
 from edge.plc.opcua.section import OpcuaSection
-from edge.plc.station import Evaluation, StationError, StationOptions
-from edge.plc.station.messages import Answer, Job, Recipe
+from edge.plc.station.messages import Answer, Job, Recipe, StationOptions
+from edge.plc.station.snapshot import Evaluation, StationError
 from edge.plc.station.station import Station
 from edge.plc.station.thread_worker import ThreadWorker
 

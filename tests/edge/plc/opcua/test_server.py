@@ -17,7 +17,10 @@ from scoring import Scoring
 from edge.plc.opcua.bridge import OpcuaBridge, open_bridge
 from edge.plc.opcua.nodes import CONTROL, NAMESPACE, RESULT, STATUS, ZERO, map_rows
 from edge.plc.opcua.section import OpcuaSection
-from edge.plc.station import Station, StationError, StationOptions, ThreadWorker
+from edge.plc.station.messages import StationOptions
+from edge.plc.station.snapshot import StationError
+from edge.plc.station.station import Station
+from edge.plc.station.thread_worker import ThreadWorker
 
 pytestmark = pytest.mark.usefixtures("ready")
 

@@ -13,7 +13,7 @@ from asyncua import ua
 from opcua_peer import STALLS, Peer, connected, long, with_peer, word
 
 from edge.plc.opcua.bridge import OpcuaBridge
-from edge.plc.station import Station
+from edge.plc.station.station import Station
 
 pytestmark = pytest.mark.usefixtures("ready")
 

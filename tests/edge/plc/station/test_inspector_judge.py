@@ -13,9 +13,11 @@ from dated_camera import DatedCamera
 from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import frame_now
-from edge.plc.station import ErrorCode, Evaluation, Job, JudgeError, JudgeOptions
 from edge.plc.station import inspector_judge as module
 from edge.plc.station.inspector_judge import InspectorJudge
+from edge.plc.station.messages import Job, JudgeOptions
+from edge.plc.station.snapshot import ErrorCode, Evaluation
+from edge.plc.station.worker import JudgeError
 
 GREY = np.full((128, 128, 3), 120, np.uint8)
 LATER_NS = 10**18

@@ -18,19 +18,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edge.plc.station import (
-    Change,
+from edge.plc.station.messages import Change, Job, Replace
+from edge.plc.station.snapshot import (
     CommandState,
     Control,
     Decision,
     ErrorCode,
     InspectionResult,
-    Job,
     OfflineReason,
     Phase,
     State,
 )
-from edge.plc.station.messages import Replace
 
 
 @dataclass

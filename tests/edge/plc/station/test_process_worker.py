@@ -14,18 +14,10 @@ from pathlib import Path
 import pytest
 from processes import gone
 
-from edge.plc.station import (
-    Box,
-    Decision,
-    ErrorCode,
-    Evaluation,
-    OfflineReason,
-    Station,
-    StationOptions,
-)
-from edge.plc.station.judging import JudgeOptions
-from edge.plc.station.messages import Answer, Change, Job, Recipe
+from edge.plc.station.messages import Answer, Change, Job, JudgeOptions, Recipe, StationOptions
 from edge.plc.station.process_worker import ProcessWorker
+from edge.plc.station.snapshot import Box, Decision, ErrorCode, Evaluation, OfflineReason
+from edge.plc.station.station import Station
 from edge.plc.station.worker_link import (
     Beat,
     Changed,
@@ -183,8 +175,9 @@ def test_close_leaves_no_process_and_no_descriptor(worker) -> None:
 
 PARENT = """
 import sys, time
-from edge.plc.station import Station, StationOptions
-from edge.plc.station.judging import JudgeOptions
+from edge.plc.station.station import Station
+from edge.plc.station.messages import StationOptions
+from edge.plc.station.messages import JudgeOptions
 from edge.plc.station.process_worker import ProcessWorker
 worker = ProcessWorker(JudgeOptions({1: "a"}, "none"), command=(sys.executable, sys.argv[1]))
 station = Station(worker, options=StationOptions(deadline_ms=20_000))

@@ -19,20 +19,17 @@ from hand_clock import (
     ready_machine,
 )
 
-from edge.plc.station import (
+from edge.plc.station.messages import Job, Recipe, Replace, StationOptions
+from edge.plc.station.snapshot import (
     CommandState,
     Decision,
     ErrorCode,
     Evaluation,
-    Job,
     OfflineReason,
     Phase,
-    Recipe,
     State,
-    StationOptions,
     word_from_sequence,
 )
-from edge.plc.station.messages import Replace
 
 
 def test_the_handshake_of_a_plc_step_by_step() -> None:

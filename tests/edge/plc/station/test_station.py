@@ -11,20 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from edge.plc.station import (
-    Answer,
-    Control,
-    Decision,
-    ErrorCode,
-    Evaluation,
-    JudgeError,
-    Phase,
-    Recipe,
-    Station,
-    StationError,
-    StationOptions,
-    ThreadWorker,
-)
+from edge.plc.station.messages import Answer, Recipe, StationOptions
+from edge.plc.station.snapshot import Control, Decision, ErrorCode, Evaluation, Phase, StationError
+from edge.plc.station.station import Station
+from edge.plc.station.thread_worker import ThreadWorker
+from edge.plc.station.worker import JudgeError
 
 OPTIONS = StationOptions(deadline_ms=20_000, recipes=frozenset({1, 2, 9}))
 PATIENCE_S = 30.0

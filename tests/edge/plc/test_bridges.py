@@ -8,11 +8,11 @@ import sys
 import pytest
 from pydantic import BaseModel
 
-from edge.plc import serve
+from edge.plc import bridges
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.mqtt.section import MqttSection
 from edge.plc.opcua.section import OpcuaSection
-from edge.plc.station import StationError
+from edge.plc.station.snapshot import StationError
 
 SECTIONS = (ModbusSection, OpcuaSection, MqttSection)
 
@@ -46,16 +46,16 @@ def test_a_missing_library_is_named_with_the_way_to_get_it(
     def fail(_name: str) -> None:
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
-    monkeypatch.setattr(serve, "import_module", fail)
+    monkeypatch.setattr(bridges, "import_module", fail)
     words = rf"{bridge}: {package} is not installed; pip install 'protoedge\[plc\]'"
     with pytest.raises(StationError, match=words):
-        serve.open_bridge(bridge, None, None)  # type: ignore[arg-type]
+        bridges.open_bridge(bridge, None, None)  # type: ignore[arg-type]
 
 
 def test_a_defect_of_our_own_is_no_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_name: str) -> None:
         raise ModuleNotFoundError("No module named 'edge.plc.nothing'", name="edge.plc.nothing")
 
-    monkeypatch.setattr(serve, "import_module", fail)
+    monkeypatch.setattr(bridges, "import_module", fail)
     with pytest.raises(ModuleNotFoundError):
-        serve.open_bridge("modbus", None, None)  # type: ignore[arg-type]
+        bridges.open_bridge("modbus", None, None)  # type: ignore[arg-type]
