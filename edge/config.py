@@ -64,7 +64,6 @@ bundle = "build/{name}.edge"
 # keep = "kept"              # folder for NG and ERROR parts: picture, drawn, result line
 # keep_mb = 10240            # the oldest make room
 # keep_free_mb = 512         # of the disk, that stay free
-# clip_s = 2.0               # a clip with so many seconds before and after; default: none
 # stall_after = 1.0          # seconds without a frame after which the verdict is ERROR
 # deadline_ms = 400.0        # from a live frame to its result, then ERROR; a trigger's: 1000
 # under_way = 8              # triggered: so many parts; one more is an ERROR
@@ -189,7 +188,6 @@ class StreamSection(_Section):
     keep: Path | None = None
     keep_mb: Positive | None = None
     keep_free_mb: Count | None = None
-    clip_s: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)] | None = None
     roi: str | None = None
     stall_after: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     deadline_ms: Milliseconds | None = None

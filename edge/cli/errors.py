@@ -51,7 +51,7 @@ def one_line(text: str) -> str:
 def _is_bad_use(error: Exception) -> bool:
     """What the user named is wrong, and neither the machine nor a camera has failed."""
     from cameras.errors import SourceError  # late, for `edge --help`
-    from edge.sinks.files import SinkError
+    from edge.sinks.sink import SinkError
 
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in _MACHINE:

@@ -21,7 +21,10 @@ from edge.demo import FrameTruth, draw_conveyor, draw_dataset
 from edge.evaluation.measure import picture_grid, png_from_image
 from edge.inspection.inspector import load_with_progress
 from edge.result import Result, Verdict
-from edge.sinks.files import Painter, PicturesSink, ResultsSink, Sink, VideoSink
+from edge.sinks.json_lines import JsonLinesSink
+from edge.sinks.pictures import PicturesSink
+from edge.sinks.sink import Painter, Sink
+from edge.sinks.video import VideoSink
 from edge.stream.loop import stream
 from edge.stream.summary import Summary
 
@@ -122,7 +125,7 @@ def _streamed(
         source = stack.enter_context(open_source(folder / "conveyor.avi"))
         paint = Painter()
         sinks: list[Sink] = [
-            stack.enter_context(ResultsSink(folder / "results.jsonl")),
+            stack.enter_context(JsonLinesSink(folder / "results.jsonl")),
             stack.enter_context(VideoSink(folder / "overlay.mp4", rate_hz=rate_hz, paint=paint)),
             stack.enter_context(PicturesSink(folder / "pictures", only_ng=True, paint=paint)),
         ]

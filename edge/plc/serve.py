@@ -121,7 +121,7 @@ def _results(config: Config) -> ResultsFile | None:
     path, most = config.station.results, config.station.results_mb
     if path is None:
         return None
-    return ResultsFile(path, append=True, most_bytes=None if most is None else most * MIB)
+    return ResultsFile(path, append=True, max_bytes=None if most is None else most * MIB)
 
 
 def _merged(wishes: Wishes, config: Config) -> Config:

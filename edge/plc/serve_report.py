@@ -43,12 +43,12 @@ class StationReport:
         """Everything that is known, in JSON types."""
         shown = self._station.snapshot()
         reason = "" if shown.online else why_not_online(shown) or str(shown.phase)
-        trouble = "" if self._lines is None else self._lines.trouble
+        trouble = "" if self._lines is None else self._lines.losses.trouble
         return {
             "ready": not reason,
             "reasons": {shown.station: reason} if reason else {},
             "troubles": [trouble] if trouble else [],
-            "not_written": 0 if self._lines is None else self._lines.lost,
+            "not_written": 0 if self._lines is None else self._lines.losses.total,
             "station": self._own(shown, reason),
         }
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from edge.plc.station.snapshot import InspectionResult
-from edge.sinks.files import LinesFile
+from edge.sinks.json_lines import JsonLinesFile
 
 
-class ResultsFile(LinesFile):
-    """One line a part, in the file as soon as it is decided; see `LinesFile`."""
+class ResultsFile(JsonLinesFile):
+    """One line a part, in the file as soon as it is decided; see `JsonLinesFile`."""
 
     def write(self, result: InspectionResult) -> None:
-        """Write one line; see `LinesFile.add`."""
-        values = asdict(result) | {"decision": result.decision.name}
-        self.add(json.dumps(values, allow_nan=False))
+        """Write one line; see `JsonLinesFile.add`."""
+        self.add(asdict(result) | {"decision": result.decision.name})

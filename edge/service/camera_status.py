@@ -13,7 +13,7 @@ from cameras.frame import Frame
 from edge.inspection.hot_swap import HotSwapInspector
 from edge.result import Result, Verdict
 from edge.service.latencies import Latencies
-from edge.sinks.files import Sink
+from edge.sinks.sink import Sink
 
 HANG_S = 10.0
 JUDGED_S = 2.0
@@ -148,10 +148,9 @@ class Pulse:
 
 def troubles_of(sinks: Sequence[Sink]) -> list[str]:
     """What sinks can't do now."""
-    found = (str(getattr(sink, "trouble", "")) for sink in sinks)
-    return [trouble for trouble in found if trouble]
+    return [sink.losses.trouble for sink in sinks if sink.losses.trouble]
 
 
 def lost_by(sinks: Sequence[Sink]) -> int:
     """Results that sinks could not write, or had no time for."""
-    return sum(sink.lost + int(getattr(sink, "missed", 0)) for sink in sinks)
+    return sum(sink.losses.total for sink in sinks)

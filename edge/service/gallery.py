@@ -19,9 +19,9 @@ from cameras.closing import Closing
 from edge.drawing.overlay import draw
 from edge.result import Image, Result, Roi, Verdict
 from edge.service.http_routes import Picture
-from edge.sinks.files import Rate
-from edge.sinks.lasting import Lasting
-from edge.sinks.losses import Losing, Losses
+from edge.sinks.losses import LossCounter, RepeatFilter
+from edge.sinks.pictures import jpeg_from_image
+from edge.sinks.sink import RateMeter
 from engines.cpu.processor import usable_cores
 
 WATCHED_S = 5.0
@@ -38,7 +38,7 @@ REJECTS = 12
 SIDE = 960  # px: longest side of a picture
 SIDE_OF_MANY = 640  # where the page shows several beside each other
 MANY = 3
-_QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 80)
+_QUALITY = 80  # of JPEG
 
 
 class Galleries:
@@ -75,7 +75,7 @@ class Galleries:
         return cost_s * len(self._of) / self._share
 
 
-class Gallery(Losing, Closing):
+class Gallery(Closing):
     """One camera's pictures: a `Sink`, made by `Galleries.gallery`.
 
     The live picture is drawn only while somebody watches. NG and ERROR results are drawn as they
@@ -86,10 +86,11 @@ class Gallery(Losing, Closing):
     alone = True  # what is there now is shown, also while a video hangs in its disk
 
     def __init__(self, shared: Galleries, camera: str) -> None:
-        self._losses = Losses(f"page, {camera}" if camera else "page", "pictures")
+        where = f"page, {camera}" if camera else "page"
+        self.losses = LossCounter(where, "pictures", counts_skipped=False)
         self._shared = shared
-        self._rate = Rate()
-        self._lasting = Lasting()
+        self._rate = RateMeter()
+        self._repeats = RepeatFilter()
         self._changed = threading.Condition()
         self._live: Picture | None = None
         self._rejects: deque[Picture] = deque(maxlen=REJECTS)
@@ -100,27 +101,28 @@ class Gallery(Losing, Closing):
     def write(self, result: Result) -> None:
         """Draw a result if it is wanted and there is time; keep nothing else of it."""
         now = time.monotonic()
-        rate_hz = self._rate.counted(now)
+        rate_hz = self._rate.count(now)
         rejected = self._is_shown_as_reject(result, now)
         if not (rejected or self._is_shown_live(now)):
             return
         begun_s = time.thread_time()
         try:
             side = SIDE if rejected else self._shared.side
-            jpeg = _encoded(draw(reduced(result, side), rate_hz=rate_hz))
+            picture = draw(reduced(result, side), rate_hz=rate_hz)
+            jpeg = jpeg_from_image(picture, quality=_QUALITY)
         except (cv2.error, OSError) as error:
-            self._losses.add(str(error).splitlines()[0])
+            self.losses.add(error)
             return
         finally:
             self._rest(now, cost_s=time.thread_time() - begun_s, rejected=rejected)
-        self._losses.recovered()
+        self.losses.end_outage()
         name = f"{result.captured_at_ns}-{result.frame}"
         seen_s = now - sum(result.speed.values()) / 1e3
-        picture = Picture(name, jpeg, result.verdict.value, seen_s, result.to_json())
+        shown = Picture(name, jpeg, result.verdict.value, seen_s, result.to_json())
         with self._changed:
-            self._live = picture
+            self._live = shown
             if rejected:
-                self._rejects.appendleft(picture)
+                self._rejects.appendleft(shown)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -158,7 +160,7 @@ class Gallery(Losing, Closing):
             return False
         if self._rested_s - now > self._pause_s:
             return False
-        return result.verdict is Verdict.NG or self._lasting.is_news(result.reason)
+        return result.verdict is Verdict.NG or self._repeats.is_news(result.reason)
 
     def _rest(self, now: float, *, cost_s: float, rejected: bool) -> None:
         """Draw nothing until this picture's time is no more than its share."""
@@ -222,10 +224,3 @@ def _scaled(box: Roi, scale: float, size: tuple[int, int]) -> Roi:
     right = min(max(round((x + across) * scale), left + 1), size[0])
     bottom = min(max(round((y + down) * scale), top + 1), size[1])
     return left, top, right - left, bottom - top
-
-
-def _encoded(picture: Image) -> bytes:
-    good, data = cv2.imencode(".jpg", picture, _QUALITY)
-    if not good:
-        raise OSError("OpenCV could not encode a picture")
-    return data.tobytes()

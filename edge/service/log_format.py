@@ -20,7 +20,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-01-31T10:15:00.123Z warning edge.sinks.files: what happened``, no credentials."""
+    """``2026-01-31T10:15:00.123Z warning edge.sinks: what happened``, no credentials."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; a traceback follows in more."""

@@ -22,8 +22,8 @@ from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.upkeep import Upkeep
 from edge.service.camera_status import Pulse, PulseOptions, lost_by, troubles_of
 from edge.service.systemd import Notifier
-from edge.sinks.files import Sink
-from edge.sinks.lasting import wording
+from edge.sinks.losses import strip_digits
+from edge.sinks.sink import Sink
 
 LOOK_S = 0.25
 _STARTING_S = 30.0
@@ -174,7 +174,7 @@ class Life(Closing):
         """Say what has changed: readiness, and what sinks cannot do."""
         reasons = self.not_ready()
         line = "; ".join(f"{name}: {why}" if name else why for name, why in reasons.items())
-        said = wording(f"not ready: {line}") if line else _READY
+        said = strip_digits(f"not ready: {line}") if line else _READY
         if said != self._said:
             if line:
                 _log.warning("not ready: %s", line)

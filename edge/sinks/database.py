@@ -14,18 +14,18 @@ from typing import Any, TypeAlias
 from cameras.closing import Closing
 from cameras.redaction import shown
 from edge.result import Result
-from edge.sinks.files import SinkError
-from edge.sinks.losses import Losing, Losses
+from edge.sinks.losses import LossCounter
+from edge.sinks.sink import SinkError
 
-MOST_ROWS = 10_000_000
+MAX_ROWS = 10_000_000
 """About 2.5 GB: a month at four results a second."""
-GROUP = 256
+COMMIT_ROWS = 256
 COMMIT_S = 0.25
-WAITING = 10_000
+MAX_WAITING = 10_000
 _BUSY_S = 1.0
 _RETRY_S = 0.5
 _CLOSE_S = 1.0
-_DELETED_AT_ONCE = 4 * GROUP
+_MAX_DELETED = 4 * COMMIT_ROWS
 _VERSION = 1
 _APPLICATION = 0x65646765  # "edge"
 _SCHEMA = """
@@ -57,7 +57,7 @@ DELETE FROM results WHERE id IN (
 _Row: TypeAlias = tuple[Any, ...]
 
 
-class DatabaseSink(Losing, Closing):
+class SqliteSink(Closing):
     """The table ``results``: a row a result, its result line as JSON in the column ``result``.
 
     Write-ahead log with ``synchronous = FULL``: what was committed survives a power cut. A commit
@@ -67,24 +67,23 @@ class DatabaseSink(Losing, Closing):
 
     Args:
         path: the database; made if it is not there.
-        most_rows: the oldest rows beyond so many are removed.
+        max_rows: the oldest rows beyond so many are removed.
 
     Raises:
         SinkError: no database can be opened or made there, or it is another program's.
     """
 
     lossless = True
-    missed = 0
 
-    def __init__(self, path: str | os.PathLike[str], *, most_rows: int = MOST_ROWS) -> None:
-        self._losses = Losses(shown(path), "results")
-        self._most_rows = most_rows
+    def __init__(self, path: str | os.PathLike[str], *, max_rows: int = MAX_ROWS) -> None:
+        self.losses = LossCounter(shown(path), "results")
+        self._max_rows = max_rows
         self._waiting: deque[_Row] = deque()
         self._since_s = 0.0  # when the oldest of them came
         self._retry_s = 0.0
         self._busy = threading.Lock()  # closed by another thread than the one that writes
         try:
-            self._database: sqlite3.Connection | None = _opened(Path(path))
+            self._database: sqlite3.Connection | None = _open_database(Path(path))
         except (sqlite3.Error, OSError) as error:
             raise SinkError(f"{shown(path)}: {error}; name another file") from error
 
@@ -95,10 +94,10 @@ class DatabaseSink(Losing, Closing):
             if not self._waiting:
                 self._since_s = now
             self._waiting.append(_row_from_result(result))
-            if len(self._waiting) > WAITING:
+            if len(self._waiting) > MAX_WAITING:
                 self._waiting.popleft()
-                self._losses.add(self._losses.trouble or "too slow")
-            if len(self._waiting) >= GROUP or now - self._since_s >= COMMIT_S:
+                self.losses.add(self.losses.reason or "too slow")
+            if len(self._waiting) >= COMMIT_ROWS or now - self._since_s >= COMMIT_S:
                 self._commit(now)
 
     def flush(self) -> None:
@@ -116,7 +115,7 @@ class DatabaseSink(Losing, Closing):
             self._retry_s = 0.0
             self._commit(time.monotonic())
             if self._waiting:
-                self._losses.add("closed", len(self._waiting))
+                self.losses.add("closed", len(self._waiting))
                 self._waiting.clear()
             self._database.close()
             self._database = None
@@ -130,17 +129,17 @@ class DatabaseSink(Losing, Closing):
         try:
             with database:  # commits, or rolls back
                 ids = database.executemany(_INSERT, self._waiting)
-                ids.execute(_TRIM, (self._most_rows, _DELETED_AT_ONCE))
+                ids.execute(_TRIM, (self._max_rows, _MAX_DELETED))
         except sqlite3.Error as error:
             self._retry_s = now + _RETRY_S
-            self._losses.add(str(error), 0)
+            self.losses.add(error, 0)
             return
         self._waiting.clear()
         self._retry_s = 0.0
-        self._losses.recovered()
+        self.losses.end_outage()
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _open_database(path: Path) -> sqlite3.Connection:
     """A connection whose table is there.
 
     Raises:

@@ -6,39 +6,52 @@ import errno
 import os
 import re
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
+from cameras.redaction import shown
+from edge.sinks.sink import SinkError, open_folder
+
 MIB = 1 << 20
-MOST_BYTES = 10_240 * MIB
-LEAST_FREE_BYTES = 512 * MIB
+MAX_BYTES = 10_240 * MIB
+MIN_FREE_BYTES = 512 * MIB
 _OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z_\d+_[A-Z]+(_[A-Za-z0-9.-]+)*\.(jpg|png|json|avi|mp4|mkv)")
 _HALF = re.compile(r"\d{8}T\d{6}\.\d{3}Z_.*\.part(\.[a-z]+)?")
 _DAY = re.compile(r"\d{8}")
 
 
-class Quota:
+@dataclass(frozen=True, slots=True)
+class DiskLimits:
+    """How much of a disk a folder may take.
+
+    Attributes:
+        max_bytes: of our files together.
+        min_free_bytes: that stay free on the disk, whoever fills it.
+    """
+
+    max_bytes: int = MAX_BYTES
+    min_free_bytes: int = MIN_FREE_BYTES
+
+
+class DiskQuota:
     """Files by their day, ``FOLDER/20260131/NAME``; only what is named as ours is ever removed.
 
     Args:
-        folder: it exists; what an earlier run left in it counts, and half-written files go.
-        most_bytes: of our files together.
-        least_free_bytes: that stay free on the disk, whoever fills it.
+        folder: made if it is not there; what an earlier run left in it counts, and half-written
+            files are removed.
+        limits: how much it may hold.
 
     Raises:
-        OSError: the folder cannot be read.
+        SinkError: the folder cannot be made, read or written.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        most_bytes: int = MOST_BYTES,
-        least_free_bytes: int = LEAST_FREE_BYTES,
-    ) -> None:
-        self._folder = folder
-        self._most_bytes = most_bytes
-        self._least_free_bytes = least_free_bytes
-        self._files: deque[tuple[Path, int]] = deque(_found(folder))
+    def __init__(self, folder: str | os.PathLike[str], limits: DiskLimits | None = None) -> None:
+        self._limits = limits or DiskLimits()
+        self._folder = open_folder(folder)
+        try:
+            self._files = deque(_find_our_files(self._folder))
+        except OSError as error:
+            raise SinkError(f"{shown(folder)}: {error.strerror}; name another folder") from error
         self.used_bytes = sum(size for _, size in self._files)
 
     def path_for(self, name: str) -> Path:
@@ -60,23 +73,23 @@ class Quota:
         Raises:
             OSError: there is no room even without them.
         """
-        while self._files and self.used_bytes + size > self._most_bytes:
+        while self._files and self.used_bytes + size > self._limits.max_bytes:
             self._remove_oldest()
-        if size > self._most_bytes:
+        if size > self._limits.max_bytes:
             raise OSError(errno.ENOSPC, f"{size} bytes are more than the folder may hold")
-        while (free := self._free_bytes()) < self._least_free_bytes + size:
+        min_free = self._limits.min_free_bytes
+        while (free := self._free_bytes()) < min_free + size:
             if not self._files:
-                least = self._least_free_bytes // MIB
-                raise OSError(
-                    errno.ENOSPC, f"{free // MIB} MiB free, of which {least} MiB shall stay free"
-                )
+                what = f"{free // MIB} MiB free, of which {min_free // MIB} MiB must stay free"
+                raise OSError(errno.ENOSPC, what)
             self._remove_oldest()
 
-    def add(self, path: Path) -> None:
-        """Count a file that has been written."""
+    def add(self, path: Path) -> int:
+        """Count a file that has been written; return its size in bytes."""
         size = path.stat().st_size
         self._files.append((path, size))
         self.used_bytes += size
+        return size
 
     def _free_bytes(self) -> int:
         disk = os.statvfs(self._folder)
@@ -88,10 +101,10 @@ class Quota:
         self._files.popleft()
         self.used_bytes -= size
         if not self._files or self._files[0][0].parent != path.parent:
-            _remove_empty(path.parent)
+            _remove_if_empty(path.parent)
 
 
-def _found(folder: Path) -> list[tuple[Path, int]]:
+def _find_our_files(folder: Path) -> list[tuple[Path, int]]:
     """Our files with their sizes, oldest first; half-written ones are removed."""
     files = []
     for day in sorted(folder.iterdir()):
@@ -105,7 +118,7 @@ def _found(folder: Path) -> list[tuple[Path, int]]:
     return files
 
 
-def _remove_empty(day: Path) -> None:
+def _remove_if_empty(day: Path) -> None:
     try:
         day.rmdir()
     except OSError as error:

@@ -1,64 +1,101 @@
-"""What a sink could not write: counted always, reported once per outage."""
+"""What a sink could not write: counted always, logged once per outage."""
 
 from __future__ import annotations
 
 import logging
+import time
 
-_log = logging.getLogger("edge.sinks.files")
+AGAIN_S = 10.0
+_log = logging.getLogger("edge.sinks")
 
 
-class Losses:
-    """Counts losses and logs the first of each outage, and its end.
+class LossCounter:
+    """Counts what a sink drops; logs the first loss of each outage, and its end.
 
     Args:
-        where: path that cannot be written.
+        where: what cannot be written, such as a path.
         what: what is lost, in the plural.
+        counts_skipped: whether results that come too quickly are losses; not for a sink that only
+            shows the newest.
 
     Attributes:
-        count: losses so far.
-        trouble: what is wrong now, in words; empty while everything is written.
+        count: those that the sink was given and could not write.
+        skipped: those that it had no time for; counted by who hands them over.
+        reason: why they cannot be written now; empty while everything is written.
     """
 
-    def __init__(self, where: str, what: str) -> None:
+    def __init__(self, where: str, what: str, *, counts_skipped: bool = True) -> None:
+        self.where = where
         self.count = 0
-        self.trouble = ""
-        self._where = where
+        self.skipped = 0
+        self.reason = ""
         self._what = what
+        self._counts_skipped = counts_skipped
         self._before = 0  # losses when the outage began
 
-    def add(self, why: str, count: int = 1) -> None:
-        """Count losses; with a count of 0 they wait in memory."""
-        if not self.trouble:
-            self._before = self.count
-            are = "are lost" if count else "wait, and are lost when too many do,"
-            _log.error(
-                "%s: %s; %s %s from here, the inspection goes on; free space there",
-                *(self._where, why, self._what, are),
-            )
-        self.trouble = f"{self._where}: {why}"
-        self.count += count
-
-    def recovered(self) -> None:
-        """Take note that writing works again."""
-        if self.trouble:
-            lost = self.count - self._before
-            _log.warning("%s: written again; %d %s were lost", self._where, lost, self._what)
-            self.trouble = ""
-
-
-class Losing:
-    """What counts in `_losses`, and shows it as a `Sink` does."""
-
-    __slots__ = ()
-
-    _losses: Losses
-
     @property
-    def lost(self) -> int:
-        """How many could not be written."""
-        return self._losses.count
+    def total(self) -> int:
+        """Results that were not written, either way."""
+        return self.count + self.skipped
 
     @property
     def trouble(self) -> str:
-        """Why they wait or are being lost now; empty when they are not."""
-        return self._losses.trouble
+        """What cannot be written now, and why; empty while everything is."""
+        return f"{self.where}: {self.reason}" if self.reason else ""
+
+    def add(self, why: str | Exception, count: int = 1) -> None:
+        """Count losses; with a count of 0 they wait in memory.
+
+        Args:
+            why: in words, or what was raised.
+            count: how many.
+        """
+        before, self.reason = self.reason, why if isinstance(why, str) else _reason_from_error(why)
+        if not before:
+            self._before = self.count
+            are = "being dropped" if count else "kept in memory while it lasts, then dropped"
+            _log.error(
+                "%s; %s are %s; inspection continues; free disk space",
+                *(self.trouble, self._what, are),
+            )
+        self.count += count
+
+    def skip(self, count: int) -> None:
+        """Count results that came too quickly."""
+        if self._counts_skipped:
+            self.skipped += count
+
+    def end_outage(self) -> None:
+        """Take note that writing works."""
+        if self.reason:
+            lost = self.count - self._before
+            _log.warning("%s: writing again; %d %s were dropped", self.where, lost, self._what)
+            self.reason = ""
+
+
+class RepeatFilter:
+    """Logs a repeated error once, then every 10 s; used by one thread."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, float] = ("", -AGAIN_S)
+
+    def is_news(self, reason: str) -> bool:
+        """Whether an error is to be told: its reason differs from the last one told, or 10 s on."""
+        words = strip_digits(reason)
+        now = time.monotonic()
+        if words == self._last[0] and now - self._last[1] < AGAIN_S:
+            return False
+        self._last = (words, now)
+        return True
+
+
+def strip_digits(reason: str) -> str:
+    """A reason without its digits, which count up within one: "no frame for 1.0 s", "for 2.0 s"."""
+    return "".join(letter for letter in reason if not letter.isdigit())
+
+
+def _reason_from_error(error: Exception) -> str:
+    """One line; OpenCV's errors have several."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return next(iter(str(error).splitlines()), type(error).__name__)

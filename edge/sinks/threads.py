@@ -17,17 +17,17 @@ from functools import partial
 
 from cameras.closing import Closing
 from edge.result import Result
-from edge.sinks.files import Sink
+from edge.sinks.sink import Sink
 
-RECORDS_WAITING = 10_000
-PICTURES_WAITING = 8
+MAX_RECORDS = 10_000
+MAX_PICTURES = 8
 DRAIN_S = 2.0
 STUCK_S = 30.0
 _POLL_S = 0.05
-_log = logging.getLogger("edge.sinks.files")
+_log = logging.getLogger("edge.sinks")
 
 
-class Writers(Closing):
+class SinkThreads(Closing):
     """Sinks in threads behind bounded queues; the end of `with` writes what waits.
 
     Args:
@@ -50,17 +50,17 @@ class Writers(Closing):
     ) -> None:
         stop = stop or threading.Event()
         self._drain_s = drain_s
-        self._lanes = [_Lane(group, live=live, stop=stop) for group in _lanes(sinks)]
+        self._threads = [_SinkThread(group, live=live, stop=stop) for group in _group(sinks)]
 
     @property
     def dropped(self) -> int:
         """Results that were not drawn for lack of time."""
-        return sum(lane.dropped for lane in self._lanes if not lane.records)
+        return sum(thread.dropped for thread in self._threads if not thread.lossless)
 
     @property
     def lost(self) -> int:
         """Results that a sink which must get them all never got."""
-        return sum(lane.dropped for lane in self._lanes if lane.records)
+        return sum(thread.dropped for thread in self._threads if thread.lossless)
 
     def put(self, result: Result) -> None:
         """Queue a result for each sink.
@@ -69,12 +69,12 @@ class Writers(Closing):
             Exception: not live: what a sink raised, instead of counting it as lost.
         """
         bare: Result | None = None
-        for lane in self._lanes:
-            if not lane.records:
-                lane.put(result)
+        for thread in self._threads:
+            if not thread.lossless:
+                thread.put(result)
                 continue
             bare = bare or dataclasses.replace(result, image=None, anomaly_map=None)
-            lane.put(bare)
+            thread.put(bare)
 
     def close(self) -> None:
         """Write what waits, in the time there is; a second call does nothing.
@@ -82,16 +82,16 @@ class Writers(Closing):
         Raises:
             Exception: not live: what a sink raised.
         """
-        for lane in self._lanes:
-            lane.end()
+        for thread in self._threads:
+            thread.end()
         deadline = time.monotonic() + self._drain_s
-        for lane in self._lanes:
-            lane.join(deadline)
-        for lane in self._lanes:
-            lane.raise_failure()
+        for thread in self._threads:
+            thread.join(deadline)
+        for thread in self._threads:
+            thread.raise_failure()
 
 
-def _lanes(sinks: Sequence[Sink]) -> Iterator[list[Sink]]:
+def _group(sinks: Sequence[Sink]) -> Iterator[list[Sink]]:
     """Sinks that share a thread."""
     drawing = []
     for sink in sinks:
@@ -103,21 +103,21 @@ def _lanes(sinks: Sequence[Sink]) -> Iterator[list[Sink]]:
         yield drawing
 
 
-class _Lane:
+class _SinkThread:
     """Sinks, their thread, and what waits for it."""
 
     def __init__(self, sinks: list[Sink], *, live: bool, stop: threading.Event) -> None:
-        self.records = sinks[0].lossless
+        self.lossless = sinks[0].lossless
         self.dropped = 0
         self._sinks = sinks
         self._live = live
         self._stop = stop
-        self._most = RECORDS_WAITING if self.records else PICTURES_WAITING
+        self._max_waiting = MAX_RECORDS if self.lossless else MAX_PICTURES
         self._waiting: deque[Result] = deque()
         self._changed = threading.Condition()
         self._wrote_s = time.monotonic()
         self._ended = False
-        self._lacking = False
+        self._overflowing = False
         self._failure: Exception | None = None
         # A daemon: one that hangs in a dead disk must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="edge-sinks", daemon=True)
@@ -128,10 +128,10 @@ class _Lane:
             self._await_room()
             if self._failure is not None:
                 raise self._failure
-            if len(self._waiting) >= self._most:
-                self._drop(1, f"{self._most} wait already")
+            if len(self._waiting) >= self._max_waiting:
+                self._drop(1, f"{self._max_waiting} are waiting already")
                 return
-            self._lacking = False
+            self._overflowing = False
             self._waiting.append(result)
             self._changed.notify_all()
 
@@ -143,20 +143,20 @@ class _Lane:
 
     def join(self, deadline: float) -> None:
         """Wait for the thread; what it does not write in time is lost."""
-        while self._thread.is_alive() and self._patient(deadline):
+        while self._thread.is_alive() and self._may_wait(deadline):
             self._thread.join(_POLL_S)
         with self._changed:
             left = len(self._waiting)
             self._waiting.clear()
             if left:
-                self._drop(left, "it does not write in time and is left to itself")
+                self._drop(left, "it did not write them in time; abandoning its thread")
 
     def raise_failure(self) -> None:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
-    def _patient(self, deadline: float) -> bool:
+    def _may_wait(self, deadline: float) -> bool:
         now = time.monotonic()
         if self._live or self._stop.is_set():
             return now < deadline
@@ -167,25 +167,24 @@ class _Lane:
         if self._live:
             return
         begun = time.monotonic()
-        while len(self._waiting) >= self._most and self._failure is None:
+        while len(self._waiting) >= self._max_waiting and self._failure is None:
             since = max(begun, self._wrote_s)
             if time.monotonic() - since > (DRAIN_S if self._stop.is_set() else STUCK_S):
                 return
             self._changed.wait(_POLL_S)
 
     def _drop(self, count: int, why: str) -> None:
-        """Count what is lost; what is lost of records is said, once per outage."""
-        self._count(count)
-        if self.records and not self._lacking:
-            name = type(self._sinks[0]).__name__
-            _log.error("%s: results are lost, the inspection goes on: %s", name, why)
-        self._lacking = True
+        """Count what is dropped; log it once per outage, for a sink that must get everything."""
+        self._count(count, self._sinks)
+        if self.lossless and not self._overflowing:
+            where = self._sinks[0].losses.where
+            _log.error("%s: results are being dropped; inspection continues: %s", where, why)
+        self._overflowing = True
 
-    def _count(self, missed: int) -> None:
-        self.dropped += missed
-        for sink in self._sinks:
-            if hasattr(sink, "missed"):
-                sink.missed += missed
+    def _count(self, dropped: int, sinks: Sequence[Sink]) -> None:
+        self.dropped += dropped
+        for sink in sinks:
+            sink.losses.skip(dropped)
 
     def _run(self) -> None:
         while True:
@@ -196,31 +195,32 @@ class _Lane:
                     return
                 result = self._waiting[0]
             for sink in self._sinks:
-                self._guarded(sink, partial(sink.write, result))
+                self._guard(sink, partial(sink.write, result))
             del result  # its picture lies in the camera's memory; the next may be long in coming
-            self._done()
+            self._note_done()
             if not self._waiting:
                 for sink in self._sinks:
-                    self._guarded(sink, getattr(sink, "flush", None))
+                    self._guard(sink, getattr(sink, "flush", None))
 
-    def _done(self) -> None:
+    def _note_done(self) -> None:
         with self._changed:
             if self._waiting:  # not when it was given up meanwhile
                 self._waiting.popleft()
             self._wrote_s = time.monotonic()
             self._changed.notify_all()
 
-    def _guarded(self, sink: Sink, work: Callable[[], None] | None) -> None:
+    def _guard(self, sink: Sink, work: Callable[[], None] | None) -> None:
+        """Do a sink's work, whatever it raises."""
         if work is None:
             return
         try:
             work()
         except Exception as error:  # noqa: BLE001  # the border: one sink's mistake is not the line's
-            # Told once per outage: a mistake comes back with every result.
-            level = logging.DEBUG if self._lacking else logging.ERROR
-            _log.log(level, "%s failed", type(sink).__name__, exc_info=True)
+            # Logged once per outage: a mistake comes back with every result.
+            level = logging.DEBUG if self._overflowing else logging.ERROR
+            _log.log(level, "%s: %s failed", sink.losses.where, type(sink).__name__, exc_info=True)
             with self._changed:
-                self._count(1)
-                self._lacking = True
+                self._count(1, [sink])
+                self._overflowing = True
                 if not self._live:
                     self._failure = self._failure or error

@@ -11,7 +11,8 @@ import cv2
 
 from cameras.closing import Closing
 from edge.result import Image, Result
-from edge.sinks.files import Paint, Painter, SinkError
+from edge.sinks.losses import LossCounter
+from edge.sinks.sink import Paint, Painter, SinkError
 
 _TITLE = "edge: q or Esc ends"
 _PROBE = "import cv2; cv2.namedWindow('edge'); cv2.waitKey(1); cv2.destroyAllWindows()"
@@ -33,10 +34,10 @@ class WindowSink(Closing):
     """
 
     lossless = False
-    lost = 0
 
     def __init__(self, *, paint: Paint | None = None, camera: str = "") -> None:
         _require_display()
+        self.losses = LossCounter("window", "pictures", counts_skipped=False)
         self._paint = paint or Painter()
         self._title = f"{camera}, {_TITLE}" if camera else _TITLE
         self._newest: Image | None = None

@@ -8,8 +8,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from cameras.frame import Frame
 from edge.result import Inspect, OnResult
-from edge.sinks.files import Sink
-from edge.sinks.threads import Writers
+from edge.sinks.sink import Sink
+from edge.sinks.threads import SinkThreads
 from edge.sinks.window import WindowSink
 from edge.stream.summary import Summary, Tally, summary_of
 
@@ -42,7 +42,7 @@ def stream(
     live = bool(getattr(source, "live", False))
     windows = [sink for sink in sinks if isinstance(sink, WindowSink)]
     tally = Tally()
-    with Writers(sinks, live=live, stop=stop) as writers:
+    with SinkThreads(sinks, live=live, stop=stop) as writers:
         for frame in frames_until(stop, source, max_frames=max_frames):
             result = inspect(frame)
             tally.add(frame, result, live=live)
@@ -55,7 +55,7 @@ def stream(
         [tally],
         dropped=int(getattr(source, "dropped", 0)),
         not_drawn=writers.dropped,
-        not_written=writers.lost + sum(sink.lost for sink in sinks),
+        not_written=writers.lost + sum(sink.losses.count for sink in sinks),
     )
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 from edge.config import StreamSection
 from edge.service.gallery import Galleries
-from edge.sinks.database import DatabaseSink
-from edge.sinks.disk_quota import LEAST_FREE_BYTES, MIB, MOST_BYTES
-from edge.sinks.files import Painter, PicturesSink, ResultsSink, SinkError, VideoSink
-from edge.sinks.kept_parts import KeepOptions, KeepSink
-from edge.sinks.video_segments import SegmentsSink
+from edge.sinks.database import SqliteSink
+from edge.sinks.disk_quota import MAX_BYTES, MIB, MIN_FREE_BYTES, DiskLimits
+from edge.sinks.json_lines import JsonLinesSink
+from edge.sinks.kept_parts import KeptPartsSink
+from edge.sinks.pictures import PicturesSink
+from edge.sinks.sink import Painter, SinkError
+from edge.sinks.video import VideoSink
 from edge.sinks.window import WindowSink
 from edge.stream.cameras import Watch, first
 
@@ -32,15 +34,15 @@ def shared_sinks(options: Watch, section: StreamSection) -> Iterator[Any]:
     results = first(options.results, section.results)
     if results is not None:
         rotated = section.results_mb
-        yield ResultsSink(
+        yield JsonLinesSink(
             results,
             append=rotated is not None,
-            most_bytes=None if rotated is None else rotated * MIB,
-            kept=first(section.results_kept) or KEPT_FILES,
+            max_bytes=None if rotated is None else rotated * MIB,
+            backups=first(section.results_kept) or KEPT_FILES,
         )
     database = first(options.database, section.database)
     if database is not None:
-        yield DatabaseSink(database)
+        yield SqliteSink(database)
 
 
 def camera_sinks(
@@ -70,38 +72,29 @@ def camera_sinks(
     paint = Painter()
     record = first(options.record, section.record)
     if record is not None:
-        yield _video(record, section, camera=camera, rate_hz=rate_hz or RATE_HZ, paint=paint)
+        path = _record_path(record, camera)
+        limits = _disk_limits(section)
+        yield VideoSink(path, rate_hz=rate_hz or RATE_HZ, paint=paint, limits=limits)
     if options.pictures is not None:
         yield PicturesSink(options.pictures / camera, paint=paint)
     keep = first(options.keep, section.keep)
     if keep is not None:
-        yield KeepSink(keep / camera, options=_keep_options(section))
+        yield KeptPartsSink(keep / camera, limits=_disk_limits(section))
     yield from _windows(options, paint=paint, camera=camera, say=say)
 
 
-def _video(
-    record: Path, section: StreamSection, *, camera: str, rate_hz: float, paint: Painter
-) -> VideoSink | SegmentsSink:
-    """One video, or pieces in a folder where the name has no suffix."""
-    if record.suffix:
-        own = record.with_stem(f"{record.stem}-{camera}") if camera else record
-        return VideoSink(own, rate_hz=rate_hz, paint=paint)
-    options = _keep_options(section)
-    return SegmentsSink(
-        record / camera,
-        rate_hz=rate_hz,
-        paint=paint,
-        most_bytes=options.most_bytes,
-        least_free_bytes=options.least_free_bytes,
-    )
+def _record_path(record: Path, camera: str) -> Path:
+    """A camera's own video, or its own folder of segments where the name has no suffix."""
+    if not record.suffix:
+        return record / camera
+    return record.with_stem(f"{record.stem}-{camera}") if camera else record
 
 
-def _keep_options(section: StreamSection) -> KeepOptions:
+def _disk_limits(section: StreamSection) -> DiskLimits:
     most, free = section.keep_mb, section.keep_free_mb
-    return KeepOptions(
-        most_bytes=MOST_BYTES if most is None else most * MIB,
-        least_free_bytes=LEAST_FREE_BYTES if free is None else free * MIB,
-        clip_s=section.clip_s or 0.0,
+    return DiskLimits(
+        max_bytes=MAX_BYTES if most is None else most * MIB,
+        min_free_bytes=MIN_FREE_BYTES if free is None else free * MIB,
     )
 
 

@@ -36,7 +36,7 @@ from edge.service.camera_status import Pulse, PulseOptions
 from edge.service.living import Living, living
 from edge.service.signals import stop_on_signals
 from edge.service.supervisor import Life
-from edge.sinks.files import Sink
+from edge.sinks.sink import Sink
 from edge.stream.cameras import Wanted, Watch, wanted_cameras
 from edge.stream.loop import stream
 from edge.stream.open_sinks import camera_sinks, shared_sinks

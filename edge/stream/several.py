@@ -20,8 +20,8 @@ from cameras.errors import CameraError, SourceError
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
 from edge.result import Inspect, OnResult, Result, error_from_frame
-from edge.sinks.files import Sink
-from edge.sinks.threads import Writers
+from edge.sinks.sink import Sink
+from edge.sinks.threads import SinkThreads
 from edge.sinks.window import WindowSink
 from edge.stream.loop import frames_until
 from edge.stream.summary import Summary, Tally, summary_of
@@ -82,7 +82,7 @@ def stream_all(
     every = [*sinks, *(sink for camera in cameras for sink in camera.sinks)]
     with ExitStack() as stack:
         # A camera among them must wait for no disk, so nothing here does.
-        shared = stack.enter_context(Writers(sinks, live=True, stop=stop))
+        shared = stack.enter_context(SinkThreads(sinks, live=True, stop=stop))
         lanes = [_Lane(camera, shared, stop=stop, max_frames=max_frames) for camera in cameras]
         _run(lanes, stop, windows=[sink for sink in every if isinstance(sink, WindowSink)])
     return _summary(lanes, shared, sinks)
@@ -110,13 +110,13 @@ def _run(lanes: Sequence[_Lane], stop: threading.Event, *, windows: Sequence[Win
             raise lane.wrong
 
 
-def _summary(lanes: Sequence[_Lane], shared: Writers, sinks: Sequence[Sink]) -> Summary:
+def _summary(lanes: Sequence[_Lane], shared: SinkThreads, sinks: Sequence[Sink]) -> Summary:
     each = {
         lane.name: summary_of(
             [lane.tally],
             dropped=lane.dropped,
             not_drawn=lane.not_drawn,
-            not_written=lane.not_written + sum(sink.lost for sink in lane.camera.sinks),
+            not_written=lane.not_written + sum(sink.losses.count for sink in lane.camera.sinks),
         )
         for lane in lanes
     }
@@ -125,7 +125,7 @@ def _summary(lanes: Sequence[_Lane], shared: Writers, sinks: Sequence[Sink]) -> 
         dropped=sum(one.dropped for one in each.values()),
         not_drawn=shared.dropped + sum(one.not_drawn for one in each.values()),
         not_written=shared.lost
-        + sum(sink.lost for sink in sinks)
+        + sum(sink.losses.count for sink in sinks)
         + sum(one.not_written for one in each.values()),
     )
     return dataclasses.replace(together, cameras=each)
@@ -142,7 +142,7 @@ class _Lane(threading.Thread):
     """
 
     def __init__(
-        self, camera: Camera, shared: Writers, *, stop: threading.Event, max_frames: int | None
+        self, camera: Camera, shared: SinkThreads, *, stop: threading.Event, max_frames: int | None
     ) -> None:
         # A daemon: an inspection that hangs must not keep the process from ending.
         super().__init__(name=camera.name, daemon=True)
@@ -151,7 +151,7 @@ class _Lane(threading.Thread):
         self.dropped = self.not_drawn = self.not_written = 0
         self.wrong: SourceError | None = None
         self._shared = shared
-        self._writers: Writers | None = None
+        self._writers: SinkThreads | None = None
         self._stop_all = stop
         self._left = max_frames
         self._opened = False
@@ -229,7 +229,7 @@ class _Lane(threading.Thread):
         self.tally.add(frame, named, live=self._live)
         if self._writers is None:
             sinks = self.camera.sinks
-            self._writers = Writers(sinks, live=self._live, stop=self._stop_all)
+            self._writers = SinkThreads(sinks, live=self._live, stop=self._stop_all)
         self._writers.put(named)
         self._shared.put(named)
         if self.camera.on_result is not None:

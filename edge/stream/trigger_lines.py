@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from cameras.frame import Frame
 from cameras.source import Source
 from edge.result import OnResult, Result
-from edge.sinks.files import Sink
-from edge.sinks.threads import Writers
+from edge.sinks.sink import Sink
+from edge.sinks.threads import SinkThreads
 from edge.stream.summary import Summary, Tally, summary_of
 from edge.stream.triggered import Inspects, Triggered, TriggerOptions
 
@@ -68,7 +68,7 @@ def trigger_by_lines(
     # A daemon: nobody can end a read of standard input.
     threading.Thread(target=_read, args=(lines, numbers), name="edge-lines", daemon=True).start()
     with contextlib.ExitStack() as stack:
-        shared = stack.enter_context(Writers(sinks, live=True, stop=stop))
+        shared = stack.enter_context(SinkThreads(sinks, live=True, stop=stop))
         lanes = [_Lane(post, shared, stop=stop) for post in posts]
         for lane in lanes:
             stack.enter_context(lane.writers)
@@ -81,14 +81,14 @@ def trigger_by_lines(
     return _summary(lanes, shared, sinks)
 
 
-def _summary(lanes: Sequence[_Lane], shared: Writers, sinks: Sequence[Sink]) -> Summary:
+def _summary(lanes: Sequence[_Lane], shared: SinkThreads, sinks: Sequence[Sink]) -> Summary:
     each = {lane.post.name: lane.summary() for lane in lanes}
     together = summary_of(
         [lane.tally for lane in lanes],
         dropped=sum(one.dropped for one in each.values()),
         not_drawn=shared.dropped + sum(one.not_drawn for one in each.values()),
         not_written=shared.lost
-        + sum(sink.lost for sink in sinks)
+        + sum(sink.losses.count for sink in sinks)
         + sum(one.not_written for one in each.values()),
     )
     return together if "" in each else dataclasses.replace(together, cameras=each)
@@ -97,10 +97,10 @@ def _summary(lanes: Sequence[_Lane], shared: Writers, sinks: Sequence[Sink]) -> 
 class _Lane:
     """One camera's results."""
 
-    def __init__(self, post: Post, shared: Writers, *, stop: threading.Event) -> None:
+    def __init__(self, post: Post, shared: SinkThreads, *, stop: threading.Event) -> None:
         self.post = post
         self.tally = Tally()
-        self.writers = Writers(post.sinks, live=True, stop=stop)
+        self.writers = SinkThreads(post.sinks, live=True, stop=stop)
         self._shared = shared
 
     def triggered(self) -> Triggered:
@@ -118,7 +118,7 @@ class _Lane:
             [self.tally],
             dropped=0,
             not_drawn=self.writers.dropped,
-            not_written=self.writers.lost + sum(sink.lost for sink in self.post.sinks),
+            not_written=self.writers.lost + sum(sink.losses.count for sink in self.post.sinks),
         )
 
     def _take(self, frame: Frame, result: Result) -> None:

@@ -19,7 +19,7 @@ from calibrate.images import fit_image
 from cameras.connect import open_source
 from cameras.image_files import image_from_bytes
 from edge.inspection.inspector import Inspector, load
-from edge.sinks.files import ResultsSink
+from edge.sinks.json_lines import JsonLinesSink
 from edge.stream.loop import stream
 from engines.choose import open_engine
 from engines.engine import Engine
@@ -52,7 +52,7 @@ def stream_ratio(inspector: Inspector, video: Path, folder: Path) -> float:
     assert first is not None
     fitted = fit_image(first, inspector.bundle.manifest.size)[None]
     before = rate_hz(inspector.engine, fitted, count=100)
-    with open_source(video) as source, ResultsSink(folder / "results.jsonl") as sink:
+    with open_source(video) as source, JsonLinesSink(folder / "results.jsonl") as sink:
         summary = stream(inspector.inspect, source, sinks=[sink])
     after = rate_hz(inspector.engine, fitted, count=100)
     return summary.rate_hz / ((before + after) / 2)

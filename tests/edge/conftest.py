@@ -121,7 +121,7 @@ def snapshot() -> Callable[[Path], dict[str, str]]:
 def read_only() -> Iterator[Path]:
     """A folder into which this process cannot write, root or not."""
     import edge.building.build
-    import edge.sinks.files  # noqa: F401  # while modules can still be read
+    import edge.sinks.video  # noqa: F401  # while modules can still be read
 
     folder = Path(tempfile.mkdtemp(prefix="edge-read-only-"))
     folder.chmod(0o555)

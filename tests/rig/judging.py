@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge.result import Result, Verdict, error_from_frame
+from edge.sinks.losses import LossCounter
 
 
 def judged(frame) -> Result:
@@ -18,9 +19,9 @@ class Kept:
     """A sink that keeps what it gets."""
 
     lossless = True
-    lost = 0
 
     def __init__(self) -> None:
+        self.losses = LossCounter("kept", "results")
         self.got: list[Result] = []
 
     def write(self, result: Result) -> None:

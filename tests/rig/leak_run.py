@@ -22,9 +22,10 @@ from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import load
 from edge.service.camera_status import PulseOptions
 from edge.service.supervisor import Life, LifeOptions
-from edge.sinks.database import DatabaseSink
-from edge.sinks.files import ResultsSink
-from edge.sinks.kept_parts import KeepOptions, KeepSink
+from edge.sinks.database import SqliteSink
+from edge.sinks.disk_quota import DiskLimits
+from edge.sinks.json_lines import JsonLinesSink
+from edge.sinks.kept_parts import KeptPartsSink
 from edge.stream.loop import stream
 
 WARM = 0.3
@@ -56,12 +57,9 @@ def main(bundle: Path, folder: Path, frames: int, leak: int) -> None:
 
     stop = threading.Event()
     sinks = [
-        ResultsSink(folder / "results.jsonl", append=True, most_bytes=200_000),
-        DatabaseSink(folder / "results.db", most_rows=1000),
-        KeepSink(
-            folder / "kept",
-            options=KeepOptions(most_bytes=4_000_000, least_free_bytes=0, clip_s=0.2),
-        ),
+        JsonLinesSink(folder / "results.jsonl", append=True, max_bytes=200_000),
+        SqliteSink(folder / "results.db", max_rows=1000),
+        KeptPartsSink(folder / "kept", limits=DiskLimits(4_000_000, min_free_bytes=0)),
     ]
     with (
         HotSwapInspector(lambda: load(bundle, engine="onnxruntime")) as exchange,

@@ -18,7 +18,7 @@ from edge.drawing.overlay import draw
 from edge.result import Region, Result, Verdict
 from edge.service import gallery as module
 from edge.service.gallery import REJECTS, SIDE, SIDE_OF_MANY, Galleries, Gallery, reduced
-from edge.sinks.threads import Writers
+from edge.sinks.threads import SinkThreads
 
 START_NS = 1_769_853_300_123_000_000
 
@@ -72,7 +72,7 @@ def clock(monkeypatch):
     def start(cost_s: float = 0.0) -> Clock:
         made = Clock(cost_s)
         monkeypatch.setattr(module, "time", made)
-        monkeypatch.setattr("edge.sinks.lasting.time", made)
+        monkeypatch.setattr("edge.sinks.losses.time", made)
         monkeypatch.setattr(module, "WAIT_S", 0.0)
         return made
 
@@ -221,11 +221,11 @@ def test_an_error_for_which_there_was_no_time_is_still_news(clock) -> None:
 def test_no_frame_is_kept() -> None:
     gallery = Galleries(cpus=1000).gallery("")
     gallery.live()
-    with Writers([gallery], live=True) as writers:
+    with SinkThreads([gallery], live=True) as running:
         for number, verdict in enumerate((Verdict.OK, Verdict.NG, Verdict.ERROR)):
             image = picture_of()
             gone = weakref.ref(image)
-            writers.put(result_of(number, verdict, image=image))
+            running.put(result_of(number, verdict, image=image))
             del image
             # Also while the thread waits for the next: its memory is the camera's.
             wait_until(lambda gone=gone: gone() is None)
@@ -291,12 +291,12 @@ def test_a_picture_that_cannot_be_encoded_is_counted_and_told(clock, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(cv2, "imencode", lambda *_: (False, None))
         gallery.write(result_of(0, Verdict.NG))
-    assert gallery.lost == 1
-    assert "page, left" in gallery.trouble
+    assert gallery.losses.total == 1
+    assert "page, left" in gallery.losses.trouble
     assert gallery.rejects() == ()
 
 
 def test_it_is_a_sink_that_waits_for_no_other() -> None:
     assert (Gallery.lossless, Gallery.alone) == (False, True)
     with Galleries(cpus=1).gallery("") as gallery:
-        assert gallery.lost == 0
+        assert gallery.losses.total == 0

@@ -23,6 +23,7 @@ from edge.service import supervisor as module
 from edge.service.camera_status import Pulse, PulseOptions
 from edge.service.supervisor import Life, LifeOptions, reload_on_hangup
 from edge.service.systemd import Notifier
+from edge.sinks.losses import LossCounter
 from engines.errors import BundleError, EngineError
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -290,10 +291,12 @@ def test_a_hangup_reloads_and_an_interrupt_of_the_loop_is_none(tmp_path) -> None
 
 def test_a_sink_in_trouble_is_an_alarm_while_verdicts_go_on() -> None:
     class Full:
-        lossless, lost, trouble = True, 3, "/disk: No space left on device"
+        lossless = True
+        losses = LossCounter("/disk", "results")
 
         def write(self, result) -> None: ...
 
+    Full.losses.add("No space left on device", 3)
     line = Line(sinks=[Full()])
     line.life.begin()
     assert line.frame().verdict is Verdict.OK

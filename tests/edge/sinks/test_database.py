@@ -16,8 +16,8 @@ import pytest
 
 from edge.result import Region, Result, Verdict
 from edge.sinks import database as module
-from edge.sinks.database import DatabaseSink
-from edge.sinks.files import SinkError
+from edge.sinks.database import SqliteSink
+from edge.sinks.sink import SinkError
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -42,7 +42,7 @@ def rows_of(path: Path, what: str = "frame", where: str = "1") -> list[tuple]:
 
 def test_a_row_a_result_readable_as_soon_as_nothing_waits(tmp_path) -> None:
     path = tmp_path / "results.db"
-    with DatabaseSink(path) as sink:
+    with SqliteSink(path) as sink:
         for number, verdict in enumerate(Verdict):
             sink.write(result_of(number, verdict, source="caf\udce9"))
         sink.flush()
@@ -52,15 +52,15 @@ def test_a_row_a_result_readable_as_soon_as_nothing_waits(tmp_path) -> None:
     assert error[:4] == ("ERROR", None, 0.5, "no frame")
     assert json.loads(ng[4])["regions"] == [result_of(0, Verdict.NG).to_json()["regions"][0]]
     assert rows_of(path, "frame", "verdict <> 'OK'") == [(1,), (2,)]
-    assert (sink.lost, sink.trouble) == (0, "")
-    with DatabaseSink(path) as sink:  # a second run goes on
+    assert (sink.losses.total, sink.losses.trouble) == (0, "")
+    with SqliteSink(path) as sink:  # a second run goes on
         sink.write(result_of(9))
     assert len(rows_of(path)) == 4
 
 
 def test_many_are_committed_in_groups_and_the_oldest_are_removed(tmp_path) -> None:
     path = tmp_path / "results.db"
-    with DatabaseSink(path, most_rows=300) as sink:
+    with SqliteSink(path, max_rows=300) as sink:
         for number in range(2000):
             sink.write(result_of(number))
     assert rows_of(path) == [(number,) for number in range(1700, 2000)]
@@ -69,18 +69,18 @@ def test_many_are_committed_in_groups_and_the_oldest_are_removed(tmp_path) -> No
 def test_a_locked_database_costs_nothing_while_memory_lasts(tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(module, "_BUSY_S", 0.05)
     monkeypatch.setattr(module, "_RETRY_S", 0.0)
-    monkeypatch.setattr(module, "WAITING", 50)
+    monkeypatch.setattr(module, "MAX_WAITING", 50)
     path = tmp_path / "results.db"
-    with DatabaseSink(path) as sink:
+    with SqliteSink(path) as sink:
         with contextlib.closing(sqlite3.connect(path)) as other:
             other.execute("BEGIN IMMEDIATE")
             for number in range(40):
                 sink.write(result_of(number))
             sink.flush()
-            assert "locked" in sink.trouble
-            assert sink.lost == 0
+            assert "locked" in sink.losses.trouble
+            assert sink.losses.total == 0
         sink.flush()
-        assert sink.trouble == ""
+        assert sink.losses.trouble == ""
         assert rows_of(path) == [(number,) for number in range(40)]
         with contextlib.closing(sqlite3.connect(path)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -88,31 +88,31 @@ def test_a_locked_database_costs_nothing_while_memory_lasts(tmp_path, monkeypatc
                 sink.write(result_of(number))
             sink.flush()
         sink.flush()
-        assert sink.lost == 10
+        assert sink.losses.total == 10
     assert rows_of(path)[40:] == [(number,) for number in range(50, 100)]
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"] * 2
 
 
 def test_a_full_disk_is_survived_and_told(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, "_RETRY_S", 0.0)
-    monkeypatch.setattr(module, "WAITING", 100)
+    monkeypatch.setattr(module, "MAX_WAITING", 100)
     path = tmp_path / "results.db"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with DatabaseSink(path) as sink:
+    with SqliteSink(path) as sink:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
         try:
             for number in range(1000):
                 sink.write(result_of(number))
                 sink.flush()
-            assert sink.trouble
-            assert sink.lost > 0
+            assert sink.losses.trouble
+            assert sink.losses.total > 0
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         sink.write(result_of(1000))
         sink.flush()
-        assert sink.trouble == ""
+        assert sink.losses.trouble == ""
         frames = [row[0] for row in rows_of(path)]
-    assert len(frames) == 1001 - sink.lost
+    assert len(frames) == 1001 - sink.losses.total
     assert frames[-1] == 1000
     with contextlib.closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -128,17 +128,17 @@ def test_what_is_somebody_elses_is_refused_and_unchanged(tmp_path, content) -> N
     else:
         path.write_bytes(content)
     with pytest.raises(SinkError, match=r"other.db.*name another file"):
-        DatabaseSink(path)
+        SqliteSink(path)
     assert path.read_bytes() == content
     with pytest.raises(SinkError):
-        DatabaseSink(tmp_path / "none" / "results.db")
+        SqliteSink(tmp_path / "none" / "results.db")
 
 
 PROGRAM = """
 import itertools, sys
 from edge.result import Result, Verdict
-from edge.sinks.database import DatabaseSink
-sink = DatabaseSink(sys.argv[1])
+from edge.sinks.database import SqliteSink
+sink = SqliteSink(sys.argv[1])
 for number in itertools.count():
     sink.write(Result("cam", number, number, Verdict.OK, 0.1, 0.5))
     if number % 10 == 9:

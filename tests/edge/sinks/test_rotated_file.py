@@ -32,12 +32,12 @@ def test_every_line_is_in_one_of_the_files_and_none_is_too_large(sizes, most, re
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "out.jsonl"
         written = [b"%d " % number + b"x" * size for number, size in enumerate(sizes)]
-        file = RotatedFile(path, most_bytes=most, kept=50)
+        file = RotatedFile(path, max_bytes=most, backups=50)
         for line, reopen in zip(written, reopens, strict=False):
             file.write(line)
             if reopen:
                 file.close()
-                file = RotatedFile(path, most_bytes=most, kept=50)
+                file = RotatedFile(path, max_bytes=most, backups=50)
         file.close()
         assert lines_of(path) == written
         for one in Path(folder).iterdir():
@@ -46,7 +46,7 @@ def test_every_line_is_in_one_of_the_files_and_none_is_too_large(sizes, most, re
 
 
 def test_old_files_are_limited_in_number(tmp_path) -> None:
-    file = RotatedFile(tmp_path / "out", most_bytes=10, kept=3)
+    file = RotatedFile(tmp_path / "out", max_bytes=10, backups=3)
     for number in range(100):
         file.write(b"line %d" % number)
     file.close()
@@ -86,7 +86,7 @@ def test_where_files_cannot_be_renamed_the_lines_still_come(tmp_path) -> None:
     path = tmp_path / "out"
     (tmp_path / "out.1").mkdir()
     (tmp_path / "out.1" / "inside").touch()
-    file = RotatedFile(path, most_bytes=5, kept=1)
+    file = RotatedFile(path, max_bytes=5, backups=1)
     for number in range(20):
         file.write(b"%d" % number)
     file.close()
@@ -95,7 +95,7 @@ def test_where_files_cannot_be_renamed_the_lines_still_come(tmp_path) -> None:
 
 def test_what_is_no_file_is_written_all_the_same() -> None:
     reading, writing = os.pipe()
-    file = RotatedFile(f"/dev/fd/{writing}", append=False, most_bytes=10)
+    file = RotatedFile(f"/dev/fd/{writing}", append=False, max_bytes=10)
     os.close(writing)
     file.write(b"hello")
     file.close()

@@ -10,7 +10,8 @@ import pytest
 
 from edge.result import Result, Verdict
 from edge.sinks import threads as module
-from edge.sinks.threads import Writers
+from edge.sinks.losses import LossCounter
+from edge.sinks.threads import SinkThreads
 
 
 def result_of(number: int) -> Result:
@@ -28,11 +29,9 @@ def result_of(number: int) -> Result:
 class Sink:
     """A sink that waits for a gate, if it has one, and may fail."""
 
-    lost = 0
-    missed = 0
-
     def __init__(self, *, lossless: bool, gate: threading.Event | None = None) -> None:
         self.lossless = lossless
+        self.losses = LossCounter("Sink", "results")
         self.gate = gate
         self.got: list[Result] = []
         self.flushed_at: list[int] = []
@@ -70,7 +69,7 @@ def no_thread_stays():
 
 def test_every_record_arrives_bare_and_in_order_and_is_flushed_at_the_end() -> None:
     records, drawing = Sink(lossless=True), Sink(lossless=False)
-    with Writers([records, drawing], live=False) as writers:
+    with SinkThreads([records, drawing], live=False) as writers:
         for number in range(500):
             writers.put(result_of(number))
     assert [result.frame for result in records.got] == list(range(500))
@@ -84,11 +83,11 @@ def test_every_record_arrives_bare_and_in_order_and_is_flushed_at_the_end() -> N
 
 
 def test_one_that_hangs_delays_no_other_and_no_camera(monkeypatch, caplog) -> None:
-    monkeypatch.setattr(module, "RECORDS_WAITING", 50)
+    monkeypatch.setattr(module, "MAX_RECORDS", 50)
     gate = threading.Event()
     hung, picture = Sink(lossless=True, gate=gate), Sink(lossless=False, gate=gate)
     good = Sink(lossless=True)
-    writers = Writers([hung, good, picture], live=True, drain_s=0.1)
+    writers = SinkThreads([hung, good, picture], live=True, drain_s=0.1)
     for number in range(200):
         writers.put(result_of(number))
         wait_for(lambda number=number: len(good.got) == number + 1)
@@ -97,7 +96,7 @@ def test_one_that_hangs_delays_no_other_and_no_camera(monkeypatch, caplog) -> No
     # What was in its hands when it was given up counts as lost.
     assert writers.lost == 200
     assert writers.dropped == 200
-    assert (hung.missed, good.missed, picture.missed) == (200, 0, 200)
+    assert tuple(sink.losses.total for sink in (hung, good, picture)) == (200, 0, 200)
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     assert "Sink" in errors[0].getMessage()
@@ -105,11 +104,11 @@ def test_one_that_hangs_delays_no_other_and_no_camera(monkeypatch, caplog) -> No
 
 
 def test_files_wait_for_a_slow_one_until_told_to_stop(monkeypatch) -> None:
-    monkeypatch.setattr(module, "RECORDS_WAITING", 5)
+    monkeypatch.setattr(module, "MAX_RECORDS", 5)
     monkeypatch.setattr(module, "DRAIN_S", 0.2)
     gate, stop = threading.Event(), threading.Event()
     slow = Sink(lossless=True, gate=gate)
-    writers = Writers([slow], live=False, stop=stop, drain_s=0.2)
+    writers = SinkThreads([slow], live=False, stop=stop, drain_s=0.2)
     put: list[int] = []
 
     def feed() -> None:
@@ -132,18 +131,18 @@ def test_files_wait_for_a_slow_one_until_told_to_stop(monkeypatch) -> None:
 
 def test_one_that_raises_is_counted_live_and_ends_files(caplog) -> None:
     broken, good = Broken(lossless=True), Sink(lossless=True)
-    with Writers([broken, good], live=True) as writers:
+    with SinkThreads([broken, good], live=True) as writers:
         for number in range(20):
             writers.put(result_of(number))
     assert writers.lost == len(broken.got) == len(good.got) == 20
     assert len([record for record in caplog.records if record.exc_info]) == 1
-    with pytest.raises(ValueError, match="a mistake"), Writers([broken], live=False) as writers:
+    with pytest.raises(ValueError, match="a mistake"), SinkThreads([broken], live=False) as writers:
         for number in range(20):
             writers.put(result_of(number))
 
 
 def test_no_sink_no_thread() -> None:
     before = threading.active_count()
-    with Writers([], live=True) as writers:
+    with SinkThreads([], live=True) as writers:
         writers.put(result_of(0))
         assert threading.active_count() == before

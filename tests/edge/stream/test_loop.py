@@ -13,7 +13,8 @@ from cameras.files.replay import Replay
 from cameras.files.source import open_path
 from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Result, Verdict, error_from_frame
-from edge.sinks.files import ResultsSink
+from edge.sinks.json_lines import JsonLinesSink
+from edge.sinks.losses import LossCounter
 from edge.stream.loop import stream
 
 
@@ -54,9 +55,8 @@ class Live(Replay):
 class Collecting:
     """A sink that is as slow as it is told."""
 
-    lost = 0
-
     def __init__(self, *, lossless: bool, wait_s: float = 0.0) -> None:
+        self.losses = LossCounter("kept", "results")
         self.lossless = lossless
         self.wait_s = wait_s
         self.got: list[Result] = []
@@ -78,7 +78,7 @@ def test_every_file_is_inspected_and_recorded_in_order(tmp_path) -> None:
         cv2.imwrite(str(tmp_path / f"{number:02d}.png"), image)
     (tmp_path / "99.png").write_bytes(b"broken")
     seen: list[int] = []
-    with open_path(tmp_path) as source, ResultsSink(tmp_path / "out.jsonl") as sink:
+    with open_path(tmp_path) as source, JsonLinesSink(tmp_path / "out.jsonl") as sink:
         summary = stream(
             inspect, source, sinks=[sink], on_result=lambda _, result: seen.append(result.frame)
         )
@@ -180,7 +180,7 @@ def test_a_stop_ends_a_source_that_waits_for_its_next_frame() -> None:
 
 
 def test_what_a_sink_lost_is_in_the_summary() -> None:
-    with ResultsSink("/dev/full") as sink:
+    with JsonLinesSink("/dev/full") as sink:
         assert stream(inspect, Replay(images(5)), sinks=[sink]).not_written == 5
 
 

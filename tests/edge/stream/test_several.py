@@ -20,7 +20,7 @@ from cameras.files.replay import Replay
 from cameras.files.source import open_path
 from edge.inspection.engine_pool import EnginePool
 from edge.result import Result, Verdict
-from edge.sinks.files import ResultsSink
+from edge.sinks.json_lines import JsonLinesSink
 from edge.stream.several import Camera, stream_all
 from engines.bundle import Bundle
 from engines.errors import EngineError
@@ -94,7 +94,7 @@ def test_every_file_of_every_camera_is_inspected_in_its_order(tmp_path) -> None:
         for number in range(12):
             image = images(1, BAD if number < bad else GOOD)[0]
             cv2.imwrite(str(tmp_path / name / f"{number:02d}.png"), image)
-    with ResultsSink(tmp_path / "out.jsonl") as sink:
+    with JsonLinesSink(tmp_path / "out.jsonl") as sink:
         summary = stream_all(
             [
                 camera(name, lambda name=name: open_path(tmp_path / name))

@@ -1,0 +1,70 @@
+"""Results as lines of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from cameras.closing import Closing
+from cameras.redaction import shown
+from edge.result import Result
+from edge.sinks.losses import LossCounter
+from edge.sinks.rotated_file import RotatedFile
+from edge.sinks.sink import SinkError
+
+
+class JsonLinesFile(Closing):
+    """Lines of JSON, each in the file as soon as it is added.
+
+    Args:
+        path: the file.
+        append: keep what is in it; otherwise it is replaced.
+        max_bytes: a new file is begun before it grows larger; None = no limit.
+        backups: older files beside it, as ``NAME.1`` and so on.
+
+    Attributes:
+        losses: lines that could not be written.
+
+    Raises:
+        SinkError: the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        append: bool = False,
+        max_bytes: int | None = None,
+        backups: int = 9,
+    ) -> None:
+        self.losses = LossCounter(shown(path), "result lines")
+        try:
+            self._file = RotatedFile(path, append=append, max_bytes=max_bytes, backups=backups)
+        except OSError as error:
+            raise SinkError(f"{shown(path)}: {error.strerror}; name a file to write") from error
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Write one line; a full disk costs this line, and is logged once."""
+        line = json.dumps(values, ensure_ascii=False, allow_nan=False)
+        try:
+            self._file.write(line.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            self.losses.add(error)
+        else:
+            self.losses.end_outage()
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._file.close()
+
+
+class JsonLinesSink(JsonLinesFile):
+    """One line per result, `Result.to_json`; see `JsonLinesFile`."""
+
+    lossless = True
+
+    def write(self, result: Result) -> None:
+        """Write one line; see `JsonLinesFile.add`."""
+        self.add(result.to_json())

@@ -1,0 +1,85 @@
+"""A folder of drawn results."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import cv2
+
+from cameras.closing import Closing
+from cameras.redaction import shown
+from edge.result import Image, Result, Verdict
+from edge.sinks.losses import LossCounter
+from edge.sinks.sink import Paint, Painter, name_from_result, open_folder
+
+
+class PicturesSink(Closing):
+    """Drawn results as JPEG, named by time of capture, frame and verdict.
+
+    Args:
+        folder: made when it does not exist.
+        only_ng: keep NG alone.
+        paint: draws; share one between sinks so that each result is drawn once.
+
+    Raises:
+        SinkError: the folder cannot be made or written.
+    """
+
+    lossless = False
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        only_ng: bool = False,
+        paint: Paint | None = None,
+    ) -> None:
+        self.losses = LossCounter(shown(folder), "pictures")
+        self._folder = open_folder(folder)
+        self._only_ng = only_ng
+        self._paint = paint or Painter()
+
+    def write(self, result: Result) -> None:
+        """Draw and write one picture, or none if it is not to be kept."""
+        if self._only_ng and result.verdict is not Verdict.NG:
+            return
+        try:
+            path = self._folder / f"{name_from_result(result)}.jpg"
+            write_whole(path, jpeg_from_image(self._paint(result)))
+        except (cv2.error, OSError) as error:
+            self.losses.add(error)
+        else:
+            self.losses.end_outage()
+
+    def close(self) -> None:
+        """Do nothing: every picture is complete as soon as it is written."""
+
+
+def jpeg_from_image(image: Image, *, quality: int = 95) -> bytes:
+    """Encode a picture.
+
+    Raises:
+        OSError: OpenCV cannot.
+    """
+    good, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    if not good:
+        raise OSError("OpenCV could not encode a picture")
+    return data.tobytes()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that gets its name only once it is complete.
+
+    Raises:
+        OSError: it cannot be written; nothing of it is left.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
