@@ -127,7 +127,7 @@ def read_mask(
     Raises:
         DatasetError: the mask cannot be read, or is not as large as its image.
     """
-    pixels = _decoded(path)
+    pixels = _decode(path)
     if pixels.shape[:2] != image_size:
         (height, width), (rows, columns) = pixels.shape[:2], image_size
         raise DatasetError(
@@ -144,7 +144,7 @@ def read_mask(
     return np.asarray(nearest, dtype=np.bool_)
 
 
-def _decoded(path: Path) -> npt.NDArray[np.generic]:
+def _decode(path: Path) -> npt.NDArray[np.generic]:
     try:
         encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
         # imdecode rather than imread: OpenCV cannot open names that are not valid UTF-8.
@@ -163,7 +163,7 @@ def _plain(folder: Path) -> Dataset:
     if not train:
         raise DatasetError(_nothing_in(folder))
     unused = [sub.name for sub in _folders(folder) if _images(sub)]
-    notes = (f"sub-folders not used: {_named(unused)}",) if unused else ()
+    notes = (f"sub-folders not used: {_list_names(unused)}",) if unused else ()
     return Dataset("folder", tuple(train), (), notes)
 
 
@@ -207,7 +207,7 @@ def _samples(kinds: dict[str, list[Path]], *, masks: Path) -> tuple[Sample, ...]
         lost = sorted(spare, key=_order)
         raise DatasetError(
             f"{shown(masks)}: {len(lost)} masks without an image: "
-            f"{_named([f'{mask.parent.name}/{mask.name}' for mask in lost])}; "
+            f"{_list_names([f'{mask.parent.name}/{mask.name}' for mask in lost])}; "
             "name each after its image in the folder of the same defect, or remove it"
         )
     return tuple(samples)
@@ -247,8 +247,8 @@ def _nothing_in(folder: Path) -> str:
     """One line: what was looked for, what was found instead, what to do."""
     suffixes = sorted({path.suffix or path.name for path in folder.iterdir() if path.is_file()})
     subs = [sub.name for sub in _folders(folder)]
-    found = [f"files of type {_named(suffixes)}"] if suffixes else []
-    found += [f"the folders {_named(subs)}"] if subs else []
+    found = [f"files of type {_list_names(suffixes)}"] if suffixes else []
+    found += [f"the folders {_list_names(subs)}"] if subs else []
     wanted = " ".join(_SUFFIXES)
     advice = (
         "give one of those folders, or put the good images into one named 'good'"
@@ -262,10 +262,10 @@ def _nothing_in(folder: Path) -> str:
 
 def _empty(kinds: dict[str, list[Path]]) -> tuple[str, ...]:
     names = [name for name, images in kinds.items() if not images]
-    return (f"folders without images: {_named(names)}",) if names else ()
+    return (f"folders without images: {_list_names(names)}",) if names else ()
 
 
-def _named(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     texts = [shown(Path(name)) for name in names[:_NAMES_SHOWN]]
     more = [f"and {len(names) - _NAMES_SHOWN} more"] if len(names) > _NAMES_SHOWN else []
     return ", ".join(texts + more)

@@ -19,7 +19,7 @@ from cameras.redaction import shown
 Image: TypeAlias = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 Size: TypeAlias = tuple[int, int]  # (height, width) in px
 Roi: TypeAlias = tuple[int, int, int, int]  # (x, y, width, height) in px
-Item = TypeVar("Item")
+AnyItem = TypeVar("AnyItem")
 
 BILINEAR = cv2.INTER_LINEAR
 BATCH = 16
@@ -65,7 +65,7 @@ def fit_image(image: Image, size: Size, roi: Roi | None = None) -> Image:
     return np.asarray(cv2.resize(image, size[::-1], interpolation=BILINEAR), np.uint8)
 
 
-def evenly(items: Sequence[Item], most: int) -> list[Item]:
+def evenly(items: Sequence[AnyItem], most: int) -> list[AnyItem]:
     """At most so many of the items, evenly spread over all of them."""
     count = min(most, len(items))
     return [items[index * len(items) // count] for index in range(count)]
@@ -98,7 +98,7 @@ def usable_images(
     """
     skipped: list[Skipped] = []
     usable: list[Path] = []
-    for path, image in _decoded(paths, size=size, roi=roi):
+    for path, image in _decode_ahead(paths, size=size, roi=roi):
         if isinstance(image, ImageError):
             skipped.append(Skipped(path, str(image)))
         else:
@@ -122,7 +122,7 @@ def fitted_batches(
         ImageError: an image that was readable before is not any more.
     """
     part: list[Image] = []
-    for _, image in _decoded(paths, size=size, roi=roi):
+    for _, image in _decode_ahead(paths, size=size, roi=roi):
         if isinstance(image, ImageError):
             raise image
         part.append(image)
@@ -133,7 +133,7 @@ def fitted_batches(
         yield np.stack(part)
 
 
-def _decoded(
+def _decode_ahead(
     paths: Sequence[Path], *, size: Size, roi: Roi | None
 ) -> Iterator[tuple[Path, Image | ImageError]]:
     def decode(path: Path) -> Image | ImageError:

@@ -45,7 +45,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class ResidualBlock:
+class BlockSpec:
     """One residual block: its name, its input, and what it makes of it."""
 
     name: str
@@ -75,7 +75,7 @@ class NetworkWriter:
         weight, bias = self.weights.conv_norm(*names, *shape, shape[2])
         return self.graph.conv(source, weight, bias, stride=stride, groups=groups)
 
-    def add_shortcut(self, block: ResidualBlock, inner: str) -> str:
+    def add_shortcut(self, block: BlockSpec, inner: str) -> str:
         """The end of a residual block: add the shortcut, ReLU."""
         shortcut = block.source
         if block.stride != 1 or block.channels_in != block.channels:
@@ -106,7 +106,7 @@ def write_residual_stages(
     network: NetworkWriter,
     source: str,
     *,
-    block: Callable[[NetworkWriter, ResidualBlock], str],
+    block: Callable[[NetworkWriter, BlockSpec], str],
     depths: tuple[int, int, int],
     channels: int = 64,
 ) -> dict[str, StageOutput]:
@@ -116,7 +116,7 @@ def write_residual_stages(
     for index, depth in enumerate(depths, start=1):
         for position in range(depth):
             stride = 2 if index > 1 and position == 0 else 1
-            place = ResidualBlock(f"layer{index}.{position}", source, channels_in, channels, stride)
+            place = BlockSpec(f"layer{index}.{position}", source, channels_in, channels, stride)
             source = block(network, place)
             channels_in = channels
         stages[f"layer{index}"] = StageOutput(source, channels, 2 ** (index + 1))
@@ -124,7 +124,7 @@ def write_residual_stages(
     return stages
 
 
-def _basic(network: NetworkWriter, block: ResidualBlock) -> str:
+def _basic(network: NetworkWriter, block: BlockSpec) -> str:
     name, width = block.name, block.channels
     first = (width, block.channels_in, 3)
     names = (f"{name}.conv1", f"{name}.bn1")
@@ -134,7 +134,7 @@ def _basic(network: NetworkWriter, block: ResidualBlock) -> str:
     return network.add_shortcut(block, inner)
 
 
-def _bottleneck(network: NetworkWriter, block: ResidualBlock) -> str:
+def _bottleneck(network: NetworkWriter, block: BlockSpec) -> str:
     name, width = block.name, block.channels // 2
     shape = (width, block.channels_in, 1)
     inner = network.conv_norm(block.source, (f"{name}.conv1", f"{name}.bn1"), shape=shape)
@@ -163,7 +163,7 @@ def _mobilenet_v2(graph: GraphWriter, weights: Weights) -> dict[str, StageOutput
         for position in range(blocks):
             index += 1
             step = first_stride if position == 0 else 1
-            place = ResidualBlock(f"features.{index}.conv", source, channels_in, channels, step)
+            place = BlockSpec(f"features.{index}.conv", source, channels_in, channels, step)
             source = _inverted(network, place, expansion=expansion)
             channels_in = channels
             if index in MOBILENET_STAGES:
@@ -171,7 +171,7 @@ def _mobilenet_v2(graph: GraphWriter, weights: Weights) -> dict[str, StageOutput
     return stages
 
 
-def _inverted(network: NetworkWriter, block: ResidualBlock, *, expansion: int) -> str:
+def _inverted(network: NetworkWriter, block: BlockSpec, *, expansion: int) -> str:
     """An inverted residual block: widen, 3x3 per channel, narrow without activation."""
     name, graph = block.name, network.graph
     width = block.channels_in * expansion

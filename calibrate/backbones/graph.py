@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
 from calibrate.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, BackboneError
+from calibrate.backbones.weights import Array
 
-Array = npt.NDArray[np.float32]
 Attributes = dict[str, int | list[int]]
 OPSET = 17
 IR_VERSION = 8  # the one that came with opset 17: the oldest readers in use accept it

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.images import Image
-from calibrate.prn.defects.real import Mask
+from calibrate.prn.defects.foreground import Mask
 
 Synthesise: TypeAlias = Callable[[Image, np.random.Generator], tuple[Image, Mask]]
 AHEAD = 2  # batches made while the network trains on one

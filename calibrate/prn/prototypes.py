@@ -20,7 +20,7 @@ from calibrate.prn.graph.torch_backbone import FrozenBackbone
 
 BATCH = 8
 SHARE = 0.1
-MOST_BYTES = 2**30  # an ONNX file holds at most 2 GiB, the rest of the network included
+MAX_BYTES = 2**30  # an ONNX file holds at most 2 GiB, the rest of the network included
 DEFAULT_MEMORY_MIB = 2048
 
 
@@ -107,11 +107,11 @@ def _features(backbone: FrozenBackbone, images: Sequence[Image]) -> Iterator[lis
 
 def _check_bytes(count: int, *, sizes: Sequence[tuple[int, ...]]) -> None:
     each = 4 * sum(math.prod(size) for size in sizes)
-    if count * each > MOST_BYTES:
+    if count * each > MAX_BYTES:
         raise PrototypesError(
             f"{count} prototypes of {each / 2**20:.1f} MiB on all scales are more than the "
-            f"{MOST_BYTES // 2**20} MiB that fit a model; give --prototypes "
-            f"{MOST_BYTES // each} or fewer"
+            f"{MAX_BYTES // 2**20} MiB that fit a model; give --prototypes "
+            f"{MAX_BYTES // each} or fewer"
         )
 
 

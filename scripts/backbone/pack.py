@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from calibrate.backbones.architectures import (
+    BlockSpec,
     NetworkWriter,
-    ResidualBlock,
     write_residual_stages,
 )
 from calibrate.backbones.graph import GraphWriter, StageOutput, write_model
@@ -45,7 +45,7 @@ def write_slim_resnet(graph: GraphWriter, weights: Weights) -> dict[str, StageOu
     return stages
 
 
-def _slim(network: NetworkWriter, block: ResidualBlock) -> str:
+def _slim(network: NetworkWriter, block: BlockSpec) -> str:
     name, width, graph = block.name, block.channels, network.graph
     first = (width, block.channels_in, 3)
     inner = low_rank(network, block.source, f"{name}.conv1", shape=first, stride=block.stride)

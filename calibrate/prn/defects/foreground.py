@@ -46,7 +46,7 @@ def foreground_from_image(image: Image) -> Mask:
     otsu, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
     if otsu < max(_CLEAR * noise, _FLOOR):
         return np.ones(image.shape[:2], dtype=np.bool_)
-    part = _filled(distance > min(otsu, max(_MARGIN * noise, _FLOOR)))
+    part = _fill(distance > min(otsu, max(_MARGIN * noise, _FLOOR)))
     if not _SMALLEST <= float(part.mean()) <= _LARGEST:
         return np.ones(image.shape[:2], dtype=np.bool_)
     size = (image.shape[1], image.shape[0])
@@ -99,7 +99,7 @@ def _terms() -> npt.NDArray[np.float64]:
     return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1)
 
 
-def _filled(part: Mask) -> npt.NDArray[np.float32]:
+def _fill(part: Mask) -> npt.NDArray[np.float32]:
     """Without specks, gaps closed, holes filled; 0 or 1."""
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     solid = cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Field = npt.NDArray[np.float32]
+NoiseField = npt.NDArray[np.float32]
 
 OCTAVES = 6  # cells along an axis: 1, 2, 4, ..., 32
 LEVEL = 0.5  # of noise within about -1 to 1: DRAEM's threshold (arXiv 2108.07610)
@@ -19,7 +19,7 @@ LEVEL = 0.5  # of noise within about -1 to 1: DRAEM's threshold (arXiv 2108.0761
 
 def perlin_noise(
     shape: tuple[int, int], *, cells: tuple[float, float], rng: np.random.Generator
-) -> Field:
+) -> NoiseField:
     """One field of noise, about -1 to 1, 0 at the corners of the grid.
 
     Args:
@@ -46,7 +46,7 @@ def perlin_noise(
     return np.asarray(noise * np.float32(np.sqrt(2)), dtype=np.float32)
 
 
-def anomaly_noise(shape: tuple[int, int], *, rng: np.random.Generator) -> Field:
+def anomaly_noise(shape: tuple[int, int], *, rng: np.random.Generator) -> NoiseField:
     """Noise of a random grain in each direction, turned: from specks and streaks to large blobs.
 
     Returns:
@@ -63,7 +63,7 @@ def anomaly_noise(shape: tuple[int, int], *, rng: np.random.Generator) -> Field:
     return np.asarray(turned, dtype=np.float32)
 
 
-def _axis(length: int, cells: float) -> tuple[npt.NDArray[np.intp], Field, Field]:
+def _axis(length: int, cells: float) -> tuple[npt.NDArray[np.intp], NoiseField, NoiseField]:
     """Of each pixel's centre: its cell, how far into it (0 to 1), and the blend there."""
     at = (np.arange(length) + 0.5) * (cells / length)
     cell = np.floor(at).astype(np.intp)

@@ -18,15 +18,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from calibrate.dataset import GOOD, DatasetError, Sample, read_mask
 from calibrate.images import Image, Roi, Size, evenly, fit_image
+from calibrate.prn.defects.foreground import Mask
 from cameras.errors import ImageError
 from cameras.image_files import IMAGE_SUFFIXES, image_from_bytes
 from cameras.redaction import shown, sort_key
-
-Mask = npt.NDArray[np.bool_]  # (H, W)
 
 _MASKS = "ground_truth"
 _SUFFIX = "_mask"
@@ -89,7 +87,7 @@ def defect_samples(folder: Path) -> tuple[Sample, ...]:
         what = "is a file" if folder.exists() else "no such folder"
         raise DatasetError(f"{shown(folder)}: {what}; give a folder of defects with masks")
     try:
-        return _paired(folder)
+        return _pair_with_masks(folder)
     except OSError as error:
         where = shown(error.filename) if error.filename else shown(folder)
         raise DatasetError(f"{where}: {error.strerror}; check its permissions") from error
@@ -129,24 +127,24 @@ def _read(sample: Sample, *, size: Size, roi: Roi | None) -> RealDefect:
             f"{sample.path.name} out"
         )
     digest = hashlib.sha256(content).hexdigest()
-    return RealDefect(sample.path, sample.defect, digest, fitted, _shrunk(marked, size))
+    return RealDefect(sample.path, sample.defect, digest, fitted, _shrink(marked, size))
 
 
-def _shrunk(mask: Mask, size: Size) -> Mask:
+def _shrink(mask: Mask, size: Size) -> Mask:
     """At the model's size; what is thinner than a pixel there is kept rather than lost."""
     share = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
     covered = np.asarray(share >= _COVERED)
     return covered if covered.any() else np.asarray(share >= min(_COVERED, float(share.max())))
 
 
-def _paired(folder: Path) -> tuple[Sample, ...]:
+def _pair_with_masks(folder: Path) -> tuple[Sample, ...]:
     root = folder / "test" if (folder / "test").is_dir() else folder
     apart = _kinds(folder / _MASKS) if (folder / _MASKS).is_dir() else {}
     homes = {folder.resolve().name: folder} | _kinds(root)
     samples: list[Sample] = []
     spare = {path for kind in apart.keys() - homes.keys() for path in _images(apart[kind])}
     for kind, home in homes.items():
-        images, known = _told_apart(_images(home))
+        images, known = _separate_masks(_images(home))
         if kind in apart:
             known |= {_stem(path): path for path in _images(apart[kind])}
         samples += [Sample(image, kind, known.get(image.stem)) for image in images]
@@ -171,7 +169,7 @@ def _kinds(folder: Path) -> dict[str, Path]:
     return {home.name: home for home in sorted(found, key=sort_key)}
 
 
-def _told_apart(paths: Sequence[Path]) -> tuple[list[Path], dict[str, Path]]:
+def _separate_masks(paths: Sequence[Path]) -> tuple[list[Path], dict[str, Path]]:
     """Images, and masks by the name of their image, where both lie in one folder."""
     masks = {_stem(path): path for path in paths if path.stem.endswith(_SUFFIX)}
     return [path for path in paths if not path.stem.endswith(_SUFFIX)], masks
@@ -194,17 +192,17 @@ def _images(folder: Path) -> list[Path]:
 def _refuse_unpaired(folder: Path, *, lonely: Sequence[Path], spare: Sequence[Path]) -> None:
     if lonely:
         raise DatasetError(
-            f"{shown(folder)}: {len(lonely)} images without a mask: {_named(folder, lonely)}; "
+            f"{shown(folder)}: {len(lonely)} images without a mask: {_list_names(folder, lonely)}; "
             f"draw each NAME{_SUFFIX}.png, white where defective, or move the image away"
         )
     if spare:
         raise DatasetError(
-            f"{shown(folder)}: {len(spare)} masks without an image: {_named(folder, spare)}; "
+            f"{shown(folder)}: {len(spare)} masks without an image: {_list_names(folder, spare)}; "
             "name each after its image, or move it away"
         )
 
 
-def _named(folder: Path, paths: Sequence[Path]) -> str:
+def _list_names(folder: Path, paths: Sequence[Path]) -> str:
     names = [shown(path.relative_to(folder)) for path in paths[:_NAMES_SHOWN]]
     more = [f"and {len(paths) - _NAMES_SHOWN} more"] if len(paths) > _NAMES_SHOWN else []
     return ", ".join(names + more)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from calibrate.prn.graph.folding import Kernel, dense
 from engines.engine import EXACT
 
-LEAST_HALF = 6e-8  # smaller weights are nothing in float16, and a warning in its conversion
-Array = npt.NDArray[Any]
+MIN_HALF = 6e-8  # smaller weights are nothing in float16, and a warning in its conversion
+AnyArray = npt.NDArray[Any]
 
 
 class Nodes:
@@ -44,7 +44,7 @@ class Nodes:
         """Whether a node of this name was appended."""
         return any(node.name == name for node in reversed(self._graph.node))
 
-    def constant(self, name: str, value: Array) -> str:
+    def constant(self, name: str, value: AnyArray) -> str:
         """Store a constant."""
         self._graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
@@ -141,8 +141,8 @@ class Nodes:
         self.output(name, "ReduceMean", [highest, axes], shape=[batch], keepdims=0)
 
 
-def array(tensor: Tensor) -> Array:
+def array(tensor: Tensor) -> AnyArray:
     """A tensor's values on the CPU, float32; what float16 cannot tell from 0 is 0."""
     values = tensor.detach().cpu().float().numpy().copy()
-    values[np.abs(values) < LEAST_HALF] = 0
+    values[np.abs(values) < MIN_HALF] = 0
     return values

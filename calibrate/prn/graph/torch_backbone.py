@@ -106,15 +106,15 @@ def _step(node: NodeProto, *, name: str) -> _Step:
     return _Step(tuple(node.input), node.output[0], run)
 
 
-Attributes: TypeAlias = dict[str, list[int] | int | float | bytes]
+OperatorAttributes: TypeAlias = dict[str, list[int] | int | float | bytes]
 
 
-def _integers(attributes: Attributes, key: str, default: list[int]) -> list[int]:
+def _integers(attributes: OperatorAttributes, key: str, default: list[int]) -> list[int]:
     value = attributes.get(key, default)
     return [int(item) for item in value] if isinstance(value, list) else default
 
 
-def _padding(attributes: Attributes, name: str) -> tuple[int, int]:
+def _padding(attributes: OperatorAttributes, name: str) -> tuple[int, int]:
     top, left, bottom, right = _integers(attributes, "pads", [0, 0, 0, 0])
     explicit = attributes.get("auto_pad", b"NOTSET") == b"NOTSET"
     if not explicit or (top, left) != (bottom, right):
@@ -122,7 +122,7 @@ def _padding(attributes: Attributes, name: str) -> tuple[int, int]:
     return top, left
 
 
-def _conv(attributes: Attributes, name: str) -> Callable[[Inputs], Tensor]:
+def _conv(attributes: OperatorAttributes, name: str) -> Callable[[Inputs], Tensor]:
     stride = _integers(attributes, "strides", [1, 1])
     dilation = _integers(attributes, "dilations", [1, 1])
     group = attributes.get("group", 1)
@@ -138,7 +138,7 @@ def _conv(attributes: Attributes, name: str) -> Callable[[Inputs], Tensor]:
     return run
 
 
-def _maxpool(attributes: Attributes, name: str) -> Callable[[Inputs], Tensor]:
+def _maxpool(attributes: OperatorAttributes, name: str) -> Callable[[Inputs], Tensor]:
     kernel = _integers(attributes, "kernel_shape", [1, 1])
     stride = _integers(attributes, "strides", [1, 1])
     dilation = _integers(attributes, "dilations", [1, 1])
@@ -148,7 +148,7 @@ def _maxpool(attributes: Attributes, name: str) -> Callable[[Inputs], Tensor]:
     return lambda inputs: functional.max_pool2d(inputs[0], kernel, stride, padding, dilation)
 
 
-_OPERATORS: dict[str, Callable[[Attributes, str], Callable[[Inputs], Tensor]]] = {
+_OPERATORS: dict[str, Callable[[OperatorAttributes, str], Callable[[Inputs], Tensor]]] = {
     "Conv": _conv,
     "Relu": lambda attributes, name: lambda inputs: torch.relu(inputs[0]),
     "Clip": lambda attributes, name: lambda inputs: torch.clamp(*inputs),
