@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edge.plc.station.messages import Answer, Recipe, StationOptions
 from edge.plc.station.snapshot import Control, ErrorCode, Evaluation, Snapshot
-from edge.plc.station.state_machine import Machine
+from edge.plc.station.state_machine import StationMachine
 
 OUTPUT = "docs/plc_timing.png"
 MS = 1_000_000
@@ -97,7 +97,7 @@ def main() -> None:
 def _moments() -> Iterator[tuple[Control, Snapshot]]:
     """What the PLC holds and what the station shows, each millisecond."""
     clock = HandClock()
-    machine = Machine(1, StationOptions(deadline_ms=DEADLINE_MS), clock)
+    machine = StationMachine(1, StationOptions(deadline_ms=DEADLINE_MS), clock)
     machine.worker_ready(Recipe(1, threshold=0.5))
     held = LOW
     script: dict[int, Control | Answer] = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edge.plc.station.messages import Answer, Recipe, StationOptions
 from edge.plc.station.snapshot import Control, Evaluation
-from edge.plc.station.state_machine import Machine
+from edge.plc.station.state_machine import StationMachine
 
 MS = 1_000_000
 DEADLINE_MS, HANG_MS, STALL_MS, LOAD_MS = 50, 400, 200, 900
@@ -37,19 +37,19 @@ class HandClock:
         self.now_ns += int(ms * MS)
 
 
-def machine_of(**changes: object) -> tuple[Machine, HandClock]:
+def machine_of(**changes: object) -> tuple[StationMachine, HandClock]:
     clock = HandClock()
-    return Machine(7, replace(OPTIONS, **changes), clock), clock
+    return StationMachine(7, replace(OPTIONS, **changes), clock), clock
 
 
-def ready_machine(**changes: object) -> tuple[Machine, HandClock]:
+def ready_machine(**changes: object) -> tuple[StationMachine, HandClock]:
     machine, clock = machine_of(**changes)
     machine.worker_ready(RECIPE)
     assert machine.snapshot().ready
     return machine, clock
 
 
-def answer(machine: Machine, seq: int, score: float | None = 0.1, **words: object) -> None:
+def answer(machine: StationMachine, seq: int, score: float | None = 0.1, **words: object) -> None:
     evaluation = Evaluation.OK if (score or 0) < 0.5 else Evaluation.NOT_OK
     machine.worker_answer(
         Answer(seq, words.pop("evaluation", evaluation), score=score, **words)  # type: ignore[arg-type]

@@ -15,8 +15,8 @@ import time
 
 from edge.plc.station.messages import Answer, Job, Recipe
 from edge.plc.station.snapshot import Box, ErrorCode, Evaluation
-from edge.plc.station.worker import JudgeError
-from edge.plc.station.worker_link import Plan
+from edge.plc.station.worker import RecipeError
+from edge.plc.station.worker_link import WorkerSetup
 from edge.plc.station.worker_process import begin, serve
 
 CRASH = 4_000_000_000
@@ -29,9 +29,9 @@ class DrawnJudge:
     def load(self, recipe_id: int) -> Recipe:
         time.sleep(float(os.environ.get("RIG_LOADS_S", "0")))
         if recipe_id == 9:
-            raise JudgeError("recipe 9: its golden image scores 0.9 instead of 0.1")
+            raise RecipeError("recipe 9: its golden image scores 0.9 instead of 0.1")
         if recipe_id == 8:
-            raise JudgeError("recipe 8: too slow", code=ErrorCode.TOO_SLOW)
+            raise RecipeError("recipe 8: too slow", code=ErrorCode.TOO_SLOW)
         return Recipe(recipe_id, model_hash=f"{recipe_id:02x}" * 32, threshold=0.5, simulated=True)
 
     def inspect(self, job: Job) -> Answer:
@@ -55,5 +55,5 @@ class DrawnJudge:
 
 if __name__ == "__main__":
     wire = begin(int(sys.argv[1]))
-    plan = wire.receive()
-    sys.exit(serve(wire, DrawnJudge(), plan.recipe_id) if isinstance(plan, Plan) else 3)
+    setup = wire.receive()
+    sys.exit(serve(wire, DrawnJudge(), setup.recipe_id) if isinstance(setup, WorkerSetup) else 3)

@@ -16,11 +16,11 @@ class Edges:
     execute: bool = False
     execute_fell: bool = False
     clear_error: bool = False
-    level: bool = False  # anything but the heartbeat is another than before
+    changed: bool = False  # anything but the heartbeat is another than before
 
 
 @dataclass(slots=True)
-class Levels:
+class LevelTracker:
     """The latest control of each source."""
 
     _held: dict[str, Control] = field(default_factory=dict)
@@ -42,25 +42,25 @@ class Levels:
         """Whether the trigger that was accepted is still high."""
         return self._accepted is not None
 
-    def take(self, control: Control, *, source: str) -> Edges:
-        """Remember a control; its edges. The first of a source has none."""
+    def update(self, control: Control, *, source: str) -> Edges:
+        """Remember a control and return its edges; the first of a source has none."""
         before = self._held.get(source)
         self._held[source] = control
         self.heartbeat = control.heartbeat
         if self._accepted == source and not control.trigger:
             self._accepted = None
         if before is None:
-            return Edges(level=True)
+            return Edges(changed=True)
         return Edges(
             trigger=control.trigger and not before.trigger,
             acknowledge=control.acknowledge and not before.acknowledge,
             execute=control.execute and not before.execute,
             execute_fell=before.execute and not control.execute,
             clear_error=control.clear_error and not before.clear_error,
-            level=_lines(control) != _lines(before),
+            changed=_lines(control) != _lines(before),
         )
 
-    def trigger_accepted(self, source: str) -> None:
+    def hold_trigger(self, source: str) -> None:
         """Hold the acknowledgement of a trigger until the source lets it go."""
         self._accepted = source
 

@@ -18,7 +18,7 @@ from edge.inspection.inspector import Inspector, invalid_image_reason, load
 from edge.inspection.upkeep import Upkeep
 from edge.plc.station.messages import Answer, Job, JudgeOptions, Recipe
 from edge.plc.station.snapshot import Box, ErrorCode, Evaluation
-from edge.plc.station.worker import JudgeError
+from edge.plc.station.worker import RecipeError
 from edge.result import Result, Verdict
 from edge.stream.picture_taker import NoMorePicturesError, PictureTaker
 from engines.errors import EngineError
@@ -54,17 +54,17 @@ class InspectorJudge:
         self._grab = grab
 
     def load(self, recipe_id: int) -> Recipe:
-        """Open the camera if it is not yet open, then the bundle; see `Judge.load`."""
+        """Open the camera if it is not yet open, then the bundle; see `PartInspector.load`."""
         path = self._options.recipes.get(recipe_id)
         if path is None:
-            raise JudgeError(f"recipe {recipe_id}: unknown", code=ErrorCode.UNKNOWN_RECIPE)
+            raise RecipeError(f"recipe {recipe_id}: unknown", code=ErrorCode.UNKNOWN_RECIPE)
         self._open_camera()
         try:
             inspector = self._taken(partial(self._opened, path))
         except _TooSlowError as error:
-            raise JudgeError(f"recipe {recipe_id}: {error}", code=ErrorCode.TOO_SLOW) from error
+            raise RecipeError(f"recipe {recipe_id}: {error}", code=ErrorCode.TOO_SLOW) from error
         except FAILURES as error:
-            raise JudgeError(f"recipe {recipe_id}: {error}") from error
+            raise RecipeError(f"recipe {recipe_id}: {error}") from error
         return Recipe(
             recipe_id,
             model_hash=inspector.bundle.manifest.files["model.onnx"].sha256,
@@ -146,7 +146,7 @@ class InspectorJudge:
         try:
             self._pictures = self._opened_pictures()
         except (CameraError, ValueError) as error:
-            raise JudgeError(str(error), code=ErrorCode.NO_PICTURE) from error
+            raise RecipeError(str(error), code=ErrorCode.NO_PICTURE) from error
 
     def _opened_pictures(self) -> PictureTaker:
         options = self._options

@@ -1,4 +1,4 @@
-"""Listeners are called in a thread of their own, in order, and can delay nobody."""
+"""Listeners of a station, called in a thread of their own, in order: they can delay nobody."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from edge.plc.station.port import Cancel
 from edge.plc.station.snapshot import InspectionResult, Snapshot
 
 LOG = logging.getLogger("edge.plc.station")
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 CLOSE_AFTER_S = 2.0
-LOOK_S = 0.05
+POLL_S = 0.05
 Item = TypeVar("Item")
 Waiting: TypeAlias = InspectionResult | Snapshot | threading.Event | None
 """What listeners get, who waits until they have it, or nothing but a nudge."""
 
 
 @dataclass(slots=True)
-class _Listeners(Generic[Item]):
+class _Audience(Generic[Item]):
     """Who listens to one kind of thing."""
 
-    called: tuple[Callable[[Item], None], ...] = ()
+    listeners: tuple[Callable[[Item], None], ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, listener: Callable[[Item], None]) -> Cancel:
         with self.lock:
-            self.called = (*self.called, listener)
+            self.listeners = (*self.listeners, listener)
         return lambda: self.remove(listener)
 
     def remove(self, listener: Callable[[Item], None]) -> None:
         with self.lock:
-            self.called = tuple(one for one in self.called if one is not listener)
+            self.listeners = tuple(one for one in self.listeners if one is not listener)
 
     def call(self, item: Item) -> None:
-        for listener in self.called:
+        for listener in self.listeners:
             try:
                 listener(item)
             except Exception:  # the border: somebody else's code
@@ -48,21 +48,21 @@ class _Listeners(Generic[Item]):
                 self.remove(listener)
 
 
-class Notifier:
-    """Calls listeners; released by `close`.
+class Listeners:
+    """Calls listeners until it is closed.
 
     Attributes:
         lost: results and changes that were thrown away because a listener was too slow.
     """
 
     def __init__(self) -> None:
-        self._results: _Listeners[InspectionResult] = _Listeners()
-        self._changes: _Listeners[Snapshot] = _Listeners()
-        self._waiting: queue.Queue[Waiting] = queue.Queue(MOST_WAITING)
+        self._results: _Audience[InspectionResult] = _Audience()
+        self._changes: _Audience[Snapshot] = _Audience()
+        self._waiting: queue.Queue[Waiting] = queue.Queue(MAX_WAITING)
         self._ending = False
         self._given_up = False
         self.lost = 0
-        self._thread = threading.Thread(target=self._run, name="edge-notifier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="edge-listeners", daemon=True)
         self._thread.start()
 
     def on_result(self, listener: Callable[[InspectionResult], None]) -> Cancel:
@@ -75,16 +75,21 @@ class Notifier:
 
     def tell(self, item: InspectionResult | Snapshot) -> None:
         """Put something into the queue; never waits."""
-        listened = (
-            self._results.called if isinstance(item, InspectionResult) else self._changes.called
+        listeners = (
+            self._results.listeners
+            if isinstance(item, InspectionResult)
+            else self._changes.listeners
         )
-        if not listened or self._ending:
+        if not listeners or self._ending:
             return
         try:
             self._waiting.put_nowait(item)
         except queue.Full:
             if self.lost == 0:
-                LOG.error("a listener is too slow: %d wait; what comes is lost", MOST_WAITING)
+                LOG.error(
+                    "a listener is too slow: %d results and changes wait; further ones are lost",
+                    MAX_WAITING,
+                )
             self.lost += 1
 
     def flush(self, timeout_s: float) -> bool:
@@ -99,7 +104,7 @@ class Notifier:
             self._waiting.put(passed, timeout=timeout_s)
         except queue.Full:
             return False
-        while not passed.wait(min(LOOK_S, max(0.0, limit - time.monotonic()))):
+        while not passed.wait(min(POLL_S, max(0.0, limit - time.monotonic()))):
             if not self._thread.is_alive():  # it ended with what it had been told
                 return not self._given_up
             if time.monotonic() >= limit:
@@ -116,7 +121,9 @@ class Notifier:
         self._thread.join(CLOSE_AFTER_S)
         if self._thread.is_alive() and not self._given_up:
             self._given_up = True
-            LOG.error("a listener hangs; %d that wait are lost", self._waiting.qsize())
+            LOG.error(
+                "a listener hangs; %d results and changes that wait are lost", self._waiting.qsize()
+            )
 
     def _run(self) -> None:
         while not self._given_up and not (self._ending and self._waiting.empty()):

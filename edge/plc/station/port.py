@@ -44,7 +44,7 @@ class Port(Protocol):
         ...
 
     def acknowledge(self, seq: int | None = None) -> bool:
-        """Take the valid result away; False if there is none or it is another's."""
+        """Acknowledge and clear the result; False if there is none or it has another `seq`."""
         ...
 
     def reset(self) -> None:

@@ -22,10 +22,10 @@ from edge.plc.station.worker_link import (
     Changed,
     Failed,
     Message,
-    Plan,
     Ready,
     Wire,
     WireError,
+    WorkerSetup,
     wire_pair,
 )
 
@@ -47,17 +47,17 @@ class _Child:
     heard_s: float
     ready: bool = False
     loading: bool = True  # a graph being compiled may hold up everything else in it
-    lamented: bool = False  # its loss has been told
-    condemned: str = ""  # why it is killed; what it still says counts no more
+    loss_reported: bool = False
+    kill_reason: str = ""  # once there is one, what the worker still says no longer counts
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Why a worker ended, and whether the station knows already."""
+    """Why a worker ended, and whether the station already knows."""
 
     code: ErrorCode
     reason: str
-    told: bool = False
+    reported: bool = False
 
 
 class ProcessWorker:
@@ -108,11 +108,11 @@ class ProcessWorker:
         if child is None:
             return
         if isinstance(order, Replace):
-            _condemn(child, order.reason)
+            _kill(child, order.reason)
         else:
             child.loading = isinstance(order, Change)
             if not child.wire.send(order, wait=False):
-                _condemn(child, "the worker takes no orders")
+                _kill(child, "the worker takes no orders")
 
     def close(self) -> None:
         """See `Worker.close`; a worker that does not end in time is killed."""
@@ -125,11 +125,11 @@ class ProcessWorker:
         attempt = 0
         while not self._closing.is_set():
             began = time.monotonic()
-            end = self._live(events)
+            end = self._run_once(events)
             if self._closing.is_set():
                 return
             LOG.error("%s; it is started again", end.reason)
-            if not end.told:
+            if not end.reported:
                 events.worker_lost(end.code, end.reason)
             attempt = 0 if time.monotonic() - began > HEALTHY_S else attempt
             if self._closing.wait(PAUSES_S[min(attempt, len(PAUSES_S) - 1)]):
@@ -137,26 +137,26 @@ class ProcessWorker:
             attempt += 1
             events.worker_restarted()
 
-    def _live(self, events: Events) -> _End:
+    def _run_once(self, events: Events) -> _End:
         """One life of the worker; why it ended."""
         try:
-            child = self._born()
+            child = self._start_child()
         except OSError as error:
             return _End(ErrorCode.WORKER_START, f"the worker cannot be started: {error}")
         self._child = child
         try:
-            child.wire.send(Plan(asdict(self._judge), self._recipe_id))
+            child.wire.send(WorkerSetup(asdict(self._judge), self._recipe_id))
             failure = self._listen(child, events)
         finally:
             self._child = None
-            status = _ended(child)
+            status = _end(child)
         if failure is not None:
             return failure
-        if child.condemned:
-            return _End(ErrorCode.WORKER_HUNG, child.condemned, child.lamented)
+        if child.kill_reason:
+            return _End(ErrorCode.WORKER_HUNG, child.kill_reason, child.loss_reported)
         return _End(ErrorCode.WORKER_LOST, f"the worker ended: {status}")
 
-    def _born(self) -> _Child:
+    def _start_child(self) -> _Child:
         ours, theirs = wire_pair()
         try:
             process = subprocess.Popen(
@@ -174,7 +174,7 @@ class ProcessWorker:
         return _Child(process, Wire(ours), born_s=now, heard_s=now)
 
     def _listen(self, child: _Child, events: Events) -> _End | None:
-        """Pass on what the worker says until it is gone; why it failed, if it told."""
+        """Pass on what the worker says until it is gone; return why it failed, if it said so."""
         failure: _End | None = None
         while not self._closing.is_set():
             try:
@@ -182,20 +182,20 @@ class ProcessWorker:
             except EOFError:
                 return failure
             except WireError as error:
-                _condemn(child, f"the worker talks nonsense: {error}")
+                _kill(child, f"the worker sent an unreadable message: {error}")
                 continue
             if isinstance(message, Failed):
                 failure = _End(message.code, message.reason)
-            elif message is not None and not child.condemned:
-                self._tell(child, message, events)
-            reason = self._why_bad(child, silent=message is None)
-            if reason and not child.condemned:
-                _condemn(child, reason)
-                child.lamented = True
+            elif message is not None and not child.kill_reason:
+                self._pass_on(child, message, events)
+            reason = self._find_kill_reason(child, silent=message is None)
+            if reason and not child.kill_reason:
+                _kill(child, reason)
+                child.loss_reported = True
                 events.worker_lost(ErrorCode.WORKER_HUNG, reason)  # the end may keep us waiting
         return failure
 
-    def _why_bad(self, child: _Child, *, silent: bool) -> str:
+    def _find_kill_reason(self, child: _Child, *, silent: bool) -> str:
         """Why the worker has to be killed, or an empty string.
 
         It is silent only if nothing waits to be read: this process may have been held up too.
@@ -209,7 +209,7 @@ class ProcessWorker:
             return f"the worker was not ready within {self._start_after_s:g} s"
         return ""
 
-    def _tell(self, child: _Child, message: Message, events: Events) -> None:
+    def _pass_on(self, child: _Child, message: Message, events: Events) -> None:
         if isinstance(message, Beat):
             return
         if isinstance(message, Answer):
@@ -224,13 +224,13 @@ class ProcessWorker:
             events.worker_changed(message.recipe, message.error, message.reason)
 
 
-def _condemn(child: _Child, reason: str) -> None:
+def _kill(child: _Child, reason: str) -> None:
     """Kill a worker; SIGKILL ends a stopped process too."""
-    child.condemned = child.condemned or reason
+    child.kill_reason = child.kill_reason or reason
     child.process.kill()
 
 
-def _ended(child: _Child) -> str:
+def _end(child: _Child) -> str:
     """Close the wire, wait for the end, force it if need be; how it ended, in words."""
     child.wire.close()
     return reap(child.process, patience_s=CLOSE_AFTER_S)

@@ -12,11 +12,17 @@ whoever owns the machine takes it from there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from edge.plc.station.edge_detection import Levels
-from edge.plc.station.heartbeat import Liveness
-from edge.plc.station.machine_state import Asked, Memory, Trouble, snapshot_from_memory
+from edge.plc.station.edge_detection import LevelTracker
+from edge.plc.station.heartbeat import WorkerClock
+from edge.plc.station.machine_state import (
+    CommandStatus,
+    LatchedFault,
+    MachineState,
+    result_from_answer,
+    snapshot_from_state,
+)
 from edge.plc.station.messages import (
     NS_PER_MS,
     Answer,
@@ -29,18 +35,17 @@ from edge.plc.station.messages import (
     StationOptions,
     SystemClock,
 )
-from edge.plc.station.results import Draft, result_from_answer, result_without_answer
 from edge.plc.station.snapshot import (
     CommandCode,
     CommandState,
     Control,
     ErrorCode,
+    Evaluation,
     InspectionResult,
     Phase,
     Snapshot,
     State,
 )
-from edge.plc.station.tally import Tally
 
 TRIGGER_IDS = 0xFFFF
 PART_IDS = 0xFFFFFFFF
@@ -48,7 +53,7 @@ UNDECIDED = (Phase.BUSY, Phase.RESULT)
 
 
 @dataclass(slots=True)
-class Machine:
+class StationMachine:
     """One station.
 
     Attributes:
@@ -66,78 +71,76 @@ class Machine:
     orders: list[Order] = field(default_factory=list)
     results: list[InspectionResult] = field(default_factory=list)
     revision: int = 0
-    tally: Tally = field(default_factory=Tally)
-    _now: Memory = field(default_factory=Memory)
-    _levels: Levels = field(default_factory=Levels)
-    _live: Liveness = field(init=False)
+    _state: MachineState = field(init=False)
+    _levels: LevelTracker = field(default_factory=LevelTracker)
+    _worker: WorkerClock = field(init=False)
     _shown: Snapshot | None = None
 
     def __post_init__(self) -> None:
         """Begin offline, without a worker."""
-        self._live = Liveness(self.options, self.clock.monotonic_ns())
+        self._state = MachineState(self.options.name, self.boot_id)
+        self._worker = WorkerClock(self.options, self.clock.monotonic_ns())
 
     # What bridges ask.
 
     def snapshot(self) -> Snapshot:
         """Everything there is to show; the same object while nothing changes."""
-        self._begin()
-        if self._shown is None:
-            self._shown = self._show()
-        return self._shown
+        self.catch_up()
+        return self._show()
 
     def control(self, control: Control, *, source: str = "plc") -> Snapshot:
         """Take a PLC's levels; see `Port.control`."""
-        self._begin()
-        edges = self._levels.take(control, source=source)
+        self.catch_up()
+        edges = self._levels.update(control, source=source)
         self._shown = None  # it shows the PLC's heartbeat too
-        if edges.level:
-            self._changed()
+        if edges.changed:
+            self._note_change()
         if edges.clear_error:
-            self._clear()
-        if edges.acknowledge and self._now.phase is Phase.RESULT:
-            self._take_away()
+            self._clear_fault()
+        if edges.acknowledge and self._state.phase is Phase.RESULT:
+            self._drop_result()
         self._settle()
         if edges.execute:
-            self._command(control.command, control.argument)
-        elif edges.execute_fell and self._now.asked.state is not CommandState.EXECUTING:
-            self._now.asked = Asked()
+            self._run_command(control.command, control.argument)
+        elif edges.execute_fell and self._state.command.state is not CommandState.EXECUTING:
+            self._state.command = CommandStatus()
         self._settle()
         if edges.trigger:
-            if control.enable and self._start(control.trigger_id, control.part_id, None):
-                self._levels.trigger_accepted(source)
+            if control.enable and self._accept(control.trigger_id, control.part_id, None):
+                self._levels.hold_trigger(source)
             else:
-                self._miss()
-        return self.snapshot()
+                self._count_miss()
+        return self._show()
 
     def trigger(
         self, *, trigger_id: int = 0, part_id: int = 0, deadline_ms: float | None = None
     ) -> int | None:
         """Start an inspection; see `Port.trigger`."""
-        self._begin()
-        if not self._start(trigger_id, part_id, deadline_ms):
-            self._miss()
+        self.catch_up()
+        if not self._accept(trigger_id, part_id, deadline_ms):
+            self._count_miss()
             return None
-        return self._now.seq
+        return self._state.seq
 
     def acknowledge(self, seq: int | None = None) -> bool:
-        """Take the result away; see `Port.acknowledge`."""
-        self._begin()
-        if self._now.phase is not Phase.RESULT or seq not in (None, self._now.seq):
+        """Acknowledge and clear the result; see `Port.acknowledge`."""
+        self.catch_up()
+        if self._state.phase is not Phase.RESULT or seq not in (None, self._state.seq):
             return False
-        self._take_away()
+        self._drop_result()
         self._settle()
         return True
 
     def reset(self) -> None:
         """Clear a fault and what is latched."""
-        self._begin()
-        self._clear()
+        self.catch_up()
+        self._clear_fault()
         self._settle()
 
     def recipe(self, recipe_id: int) -> bool:
         """Begin to change the recipe; False if that is not possible."""
-        self._begin()
-        begun = self._command(CommandCode.RECIPE, recipe_id)
+        self.catch_up()
+        begun = self._run_command(CommandCode.RECIPE, recipe_id)
         self._settle()
         return begun
 
@@ -145,243 +148,238 @@ class Machine:
 
     def worker_ready(self, recipe: Recipe) -> None:
         """A worker is loaded, warm and idle."""
-        self._begin()
-        if self._live.working_since_ns is not None:
-            self._fault(ErrorCode.WORKER_LOST, "the worker began anew in the middle of its work")
-        self._now.recipe = recipe
-        self._now.job = None
-        self._now.replacing = False
-        self._live.arrived()
+        self.catch_up()
+        if self._worker.working_since_ns is not None:
+            reason = "the worker started again in the middle of its work"
+            self._latch_fault(ErrorCode.WORKER_LOST, reason)
+        self._state.recipe = recipe
+        self._state.job = None
+        self._state.replacing = False
+        self._worker.begin_presence()
         if not self.options.latch:
-            self._clear()
-        self._changed()
+            self._clear_fault()
+        self._note_change()
         self._settle()
 
     def worker_answer(self, answer: Answer) -> None:
         """The worker is through with its job, in time or late, and idle."""
-        self._begin()
-        job = self._now.job
+        self.catch_up()
+        job = self._state.job
         if job is None or job.seq != answer.seq:
             return  # of a worker that has been replaced
-        self._live.idle()
-        self._now.job = None
-        self._now.replacing = False
-        self._changed()
-        self.tally.took(answer.process_us)
-        if self._now.phase is Phase.BUSY:
-            self._decide(result_from_answer(self._draft(job), answer))
+        self._worker.end_work()
+        self._state.job = None
+        self._state.replacing = False
+        self._note_change()
+        self._state.count_time(answer.process_us)
+        if self._state.phase is Phase.BUSY:
+            self._decide(self._result(job, answer))
         else:
-            self._now.overrun = True
-            self.tally.add(late=1)
+            self._state.overrun = True
+            self._state.counters = self._state.counters.count(late=1)
         self._settle()
 
     def worker_changed(self, recipe: Recipe, error: ErrorCode, reason: str) -> None:
         """The worker is through with a change of recipe; it has `recipe` now, new or as before."""
-        self._begin()
-        if not self._live.loading:
+        self.catch_up()
+        if not self._worker.loading:
             return
-        self._now.recipe = recipe
-        self._live.idle()
-        self._now.replacing = False
-        if self._now.asked.state is CommandState.EXECUTING:
+        self._state.recipe = recipe
+        self._worker.end_work()
+        self._state.replacing = False
+        if self._state.command.state is CommandState.EXECUTING:
             done = CommandState.FAILED if error else CommandState.COMPLETED
-            self._now.asked = Asked(done, error, reason)
-        self._changed()
+            self._state.command = CommandStatus(done, error, reason)
+        self._note_change()
         self._settle()
 
     def worker_lost(self, code: ErrorCode, reason: str) -> None:
         """The worker is gone."""
-        self._begin()
-        self._live.left()
-        self._fault(code, reason)
-        self._now.job = None
-        self._now.replacing = False
+        self.catch_up()
+        self._worker.end_presence()
+        self._latch_fault(code, reason)
+        self._state.job = None
+        self._state.replacing = False
         self._settle()
 
     def worker_restarted(self) -> None:
         """Another worker is being started."""
-        self.tally.restarted()
-        self._changed()
+        self._state.counters = self._state.counters.count(restarts=1)
+        self._note_change()
 
-    def tick(self) -> None:
-        """Let the time pass that has passed."""
-        self._begin()
+    def catch_up(self) -> None:
+        """Let the time pass that has passed: heartbeat, deadline, life of the worker."""
+        now = self.clock.monotonic_ns()
+        if self._worker.advance(now):
+            self._shown = None
+        job = self._state.undecided_job
+        if job is not None and now >= job.deadline_ns:
+            passed = (job.deadline_ns - job.triggered_ns) / NS_PER_MS
+            self._state.counters = self._state.counters.count(timeouts=1)
+            reason = f"no answer within {passed:g} ms"
+            self._decide(self._result_without_answer(job, State.FAILED, ErrorCode.DEADLINE, reason))
+        reason = "" if self._state.replacing else self._worker.hang_reason(now)
+        if reason:
+            self._state.replacing = True
+            self._latch_fault(ErrorCode.WORKER_HUNG, reason)
+            self.orders.append(Replace(reason))
+            self._settle()
 
     def due_ns(self) -> int | None:
-        """Monotonic time at which `tick` has something to do; None if nothing is awaited."""
-        due = [] if self._now.replacing else [self._live.due_ns()]
-        if self._now.phase is Phase.BUSY and self._now.job is not None:
-            due.append(self._now.job.deadline_ns)
+        """Monotonic time at which `catch_up` has something to do; None if nothing is awaited."""
+        due = [] if self._state.replacing else [self._worker.due_ns()]
+        job = self._state.undecided_job
+        if job is not None:
+            due.append(job.deadline_ns)
         return min((moment for moment in due if moment is not None), default=None)
 
     def close(self) -> None:
         """Go offline for good."""
-        self._begin()
+        self.catch_up()
         self._abort(ErrorCode.ABORTED, "the station was closed")
-        self._now.result = None
-        self._now.closed = True
-        self._now.phase = Phase.OFFLINE
-        self._changed()
+        self._state.result = None
+        self._state.closed = True
+        self._state.phase = Phase.OFFLINE
+        self._note_change()
 
     # What happens within.
 
-    def _begin(self) -> None:
-        """Let the time pass: heartbeat, deadline, life of the worker."""
-        now = self.clock.monotonic_ns()
-        if self._live.advance(now):
-            self._shown = None
-        job = self._now.job
-        if self._now.phase is Phase.BUSY and job is not None and now >= job.deadline_ns:
-            passed = (job.deadline_ns - job.triggered_ns) / NS_PER_MS
-            self.tally.add(timeouts=1)
-            reason = f"no answer within {passed:g} ms"
-            draft = self._draft(job)
-            self._decide(
-                result_without_answer(draft, State.FAILED, ErrorCode.DEADLINE, reason=reason)
-            )
-        trouble = "" if self._now.replacing else self._live.trouble(now)
-        if trouble:
-            self._now.replacing = True
-            self._fault(ErrorCode.WORKER_HUNG, trouble)
-            self.orders.append(Replace(trouble))
-            self._settle()
-
-    def _start(self, trigger_id: int, part_id: int, deadline_ms: float | None) -> bool:
+    def _accept(self, trigger_id: int, part_id: int, deadline_ms: float | None) -> bool:
         """Accept a trigger, if the station is ready."""
         deadline = self.options.deadline_ms if deadline_ms is None else deadline_ms
         if not 0 <= trigger_id <= TRIGGER_IDS or not 0 <= part_id <= PART_IDS:
             raise ValueError(f"trigger id {trigger_id}, part id {part_id}: out of range")
         if not 0 < deadline < 1e9:
             raise ValueError(f"deadline {deadline} ms: must be positive")
-        if self._now.phase is not Phase.READY:
+        if self._state.phase is not Phase.READY:
             return False
         now = self.clock.monotonic_ns()
-        self._now.seq += 1
-        self._now.triggered_at_ns = self.clock.time_ns()
-        self._now.job = Job(
-            self._now.seq, trigger_id, part_id, now, now + int(deadline * NS_PER_MS)
+        self._state.seq += 1
+        self._state.triggered_at_ns = self.clock.time_ns()
+        self._state.job = Job(
+            self._state.seq, trigger_id, part_id, now, now + int(deadline * NS_PER_MS)
         )
-        self._live.works(now)
-        self._now.missed = self._now.overrun = False
-        self.tally.add(triggers=1)
-        self.orders.append(self._now.job)
-        self._go(Phase.BUSY)
+        self._worker.begin_work(now)
+        self._state.missed = self._state.overrun = False
+        self._state.counters = self._state.counters.count(triggers=1)
+        self.orders.append(self._state.job)
+        self._enter(Phase.BUSY)
         return True
 
     def _decide(self, result: InspectionResult) -> None:
         """Show a result; exactly one for each accepted trigger."""
-        self._now.result = result
-        self._now.completed = not self._now.completed
-        self.tally.decided(result)
+        self._state.result = result
+        self._state.completed = not self._state.completed
+        self._hand_out(result)
+        self._enter(Phase.RESULT)
+
+    def _hand_out(self, result: InspectionResult) -> None:
+        self._state.counters = self._state.counters.count_result(result)
         self.results.append(result)
-        self._go(Phase.RESULT)
 
     def _abort(self, code: ErrorCode, reason: str) -> None:
         """End a pending inspection without showing a result."""
-        if self._now.phase is Phase.BUSY and self._now.job is not None:
-            draft = self._draft(self._now.job)
-            result = result_without_answer(draft, State.ABORTED, code, reason=reason)
-            self.tally.decided(result)
-            self.results.append(result)
+        job = self._state.undecided_job
+        if job is not None:
+            self._hand_out(self._result_without_answer(job, State.ABORTED, code, reason))
 
-    def _take_away(self) -> None:
-        self._now.result = None
-        self._go(Phase.RELEASE)
+    def _drop_result(self) -> None:
+        self._state.result = None
+        self._enter(Phase.RELEASE)
 
-    def _miss(self) -> None:
-        self._now.missed = True
-        self.tally.add(missed=1)
-        self._changed()
+    def _count_miss(self) -> None:
+        self._state.missed = True
+        self._state.counters = self._state.counters.count(missed=1)
+        self._note_change()
 
-    def _fault(self, code: ErrorCode, reason: str) -> None:
+    def _latch_fault(self, code: ErrorCode, reason: str) -> None:
         """Go to FAULT; the first cause of a fault stays."""
-        if self._now.trouble.code or self._now.closed:
+        if self._state.fault.code or self._state.closed:
             return
-        self._now.trouble = Trouble(code, reason)
-        self.tally.add(faults=1)
+        self._state.fault = LatchedFault(code, reason)
+        self._state.counters = self._state.counters.count(faults=1)
         self._abort(code, reason)
-        self._now.result = None
+        self._state.result = None
         self._levels.forget_trigger()
-        if self._now.asked.state is CommandState.EXECUTING:
-            self._now.asked = Asked(CommandState.FAILED, code, reason)
-        self._go(Phase.FAULT)
+        if self._state.command.state is CommandState.EXECUTING:
+            self._state.command = CommandStatus(CommandState.FAILED, code, reason)
+        self._enter(Phase.FAULT)
 
-    def _clear(self) -> None:
-        self._now.trouble = Trouble()
-        self._now.missed = self._now.overrun = False
-        if self._now.phase is Phase.FAULT:
-            self._go(Phase.OFFLINE)
-        self._changed()
+    def _clear_fault(self) -> None:
+        self._state.fault = LatchedFault()
+        self._state.missed = self._state.overrun = False
+        if self._state.phase is Phase.FAULT:
+            self._enter(Phase.OFFLINE)
+        self._note_change()
 
-    def _command(self, code: int, argument: int) -> bool:
+    def _run_command(self, code: int, argument: int) -> bool:
         """Do what the command word asks; False if refused. A command that runs goes on."""
-        if self._now.asked.state is CommandState.EXECUTING:
+        if self._state.command.state is CommandState.EXECUTING:
             return False
-        self._changed()
+        self._note_change()
         if code == CommandCode.ZERO_COUNTERS:
-            self.tally.zero()
-            self._now.asked = Asked(CommandState.COMPLETED)
+            self._state.zero_counters()
+            self._state.command = CommandStatus(CommandState.COMPLETED)
         elif code != CommandCode.RECIPE:
             self._refuse(ErrorCode.UNKNOWN_COMMAND, f"command {code}: unknown")
         elif argument not in self.options.recipes:
             self._refuse(ErrorCode.UNKNOWN_RECIPE, f"recipe {argument}: not in edge.toml")
-        elif not self._may_load():
-            self._refuse(ErrorCode.NOT_NOW, f"recipe {argument}: not while {self._now.phase}")
+        elif not self._can_load():
+            self._refuse(ErrorCode.NOT_NOW, f"recipe {argument}: not while {self._state.phase}")
         else:
-            self._now.asked = Asked(CommandState.EXECUTING)
-            self._live.works(self.clock.monotonic_ns(), loading=True)
+            self._state.command = CommandStatus(CommandState.EXECUTING)
+            self._worker.begin_work(self.clock.monotonic_ns(), loading=True)
             self.orders.append(Change(argument))
-        return self._now.asked.state is not CommandState.FAILED
+        return self._state.command.state is not CommandState.FAILED
 
     def _refuse(self, code: ErrorCode, reason: str) -> None:
-        self._now.asked = Asked(CommandState.FAILED, code, reason)
+        self._state.command = CommandStatus(CommandState.FAILED, code, reason)
 
-    def _may_load(self) -> bool:
-        idle = self._live.present and self._live.working_since_ns is None
-        if not idle or self._now.replacing or self._now.closed:
+    def _can_load(self) -> bool:
+        idle = self._worker.present and self._worker.working_since_ns is None
+        if not idle or self._state.replacing or self._state.closed:
             return False
-        return self._now.phase in (Phase.READY, Phase.OFFLINE)
+        return self._state.phase in (Phase.READY, Phase.OFFLINE)
 
     def _settle(self) -> None:
         """Go where the handshake may go on its own."""
-        if self._now.closed or self._now.trouble.code or self._now.phase in UNDECIDED:
+        if self._state.closed or self._state.fault.code or self._state.phase in UNDECIDED:
             return
-        if not self._live.present or self._now.replacing or self._levels.offline:
-            self._go(Phase.OFFLINE)
-        elif self._now.asked.state is CommandState.EXECUTING:
-            self._go(Phase.COMMAND)
-        elif self._live.working_since_ns is not None or self._levels.acknowledge:
-            self._go(Phase.RELEASE)
+        if not self._worker.present or self._state.replacing or self._levels.offline:
+            self._enter(Phase.OFFLINE)
+        elif self._state.command.state is CommandState.EXECUTING:
+            self._enter(Phase.COMMAND)
+        elif self._worker.working_since_ns is not None or self._levels.acknowledge:
+            self._enter(Phase.RELEASE)
         else:
-            self._go(Phase.READY)
+            self._enter(Phase.READY)
 
-    def _go(self, phase: Phase) -> None:
-        if phase is not self._now.phase:
-            self._now.phase = phase
-            self._changed()
+    def _show(self) -> Snapshot:
+        if self._shown is None:
+            self._shown = snapshot_from_state(self._state, levels=self._levels, worker=self._worker)
+        return self._shown
 
-    def _changed(self) -> None:
+    def _enter(self, phase: Phase) -> None:
+        if phase is not self._state.phase:
+            self._state.phase = phase
+            self._note_change()
+
+    def _note_change(self) -> None:
         self._shown = None
         self.revision += 1
 
-    def _draft(self, job: Job) -> Draft:
-        return Draft(
-            station=self.options.name,
-            boot_id=self.boot_id,
-            job=job,
-            recipe=self._now.recipe,
-            triggered_at_ns=self._now.triggered_at_ns,
+    def _result(self, job: Job, answer: Answer) -> InspectionResult:
+        return result_from_answer(
+            self._state,
+            job,
+            answer,
             decided_at_ns=self.clock.time_ns(),
             latency_us=(self.clock.monotonic_ns() - job.triggered_ns) // 1000,
         )
 
-    def _show(self) -> Snapshot:
-        return snapshot_from_memory(
-            self._now,
-            options=self.options,
-            boot_id=self.boot_id,
-            levels=self._levels,
-            heartbeat=self._live.heartbeat,
-            present=self._live.present,
-            counters=self.tally.counters,
-        )
+    def _result_without_answer(
+        self, job: Job, end: State, error: ErrorCode, reason: str
+    ) -> InspectionResult:
+        """The result of a part about which nothing is known: UNDEFINED, so REJECT."""
+        nothing = Answer(job.seq, Evaluation.UNDEFINED, error, reason)
+        return replace(self._result(job, nothing), evaluation=Evaluation.UNDEFINED, state=end)

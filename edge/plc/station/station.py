@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from cameras.closing import Closing
-from edge.plc.station.listeners import Notifier
+from edge.plc.station.listeners import Listeners
 from edge.plc.station.messages import NS_PER_S, Answer, Recipe, StationOptions, SystemClock
 from edge.plc.station.port import Cancel, Listener, ResultListener
 from edge.plc.station.snapshot import (
@@ -27,11 +27,11 @@ from edge.plc.station.snapshot import (
     Snapshot,
     StationError,
 )
-from edge.plc.station.state_machine import Machine
+from edge.plc.station.state_machine import StationMachine
 from edge.plc.station.worker import Worker
 
 Value = TypeVar("Value")
-LATE_S = 1.0  # between looks at the clock when nothing is awaited
+LOOK_S = 1.0  # between looks at the clock when nothing is awaited
 
 
 class Station(Closing):
@@ -47,15 +47,15 @@ class Station(Closing):
 
     def __init__(self, worker: Worker, *, options: StationOptions | None = None) -> None:
         self._clock = SystemClock()
-        self._machine = Machine(
+        self._machine = StationMachine(
             secrets.randbelow(SEQUENCE_WORDS) + 1, options or StationOptions(), self._clock
         )
         self._worker = worker
         self._lock = threading.Condition(threading.Lock())
-        self._told = self._machine.revision
+        self._revision_told = self._machine.revision
         self._parts: dict[int, Future[InspectionResult]] = {}
         self._waiting: list[tuple[Callable[[Snapshot], bool], Future[Snapshot]]] = []
-        self._notifier = Notifier()
+        self._listeners = Listeners()
         self._closed = False
         self._timer = threading.Thread(target=self._watch, name="edge-timer", daemon=True)
         self._timer.start()
@@ -82,7 +82,7 @@ class Station(Closing):
         )
 
     def acknowledge(self, seq: int | None = None) -> bool:
-        """Take the valid result away; see `Port.acknowledge`."""
+        """Acknowledge and clear the result; see `Port.acknowledge`."""
         return self._do(lambda: self._machine.acknowledge(seq))
 
     def reset(self) -> None:
@@ -95,15 +95,15 @@ class Station(Closing):
 
     def on_result(self, listener: ResultListener) -> Cancel:
         """Call a listener once for each result, in order; see `Port.on_result`."""
-        return self._notifier.on_result(listener)
+        return self._listeners.on_result(listener)
 
     def on_change(self, listener: Listener) -> Cancel:
         """Call a listener whenever anything but the heartbeat changed."""
-        return self._notifier.on_change(listener)
+        return self._listeners.on_change(listener)
 
     def flush(self, timeout_s: float = 2.0) -> bool:
         """Wait until every listener has got what was decided so far; see `Port.flush`."""
-        return self._notifier.flush(timeout_s)
+        return self._listeners.flush(timeout_s)
 
     # The three forms of an inspection.
 
@@ -153,7 +153,7 @@ class Station(Closing):
             if self._closed:
                 raise StationError("the station is closed; open another")
             self._waiting.append((condition, future))
-            self._told = -1  # so that it is looked at now
+            self._revision_told = -1  # so that it is looked at now
 
         self._do(begin)
         return future
@@ -200,7 +200,7 @@ class Station(Closing):
         for _, future in left:
             if future.set_running_or_notify_cancel():
                 future.set_exception(StationError("the station was closed"))
-        self._notifier.close()
+        self._listeners.close()
 
     # What the worker tells: see `Events`.
 
@@ -256,51 +256,50 @@ class Station(Closing):
     def _hand_out(self, later: list[Callable[[], None]]) -> None:
         """Orders to the worker, results and changes to whoever wants them; under the lock."""
         machine = self._machine
-        machine.tick()
-        for order in _emptied(machine.orders):
+        for order in _drain(machine.orders):
             self._worker.order(order)
-        for result in _emptied(machine.results):
-            self._notifier.tell(result)
+        for result in _drain(machine.results):
+            self._listeners.tell(result)
             part = self._parts.pop(result.seq, None)
             if part is not None:
                 machine.acknowledge(result.seq)
-                later.append(_setting(part, result))
-        if machine.revision != self._told:
-            self._told = machine.revision
+                later.append(_setter(part, result))
+        if machine.revision != self._revision_told:
+            self._revision_told = machine.revision
             shown = machine.snapshot()
-            self._notifier.tell(shown)
-            self._meet(shown, later)
+            self._listeners.tell(shown)
+            self._find_met(shown, later)
             self._lock.notify_all()
 
-    def _meet(self, shown: Snapshot, later: list[Callable[[], None]]) -> None:
+    def _find_met(self, shown: Snapshot, later: list[Callable[[], None]]) -> None:
         """Find who waits for what is shown now."""
         met = [pair for pair in self._waiting if pair[1].cancelled() or pair[0](shown)]
         if met:
             self._waiting = [pair for pair in self._waiting if pair not in met]
-            later.extend(_setting(future, shown) for _, future in met)
+            later.extend(_setter(future, shown) for _, future in met)
 
     def _watch(self) -> None:
         """Let deadlines pass in time, whether or not somebody asks."""
         while not self._closed:
-            self._do(self._machine.tick)
+            self._do(self._machine.catch_up)
             with self._lock:
                 due = self._machine.due_ns()
-                wait = LATE_S
+                wait = LOOK_S
                 if due is not None:
                     wait = (due - self._clock.monotonic_ns()) / NS_PER_S
                 if not self._closed and wait > 0:
-                    self._lock.wait(min(wait, LATE_S))
+                    self._lock.wait(min(wait, LOOK_S))
 
 
-def _emptied(items: list[Value]) -> list[Value]:
-    """What is in a list, which is empty then."""
+def _drain(items: list[Value]) -> list[Value]:
+    """Take everything out of a list."""
     taken = items[:]
     items.clear()
     return taken
 
 
-def _setting(future: Future[Value], value: Value) -> Callable[[], None]:
-    """Set a future's result, unless nobody wants it any more."""
+def _setter(future: Future[Value], value: Value) -> Callable[[], None]:
+    """Return what sets a future's result, unless it was cancelled meanwhile."""
 
     def settle() -> None:
         if future.running() or future.set_running_or_notify_cancel():

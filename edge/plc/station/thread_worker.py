@@ -8,7 +8,7 @@ import threading
 
 from edge.plc.station.messages import Answer, Change, Job, Order, Recipe
 from edge.plc.station.snapshot import ErrorCode, Evaluation
-from edge.plc.station.worker import Events, Judge, JudgeError
+from edge.plc.station.worker import Events, PartInspector, RecipeError
 
 LOG = logging.getLogger("edge.plc.station")
 CLOSE_AFTER_S = 5.0
@@ -26,9 +26,9 @@ class ThreadWorker:
     """
 
     def __init__(
-        self, judge: Judge, *, recipe_id: int = 1, close_after_s: float = CLOSE_AFTER_S
+        self, inspector: PartInspector, *, recipe_id: int = 1, close_after_s: float = CLOSE_AFTER_S
     ) -> None:
-        self._judge = judge
+        self._inspector = inspector
         self._close_after_s = close_after_s
         self._recipe_id = recipe_id
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
@@ -62,35 +62,37 @@ class ThreadWorker:
                 if order is None:
                     return
                 if isinstance(order, Job):
-                    events.worker_answer(answer_from_judge(self._judge, order))
+                    events.worker_answer(answer_from_inspector(self._inspector, order))
                 elif isinstance(order, Change):
-                    recipe, error, reason = change_recipe(self._judge, order, recipe)
+                    recipe, error, reason = change_recipe(self._inspector, order, recipe)
                     events.worker_changed(recipe, error, reason)
         finally:
-            self._judge.close()
+            self._inspector.close()
 
     def _first(self, events: Events) -> Recipe | None:
         try:
-            recipe = self._judge.load(self._recipe_id)
-        except JudgeError as error:
+            recipe = self._inspector.load(self._recipe_id)
+        except RecipeError as error:
             events.worker_lost(ErrorCode.WORKER_START, str(error))
             return None
         events.worker_ready(recipe)
         return recipe
 
 
-def change_recipe(judge: Judge, change: Change, before: Recipe) -> tuple[Recipe, ErrorCode, str]:
+def change_recipe(
+    inspector: PartInspector, change: Change, before: Recipe
+) -> tuple[Recipe, ErrorCode, str]:
     """Load another recipe; what there is afterwards, and why it is still the one before."""
     try:
-        return judge.load(change.recipe_id), ErrorCode.NONE, ""
-    except JudgeError as error:
+        return inspector.load(change.recipe_id), ErrorCode.NONE, ""
+    except RecipeError as error:
         return before, error.code, str(error)
 
 
-def answer_from_judge(judge: Judge, job: Job) -> Answer:
+def answer_from_inspector(inspector: PartInspector, job: Job) -> Answer:
     """Inspect; an error that nobody foresaw costs this part alone, and is in the answer and log."""
     try:
-        return judge.inspect(job)
+        return inspector.inspect(job)
     except Exception as error:  # the border: a part is rejected and the worker goes on
         LOG.exception("an inspection failed")
         reason = f"{type(error).__name__}: {error}"

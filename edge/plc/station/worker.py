@@ -48,7 +48,7 @@ class Worker(Protocol):
         ...
 
 
-class Judge(Protocol):
+class PartInspector(Protocol):
     """Inspects parts; used by one thread alone."""
 
     def load(self, recipe_id: int) -> Recipe:
@@ -68,7 +68,7 @@ class Judge(Protocol):
         ...
 
 
-class JudgeError(RuntimeError):
+class RecipeError(RuntimeError):
     """A recipe cannot be loaded; `code` says why to a PLC."""
 
     def __init__(self, message: str, *, code: ErrorCode = ErrorCode.RECIPE_REFUSED) -> None:

@@ -17,11 +17,11 @@ from typing import Any, TypeAlias
 from edge.plc.station.messages import Answer, Change, Job, Recipe
 from edge.plc.station.snapshot import Box, ErrorCode, Evaluation
 
-LARGEST = 64 * 1024  # bytes of a packet
+MAX_PACKET = 64 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WorkerSetup:
     """What a worker is told first.
 
     Attributes:
@@ -62,9 +62,12 @@ class Beat:
     """The worker lives."""
 
 
-Message: TypeAlias = Plan | Job | Change | Ready | Answer | Changed | Failed | Beat
+Message: TypeAlias = WorkerSetup | Job | Change | Ready | Answer | Changed | Failed | Beat
 KINDS = MappingProxyType(
-    {kind.__name__: kind for kind in (Plan, Job, Change, Ready, Answer, Changed, Failed, Beat)}
+    {
+        kind.__name__: kind
+        for kind in (WorkerSetup, Job, Change, Ready, Answer, Changed, Failed, Beat)
+    }
 )
 
 
@@ -99,7 +102,7 @@ class Wire:
         if not select.select([self._end], [], [], timeout_s)[0]:
             return None
         try:
-            packet = self._end.recv(LARGEST)
+            packet = self._end.recv(MAX_PACKET)
         except OSError as error:
             raise EOFError(str(error)) from error
         if not packet:

@@ -15,9 +15,9 @@ import threading
 from cameras.child_process import leave_signals_to_parent, tie_to_parent
 from edge.plc.station.messages import Change, Job, JudgeOptions, Recipe
 from edge.plc.station.snapshot import ErrorCode
-from edge.plc.station.thread_worker import answer_from_judge, change_recipe
-from edge.plc.station.worker import Judge, JudgeError
-from edge.plc.station.worker_link import Beat, Changed, Failed, Plan, Ready, Wire
+from edge.plc.station.thread_worker import answer_from_inspector, change_recipe
+from edge.plc.station.worker import PartInspector, RecipeError
+from edge.plc.station.worker_link import Beat, Changed, Failed, Ready, Wire, WorkerSetup
 
 BEAT_S = 0.05
 FAILED = 3
@@ -27,14 +27,14 @@ FAILED = 3
 def main(arguments: list[str]) -> int:
     """Serve the socket with this number until it ends."""
     wire = begin(int(arguments[0]))
-    plan = wire.receive()
-    if not isinstance(plan, Plan):
+    setup = wire.receive()
+    if not isinstance(setup, WorkerSetup):
         return FAILED
     from edge.plc.station.inspector_judge import InspectorJudge  # OpenCV takes its time
 
-    recipes = {int(key): path for key, path in plan.judge["recipes"].items()}
-    options = JudgeOptions(**(plan.judge | {"recipes": recipes}))
-    return serve(wire, InspectorJudge(options), plan.recipe_id)
+    recipes = {int(key): path for key, path in setup.judge["recipes"].items()}
+    options = JudgeOptions(**(setup.judge | {"recipes": recipes}))
+    return serve(wire, InspectorJudge(options), setup.recipe_id)
 
 
 def begin(descriptor: int) -> Wire:
@@ -48,32 +48,32 @@ def begin(descriptor: int) -> Wire:
     return wire
 
 
-def serve(wire: Wire, judge: Judge, recipe_id: int) -> int:
+def serve(wire: Wire, inspector: PartInspector, recipe_id: int) -> int:
     """Load, then inspect what comes until the station is gone; the exit status."""
     try:
         try:
-            recipe = judge.load(recipe_id)
-        except JudgeError as error:
+            recipe = inspector.load(recipe_id)
+        except RecipeError as error:
             slow = error.code is ErrorCode.TOO_SLOW
             code = ErrorCode.TOO_SLOW if slow else ErrorCode.WORKER_START
             wire.send(Failed(code, str(error)))
             return FAILED
         wire.send(Ready(recipe))
-        return _work(wire, judge, recipe)
+        return _work(wire, inspector, recipe)
     finally:
-        judge.close()
+        inspector.close()
 
 
-def _work(wire: Wire, judge: Judge, recipe: Recipe) -> int:
+def _work(wire: Wire, inspector: PartInspector, recipe: Recipe) -> int:
     while True:
         try:
             order = wire.receive()
         except EOFError:
             return 0
         if isinstance(order, Job):
-            wire.send(answer_from_judge(judge, order))
+            wire.send(answer_from_inspector(inspector, order))
         elif isinstance(order, Change):
-            recipe, error, reason = change_recipe(judge, order, recipe)
+            recipe, error, reason = change_recipe(inspector, order, recipe)
             wire.send(Changed(recipe, error, reason))
 
 

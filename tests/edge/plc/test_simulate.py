@@ -20,7 +20,7 @@ from edge.plc.station.thread_worker import ThreadWorker
 OPTIONS = StationOptions(deadline_ms=20_000, recipes=frozenset({1, 2}))
 
 
-class Judge:
+class PartInspector:
     """Every second part is bad."""
 
     def load(self, recipe_id: int) -> Recipe:
@@ -64,7 +64,7 @@ def lied(**changes: object) -> Callable[[Snapshot], Snapshot]:
 
 def simulated(lie: Callable[[Snapshot], Snapshot], **words: object):
     with (
-        Station(ThreadWorker(Judge()), options=OPTIONS) as station,
+        Station(ThreadWorker(PartInspector()), options=OPTIONS) as station,
         open_bridge(Liar(station, lie), ModbusSection(port=0)) as bridge,
     ):
         station.wait_ready(30)

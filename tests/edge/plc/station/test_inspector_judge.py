@@ -17,7 +17,7 @@ from edge.plc.station import inspector_judge as module
 from edge.plc.station.inspector_judge import InspectorJudge
 from edge.plc.station.messages import Job, JudgeOptions
 from edge.plc.station.snapshot import ErrorCode, Evaluation
-from edge.plc.station.worker import JudgeError
+from edge.plc.station.worker import RecipeError
 
 GREY = np.full((128, 128, 3), 120, np.uint8)
 LATER_NS = 10**18
@@ -62,10 +62,10 @@ def test_files_begin_anew_at_their_end(judge) -> None:
 def test_a_refused_recipe_leaves_the_one_before(judge) -> None:
     judge.load(1)
     before = judge.inspect(job()).score
-    with pytest.raises(JudgeError, match=r"recipe 2: .*no such bundle") as refused:
+    with pytest.raises(RecipeError, match=r"recipe 2: .*no such bundle") as refused:
         judge.load(2)
     assert refused.value.code is ErrorCode.RECIPE_REFUSED
-    with pytest.raises(JudgeError, match="recipe 7: unknown") as unknown:
+    with pytest.raises(RecipeError, match="recipe 7: unknown") as unknown:
         judge.load(7)
     assert unknown.value.code is ErrorCode.UNKNOWN_RECIPE
     [judge.inspect(job()) for _ in range(3)]
@@ -76,7 +76,7 @@ def test_a_damaged_bundle_is_refused(options, bundle) -> None:
     model = bundle / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     judge = InspectorJudge(JudgeOptions(**{**asdict_of(options), "recipes": {1: str(bundle)}}))
-    with pytest.raises(JudgeError, match="recipe 1: "):
+    with pytest.raises(RecipeError, match="recipe 1: "):
         judge.load(1)
     judge.close()
 
@@ -87,7 +87,7 @@ def asdict_of(options: JudgeOptions) -> dict[str, object]:
 
 def test_an_inspector_that_is_too_slow_is_told(options) -> None:
     judge = InspectorJudge(JudgeOptions(**{**asdict_of(options), "deadline_ms": 1e-4}))
-    with pytest.raises(JudgeError, match="longer than") as slow:
+    with pytest.raises(RecipeError, match="longer than") as slow:
         judge.load(1)
     assert slow.value.code is ErrorCode.TOO_SLOW
     judge.close()
@@ -95,7 +95,7 @@ def test_an_inspector_that_is_too_slow_is_told(options) -> None:
 
 def test_no_camera(options) -> None:
     judge = InspectorJudge(JudgeOptions(**{**asdict_of(options), "source": "/nowhere/cam"}))
-    with pytest.raises(JudgeError, match="/nowhere/cam") as missing:
+    with pytest.raises(RecipeError, match="/nowhere/cam") as missing:
         judge.load(1)
     assert missing.value.code is ErrorCode.NO_PICTURE
     judge.close()

@@ -77,7 +77,7 @@ class AgainstModel(RuleBasedStateMachine):
 
     def expect(self, part: Pending, error: ErrorCode, *, valid: bool = True) -> None:
         """The machine has decided a part, once, and it is this one."""
-        self.machine.tick()
+        self.machine.catch_up()
         self.results += self.machine.results
         self.machine.results.clear()
         last = self.results[-1]
@@ -124,7 +124,7 @@ class AgainstModel(RuleBasedStateMachine):
     @rule(ms=st.sampled_from([1, 7, 49, 50, 60, 199, 401, 950]))
     def time_passes(self, ms: int) -> None:
         self.clock.pass_ms(ms)
-        self.machine.tick()
+        self.machine.catch_up()
         self.elapse()
 
     @rule(

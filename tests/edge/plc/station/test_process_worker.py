@@ -22,10 +22,10 @@ from edge.plc.station.worker_link import (
     Beat,
     Changed,
     Failed,
-    Plan,
     Ready,
     Wire,
     WireError,
+    WorkerSetup,
     message_from_packet,
     packet_from_message,
     wire_pair,
@@ -208,7 +208,7 @@ def test_a_killed_station_leaves_no_orphan(tmp_path, *, stopped: bool, part_id: 
 
 
 MESSAGES = [
-    Plan({"recipes": {"1": "a"}}, 2),
+    WorkerSetup({"recipes": {"1": "a"}}, 2),
     Job(1, 2, 3, 4, 5),
     Change(3),
     Ready(Recipe(1, "ab", 0.25, True)),

@@ -15,13 +15,13 @@ from edge.plc.station.messages import Answer, Recipe, StationOptions
 from edge.plc.station.snapshot import Control, Decision, ErrorCode, Evaluation, Phase, StationError
 from edge.plc.station.station import Station
 from edge.plc.station.thread_worker import ThreadWorker
-from edge.plc.station.worker import JudgeError
+from edge.plc.station.worker import RecipeError
 
 OPTIONS = StationOptions(deadline_ms=20_000, recipes=frozenset({1, 2, 9}))
 PATIENCE_S = 30.0
 
 
-class Judge:
+class PartInspector:
     """Scores by the part's id; waits where a test holds the gate."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Judge:
 
     def load(self, recipe_id: int) -> Recipe:
         if recipe_id == 9:
-            raise JudgeError("recipe 9: its self-test fails")
+            raise RecipeError("recipe 9: its self-test fails")
         return Recipe(recipe_id, threshold=0.5)
 
     def inspect(self, job) -> Answer:
@@ -49,8 +49,8 @@ class Judge:
 
 
 @pytest.fixture
-def judge() -> Judge:
-    return Judge()
+def judge() -> PartInspector:
+    return PartInspector()
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def test_a_listener_may_close_the_station(station) -> None:
 
 def test_a_worker_that_cannot_begin_is_a_fault() -> None:
     with (
-        Station(ThreadWorker(Judge(), recipe_id=9), options=OPTIONS) as station,
+        Station(ThreadWorker(PartInspector(), recipe_id=9), options=OPTIONS) as station,
         pytest.raises(StationError, match="not ready within"),
     ):
         shown = station.when(lambda now: now.fault).result(PATIENCE_S)
