@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.plc.station.messages import Answer, Recipe, StationOptions
-from edge.plc.station.snapshot import Control, ErrorCode, Evaluation, Snapshot
+from edge.plc.station.snapshot import Control, ErrorCode, ResultEvaluation, Snapshot
 from edge.plc.station.state_machine import StationMachine
 
 OUTPUT = "docs/plc_timing.png"
@@ -28,8 +28,8 @@ LOW = Control(enable=True)
 FIRST = Control(enable=True, trigger=True, trigger_id=7)
 SECOND = Control(enable=True, trigger=True, trigger_id=8)
 ACK = Control(enable=True, acknowledge=True)
-GOOD = Answer(1, Evaluation.OK, score=0.1)
-LATE = Answer(2, Evaluation.OK, score=0.1)
+GOOD = Answer(1, ResultEvaluation.OK, score=0.1)
+LATE = Answer(2, ResultEvaluation.OK, score=0.1)
 
 
 class HandClock:

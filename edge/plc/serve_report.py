@@ -9,7 +9,7 @@ from typing import Any
 
 from edge.plc.serve_results import ResultsFile
 from edge.plc.station.port import Port
-from edge.plc.station.snapshot import Decision, Evaluation, InspectionResult, Phase, Snapshot
+from edge.plc.station.snapshot import Decision, InspectionResult, Phase, ResultEvaluation, Snapshot
 from edge.service.latencies import Latencies
 
 _US_PER_MS = 1e3
@@ -83,4 +83,4 @@ def why_not_online(shown: Snapshot) -> str:
 def _verdict(result: InspectionResult) -> str:
     if result.decision is Decision.PASS:
         return "ok"
-    return "ng" if result.evaluation is Evaluation.NOT_OK else "error"
+    return "ng" if result.evaluation is ResultEvaluation.NOT_OK else "error"

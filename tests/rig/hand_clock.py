@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edge.plc.station.messages import Answer, Recipe, StationOptions
-from edge.plc.station.snapshot import Control, Evaluation
+from edge.plc.station.snapshot import Control, ResultEvaluation
 from edge.plc.station.state_machine import StationMachine
 
 MS = 1_000_000
@@ -50,7 +50,7 @@ def ready_machine(**changes: object) -> tuple[StationMachine, HandClock]:
 
 
 def answer(machine: StationMachine, seq: int, score: float | None = 0.1, **words: object) -> None:
-    evaluation = Evaluation.OK if (score or 0) < 0.5 else Evaluation.NOT_OK
+    evaluation = ResultEvaluation.OK if (score or 0) < 0.5 else ResultEvaluation.NOT_OK
     machine.worker_answer(
         Answer(seq, words.pop("evaluation", evaluation), score=score, **words)  # type: ignore[arg-type]
     )

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from edge.plc.station.messages import Answer, Job, Recipe
-from edge.plc.station.snapshot import Box, Evaluation
+from edge.plc.station.snapshot import DefectBox, ResultEvaluation
 
 
 @dataclass
@@ -39,10 +39,10 @@ class Scoring:
         bad = permille >= 500
         return Answer(
             job.seq,
-            Evaluation.NOT_OK if bad else Evaluation.OK,
+            ResultEvaluation.NOT_OK if bad else ResultEvaluation.OK,
             score=permille / 1000,
             defects=int(bad),
-            worst=Box(1, 2, 3, 4) if bad else Box(),
+            worst=DefectBox(1, 2, 3, 4) if bad else DefectBox(),
             acquired_at_ns=time.time_ns(),
             process_us=(time.perf_counter_ns() - begun) // 1000,
         )

@@ -14,7 +14,7 @@ import sys
 import time
 
 from edge.plc.station.messages import Answer, Job, Recipe
-from edge.plc.station.snapshot import Box, ErrorCode, Evaluation
+from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 from edge.plc.station.worker import RecipeError
 from edge.plc.station.worker_link import WorkerSetup
 from edge.plc.station.worker_process import begin, serve
@@ -42,10 +42,10 @@ class DrawnJudge:
         bad = score >= 0.5
         return Answer(
             job.seq,
-            Evaluation.NOT_OK if bad else Evaluation.OK,
+            ResultEvaluation.NOT_OK if bad else ResultEvaluation.OK,
             score=score,
             defects=int(bad),
-            worst=Box(1, 2, 3, 4),
+            worst=DefectBox(1, 2, 3, 4),
             acquired_at_ns=time.time_ns(),
         )
 

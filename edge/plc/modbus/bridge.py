@@ -31,7 +31,7 @@ class ModbusBridge(Closing):
         self._server = ModbusServer(
             StationRegisters(port, order=section.order),
             peers=networks_from_names(section.peers or _LOOPBACK),
-            most=section.connections,
+            max_connections=section.connections,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="edge-modbus", daemon=True)

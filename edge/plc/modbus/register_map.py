@@ -36,7 +36,7 @@ MIRROR = 1000
 """Holding register at which the result registers are mirrored, for PLCs that read no inputs."""
 
 
-class Kind(str, enum.Enum):
+class Layout(str, enum.Enum):
     """How a value is laid out."""
 
     BITS = "bits"
@@ -50,7 +50,7 @@ class Kind(str, enum.Enum):
     @property
     def words(self) -> int:
         """How many registers it takes."""
-        return 2 if self in {Kind.U32, Kind.F32} else 1
+        return 2 if self in {Layout.U32, Layout.F32} else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Register:
 
     address: int
     name: str
-    kind: Kind
+    kind: Layout
     meaning: str
     value: Callable[[Snapshot], float | None] | None = None
     bits: tuple[Bit, ...] = ()
@@ -114,13 +114,13 @@ CONTROL_BITS = (
     Bit(8, "ClearError", "rising edge: clear a fault"),
 )
 CONTROL = (
-    Register(0, "Control", Kind.BITS, "levels; bits not named: write 0", bits=CONTROL_BITS),
-    Register(1, "PlcHeartbeat", Kind.U16, "whatever the PLC counts; shown, not judged"),
-    Register(2, "TriggerId", Kind.U16, "taken at Trigger's edge, echoed with the result"),
-    Register(3, "PartId", Kind.U32, "taken at Trigger's edge, echoed with the result"),
-    Register(5, "Command", Kind.U16, "1: load the recipe Argument; 2: zero the counters"),
-    Register(6, "Argument", Kind.U16, "of Command"),
-    Register(7, "Spare", Kind.U16, "taken and not used"),
+    Register(0, "Control", Layout.BITS, "levels; bits not named: write 0", bits=CONTROL_BITS),
+    Register(1, "PlcHeartbeat", Layout.U16, "whatever the PLC counts; shown, not judged"),
+    Register(2, "TriggerId", Layout.U16, "taken at Trigger's edge, echoed with the result"),
+    Register(3, "PartId", Layout.U32, "taken at Trigger's edge, echoed with the result"),
+    Register(5, "Command", Layout.U16, "1: load the recipe Argument; 2: zero the counters"),
+    Register(6, "Argument", Layout.U16, "of Command"),
+    Register(7, "Spare", Layout.U16, "taken and not used"),
 )
 STATUS_BITS = (
     Bit(0, "Ready", "the worker is idle: a trigger will be accepted", lambda s: s.ready),
@@ -227,102 +227,106 @@ def _decision(snapshot: Snapshot) -> int:
 _sequence = _of_result(lambda result: word_from_sequence(result.seq))
 
 RESULT = (
-    Register(0, "Status", Kind.BITS, "low byte first", _status, STATUS_BITS),
+    Register(0, "Status", Layout.BITS, "low byte first", _status, STATUS_BITS),
     Register(
         1,
         "Heartbeat",
-        Kind.U16,
+        Layout.U16,
         "one more each 100 ms while the inference loop lives",
         lambda snapshot: u16_wrapped(snapshot.heartbeat),
     ),
-    Register(2, "LayoutVersion", Kind.U16, f"{SCHEMA}: this table", lambda _: SCHEMA),
+    Register(2, "LayoutVersion", Layout.U16, f"{SCHEMA}: this table", lambda _: SCHEMA),
     Register(
         3,
         "BootId",
-        Kind.U16,
+        Layout.U16,
         "another at each start of the station",
         lambda snapshot: u16_wrapped(snapshot.boot_id),
     ),
-    Register(4, "SequenceHead", Kind.U16, "1 to 65535 and round again; 0: no result", _sequence),
-    Register(5, "TriggerIdEcho", Kind.U16, "of this result", _of_result(lambda r: r.trigger_id)),
-    Register(6, "PartIdEcho", Kind.U32, "of this result", _of_result(lambda r: r.part_id)),
+    Register(4, "SequenceHead", Layout.U16, "1 to 65535 and round again; 0: no result", _sequence),
+    Register(5, "TriggerIdEcho", Layout.U16, "of this result", _of_result(lambda r: r.trigger_id)),
+    Register(6, "PartIdEcho", Layout.U32, "of this result", _of_result(lambda r: r.part_id)),
     Register(
-        8, "Decision", Kind.BITS, "good only if PASS and not REJECT", _decision, DECISION_BITS
+        8, "Decision", Layout.BITS, "good only if PASS and not REJECT", _decision, DECISION_BITS
     ),
     Register(
         9,
         "Evaluation",
-        Kind.U16,
+        Layout.U16,
         "0 undefined, 1 OK, 2 not OK, 3 not decidable",
         _of_result(lambda r: r.evaluation),
     ),
-    Register(10, "Error", Kind.U16, "of the fault, the result or the command: see below", _error),
-    Register(11, "Recipe", Kind.U16, "that inspected; without a result: loaded", _recipe),
-    Register(12, "Score", Kind.F32, "0 if there is none", _of_result(lambda result: result.score)),
+    Register(10, "Error", Layout.U16, "of the fault, the result or the command: see below", _error),
+    Register(11, "Recipe", Layout.U16, "that inspected; without a result: loaded", _recipe),
+    Register(
+        12, "Score", Layout.F32, "0 if there is none", _of_result(lambda result: result.score)
+    ),
     Register(
         14,
         "ScorePermille",
-        Kind.U16,
+        Layout.U16,
         "score in thousandths, at most 65535",
         _of_result(lambda r: None if r.score is None else r.score * 1000),
     ),
     Register(
         15,
         "ThresholdPermille",
-        Kind.U16,
+        Layout.U16,
         "score from which a part is not OK, in thousandths",
         _of_result(lambda result: result.threshold * 1000),
     ),
     Register(
         16,
         "LatencyUs",
-        Kind.U32,
+        Layout.U32,
         "from accepted trigger to result, in µs",
         _of_result(lambda r: r.latency_us),
     ),
     Register(
-        18, "Defects", Kind.U16, "regions that reach the threshold", _of_result(lambda r: r.defects)
+        18,
+        "Defects",
+        Layout.U16,
+        "regions that reach the threshold",
+        _of_result(lambda r: r.defects),
     ),
-    Register(19, "WorstX", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.x)),
-    Register(20, "WorstY", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.y)),
+    Register(19, "WorstX", Layout.U16, "worst region, in px", _of_result(lambda r: r.worst.x)),
+    Register(20, "WorstY", Layout.U16, "worst region, in px", _of_result(lambda r: r.worst.y)),
     Register(
-        21, "WorstWidth", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.width)
+        21, "WorstWidth", Layout.U16, "worst region, in px", _of_result(lambda r: r.worst.width)
     ),
     Register(
-        22, "WorstHeight", Kind.U16, "worst region, in px", _of_result(lambda r: r.worst.height)
+        22, "WorstHeight", Layout.U16, "worst region, in px", _of_result(lambda r: r.worst.height)
     ),
     Register(
         23,
         "UnixSeconds",
-        Kind.U32,
+        Layout.U32,
         "when the result was decided, UTC",
         _of_result(lambda r: r.decided_at_ns // 1_000_000_000),
     ),
     Register(
         25,
         "Milliseconds",
-        Kind.U16,
+        Layout.U16,
         "the rest of that time, 0 to 999",
         _of_result(lambda r: r.decided_at_ns // 1_000_000 % 1000),
     ),
     Register(
         26,
         "Missed",
-        Kind.U16,
+        Layout.U16,
         "triggers missed, modulo 65536",
         lambda snapshot: u16_wrapped(snapshot.counters.missed),
     ),
     Register(
         27,
         "Timeouts",
-        Kind.U16,
+        Layout.U16,
         "deadlines missed, modulo 65536",
         lambda snapshot: u16_wrapped(snapshot.counters.timeouts),
     ),
-    Register(28, "Spare28", Kind.U16, "0", lambda _: 0),
-    Register(29, "Spare29", Kind.U16, "0", lambda _: 0),
-    Register(30, "Spare30", Kind.U16, "0", lambda _: 0),
-    Register(31, "SequenceTail", Kind.U16, "as SequenceHead, else read again", _sequence),
+    *(Register(at, f"Spare{at}", Layout.U16, "0", lambda _: 0) for at in (28, 29, 30)),
+    Register(31, "SequenceTail", Layout.U16, "as SequenceHead, else read again", _sequence),
 )
 
 
@@ -337,9 +341,9 @@ def words_from_snapshot(snapshot: Snapshot, *, order: WordOrder = "ABCD") -> tup
     for register in RESULT:
         value = None if register.value is None else register.value(snapshot)
         at = register.address
-        if register.kind is Kind.F32:
+        if register.kind is Layout.F32:
             words[at : at + 2] = registers_from_f32(value, order)
-        elif register.kind is Kind.U32:
+        elif register.kind is Layout.U32:
             words[at : at + 2] = registers_from_u32(u32_saturated(value), order)
         else:
             words[at] = u16_saturated(value)

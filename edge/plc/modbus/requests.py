@@ -25,8 +25,8 @@ from pymodbus.pdu.register_message import (
 
 from edge.plc.modbus.registers import NoRegisterError, Registers
 
-MOST_READ = 125  # registers in one answer
-MOST_WRITTEN = 123  # registers in one request
+MAX_READ = 125  # registers in one answer
+MAX_WRITTEN = 123  # registers in one request
 
 _SHORT_BODY = 4  # bytes: address and quantity, or address and value
 _WRITE_HEAD = 5  # bytes: address, quantity, byte count
@@ -65,10 +65,10 @@ def answer(pdu: bytes, registers: Registers) -> bytes:
 
 def _read(function: int, body: bytes, registers: Registers) -> ModbusPDU:
     if function == 3:
-        request = _decoded(ReadHoldingRegistersRequest(), body, length=_SHORT_BODY)
+        request = _decode(ReadHoldingRegistersRequest(), body, length=_SHORT_BODY)
     else:
-        request = _decoded(ReadInputRegistersRequest(), body, length=_SHORT_BODY)
-    if not 1 <= request.count <= MOST_READ:
+        request = _decode(ReadInputRegistersRequest(), body, length=_SHORT_BODY)
+    if not 1 <= request.count <= MAX_READ:
         raise _BadValueError
     if function == 3:
         values = registers.read_holding(request.address, request.count)
@@ -78,7 +78,7 @@ def _read(function: int, body: bytes, registers: Registers) -> ModbusPDU:
 
 
 def _write_one(body: bytes, registers: Registers) -> ModbusPDU:
-    request = _decoded(WriteSingleRegisterRequest(), body, length=_SHORT_BODY)
+    request = _decode(WriteSingleRegisterRequest(), body, length=_SHORT_BODY)
     registers.write(request.address, request.registers)
     return WriteSingleRegisterResponse(address=request.address, registers=request.registers)
 
@@ -87,14 +87,14 @@ def _write_many(body: bytes, registers: Registers) -> ModbusPDU:
     if len(body) < _WRITE_HEAD:
         raise _BadValueError
     quantity, byte_count = struct.unpack_from(">HB", body, 2)
-    if not 1 <= quantity <= MOST_WRITTEN or byte_count != 2 * quantity:
+    if not 1 <= quantity <= MAX_WRITTEN or byte_count != 2 * quantity:
         raise _BadValueError
-    request = _decoded(WriteMultipleRegistersRequest(), body, length=_WRITE_HEAD + byte_count)
+    request = _decode(WriteMultipleRegistersRequest(), body, length=_WRITE_HEAD + byte_count)
     registers.write(request.address, request.registers)
     return WriteMultipleRegistersResponse(address=request.address, count=quantity)
 
 
-def _decoded(request: ModbusPDU, body: bytes, *, length: int) -> ModbusPDU:
+def _decode(request: ModbusPDU, body: bytes, *, length: int) -> ModbusPDU:
     if len(body) != length:
         raise _BadValueError
     try:

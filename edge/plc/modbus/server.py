@@ -25,8 +25,8 @@ from edge.plc.modbus.section import Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _HEADER = struct.Struct(">HHHB")  # MBAP: transaction, protocol, length that follows, unit
-_SHORTEST = 2  # unit and function
-_LONGEST = 254  # unit and a PDU of at most 253 bytes
+_MIN_LENGTH = 2  # unit and function
+_MAX_LENGTH = 254  # unit and a PDU of at most 253 bytes
 _FRAMES_AT_ONCE = 16  # requests of one connection that are answered before the others get a turn
 _PARTIAL_S = 5.0  # a frame that is not complete after this ends its connection
 _SWEEP_S = 1.0
@@ -60,15 +60,17 @@ class ModbusServer:
     Args:
         registers: what is served.
         peers: networks that may connect.
-        most: connections at a time. One more closes the one that was idle longest, since a PLC
+        max_connections: at a time. One more closes the one that was idle longest, since a PLC
             that lost power leaves a connection behind that nobody will ever close.
     """
 
-    def __init__(self, registers: Registers, *, peers: Sequence[Network], most: int) -> None:
+    def __init__(
+        self, registers: Registers, *, peers: Sequence[Network], max_connections: int
+    ) -> None:
         self.registers = registers
         self.traffic = Traffic()
         self._peers = tuple(peers)
-        self._most = most
+        self._max_connections = max_connections
         self._open: dict[_Connection, None] = {}  # the order is that of the latest request
         self._refused: set[Address] = set()
         self._server: asyncio.Server | None = None
@@ -102,10 +104,12 @@ class ModbusServer:
         if not any(peer in network for network in self._peers):
             self._refuse(peer)
             return False
-        while len(self._open) >= self._most:
+        while len(self._open) >= self._max_connections:
             idle = next(iter(self._open))
             self.traffic.evicted += 1
-            _log.warning("modbus: %d connections: closed the one of %s", self._most, idle.peer)
+            _log.warning(
+                "modbus: %d connections: closed the one of %s", self._max_connections, idle.peer
+            )
             self.forget(idle)
             idle.end()
         self._open[connection] = None
@@ -223,7 +227,7 @@ class _Connection(asyncio.Protocol):
         buffer = self._buffer
         if len(buffer) >= _HEADER.size:
             transaction, protocol, length, unit = _HEADER.unpack_from(buffer)
-            if protocol != 0 or not _SHORTEST <= length <= _LONGEST:
+            if protocol != 0 or not _MIN_LENGTH <= length <= _MAX_LENGTH:
                 self._note_malformed(f"protocol identifier {protocol}, length {length}")
                 self._broken = True
                 return None

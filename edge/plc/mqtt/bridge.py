@@ -82,7 +82,7 @@ class MqttBridge(Closing):
         self._heartbeat_due = self._stats_due = 0.0
         self._closing = False
         self._hung_up = threading.Event()
-        self._client = self._started_client()
+        self._client = self._start_client()
         self._thread = threading.Thread(target=self._run, name="edge-mqtt", daemon=True)
         self._thread.start()
         self._cancels = (port.on_result(self._put), port.on_change(lambda _: self._wake()))
@@ -197,7 +197,7 @@ class MqttBridge(Closing):
 
     # Called by paho, in its thread.
 
-    def _started_client(self) -> Client:
+    def _start_client(self) -> Client:
         client = client_from_section(self._section, self._topics)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail

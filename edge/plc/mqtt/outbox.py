@@ -39,21 +39,21 @@ class Outbox:
     When it is full the oldest that waits is dropped: what the line does now matters more.
 
     Args:
-        most: results that wait or are on their way; at least `MIN_QUEUE`.
+        max_results: results that wait or are on their way; at least `MIN_QUEUE`.
         expiry_s: older ones are dropped rather than sent; None keeps them.
         clock: monotonic, s.
     """
 
     def __init__(
         self,
-        most: int,
+        max_results: int,
         *,
         expiry_s: float | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if most < MIN_QUEUE:
-            raise ValueError(f"a queue of {most}: must be at least {MIN_QUEUE}")
-        self._most = most
+        if max_results < MIN_QUEUE:
+            raise ValueError(f"a queue of {max_results}: must be at least {MIN_QUEUE}")
+        self._max_results = max_results
         self._expiry_s = expiry_s
         self._clock = clock
         self._lock = threading.Lock()
@@ -66,7 +66,7 @@ class Outbox:
         """Take a result."""
         with self._lock:
             self._accepted += 1
-            if self._waiting >= self._most:
+            if self._waiting >= self._max_results:
                 self._queue.popleft()  # never empty here: see MIN_QUEUE
                 self._dropped += 1
             self._queue.append(_Entry(result, self._clock()))

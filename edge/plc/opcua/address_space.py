@@ -26,10 +26,10 @@ from edge.plc.opcua.nodes import (
     ZERO,
     Argument,
     ControlNode,
+    NodeValue,
     ResultNode,
     StatusNode,
-    Value,
-    fitted,
+    fit,
     method_name,
     node_name,
 )
@@ -40,25 +40,27 @@ _NONE = ua.StatusCode(ua.UInt32(StatusCodes.BadNoData))
 
 
 @dataclass(slots=True)
-class _Shown:
+class _ShownNode:
     """A node and what it shows now."""
 
     node: StatusNode | ResultNode
     attribute: AttributeValue
     kind: ua.VariantType
-    value: Value | None = None
+    value: NodeValue | None = None
     fresh: bool = True
 
 
-class Space:
+class StationSpace:
     """What a station shows in OPC UA; made by `build`."""
 
-    def __init__(self, space: AddressSpace, shown: list[_Shown]) -> None:
+    def __init__(self, space: AddressSpace, shown: list[_ShownNode]) -> None:
         self._space = space
         self._shown = shown
 
     @classmethod
-    async def build(cls, server: Server, index: int, station: str, *, methods: Methods) -> Space:
+    async def build(
+        cls, server: Server, index: int, station: str, *, methods: Methods
+    ) -> StationSpace:
         """Add a station's nodes and methods below Objects.
 
         Args:
@@ -78,7 +80,7 @@ class Space:
                 identifier = node_id(node_name(station, group, node.name), index)
                 added = await _add_variable(folder, identifier, node)
                 if isinstance(node, StatusNode | ResultNode):
-                    shown.append(_shown(server, added, node))
+                    shown.append(_shown_node(server, added, node))
                 else:
                     await added.set_writable()
         for method, call in (
@@ -125,18 +127,18 @@ def node_id(identifier: str, index: int) -> ua.NodeId:
     return ua.NodeId(ua.String(identifier), ua.Int16(index))
 
 
-def _value(node: StatusNode | ResultNode, snapshot: Snapshot) -> Value | None:
+def _value(node: StatusNode | ResultNode, snapshot: Snapshot) -> NodeValue | None:
     """What a node shows; None if it has nothing to show."""
     if isinstance(node, StatusNode):
-        return fitted(node.read(snapshot), node.kind)
+        return fit(node.read(snapshot), node.kind)
     result = snapshot.result if snapshot.valid else None
     value = None if result is None else node.read(result)
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    return fitted(value, node.kind)
+    return fit(value, node.kind)
 
 
-def _data_value(value: Value | None, shown: _Shown, now: Any) -> ua.DataValue:
+def _data_value(value: NodeValue | None, shown: _ShownNode, now: Any) -> ua.DataValue:
     zero = ZERO[shown.node.kind]
     return ua.DataValue(
         Value=ua.Variant(zero if value is None else value, shown.kind),
@@ -166,9 +168,9 @@ async def _describe(node: Node, meaning: str) -> None:
     )
 
 
-def _shown(server: Server, added: Node, node: StatusNode | ResultNode) -> _Shown:
+def _shown_node(server: Server, added: Node, node: StatusNode | ResultNode) -> _ShownNode:
     attribute = server.iserver.aspace[added.nodeid].attributes[AttributeIds.Value]
-    return _Shown(node, attribute, _node_kind(node))
+    return _ShownNode(node, attribute, _node_kind(node))
 
 
 def _argument(argument: Argument) -> ua.Argument:

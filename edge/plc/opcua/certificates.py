@@ -26,7 +26,7 @@ from edge.plc.station.snapshot import StationError
 _log = logging.getLogger("edge.plc.opcua")
 _DAYS = 3650
 _KEY_BITS = 2048  # what every one of the offered policies allows
-_MOST_REJECTED = 32  # files; a stranger must not fill the disk
+_MAX_REJECTED = 32  # files; a stranger must not fill the disk
 _ANY_HOST = ("", "0.0.0.0", "::")
 
 
@@ -45,8 +45,8 @@ class Identity:
     uri: str
 
 
-def own_identity(folder: Path, *, station: str, host: str) -> Identity:
-    """Return the server's identity; the first time, make it.
+def load_or_make_identity(folder: Path, *, station: str, host: str) -> Identity:
+    """Return the server's identity; at the first start, make it.
 
     Args:
         folder: of all certificates; made when it is not there.
@@ -88,12 +88,12 @@ class Clients:
 
     def admits(self, certificate: x509.Certificate) -> bool:
         """Tell whether a client may connect; one that may not is kept in ``rejected/``."""
-        if self._everyone or _fingerprint(certificate) in self._known():
+        if self._everyone or _fingerprint(certificate) in self._trusted_fingerprints():
             return True
         self._keep(certificate)
         return False
 
-    def _known(self) -> set[str]:
+    def _trusted_fingerprints(self) -> set[str]:
         found = set()
         for path in sorted(self._trusted.iterdir()):
             try:
@@ -106,10 +106,10 @@ class Clients:
         path = self._rejected / f"{_fingerprint(certificate)}.der"
         _log.warning(
             "opcua: the certificate of %s is not trusted; to let it in, move %s to %s",
-            *(shown(certificate), path, self._trusted),
+            *(printable_subject(certificate), path, self._trusted),
         )
         try:
-            if not path.exists() and sum(1 for _ in self._rejected.iterdir()) < _MOST_REJECTED:
+            if not path.exists() and sum(1 for _ in self._rejected.iterdir()) < _MAX_REJECTED:
                 path.write_bytes(certificate.public_bytes(serialization.Encoding.DER))
         except OSError as error:
             _log.warning("opcua: %s: cannot be kept: %s", path, error.strerror or error)
@@ -188,6 +188,6 @@ def _fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def shown(certificate: x509.Certificate) -> str:
+def printable_subject(certificate: x509.Certificate) -> str:
     """The subject, in printable characters: a stranger wrote it."""
     return repr(certificate.subject.rfc4514_string())[:120]

@@ -7,7 +7,7 @@ import logging
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
-from edge.plc.opcua.nodes import INSPECT, MOST, RECIPE, RESET, Argument, Method, fitted
+from edge.plc.opcua.nodes import INSPECT, MAX_VALUES, RECIPE, RESET, Argument, StationMethod, fit
 from edge.plc.station.port import Port
 from edge.plc.station.snapshot import StationError
 
@@ -35,7 +35,7 @@ class Methods:
     async def inspect(self, _parent: ua.NodeId, *given: ua.Variant) -> ua.CallMethodResult:
         """Trigger, wait for the result, take it."""
         try:
-            trigger_id, part_id, timeout_ms = _taken(INSPECT, given)
+            trigger_id, part_id, timeout_ms = _values_from_arguments(INSPECT, given)
         except _WrongArgumentsError as error:
             return error.answer
         try:
@@ -58,7 +58,7 @@ class Methods:
     async def recipe(self, _parent: ua.NodeId, *given: ua.Variant) -> ua.CallMethodResult:
         """Change the recipe; the answer comes when the new one is tested or the old one is back."""
         try:
-            (recipe_id,) = _taken(RECIPE, given)
+            (recipe_id,) = _values_from_arguments(RECIPE, given)
         except _WrongArgumentsError as error:
             return error.answer
         try:
@@ -71,14 +71,14 @@ class Methods:
     async def reset(self, _parent: ua.NodeId, *given: ua.Variant) -> ua.CallMethodResult:
         """Clear a fault."""
         try:
-            _taken(RESET, given)
+            _values_from_arguments(RESET, given)
         except _WrongArgumentsError as error:
             return error.answer
         self._port.reset()
         return _outputs(RESET)
 
 
-def _taken(method: Method, given: tuple[ua.Variant, ...]) -> list[int]:
+def _values_from_arguments(method: StationMethod, given: tuple[ua.Variant, ...]) -> list[int]:
     """Return the arguments' values, all of them unsigned whole numbers.
 
     Raises:
@@ -90,9 +90,9 @@ def _taken(method: Method, given: tuple[ua.Variant, ...]) -> list[int]:
         raise _WrongArgumentsError(_bad(code))
     each = [
         ua.StatusCode()
-        if _is(variant, wanted)
+        if _has_type(variant, argument)
         else ua.StatusCode(ua.UInt32(StatusCodes.BadTypeMismatch))
-        for variant, wanted in zip(given, method.takes, strict=True)
+        for variant, argument in zip(given, method.takes, strict=True)
     ]
     if not all(status.is_good() for status in each):
         answer = _bad(StatusCodes.BadInvalidArgument)
@@ -101,15 +101,15 @@ def _taken(method: Method, given: tuple[ua.Variant, ...]) -> list[int]:
     return [int(variant.Value) for variant in given]
 
 
-def _is(variant: ua.Variant, wanted: Argument) -> bool:
-    if variant.VariantType != getattr(ua.VariantType, wanted.kind) or variant.is_array:
+def _has_type(variant: ua.Variant, argument: Argument) -> bool:
+    if variant.VariantType != getattr(ua.VariantType, argument.kind) or variant.is_array:
         return False
-    return isinstance(variant.Value, int) and 0 <= variant.Value <= MOST[wanted.kind]
+    return isinstance(variant.Value, int) and 0 <= variant.Value <= MAX_VALUES[argument.kind]
 
 
-def _outputs(method: Method, *values: float) -> ua.CallMethodResult:
+def _outputs(method: StationMethod, *values: float) -> ua.CallMethodResult:
     outputs = [
-        ua.Variant(fitted(value, argument.kind), getattr(ua.VariantType, argument.kind))
+        ua.Variant(fit(value, argument.kind), getattr(ua.VariantType, argument.kind))
         for value, argument in zip(values, method.gives, strict=True)
     ]
     return ua.CallMethodResult(OutputArguments=outputs)

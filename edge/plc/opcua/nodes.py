@@ -15,11 +15,11 @@ from edge.plc.address_map import MapRow
 from edge.plc.station.snapshot import SCHEMA, Control, Decision, InspectionResult, Snapshot
 
 NAMESPACE = "urn:protoedge:station"
-Kind: TypeAlias = Literal["Boolean", "UInt16", "UInt32", "Float", "String", "DateTime"]
-Value: TypeAlias = bool | int | float | str | datetime
+NodeKind: TypeAlias = Literal["Boolean", "UInt16", "UInt32", "Float", "String", "DateTime"]
+NodeValue: TypeAlias = bool | int | float | str | datetime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-ZERO: dict[Kind, Value] = {
+ZERO: dict[NodeKind, NodeValue] = {
     "Boolean": False,
     "UInt16": 0,
     "UInt32": 0,
@@ -28,7 +28,7 @@ ZERO: dict[Kind, Value] = {
     "DateTime": datetime(1601, 1, 1, tzinfo=timezone.utc),  # 0 on the wire
 }
 """What a node is when there is nothing to show."""
-MOST: dict[Kind, int] = {"UInt16": 2**16 - 1, "UInt32": 2**32 - 1}
+MAX_VALUES: dict[NodeKind, int] = {"UInt16": 2**16 - 1, "UInt32": 2**32 - 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class StatusNode:
     """A node that is always Good."""
 
     name: str
-    kind: Kind
+    kind: NodeKind
     meaning: str
-    read: Callable[[Snapshot], Value]
+    read: Callable[[Snapshot], NodeValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class ResultNode:
     """A node that is Good only while a result is valid; `read` gives None where it has no value."""
 
     name: str
-    kind: Kind
+    kind: NodeKind
     meaning: str
-    read: Callable[[InspectionResult], Value | None]
+    read: Callable[[InspectionResult], NodeValue | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ControlNode:
     """A level that the PLC writes; `field` is its name in `Control`."""
 
     name: str
-    kind: Kind
+    kind: NodeKind
     meaning: str
     field: str
 
@@ -66,12 +66,12 @@ class Argument:
     """An argument of a method."""
 
     name: str
-    kind: Kind
+    kind: NodeKind
     meaning: str
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class StationMethod:
     """A method of the station."""
 
     name: str
@@ -202,7 +202,7 @@ CONTROL: tuple[ControlNode, ...] = (
     ControlNode("Argument", "UInt16", "of the command: the recipe's id", "argument"),
 )
 
-INSPECT = Method(
+INSPECT = StationMethod(
     "Inspect",
     "trigger, wait, take the result; Bad_InvalidState if the station is not ready",
     (
@@ -219,13 +219,13 @@ INSPECT = Method(
         Argument("Score", "Float", "0 where there is none"),
     ),
 )
-RECIPE = Method(
+RECIPE = StationMethod(
     "Recipe",
     "change the recipe and wait until it is loaded and tested",
     (Argument("RecipeId", "UInt16", "the recipe"),),
     (Argument("Error", "UInt16", "0, or why the old one stays"),),
 )
-RESET = Method("Reset", "clear a fault", (), ())
+RESET = StationMethod("Reset", "clear a fault", (), ())
 METHODS = (INSPECT, RECIPE, RESET)
 
 
@@ -244,14 +244,14 @@ def time_from_ns(unix_ns: int) -> datetime | None:
     return _EPOCH + timedelta(microseconds=unix_ns // 1000) if unix_ns else None
 
 
-def fitted(value: Value, kind: Kind) -> Value:
+def fit(value: NodeValue, kind: NodeKind) -> NodeValue:
     """Return a value within its type's range: what is too large is shown as the largest."""
-    if kind in MOST and isinstance(value, int):
-        return min(max(value, 0), MOST[kind])
+    if kind in MAX_VALUES and isinstance(value, int):
+        return min(max(value, 0), MAX_VALUES[kind])
     return value
 
 
-def control_from_values(values: Sequence[Value]) -> Control:
+def control_from_values(values: Sequence[NodeValue]) -> Control:
     """Return the levels from the nodes' values, in the order of `CONTROL`."""
     given = {node.field: value for node, value in zip(CONTROL, values, strict=True)}
     return Control(
@@ -273,11 +273,11 @@ def map_rows(station: str = "station") -> Sequence[MapRow]:
         for rest in ((access, node.meaning),)
     ]
     for method in METHODS:
-        kind = f"({_listed(method.takes)}) -> ({_listed(method.gives)})"
+        kind = f"({_signature(method.takes)}) -> ({_signature(method.gives)})"
         address = prefix + method_name(station, method.name)
         rows.append(MapRow("opcua", address, method.name, kind, "call", method.meaning))
     return tuple(rows)
 
 
-def _listed(arguments: Sequence[Argument]) -> str:
+def _signature(arguments: Sequence[Argument]) -> str:
     return ", ".join(f"{argument.name} {argument.kind}" for argument in arguments)

@@ -25,8 +25,8 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 from cryptography import x509
 
-from edge.plc.opcua.address_space import Space, node_id
-from edge.plc.opcua.certificates import Clients, own_identity, shown
+from edge.plc.opcua.address_space import StationSpace, node_id
+from edge.plc.opcua.certificates import Clients, load_or_make_identity, printable_subject
 from edge.plc.opcua.methods import Methods
 from edge.plc.opcua.nodes import CONTROL, NAMESPACE, control_from_values, node_name
 from edge.plc.opcua.section import OpcuaSection
@@ -57,12 +57,14 @@ class StationServer:
         self._port = port
         self._section = section
         self._station = section.station or port.snapshot().station
-        self._identity = own_identity(section.pki, station=self._station, host=section.host)
+        self._identity = load_or_make_identity(
+            section.pki, station=self._station, host=section.host
+        )
         self._clients = Clients(section.pki, everyone=section.any_certificate)
         self._gate = _Gate(section, self._clients, password=password)
         self._times = CertificateValidator(CertificateValidatorOptions.BASIC_VALIDATION)
         self._server: Server | None = None
-        self._space: Space | None = None
+        self._space: StationSpace | None = None
         self._controls: dict[ua.NodeId, ua.VariantType] = {}
         self._levels: tuple[ua.NodeId, ...] = ()
         self._woken = False
@@ -82,7 +84,7 @@ class StationServer:
         await self._secure(server)
         index = await server.register_namespace(NAMESPACE)
         methods = Methods(self._port)
-        self._space = await Space.build(server, index, self._station, methods=methods)
+        self._space = await StationSpace.build(server, index, self._station, methods=methods)
         self._remember_controls(index)
         server.subscribe_server_callback(CallbackType.PreRead, self._before_read)
         server.subscribe_server_callback(CallbackType.PreWrite, self._before_write)
@@ -140,7 +142,7 @@ class StationServer:
         except ServiceError as error:
             _log.warning(
                 "opcua: the certificate of %s was refused: %s",
-                *(shown(certificate), ua.StatusCode(ua.UInt32(error.code)).name),
+                *(printable_subject(certificate), ua.StatusCode(ua.UInt32(error.code)).name),
             )
             raise
 
@@ -191,9 +193,9 @@ class StationServer:
         if not isinstance(event, ServerItemCallback):
             return
         for write in event.request_params.NodesToWrite:
-            wanted = self._controls.get(write.NodeId)
-            if wanted is not None and write.AttributeId == AttributeIds.Value:
-                _check_level(write, wanted)
+            kind = self._controls.get(write.NodeId)
+            if kind is not None and write.AttributeId == AttributeIds.Value:
+                _check_level(write, kind)
 
     async def _after_write(self, event: Callback, _service: Any) -> None:
         """Act on the levels of one request together: ids and trigger may come in one."""
@@ -263,12 +265,12 @@ def _encrypt_passwords(server: Server) -> None:
                     token.SecurityPolicyUri = endpoint.SecurityPolicyUri
 
 
-def _check_level(write: ua.WriteValue, wanted: ua.VariantType) -> None:
+def _check_level(write: ua.WriteValue, kind: ua.VariantType) -> None:
     value = write.Value
     if value.StatusCode is not None and not value.StatusCode.is_good():
         raise ServiceError(StatusCodes.BadWriteNotSupported)
     variant = value.Value
-    if variant is None or variant.VariantType != wanted or variant.is_array or write.IndexRange:
+    if variant is None or variant.VariantType != kind or variant.is_array or write.IndexRange:
         raise ServiceError(StatusCodes.BadTypeMismatch)
     if variant.Value is None:
         raise ServiceError(StatusCodes.BadTypeMismatch)

@@ -17,7 +17,7 @@ from edge.inspection.hot_swap import FAILURES, HotSwapInspector
 from edge.inspection.inspector import Inspector, invalid_image_reason, load
 from edge.inspection.upkeep import Upkeep
 from edge.plc.station.messages import Answer, Job, JudgeOptions, Recipe
-from edge.plc.station.snapshot import Box, ErrorCode, Evaluation
+from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 from edge.plc.station.worker import RecipeError
 from edge.result import Result, Verdict
 from edge.stream.picture_taker import NoMorePicturesError, PictureTaker
@@ -25,9 +25,9 @@ from engines.errors import EngineError
 
 EVALUATIONS = MappingProxyType(
     {
-        Verdict.OK: Evaluation.OK,
-        Verdict.NG: Evaluation.NOT_OK,
-        Verdict.ERROR: Evaluation.NOT_DECIDABLE,
+        Verdict.OK: ResultEvaluation.OK,
+        Verdict.NG: ResultEvaluation.NOT_OK,
+        Verdict.ERROR: ResultEvaluation.NOT_DECIDABLE,
     }
 )
 
@@ -180,7 +180,7 @@ def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: in
         reason=" ".join(result.reason.split()),
         score=result.score,
         defects=len(result.regions),
-        worst=Box(worst.x, worst.y, worst.width, worst.height) if worst else Box(),
+        worst=DefectBox(worst.x, worst.y, worst.width, worst.height) if worst else DefectBox(),
         acquired_at_ns=frame.captured_at_ns if frame.image is not None else 0,
         acquire_us=max(0, frame.monotonic_ns - job.triggered_ns) // 1000,
         process_us=process_us,
@@ -188,4 +188,4 @@ def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: in
 
 
 def _nothing(job: Job, error: ErrorCode, reason: str) -> Answer:
-    return Answer(job.seq, Evaluation.NOT_DECIDABLE, error, " ".join(reason.split()))
+    return Answer(job.seq, ResultEvaluation.NOT_DECIDABLE, error, " ".join(reason.split()))

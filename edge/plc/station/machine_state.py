@@ -9,14 +9,14 @@ from edge.plc.station.edge_detection import LevelTracker
 from edge.plc.station.heartbeat import WorkerClock
 from edge.plc.station.messages import Answer, Job, Recipe
 from edge.plc.station.snapshot import (
-    Box,
     CommandState,
     Counters,
+    DefectBox,
     ErrorCode,
-    Evaluation,
     InspectionResult,
     OfflineReason,
     Phase,
+    ResultEvaluation,
     Snapshot,
     State,
 )
@@ -122,7 +122,7 @@ def result_from_answer(
     """
     error, reason = answer.error, answer.reason
     finite = answer.score is not None and math.isfinite(answer.score)
-    decided = answer.evaluation in (Evaluation.OK, Evaluation.NOT_OK)
+    decided = answer.evaluation in (ResultEvaluation.OK, ResultEvaluation.NOT_OK)
     if not error and not (finite and decided):
         error, reason = ErrorCode.ENGINE, reason or "an answer without a finite score"
     return InspectionResult(
@@ -133,14 +133,14 @@ def result_from_answer(
         part_id=job.part_id,
         recipe_id=state.recipe.recipe_id,
         model_hash=state.recipe.model_hash,
-        evaluation=Evaluation.NOT_DECIDABLE if error else answer.evaluation,
+        evaluation=ResultEvaluation.NOT_DECIDABLE if error else answer.evaluation,
         state=State.FAILED if error else State.COMPLETED,
         error=error,
         reason=reason,
         score=answer.score if finite else None,
         threshold=state.recipe.threshold,
         defects=answer.defects,
-        worst=answer.worst if answer.defects else Box(),
+        worst=answer.worst if answer.defects else DefectBox(),
         triggered_at_ns=state.triggered_at_ns,
         acquired_at_ns=answer.acquired_at_ns,
         decided_at_ns=decided_at_ns,

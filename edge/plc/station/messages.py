@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from edge.plc.station.snapshot import Box, ErrorCode, Evaluation
+from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
@@ -172,12 +172,12 @@ class Answer:
     """
 
     seq: int
-    evaluation: Evaluation
+    evaluation: ResultEvaluation
     error: ErrorCode = ErrorCode.NONE
     reason: str = ""
     score: float | None = None
     defects: int = 0
-    worst: Box = field(default_factory=Box)
+    worst: DefectBox = field(default_factory=DefectBox)
     acquired_at_ns: int = 0
     acquire_us: int = 0
     process_us: int = 0

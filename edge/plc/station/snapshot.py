@@ -44,7 +44,7 @@ class OfflineReason(enum.IntEnum):
     CLOSED = 4
 
 
-class Evaluation(enum.IntEnum):
+class ResultEvaluation(enum.IntEnum):
     """What is said about a part (OPC 40001-101, ResultEvaluation)."""
 
     UNDEFINED = 0
@@ -142,7 +142,7 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class DefectBox:
     """Where the worst defect is, in pixels of the camera's picture."""
 
     x: int = 0
@@ -188,14 +188,14 @@ class InspectionResult:
     part_id: int
     recipe_id: int
     model_hash: str
-    evaluation: Evaluation
+    evaluation: ResultEvaluation
     state: State
     error: ErrorCode
     reason: str
     score: float | None
     threshold: float
     defects: int
-    worst: Box
+    worst: DefectBox
     triggered_at_ns: int
     acquired_at_ns: int
     decided_at_ns: int
@@ -208,7 +208,7 @@ class InspectionResult:
     @property
     def decision(self) -> Decision:
         """PASS for a completed OK alone; everything else is REJECT."""
-        passed = self.evaluation is Evaluation.OK and self.state is State.COMPLETED
+        passed = self.evaluation is ResultEvaluation.OK and self.state is State.COMPLETED
         return Decision.PASS if passed else Decision.REJECT
 
 
@@ -268,7 +268,7 @@ class Counters:
     def count_result(self, result: InspectionResult) -> Counters:
         """Return the counters after a result."""
         passed = result.decision is Decision.PASS
-        undecided = result.evaluation not in (Evaluation.OK, Evaluation.NOT_OK)
+        undecided = result.evaluation not in (ResultEvaluation.OK, ResultEvaluation.NOT_OK)
         return replace(
             self,
             passed=self.passed + passed,

@@ -40,9 +40,9 @@ from edge.plc.station.snapshot import (
     CommandState,
     Control,
     ErrorCode,
-    Evaluation,
     InspectionResult,
     Phase,
+    ResultEvaluation,
     Snapshot,
     State,
 )
@@ -381,5 +381,5 @@ class StationMachine:
         self, job: Job, end: State, error: ErrorCode, reason: str
     ) -> InspectionResult:
         """The result of a part about which nothing is known: UNDEFINED, so REJECT."""
-        nothing = Answer(job.seq, Evaluation.UNDEFINED, error, reason)
-        return replace(self._result(job, nothing), evaluation=Evaluation.UNDEFINED, state=end)
+        nothing = Answer(job.seq, ResultEvaluation.UNDEFINED, error, reason)
+        return replace(self._result(job, nothing), evaluation=ResultEvaluation.UNDEFINED, state=end)

@@ -30,7 +30,7 @@ from edge.plc.station.snapshot import (
 from edge.plc.station.state_machine import StationMachine
 from edge.plc.station.worker import Worker
 
-Value = TypeVar("Value")
+Returned = TypeVar("Returned")
 LOOK_S = 1.0  # between looks at the clock when nothing is awaited
 
 
@@ -239,7 +239,7 @@ class Station(Closing):
         self._parts[seq] = future
         return future
 
-    def _do(self, act: Callable[[], Value]) -> Value:
+    def _do(self, act: Callable[[], Returned]) -> Returned:
         """Act on the machine, give its orders to the worker, and tell whoever waits."""
         later: list[Callable[[], None]] = []
         try:
@@ -291,14 +291,14 @@ class Station(Closing):
                     self._lock.wait(min(wait, LOOK_S))
 
 
-def _drain(items: list[Value]) -> list[Value]:
+def _drain(items: list[Returned]) -> list[Returned]:
     """Take everything out of a list."""
     taken = items[:]
     items.clear()
     return taken
 
 
-def _setter(future: Future[Value], value: Value) -> Callable[[], None]:
+def _setter(future: Future[Returned], value: Returned) -> Callable[[], None]:
     """Return what sets a future's result, unless it was cancelled meanwhile."""
 
     def settle() -> None:

@@ -7,7 +7,7 @@ import queue
 import threading
 
 from edge.plc.station.messages import Answer, Change, Job, Order, Recipe
-from edge.plc.station.snapshot import ErrorCode, Evaluation
+from edge.plc.station.snapshot import ErrorCode, ResultEvaluation
 from edge.plc.station.worker import Events, PartInspector, RecipeError
 
 LOG = logging.getLogger("edge.plc.station")
@@ -96,4 +96,4 @@ def answer_from_inspector(inspector: PartInspector, job: Job) -> Answer:
     except Exception as error:  # the border: a part is rejected and the worker goes on
         LOG.exception("an inspection failed")
         reason = f"{type(error).__name__}: {error}"
-        return Answer(job.seq, Evaluation.NOT_DECIDABLE, ErrorCode.ENGINE, reason)
+        return Answer(job.seq, ResultEvaluation.NOT_DECIDABLE, ErrorCode.ENGINE, reason)

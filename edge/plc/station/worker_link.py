@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from edge.plc.station.messages import Answer, Change, Job, Recipe
-from edge.plc.station.snapshot import Box, ErrorCode, Evaluation
+from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 
 MAX_PACKET = 64 * 1024  # bytes
 
@@ -136,8 +136,8 @@ def message_from_packet(packet: bytes) -> Message:
         if "recipe" in content:
             content["recipe"] = Recipe(**content["recipe"])
         if "worst" in content:
-            content["worst"] = Box(**content["worst"])
-            content["evaluation"] = Evaluation(content["evaluation"])
+            content["worst"] = DefectBox(**content["worst"])
+            content["evaluation"] = ResultEvaluation(content["evaluation"])
         for name in ("error", "code"):
             if name in content:
                 content[name] = ErrorCode(content[name])

@@ -10,21 +10,21 @@ import pytest
 from edge.plc.serve_report import StationReport
 from edge.plc.serve_results import ResultsFile
 from edge.plc.station.snapshot import (
-    Box,
     Counters,
+    DefectBox,
     ErrorCode,
-    Evaluation,
     InspectionResult,
     OfflineReason,
     Phase,
+    ResultEvaluation,
     Snapshot,
     State,
 )
 
 ONLINE = Snapshot("line3", 7, phase=Phase.READY, online=True, counters=Counters(triggers=4))
 RESULT = InspectionResult(
-    *("line3", 7, 1, 0, 0, 1, "", Evaluation.OK, State.COMPLETED, ErrorCode.NONE, ""),
-    *(0.1, 0.5, 0, Box(), 1, 2, 3, 2000, 6000, 9000),
+    *("line3", 7, 1, 0, 0, 1, "", ResultEvaluation.OK, State.COMPLETED, ErrorCode.NONE, ""),
+    *(0.1, 0.5, 0, DefectBox(), 1, 2, 3, 2000, 6000, 9000),
 )
 
 
@@ -76,10 +76,10 @@ def test_results_are_counted_and_exposed(tmp_path) -> None:
     with ResultsFile(tmp_path / "results.jsonl") as lines:
         report = StationReport(Shows(ONLINE), lines=lines)
         for evaluation, state in (
-            (Evaluation.OK, State.COMPLETED),
-            (Evaluation.NOT_OK, State.COMPLETED),
-            (Evaluation.OK, State.ABORTED),
-            (Evaluation.UNDEFINED, State.FAILED),
+            (ResultEvaluation.OK, State.COMPLETED),
+            (ResultEvaluation.NOT_OK, State.COMPLETED),
+            (ResultEvaluation.OK, State.ABORTED),
+            (ResultEvaluation.UNDEFINED, State.FAILED),
         ):
             report.count(dataclasses.replace(RESULT, evaluation=evaluation, state=state))
         told = report.to_json()

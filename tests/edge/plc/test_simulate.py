@@ -13,7 +13,7 @@ from edge.plc.modbus.bridge import open_bridge
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.simulate import Plan, simulate_plc
 from edge.plc.station.messages import Answer, Recipe, StationOptions
-from edge.plc.station.snapshot import ErrorCode, Evaluation, Snapshot, StationError
+from edge.plc.station.snapshot import ErrorCode, ResultEvaluation, Snapshot, StationError
 from edge.plc.station.station import Station
 from edge.plc.station.thread_worker import ThreadWorker
 
@@ -28,7 +28,9 @@ class PartInspector:
 
     def inspect(self, job) -> Answer:
         bad = job.part_id % 2
-        return Answer(job.seq, Evaluation.NOT_OK if bad else Evaluation.OK, score=0.1 + 0.8 * bad)
+        return Answer(
+            job.seq, ResultEvaluation.NOT_OK if bad else ResultEvaluation.OK, score=0.1 + 0.8 * bad
+        )
 
     def close(self) -> None:
         """Nothing is held."""
@@ -117,7 +119,7 @@ def test_silence_is_a_reject() -> None:
 
 def test_an_undecided_part_is_no_fault_of_the_link() -> None:
     seen = simulated(
-        lied(evaluation=Evaluation.UNDEFINED, error=ErrorCode.DEADLINE), timeout_s=30.0
+        lied(evaluation=ResultEvaluation.UNDEFINED, error=ErrorCode.DEADLINE), timeout_s=30.0
     )
     assert seen.good
     assert seen.rejected == 6

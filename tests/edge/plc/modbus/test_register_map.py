@@ -18,14 +18,14 @@ from edge.plc.modbus import register_map, word_order
 from edge.plc.modbus.register_map import control_from_words, words_from_snapshot
 from edge.plc.modbus.section import WordOrder
 from edge.plc.station.snapshot import (
-    Box,
     CommandState,
     Control,
     Counters,
+    DefectBox,
     ErrorCode,
-    Evaluation,
     InspectionResult,
     OfflineReason,
+    ResultEvaluation,
     Snapshot,
     State,
 )
@@ -39,14 +39,14 @@ RESULT = InspectionResult(
     part_id=0xDEADBEEF,
     recipe_id=7,
     model_hash="ab",
-    evaluation=Evaluation.OK,
+    evaluation=ResultEvaluation.OK,
     state=State.COMPLETED,
     error=ErrorCode.NONE,
     reason="",
     score=0.125,
     threshold=0.25,
     defects=3,
-    worst=Box(11, 22, 33, 44),
+    worst=DefectBox(11, 22, 33, 44),
     triggered_at_ns=1,
     acquired_at_ns=2,
     decided_at_ns=1_700_000_000_987_654_321,
@@ -199,7 +199,7 @@ def test_scores_that_fit_badly(score: float | None, permille: int, value: float)
 
 def test_measures_that_do_not_fit_are_as_large_as_can_be() -> None:
     large = replace(
-        RESULT, defects=70_000, worst=Box(1 << 20, 0, 65_535, 65_536), latency_us=1 << 40
+        RESULT, defects=70_000, worst=DefectBox(1 << 20, 0, 65_535, 65_536), latency_us=1 << 40
     )
     words = words_from_snapshot(replace(VALID, result=large))
     assert words[18] == words[19] == words[21] == words[22] == 0xFFFF

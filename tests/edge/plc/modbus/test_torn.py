@@ -13,11 +13,11 @@ from edge.plc.modbus.bridge import open_bridge
 from edge.plc.modbus.register_map import words_from_snapshot
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.station.snapshot import (
-    Box,
     Control,
+    DefectBox,
     ErrorCode,
-    Evaluation,
     InspectionResult,
+    ResultEvaluation,
     Snapshot,
     State,
 )
@@ -33,14 +33,14 @@ def moment(number: int) -> Snapshot:
         part_id=number * 65537 % (1 << 32),
         recipe_id=number % 65536,
         model_hash="",
-        evaluation=Evaluation.OK,
+        evaluation=ResultEvaluation.OK,
         state=State.COMPLETED,
         error=ErrorCode.NONE,
         reason="",
         score=float(number),
         threshold=0.0,
         defects=number % 65536,
-        worst=Box(*(number % 65536,) * 4),
+        worst=DefectBox(*(number % 65536,) * 4),
         triggered_at_ns=0,
         acquired_at_ns=0,
         decided_at_ns=number * 1_000_000_000,

@@ -22,7 +22,14 @@ from edge.plc.mqtt.topics import (
     payload_from_result,
     stats_from_snapshot,
 )
-from edge.plc.station.snapshot import Box, ErrorCode, Evaluation, InspectionResult, Snapshot, State
+from edge.plc.station.snapshot import (
+    DefectBox,
+    ErrorCode,
+    InspectionResult,
+    ResultEvaluation,
+    Snapshot,
+    State,
+)
 
 RESULT = InspectionResult(
     station="flange",
@@ -32,14 +39,14 @@ RESULT = InspectionResult(
     part_id=3,
     recipe_id=1,
     model_hash="",
-    evaluation=Evaluation.UNDEFINED,
+    evaluation=ResultEvaluation.UNDEFINED,
     state=State.ABORTED,
     error=ErrorCode.DEADLINE,
     reason="späť",
     score=None,
     threshold=0.5,
     defects=0,
-    worst=Box(),
+    worst=DefectBox(),
     triggered_at_ns=1,
     acquired_at_ns=0,
     decided_at_ns=2,

@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from edge.plc.opcua.bridge import open_bridge
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station.messages import Answer, Job, Recipe, StationOptions
-from edge.plc.station.snapshot import Evaluation
+from edge.plc.station.snapshot import ResultEvaluation
 from edge.plc.station.station import Station
 from edge.plc.station.thread_worker import ThreadWorker
 
@@ -40,7 +40,7 @@ class Timed:
         begun = time.perf_counter()
         time.sleep(INSPECTS_S)
         took_ms = (time.perf_counter() - begun) * 1e3
-        return Answer(job.seq, Evaluation.OK, score=took_ms, acquired_at_ns=time.time_ns())
+        return Answer(job.seq, ResultEvaluation.OK, score=took_ms, acquired_at_ns=time.time_ns())
 
     def close(self) -> None:
         pass

@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from edge.plc.opcua.bridge import open_bridge
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station.messages import Answer, Job, Recipe, StationOptions
-from edge.plc.station.snapshot import Evaluation
+from edge.plc.station.snapshot import ResultEvaluation
 from edge.plc.station.station import Station
 from edge.plc.station.thread_worker import ThreadWorker
 
@@ -40,7 +40,7 @@ class Scoring:
 
     def inspect(self, job: Job) -> Answer:
         permille = job.part_id % 1000
-        found = Evaluation.NOT_OK if permille >= 500 else Evaluation.OK
+        found = ResultEvaluation.NOT_OK if permille >= 500 else ResultEvaluation.OK
         return Answer(job.seq, found, score=permille / 1000, acquired_at_ns=time.time_ns())
 
     def close(self) -> None:

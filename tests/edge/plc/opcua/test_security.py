@@ -22,11 +22,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import ValidationError
 
 from edge.plc.opcua.bridge import OpcuaBridge, open_bridge
-from edge.plc.opcua.certificates import Clients, own_identity
+from edge.plc.opcua.certificates import Clients, load_or_make_identity
 from edge.plc.opcua.nodes import NAMESPACE
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station.messages import Answer, Job, Recipe, StationOptions
-from edge.plc.station.snapshot import Evaluation, StationError
+from edge.plc.station.snapshot import ResultEvaluation, StationError
 from edge.plc.station.station import Station
 from edge.plc.station.thread_worker import ThreadWorker
 
@@ -41,7 +41,7 @@ class Good:
         return Recipe(recipe_id, simulated=True)
 
     def inspect(self, job: Job) -> Answer:
-        return Answer(job.seq, Evaluation.OK, score=0.25, acquired_at_ns=time.time_ns())
+        return Answer(job.seq, ResultEvaluation.OK, score=0.25, acquired_at_ns=time.time_ns())
 
     def close(self) -> None:
         pass
@@ -238,7 +238,7 @@ def test_the_session_cannot_be_another_certificates_than_the_channel(
 
 
 def test_certificates_are_made_once_and_the_key_is_the_owners(tmp_path: Path) -> None:
-    first = own_identity(tmp_path, station="flange", host="127.0.0.1")
+    first = load_or_make_identity(tmp_path, station="flange", host="127.0.0.1")
     content = first.certificate.read_bytes(), first.key.read_bytes()
     assert stat.S_IMODE(first.key.stat().st_mode) == 0o600
     own = x509.load_der_x509_certificate(content[0])
@@ -246,13 +246,13 @@ def test_certificates_are_made_once_and_the_key_is_the_owners(tmp_path: Path) ->
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [first.uri]
     assert [str(ip) for ip in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
     assert (own.not_valid_after_utc - own.not_valid_before_utc).days > 3000
-    again = own_identity(tmp_path, station="flange", host="127.0.0.1")
+    again = load_or_make_identity(tmp_path, station="flange", host="127.0.0.1")
     assert again == first
     assert (again.certificate.read_bytes(), again.key.read_bytes()) == content
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
-    own = own_identity(tmp_path, station="flange", host="127.0.0.1")
+    own = load_or_make_identity(tmp_path, station="flange", host="127.0.0.1")
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     own.key.write_bytes(
         other.private_bytes(
@@ -262,28 +262,28 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
         )
     )
     with pytest.raises(StationError, match="not that of the key; remove"):
-        own_identity(tmp_path, station="flange", host="127.0.0.1")
+        load_or_make_identity(tmp_path, station="flange", host="127.0.0.1")
 
 
 @pytest.mark.parametrize("broken", ["certificate", "key"])
 def test_a_broken_or_missing_file_says_what_to_do(tmp_path: Path, broken: str) -> None:
-    own = own_identity(tmp_path, station="flange", host="127.0.0.1")
+    own = load_or_make_identity(tmp_path, station="flange", host="127.0.0.1")
     path: Path = getattr(own, broken)
     path.write_bytes(b"nothing")
     with pytest.raises(StationError, match=r"remove .* to have both made anew"):
-        own_identity(tmp_path, station="flange", host="127.0.0.1")
+        load_or_make_identity(tmp_path, station="flange", host="127.0.0.1")
     path.unlink()
     with pytest.raises(StationError, match="No such file"):
-        own_identity(tmp_path, station="flange", host="127.0.0.1")
+        load_or_make_identity(tmp_path, station="flange", host="127.0.0.1")
 
 
 def test_a_folder_that_cannot_be_written_says_so(read_only: Path) -> None:
     with pytest.raises(StationError, match=r"Permission denied; name a folder in opcua\.pki"):
-        own_identity(read_only / "pki", station="flange", host="127.0.0.1")
+        load_or_make_identity(read_only / "pki", station="flange", host="127.0.0.1")
 
 
 def test_strangers_cannot_fill_the_disk(tmp_path: Path) -> None:
-    own = own_identity(tmp_path, station="flange", host="127.0.0.1")
+    own = load_or_make_identity(tmp_path, station="flange", host="127.0.0.1")
     for number in range(40):
         (tmp_path / "rejected" / f"{number}.der").write_bytes(b"")
     (tmp_path / "trusted" / "readme.txt").write_text("not a certificate")

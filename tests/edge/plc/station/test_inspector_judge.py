@@ -16,7 +16,7 @@ from cameras.source import frame_now
 from edge.plc.station import inspector_judge as module
 from edge.plc.station.inspector_judge import InspectorJudge
 from edge.plc.station.messages import Job, JudgeOptions
-from edge.plc.station.snapshot import ErrorCode, Evaluation
+from edge.plc.station.snapshot import ErrorCode, ResultEvaluation
 from edge.plc.station.worker import RecipeError
 
 GREY = np.full((128, 128, 3), 120, np.uint8)
@@ -151,7 +151,11 @@ def test_what_is_no_picture_is_not_decided(options, frame, error) -> None:
     judge = InspectorJudge(options, grab=lambda _job: frame)
     judge.load(1)
     answer = judge.inspect(job(5))
-    assert (answer.seq, answer.error, answer.evaluation) == (5, error, Evaluation.NOT_DECIDABLE)
+    assert (answer.seq, answer.error, answer.evaluation) == (
+        5,
+        error,
+        ResultEvaluation.NOT_DECIDABLE,
+    )
     assert answer.score is None
     assert "\n" not in answer.reason
     judge.close()

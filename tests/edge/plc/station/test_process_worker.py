@@ -16,7 +16,13 @@ from processes import gone
 
 from edge.plc.station.messages import Answer, Change, Job, JudgeOptions, Recipe, StationOptions
 from edge.plc.station.process_worker import ProcessWorker
-from edge.plc.station.snapshot import Box, Decision, ErrorCode, Evaluation, OfflineReason
+from edge.plc.station.snapshot import (
+    Decision,
+    DefectBox,
+    ErrorCode,
+    OfflineReason,
+    ResultEvaluation,
+)
 from edge.plc.station.station import Station
 from edge.plc.station.worker_link import (
     Beat,
@@ -65,7 +71,7 @@ def test_parts_and_recipes_go_through(station) -> None:
         result = station.inspect(part_id=part)
         assert (result.part_id, result.score) == (part, part / 1000)
         assert (result.decision is Decision.REJECT) == (part == 700)
-        assert result.worst == (Box(1, 2, 3, 4) if part == 700 else Box())
+        assert result.worst == (DefectBox(1, 2, 3, 4) if part == 700 else DefectBox())
         assert result.simulated
     assert station.recipe(2)
     station.when(lambda shown: shown.recipe_id == 2 and shown.ready).result(PATIENCE_S)
@@ -212,7 +218,18 @@ MESSAGES = [
     Job(1, 2, 3, 4, 5),
     Change(3),
     Ready(Recipe(1, "ab", 0.25, True)),
-    Answer(5, Evaluation.NOT_OK, ErrorCode.ENGINE, "wörter\n", 0.5, 2, Box(1, 2, 3, 4), 6, 7, 8),
+    Answer(
+        5,
+        ResultEvaluation.NOT_OK,
+        ErrorCode.ENGINE,
+        "wörter\n",
+        0.5,
+        2,
+        DefectBox(1, 2, 3, 4),
+        6,
+        7,
+        8,
+    ),
     Changed(Recipe(2), ErrorCode.RECIPE_REFUSED, "no"),
     Failed(ErrorCode.TOO_SLOW, "slow"),
     Beat(),

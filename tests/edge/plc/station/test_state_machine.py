@@ -24,9 +24,9 @@ from edge.plc.station.snapshot import (
     CommandState,
     Decision,
     ErrorCode,
-    Evaluation,
     OfflineReason,
     Phase,
+    ResultEvaluation,
     State,
     word_from_sequence,
 )
@@ -100,7 +100,7 @@ def test_a_missed_deadline_is_answered_in_time_and_the_late_answer_thrown_away()
     clock.pass_ms(DEADLINE_MS)
     shown = machine.snapshot()
     assert shown.valid and shown.busy and shown.result is not None
-    assert shown.result.evaluation is Evaluation.UNDEFINED
+    assert shown.result.evaluation is ResultEvaluation.UNDEFINED
     assert shown.result.error is ErrorCode.DEADLINE
     assert shown.decision is Decision.REJECT
     assert machine.acknowledge()
@@ -239,7 +239,7 @@ def test_two_sources_hold_their_own_levels() -> None:
     [
         ({"score": math.inf}, ErrorCode.ENGINE),
         ({"score": None}, ErrorCode.ENGINE),
-        ({"evaluation": Evaluation.UNDEFINED}, ErrorCode.ENGINE),
+        ({"evaluation": ResultEvaluation.UNDEFINED}, ErrorCode.ENGINE),
         ({"error": ErrorCode.NO_PICTURE, "reason": "no frame"}, ErrorCode.NO_PICTURE),
     ],
 )
@@ -248,7 +248,7 @@ def test_what_is_not_sure_is_rejected(words, error) -> None:
     machine.trigger()
     answer(machine, 1, **words)
     result = machine.results[0]
-    assert (result.error, result.evaluation) == (error, Evaluation.NOT_DECIDABLE)
+    assert (result.error, result.evaluation) == (error, ResultEvaluation.NOT_DECIDABLE)
     assert result.decision is Decision.REJECT
     assert result.state is State.FAILED
     assert result.score is None or math.isfinite(result.score)

@@ -12,7 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from edge.plc.station.messages import Answer, Recipe, StationOptions
-from edge.plc.station.snapshot import Control, Decision, ErrorCode, Evaluation, Phase, StationError
+from edge.plc.station.snapshot import (
+    Control,
+    Decision,
+    ErrorCode,
+    Phase,
+    ResultEvaluation,
+    StationError,
+)
 from edge.plc.station.station import Station
 from edge.plc.station.thread_worker import ThreadWorker
 from edge.plc.station.worker import RecipeError
@@ -41,7 +48,7 @@ class PartInspector:
             raise RuntimeError("an engine's bug\nof two lines")
         self.gate.wait(PATIENCE_S)
         score = job.part_id / 1000
-        good = Evaluation.OK if score < 0.5 else Evaluation.NOT_OK
+        good = ResultEvaluation.OK if score < 0.5 else ResultEvaluation.NOT_OK
         return Answer(job.seq, good, score=score)
 
     def close(self) -> None:
@@ -121,7 +128,7 @@ def test_a_stalled_engine_is_answered_and_the_next_part_is_right(station, judge)
         judge.gate.clear()
         result = station.inspect(part_id=part, deadline_ms=30)
         assert (result.decision, result.error) == (Decision.REJECT, ErrorCode.DEADLINE)
-        assert result.evaluation is Evaluation.UNDEFINED
+        assert result.evaluation is ResultEvaluation.UNDEFINED
         shown = station.snapshot()
         assert (shown.phase, shown.busy) == (Phase.RELEASE, True)
         judge.gate.set()
