@@ -27,7 +27,7 @@ from edge.plc.station.messages import JudgeOptions, StationOptions
 from edge.plc.station.process_worker import ProcessWorker
 from edge.plc.station.snapshot import Phase, Snapshot
 from edge.plc.station.station import Station
-from edge.service.monitor_open import opened_monitor
+from edge.service.http_server import open_monitor
 from edge.service.signals import stop_on_signals
 from edge.service.systemd import Notifier
 from edge.sinks.disk_quota import MIB
@@ -106,9 +106,7 @@ def _monitored(
     """``/healthz`` and ``/metrics`` of the station, if they are asked for."""
     report = StationReport(station, lines=lines)
     station.on_result(report.count)
-    return opened_monitor(
-        config.life, report.to_json, address=wishes.monitor, pictures=None, say=say
-    )
+    return open_monitor(config.life, report.to_json, address=wishes.monitor, pictures=None, say=say)
 
 
 def _quieten_asyncua() -> None:

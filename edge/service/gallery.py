@@ -18,7 +18,7 @@ import numpy as np
 from cameras.closing import Closing
 from edge.drawing.overlay import draw
 from edge.result import Image, Result, Roi, Verdict
-from edge.service.http_routes import Picture
+from edge.service.http_routes import DrawnResult
 from edge.sinks.losses import LossCounter, RepeatFilter
 from edge.sinks.pictures import jpeg_from_image
 from edge.sinks.sink import RateMeter
@@ -57,11 +57,11 @@ class Galleries:
         self._of[camera] = Gallery(self, camera)
         return self._of[camera]
 
-    def live(self, camera: str, *, but: str = "") -> tuple[Picture, float] | None:
+    def live(self, camera: str, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
         """See `edge.service.http_routes.Pictures`."""
-        return self._of[camera].live(but=but)
+        return self._of[camera].live(unless_id=unless_id)
 
-    def rejects(self, camera: str) -> tuple[Picture, ...]:
+    def rejects(self, camera: str) -> tuple[DrawnResult, ...]:
         """See `edge.service.http_routes.Pictures`."""
         return self._of[camera].rejects()
 
@@ -79,7 +79,7 @@ class Gallery(Closing):
     """One camera's pictures: a `Sink`, made by `Galleries.gallery`.
 
     The live picture is drawn only while somebody watches. NG and ERROR results are drawn as they
-    come, two a second at most, and an ERROR that lasts once in ten seconds; the last twelve stay.
+    come, two a second at most, and a repeated ERROR once in ten seconds; the last twelve stay.
     """
 
     lossless = False
@@ -92,8 +92,8 @@ class Gallery(Closing):
         self._rate = RateMeter()
         self._repeats = RepeatFilter()
         self._changed = threading.Condition()
-        self._live: Picture | None = None
-        self._rejects: deque[Picture] = deque(maxlen=REJECTS)
+        self._live: DrawnResult | None = None
+        self._rejects: deque[DrawnResult] = deque(maxlen=REJECTS)
         self._asked_s = -math.inf
         self._rested_s = self._live_due_s = self._reject_due_s = -math.inf
         self._pause_s = 0.0
@@ -108,7 +108,7 @@ class Gallery(Closing):
         begun_s = time.thread_time()
         try:
             side = SIDE if rejected else self._shared.side
-            picture = draw(reduced(result, side), rate_hz=rate_hz)
+            picture = draw(shrink(result, side), rate_hz=rate_hz)
             jpeg = jpeg_from_image(picture, quality=_QUALITY)
         except (cv2.error, OSError) as error:
             self.losses.add(error)
@@ -118,7 +118,7 @@ class Gallery(Closing):
         self.losses.end_outage()
         name = f"{result.captured_at_ns}-{result.frame}"
         seen_s = now - sum(result.speed.values()) / 1e3
-        shown = Picture(name, jpeg, result.verdict.value, seen_s, result.to_json())
+        shown = DrawnResult(name, jpeg, result.verdict.value, seen_s, result.to_json())
         with self._changed:
             self._live = shown
             if rejected:
@@ -128,25 +128,25 @@ class Gallery(Closing):
     def close(self) -> None:
         """Do nothing: pictures can be seen until the monitor is closed."""
 
-    def live(self, *, but: str = "") -> tuple[Picture, float] | None:
+    def live(self, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
         """See `edge.service.http_routes.Pictures`."""
         with self._changed:
             self._asked_s = time.monotonic()
-            self._changed.wait_for(lambda: self._is_new(but), timeout=WAIT_S)
+            self._changed.wait_for(lambda: self._is_new(unless_id), timeout=WAIT_S)
             picture = self._live
         if picture is None:
             return None
         age_s = time.monotonic() - picture.monotonic_s
         return None if age_s > FRESH_S else (picture, age_s)
 
-    def rejects(self) -> tuple[Picture, ...]:
+    def rejects(self) -> tuple[DrawnResult, ...]:
         """See `edge.service.http_routes.Pictures`."""
         with self._changed:
             return tuple(self._rejects)
 
-    def _is_new(self, but: str) -> bool:
+    def _is_new(self, unless_id: str) -> bool:
         picture = self._live
-        if picture is None or picture.name == but:
+        if picture is None or picture.id == unless_id:
             return False
         return time.monotonic() - picture.monotonic_s <= FRESH_S
 
@@ -171,7 +171,7 @@ class Gallery(Closing):
             self._reject_due_s = now + REJECT_EVERY_S
 
 
-def reduced(result: Result, side: int) -> Result:
+def shrink(result: Result, side: int) -> Result:
     """Return a result whose picture is no longer than a side, with regions and all to match.
 
     Drawing after this looks the same, since letters and lines follow the picture's size, and costs
@@ -184,21 +184,23 @@ def reduced(result: Result, side: int) -> Result:
     image = result.image
     if image is None or max(image.shape[:2]) <= side:
         return result
-    small, scale = _smaller(image, side)
+    small, scale = _shrink_image(image, side)
     size = (small.shape[1], small.shape[0])
     regions = []
     for region in result.regions:
-        x, y, across, down = _scaled((region.x, region.y, region.width, region.height), scale, size)
+        x, y, across, down = _scale_box(
+            (region.x, region.y, region.width, region.height), scale, size
+        )
         regions.append(dataclasses.replace(region, x=x, y=y, width=across, height=down))
     return dataclasses.replace(
         result,
         image=small,
         regions=tuple(regions),
-        roi=None if result.roi is None else _scaled(result.roi, scale, size),
+        roi=None if result.roi is None else _scale_box(result.roi, scale, size),
     )
 
 
-def _smaller(image: Image, side: int) -> tuple[Image, float]:
+def _shrink_image(image: Image, side: int) -> tuple[Image, float]:
     """A picture no longer than a side, and its scale.
 
     To half and less it is reduced by a whole number, for which OpenCV is several times as quick.
@@ -216,7 +218,7 @@ def _smaller(image: Image, side: int) -> tuple[Image, float]:
     return np.asarray(small, np.uint8), 1 / ratio
 
 
-def _scaled(box: Roi, scale: float, size: tuple[int, int]) -> Roi:
+def _scale_box(box: Roi, scale: float, size: tuple[int, int]) -> Roi:
     """A box in a smaller picture of (width, height): at least a pixel, and inside."""
     x, y, across, down = box
     left = min(round(x * scale), size[0] - 1)

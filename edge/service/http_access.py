@@ -1,4 +1,4 @@
-"""Who may read what the monitor shows: what a request says of itself is held against this."""
+"""Who may read the monitor, judged by what a request says of itself."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from pathlib import Path
 
 from cameras.push.address import Binding, host_and_port, token_from_file
 from cameras.push.limits import names_of, with_port
+from edge.service.http_routes import Response, text_response
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
 _OWN_SITES = frozenset({"same-origin", "none"})
+_CHALLENGE = ("WWW-Authenticate", 'Basic realm="edge", charset="UTF-8"')
 
 
 class MonitorError(ValueError):
-    """It cannot be opened there, or not so."""
+    """The monitor cannot be opened there, or not so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,7 @@ class Access:
     hosts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request gets nothing; one line."""
-
-    status: HTTPStatus
-    line: str
-
-
-def binding_of(address: str, access: Access) -> Binding:
+def monitor_binding(address: str, access: Access) -> Binding:
     """Where to listen, and the token that is asked for there.
 
     Args:
@@ -60,7 +54,7 @@ def binding_of(address: str, access: Access) -> Binding:
     for name in access.hosts:
         if not _NAME.fullmatch(name.lower()):
             raise MonitorError(
-                f"life.monitor_hosts: {name!r} is no host's name; write line3.plant.example"
+                f"life.monitor_hosts: {name!r} is not a host name; write line3.plant.example"
             )
     if access.token_file is not None:
         try:
@@ -76,8 +70,8 @@ def binding_of(address: str, access: Access) -> Binding:
     return Binding(host, port)
 
 
-class Admission:
-    """Tells who may read; stateless.
+class RequestGuard:
+    """Decides who may read; stateless.
 
     Args:
         bound: where it listens, with its token.
@@ -90,11 +84,11 @@ class Admission:
         # Without a port as well: a proxy in front may listen where browsers leave it out.
         self._hosts = with_port({name for name in names if ":" not in name}, bound.port) | names
 
-    def refusal(self, headers: Message, *, own_ip: str) -> Refusal | None:
+    def refusal(self, headers: Message, *, own_ip: str) -> Response | None:
         """Why a request gets nothing; None if it may read.
 
-        A page of somewhere else that is open in a browser here is recognised by the name it calls
-        us by, by its Origin, and by what the browser says of where the request comes from.
+        Another site's page that is open in a browser here is recognised by the name it calls us
+        by, by its Origin, and by what the browser says of where the request comes from.
 
         Args:
             headers: of the request.
@@ -103,18 +97,18 @@ class Admission:
         hosts = [value.strip().lower() for value in headers.get_all("Host", [])]
         if len(hosts) != 1 or hosts[0] not in names_of(own_ip, self._bound.port) | self._hosts:
             line = "another host's name; life.monitor_hosts has those that are ours"
-            return Refusal(HTTPStatus.MISDIRECTED_REQUEST, line)
+            return text_response(HTTPStatus.MISDIRECTED_REQUEST, line)
         origins = headers.get_all("Origin", [])
         own = {f"http://{hosts[0]}", f"https://{hosts[0]}"}  # https: a proxy's
         if any(origin.strip().lower() not in own for origin in origins):
-            return Refusal(HTTPStatus.FORBIDDEN, "not for another site's page")
+            return text_response(HTTPStatus.FORBIDDEN, "not for another site's page")
         sites = headers.get_all("Sec-Fetch-Site", [])
         if any(site.strip().lower() not in _OWN_SITES for site in sites):
             line = "not through another site's page or link; enter this address itself"
-            return Refusal(HTTPStatus.FORBIDDEN, line)
+            return text_response(HTTPStatus.FORBIDDEN, line)
         if self._bound.token and not self._shows_token(headers):
             line = "show the token: as password, any user name, or as Authorization: Bearer TOKEN"
-            return Refusal(HTTPStatus.UNAUTHORIZED, line)
+            return text_response(HTTPStatus.UNAUTHORIZED, line, _CHALLENGE)
         return None
 
     def _shows_token(self, headers: Message) -> bool:

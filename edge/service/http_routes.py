@@ -1,4 +1,4 @@
-"""What is answered to a path: the page, the report, metrics and pictures; nothing else is there."""
+"""Routes of the monitor: the page, the report, metrics and pictures; nothing else is there."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from importlib.resources import files
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-Report = Callable[[], Mapping[str, Any]]
-Exposition = Callable[[Mapping[str, Any]], tuple[bytes, str]]
+GetReport = Callable[[], Mapping[str, Any]]
+ExposeMetrics = Callable[[Mapping[str, Any]], tuple[bytes, str]]
 
 _JSON = "application/json; charset=utf-8"
 _TEXT = "text/plain; charset=utf-8"
@@ -20,43 +20,44 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
+_REJECT_KEYS = ("captured_at_ns", "verdict", "score", "threshold", "reason", "part", "frame")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What a request gets.
 
     Attributes:
         status: of HTTP.
         content: the body.
-        kind: its type.
+        content_type: of the body.
         headers: further ones.
     """
 
     status: HTTPStatus
     content: bytes
-    kind: str = _TEXT
+    content_type: str = _TEXT
     headers: tuple[tuple[str, str], ...] = ()
 
-    @classmethod
-    def line(cls, status: HTTPStatus, text: str) -> Answer:
-        """One line for people."""
-        return cls(status, f"{text}\n".encode())
+
+def text_response(status: HTTPStatus, line: str, *headers: tuple[str, str]) -> Response:
+    """One line for people."""
+    return Response(status, f"{line}\n".encode(), headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A drawn result.
+class DrawnResult:
+    """A result as the page shows it.
 
     Attributes:
-        name: its own among the camera's.
-        jpeg: encoded.
+        id: its own among the camera's.
+        jpeg: the drawn picture, encoded.
         verdict: OK, NG or ERROR.
         monotonic_s: when what it shows was there.
         result: the result line.
     """
 
-    name: str
+    id: str
     jpeg: bytes
     verdict: str
     monotonic_s: float
@@ -66,16 +67,16 @@ class Picture:
 class Pictures(Protocol):
     """Drawn results of cameras; any thread may ask. An unknown camera is a `KeyError`."""
 
-    def live(self, camera: str, *, but: str = "") -> tuple[Picture, float] | None:
-        """The newest picture and its age in s; waits a moment for one that is not `but`."""
+    def live(self, camera: str, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
+        """The newest result and its age in s; waits a moment for another than `unless_id`."""
         ...
 
-    def rejects(self, camera: str) -> Sequence[Picture]:
+    def rejects(self, camera: str) -> Sequence[DrawnResult]:
         """The last NG and ERROR results, newest first."""
         ...
 
 
-class Pages:
+class Routes:
     """What there is to read.
 
     Args:
@@ -86,85 +87,78 @@ class Pages:
     """
 
     def __init__(
-        self, report: Report, *, expose: Exposition | None, pictures: Pictures | None
+        self, report: GetReport, *, expose: ExposeMetrics | None, pictures: Pictures | None
     ) -> None:
         self._report = report
         self._expose = expose
         self._pictures = pictures
-        self._files: dict[str, Answer] = {}
+        self._files: dict[str, Response] = {}
         if pictures is not None:
-            home = files("edge.service") / "page"
-            for path, (name, kind) in _FILES.items():
-                self._files[path] = Answer(HTTPStatus.OK, (home / name).read_bytes(), kind)
+            folder = files("edge.service") / "page"
+            for path, (name, content_type) in _FILES.items():
+                content = (folder / name).read_bytes()
+                self._files[path] = Response(HTTPStatus.OK, content, content_type)
 
-    def answer(self, path: str, *, known: str = "") -> Answer:
-        """What a path has.
+    def respond(self, path: str, *, known_id: str = "") -> Response:
+        """Answer a request.
 
         Args:
             path: as it was sent, percent signs and all.
-            known: the picture that whoever asks has already, as ``ETag`` named it.
+            known_id: of the picture that the client has already, as ``ETag`` named it.
         """
         if path in self._files:
             return self._files[path]
         if path == "/healthz":
             report = self._report()
             status = HTTPStatus.OK if report["ready"] else HTTPStatus.SERVICE_UNAVAILABLE
-            return Answer(status, (json.dumps(report) + "\n").encode(), _JSON)
+            return _json_response(report, status)
         if path == "/metrics":
-            return self._metrics()
+            if self._expose is None:
+                line = "no prometheus-client here; pip install 'protoedge[metrics]'"
+                return text_response(HTTPStatus.NOT_IMPLEMENTED, line)
+            return Response(HTTPStatus.OK, *self._expose(self._report()))
         if self._pictures is not None and path.startswith("/cameras/"):
-            return self._camera(self._pictures, path, known)
-        return _missing("nothing here; there is /healthz and /metrics")
-
-    def _metrics(self) -> Answer:
-        if self._expose is None:
-            line = "no prometheus-client here; pip install 'protoedge[metrics]'"
-            return Answer.line(HTTPStatus.NOT_IMPLEMENTED, line)
-        return Answer(HTTPStatus.OK, *self._expose(self._report()))
-
-    def _camera(self, pictures: Pictures, path: str, known: str) -> Answer:
-        _, _, encoded, *rest = path.split("/")
-        camera = unquote(encoded)
-        try:
-            match rest:
-                case ["live.jpg"]:
-                    return _live(pictures.live(camera, but=known), known)
-                case ["rejects.json"]:
-                    return _rejects(pictures.rejects(camera))
-                case ["rejects", name]:
-                    found = pictures.rejects(camera)
-                    named = {f"{picture.name}.jpg": picture for picture in found}
-                    return _jpeg(named[name])
-        except KeyError:
-            return _missing("no such camera or picture")
-        return _missing("nothing here; a camera has live.jpg, rejects.json, rejects/ID.jpg")
+            return _respond_for_camera(self._pictures, path, known_id)
+        return text_response(HTTPStatus.NOT_FOUND, "nothing here; there is /healthz and /metrics")
 
 
-def _live(found: tuple[Picture, float] | None, known: str) -> Answer:
-    """The newest picture, and how old it is: nobody shall take an old one for what is now."""
+def _respond_for_camera(pictures: Pictures, path: str, known_id: str) -> Response:
+    _, _, encoded, *rest = path.split("/")
+    camera = unquote(encoded)
+    try:
+        match rest:
+            case ["live.jpg"]:
+                return _live_response(pictures.live(camera, unless_id=known_id), known_id)
+            case ["rejects.json"]:
+                rejects = [
+                    {"id": one.id, **{key: one.result[key] for key in _REJECT_KEYS}}
+                    for one in pictures.rejects(camera)
+                ]
+                return _json_response({"rejects": rejects})
+            case ["rejects", name]:
+                named = {f"{one.id}.jpg": one.jpeg for one in pictures.rejects(camera)}
+                return Response(HTTPStatus.OK, named[name], "image/jpeg")
+    except KeyError:
+        return text_response(HTTPStatus.NOT_FOUND, "no such camera or picture")
+    line = "nothing here; a camera has live.jpg, rejects.json, rejects/ID.jpg"
+    return text_response(HTTPStatus.NOT_FOUND, line)
+
+
+def _live_response(found: tuple[DrawnResult, float] | None, known_id: str) -> Response:
+    """The newest picture, and how old it is: nobody must take an old one for what is now."""
     if found is None:
-        line = b"no picture of now\n"
-        return Answer(HTTPStatus.SERVICE_UNAVAILABLE, line, headers=(("Retry-After", "1"),))
-    picture, age_s = found
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        return text_response(status, "no picture of now", ("Retry-After", "1"))
+    drawn, age_s = found
     headers = (
-        ("ETag", f'"{picture.name}"'),
+        ("ETag", f'"{drawn.id}"'),
         ("Edge-Age-Ms", f"{age_s * 1e3:.0f}"),
-        ("Edge-Verdict", picture.verdict),
+        ("Edge-Verdict", drawn.verdict),
     )
-    if picture.name == known:
-        return Answer(HTTPStatus.NOT_MODIFIED, b"", "image/jpeg", headers)
-    return Answer(HTTPStatus.OK, picture.jpeg, "image/jpeg", headers)
+    if drawn.id == known_id:
+        return Response(HTTPStatus.NOT_MODIFIED, b"", "image/jpeg", headers)
+    return Response(HTTPStatus.OK, drawn.jpeg, "image/jpeg", headers)
 
 
-def _rejects(found: Sequence[Picture]) -> Answer:
-    keys = ("captured_at_ns", "verdict", "score", "threshold", "reason", "part", "frame")
-    rows = [{"id": one.name, **{key: one.result[key] for key in keys}} for one in found]
-    return Answer(HTTPStatus.OK, (json.dumps({"rejects": rows}) + "\n").encode(), _JSON)
-
-
-def _jpeg(picture: Picture) -> Answer:
-    return Answer(HTTPStatus.OK, picture.jpeg, "image/jpeg")
-
-
-def _missing(line: str) -> Answer:
-    return Answer.line(HTTPStatus.NOT_FOUND, line)
+def _json_response(values: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(status, (json.dumps(values) + "\n").encode(), _JSON)

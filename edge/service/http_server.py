@@ -1,33 +1,51 @@
-"""The page, ``/healthz`` and ``/metrics``: read-only, and for those alone who may read."""
+"""The page, ``/healthz`` and ``/metrics``: read-only, and only for those who may read.
+
+It stands on `cameras.push.limits.Listening`, not on a WSGI server: waitress neither ends a request
+that trickles in for ever nor lets a newcomer take the oldest connection's place, reads a body
+before it answers, and takes folded headers and any version of HTTP.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import re
+import socket
+import socketserver
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from email.message import Message
+from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
-from typing import Any
+from http.client import parse_headers
+from importlib.util import find_spec
 
 from cameras.closing import Closing
 from cameras.push.limits import Limits, Listening
-from edge.service.http_access import Access, Admission, MonitorError, binding_of
-from edge.service.http_routes import Answer, Exposition, Pages, Pictures, Report
+from edge.config import LifeSection
+from edge.service.http_access import Access, MonitorError, RequestGuard, monitor_binding
+from edge.service.http_routes import (
+    ExposeMetrics,
+    GetReport,
+    Pictures,
+    Response,
+    Routes,
+    text_response,
+)
 
 TIMEOUT_S = 5.0
-PLACES = 64
-"""Connections at once: more than are ever asked for, so that fifty slow ones shut nobody out."""
-_LIMITS = Limits(places=PLACES, seconds=TIMEOUT_S, newcomers=True, rate_hz=100.0, burst=32)
-_HEAD_BYTES = 16 << 10
-_HEAD_LINES = 64
-_REQUEST = re.compile(rb"[A-Z]{1,16} [!-~]+ HTTP/1\.[01]")
-_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*")
-_PIECE = 4096
-_TRICKLE_S = 0.01
-_TRICKLE_MOST_S = 0.5
+MAX_CONNECTIONS = 64
+"""More than are ever asked for at once, so that fifty slow ones shut nobody out."""
+_LIMITS = Limits(places=MAX_CONNECTIONS, seconds=TIMEOUT_S, newcomers=True, rate_hz=100.0, burst=32)
+_MAX_HEAD_BYTES = 16 << 10
+_MAX_HEADERS = 64
+_REQUEST = re.compile(rb"([A-Z]{1,16}) ([!-~]+) HTTP/1\.[01]")
+_HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*")
+_READ_BYTES = 4096
+_TRICKLE_S = (0.01, 0.5)  # first and longest pause between two looks at what trickles in
 _ALWAYS = (
+    ("Server", "edge"),
     ("Cache-Control", "no-store"),
     (
         "Content-Security-Policy",
@@ -39,11 +57,9 @@ _ALWAYS = (
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
+    ("Connection", "close"),
 )
-_CHALLENGE = ("WWW-Authenticate", 'Basic realm="edge", charset="UTF-8"')
 _log = logging.getLogger("edge.service.http_server")
-
-__all__ = ["Access", "Exposition", "Monitor", "MonitorError", "Report"]
 
 
 class Monitor(Closing):
@@ -71,22 +87,22 @@ class Monitor(Closing):
     def __init__(
         self,
         address: str,
-        report: Report,
+        report: GetReport,
         *,
-        expose: Exposition | None,
+        expose: ExposeMetrics | None,
         pictures: Pictures | None = None,
         access: Access | None = None,
     ) -> None:
         access = access or Access()
-        binding = binding_of(address, access)
-        pages = Pages(report, expose=expose, pictures=pictures)
+        binding = monitor_binding(address, access)
+        routes = Routes(report, expose=expose, pictures=pictures)
         try:
             self._server = _Server(binding, _Handler, limits=_LIMITS, name="edge-monitor")
         except OSError as error:
             raise MonitorError(f"monitor {address}: {error.strerror}; give another") from error
         bound = self._server.bound
-        self._server.pages = pages
-        self._server.admission = Admission(bound, access.hosts)
+        self._server.routes = routes
+        self._server.guard = RequestGuard(bound, access.hosts)
         self.host = f"[{bound.host}]" if ":" in bound.host else bound.host
         self.port = bound.port
         self._server.start()
@@ -96,101 +112,138 @@ class Monitor(Closing):
         self._server.end()
 
 
+@contextlib.contextmanager
+def open_monitor(
+    section: LifeSection,
+    report: GetReport,
+    *,
+    address: str | None,
+    pictures: Pictures | None,
+    say: Callable[[str], None],
+) -> Iterator[None]:
+    """Listen while the block runs, if an address is given.
+
+    Args:
+        section: who may read.
+        report: what is known, with ``ready``.
+        address: where, in place of `life.monitor`.
+        pictures: of the cameras; None: there is no page.
+        say: is told where it listens, and what it lacks.
+
+    Raises:
+        MonitorError: see `Monitor`.
+    """
+    address = address or section.monitor
+    if address is None:
+        yield
+        return
+    expose: ExposeMetrics | None = None
+    if find_spec("prometheus_client") is None:
+        say("no /metrics: pip install 'protoedge[metrics]'")
+    else:
+        from edge.service.metrics import metrics_from_report
+
+        expose = metrics_from_report
+    access = Access(section.monitor_token, section.monitor_hosts)
+    with Monitor(address, report, expose=expose, pictures=pictures, access=access) as monitor:
+        page = "" if pictures is None else "the page, "
+        say(f"http://{monitor.host}:{monitor.port}: {page}/healthz and /metrics")
+        yield
+
+
 class _Server(Listening):
-    pages: Pages
-    admission: Admission
+    routes: Routes
+    guard: RequestGuard
 
 
-class _BadHeadError(Exception):
+class _BadRequestError(Exception):
     def __init__(self, status: HTTPStatus, line: str) -> None:
         super().__init__(line)
         self.status = status
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(socketserver.BaseRequestHandler):
     """One request, then the connection is closed."""
 
     server: _Server
-    timeout = TIMEOUT_S
-    server_version = "edge"
-    sys_version = ""
+    request: socket.socket
 
     def handle(self) -> None:
         """Read a head, answer it; no body is read."""
-        self.request_version, self.requestline, self.command = "HTTP/1.0", "", ""
+        self.request.settimeout(TIMEOUT_S)
+        has_body = True
         try:
-            if self._parsed():
-                self._write(self._answer())
-        except _BadHeadError as error:
-            self._write(Answer.line(error.status, str(error)))
+            try:
+                method, path, headers = _parse_head(_read_head(self.request))
+                has_body = method != "HEAD"
+                response = self._respond(method, path, headers)
+            except _BadRequestError as error:
+                response = text_response(error.status, str(error))
+            self.request.sendall(_bytes_from_response(response, has_body=has_body))
         except OSError as error:
             _log.debug("a client left: %s", error)
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the library refuses is answered as everything is."""
-        self.request_version = "HTTP/1.0"
-        status = HTTPStatus(code)
-        self._write(Answer.line(status, status.phrase))
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the library's name
-        """Nothing: what strangers send does not fill the log."""
-
-    def _parsed(self) -> bool:
-        head = self._head()
-        line, _, rest = head.partition(b"\r\n")
-        if not _REQUEST.fullmatch(line):
-            raise _BadHeadError(HTTPStatus.BAD_REQUEST, "write GET /healthz HTTP/1.1")
-        lines = rest.split(b"\r\n")[:-2]
-        if len(lines) > _HEAD_LINES:
-            raise _BadHeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers")
-        # The library stops at the first line that is no header, and whatever follows is not seen.
-        if not all(_LINE.fullmatch(one) for one in lines):
-            raise _BadHeadError(HTTPStatus.BAD_REQUEST, "not a header")
-        self.rfile.close()
-        self.raw_requestline, self.rfile = line + b"\r\n", io.BytesIO(rest)
-        return self.parse_request()
-
-    def _head(self) -> bytes:
-        """Bytes up to the empty line, which is all that is ever read.
-
-        They come at once, or in two pieces. Where they trickle, they are looked at ever more
-        seldom: however many bytes strangers send, they cost next to nothing.
-        """
-        data, pause_s = bytearray(), _TRICKLE_S
-        while (end := data.find(b"\r\n\r\n")) < 0:
-            if len(data) >= _HEAD_BYTES:
-                raise _BadHeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long a head")
-            if data:
-                time.sleep(pause_s)
-                pause_s = min(2 * pause_s, _TRICKLE_MOST_S)
-            piece = self.connection.recv(_PIECE)
-            if not piece:
-                raise ConnectionResetError("it left before its request was whole")
-            data += piece
-        return bytes(data[: end + 4])
-
-    def _answer(self) -> Answer:
-        own_ip = str(self.connection.getsockname()[0])
-        refusal = self.server.admission.refusal(self.headers, own_ip=own_ip)
+    def _respond(self, method: str, path: str, headers: Message) -> Response:
+        own_ip = str(self.request.getsockname()[0])
+        refusal = self.server.guard.refusal(headers, own_ip=own_ip)
         if refusal is not None:
-            answer = Answer.line(refusal.status, refusal.line)
-            if refusal.status is HTTPStatus.UNAUTHORIZED:
-                return replace(answer, headers=(_CHALLENGE,))
-            return answer
-        if self.command not in ("GET", "HEAD"):
-            line = b"it is read-only\n"
-            return Answer(HTTPStatus.METHOD_NOT_ALLOWED, line, headers=(("Allow", "GET, HEAD"),))
-        known = self.headers.get("If-None-Match", "").strip().strip('"')
-        return self.server.pages.answer(self.path, known=known)
+            return refusal
+        if method not in ("GET", "HEAD"):
+            allow = ("Allow", "GET, HEAD")
+            return text_response(HTTPStatus.METHOD_NOT_ALLOWED, "it is read-only", allow)
+        known_id = headers.get("If-None-Match", "").strip().strip('"')
+        return self.server.routes.respond(path, known_id=known_id)
 
-    def _write(self, answer: Answer) -> None:
-        self.send_response(answer.status)
-        if answer.status is not HTTPStatus.NOT_MODIFIED:
-            self.send_header("Content-Type", answer.kind)
-            self.send_header("Content-Length", str(len(answer.content)))
-        for name, value in (*_ALWAYS, *answer.headers):
-            self.send_header(name, value)
-        self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(answer.content)
+
+def _read_head(connection: socket.socket) -> bytes:
+    """Read up to the empty line, which is all that is ever read.
+
+    It comes at once, or in two pieces. Where it trickles in, it is looked at ever more seldom:
+    however many bytes strangers send, they cost next to nothing.
+
+    Raises:
+        _BadRequestError: too long.
+        OSError: the client left.
+    """
+    data, (pause_s, longest_s) = bytearray(), _TRICKLE_S
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        if len(data) >= _MAX_HEAD_BYTES:
+            raise _BadRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long a head")
+        if data:
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, longest_s)
+        piece = connection.recv(_READ_BYTES)
+        if not piece:
+            raise ConnectionResetError("it left before its request was whole")
+        data += piece
+    return bytes(data[: end + 2])
+
+
+def _parse_head(head: bytes) -> tuple[str, str, Message]:
+    """Return method, path as it was sent, and headers; whatever is not strictly HTTP is refused.
+
+    Raises:
+        _BadRequestError: it is none.
+    """
+    first, *lines = head.split(b"\r\n")[:-1]
+    request = _REQUEST.fullmatch(first)
+    if request is None:
+        raise _BadRequestError(HTTPStatus.BAD_REQUEST, "write GET /healthz HTTP/1.1")
+    if len(lines) > _MAX_HEADERS:
+        raise _BadRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers")
+    # The library stops at the first line that is no header, and whatever follows is not seen.
+    if not all(_HEADER.fullmatch(line) for line in lines):
+        raise _BadRequestError(HTTPStatus.BAD_REQUEST, "not a header")
+    headers = parse_headers(io.BytesIO(head[len(first) + 2 :] + b"\r\n"))
+    return request[1].decode(), request[2].decode(), headers
+
+
+def _bytes_from_response(response: Response, *, has_body: bool) -> bytes:
+    status, content = response.status, response.content
+    headers = [("Date", formatdate(usegmt=True)), *_ALWAYS, *response.headers]
+    if status is not HTTPStatus.NOT_MODIFIED:
+        headers.append(("Content-Type", response.content_type))
+        headers.append(("Content-Length", str(len(content))))
+    lines = (f"{name}: {value}\r\n" for name, value in headers)
+    head = f"HTTP/1.0 {status.value} {status.phrase}\r\n{''.join(lines)}\r\n"
+    return head.encode("latin-1") + (content if has_body else b"")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from edge.config import Config
 from edge.service.gallery import Galleries
+from edge.service.http_server import open_monitor
 from edge.service.log_format import logging_to
-from edge.service.monitor_open import opened_monitor
 from edge.service.supervisor import Life, LifeOptions, reload_on_hangup
 
 Say = Callable[[str], None]
@@ -57,7 +57,7 @@ def living(
         if not _has_terminal():
             stack.enter_context(reload_on_hangup(life))
         galleries = Galleries() if monitor or section.monitor else None
-        opened = opened_monitor(section, life.to_json, address=monitor, pictures=galleries, say=say)
+        opened = open_monitor(section, life.to_json, address=monitor, pictures=galleries, say=say)
         stack.enter_context(opened)
         yield Living(life, say, galleries)
 

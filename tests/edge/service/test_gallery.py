@@ -17,7 +17,7 @@ from waiting import wait_until
 from edge.drawing.overlay import draw
 from edge.result import Region, Result, Verdict
 from edge.service import gallery as module
-from edge.service.gallery import REJECTS, SIDE, SIDE_OF_MANY, Galleries, Gallery, reduced
+from edge.service.gallery import REJECTS, SIDE, SIDE_OF_MANY, Galleries, Gallery, shrink
 from edge.sinks.threads import SinkThreads
 
 START_NS = 1_769_853_300_123_000_000
@@ -86,7 +86,7 @@ def test_nothing_is_drawn_for_nobody(clock) -> None:
     assert gallery.live() is None
     gallery.write(result_of(1))
     picture, age_s = gallery.live()
-    assert (picture.name, picture.verdict, age_s) == (f"{START_NS + 40_000_000}-1", "OK", 0.0)
+    assert (picture.id, picture.verdict, age_s) == (f"{START_NS + 40_000_000}-1", "OK", 0.0)
     assert size_of(picture.jpeg) == (640, 360)  # the empty one
 
 
@@ -126,15 +126,15 @@ def test_an_answer_waits_a_moment_for_a_picture_that_is_new() -> None:
         wait_until(lambda: gallery.live() is not None)
         names = []
         while len(names) < 5:
-            found = gallery.live(but=names[-1] if names else "")
-            if found is not None and found[0].name not in names:  # this machine may be held up
-                names.append(found[0].name)
+            found = gallery.live(unless_id=names[-1] if names else "")
+            if found is not None and found[0].id not in names:  # this machine may be held up
+                names.append(found[0].id)
     finally:
         ended.set()
         thread.join()
     began = time.monotonic()
     gallery.live()
-    assert gallery.live(but=names[-1]) is None or time.monotonic() - began > 0.2
+    assert gallery.live(unless_id=names[-1]) is None or time.monotonic() - began > 0.2
 
 
 @pytest.mark.parametrize("rejecting", [False, True])
@@ -151,7 +151,7 @@ def test_all_cameras_together_take_a_hundredth_of_the_machine(clock, cameras, re
             gallery.write(result_of(number, verdict))
             found = gallery.live()
             if found is not None:
-                drawn[gallery].add(found[0].name)
+                drawn[gallery].add(found[0].id)
     # One picture more each: that with which it begins.
     assert time.spent <= 0.01 * 2 * 60 + 2 * cameras * 0.008
     counts = [len(names) for names in drawn.values()]
@@ -167,7 +167,7 @@ def test_a_camera_is_drawn_ten_times_a_second_at_most(clock) -> None:
         time.now += 0.01
         gallery.write(result_of(number))
         found = gallery.live()
-        names |= {found[0].name} if found else set()
+        names |= {found[0].id} if found else set()
     assert 85 <= len(names) <= 101
 
 
@@ -258,7 +258,7 @@ def test_what_is_drawn_after_reducing_looks_as_if_it_were_before() -> None:
         roi=(400, 40, 1000, 1000),
         regions=(Region(850, 340, 200, 190, 20_000, 1.0),),
     )
-    small = draw(reduced(result, 960)).astype(int)
+    small = draw(shrink(result, 960)).astype(int)
     before = cv2.resize(draw(result), (960, 540), interpolation=cv2.INTER_AREA).astype(int)
     assert np.abs(small - before).mean() < 2.0
     assert (small[200:240, 440:520] != before[0, 0]).any()
@@ -275,7 +275,7 @@ def test_reduced_regions_stay_inside(data) -> None:
     result = dataclasses.replace(
         result_of(0, image=image), regions=(region,), roi=(x, y, across, down)
     )
-    small = reduced(result, 100)
+    small = shrink(result, 100)
     (left, top, wide, high), (found,) = small.roi, small.regions
     assert (found.x, found.y, found.width, found.height) == (left, top, wide, high)
     assert max(small.image.shape) <= max(100, 3)

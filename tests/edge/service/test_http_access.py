@@ -9,7 +9,8 @@ import pytest
 from asking import asked
 
 from edge.service.gallery import Galleries
-from edge.service.http_server import Access, Monitor, MonitorError
+from edge.service.http_access import Access, MonitorError
+from edge.service.http_server import Monitor
 
 SECRET = "what-nobody-else-reads"
 TOKEN = "0123456789abcdef-Zq9"

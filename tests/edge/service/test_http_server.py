@@ -10,7 +10,8 @@ from asking import answer_of, asked, connected, talk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.service.http_server import Monitor, MonitorError
+from edge.service.http_access import MonitorError
+from edge.service.http_server import Monitor
 from edge.service.metrics import metrics_from_report
 
 CAMERA = {

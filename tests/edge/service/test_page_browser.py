@@ -16,8 +16,9 @@ import pytest
 from browser import Browser
 from streaming import Streaming
 
-from edge.service.http_routes import Picture
-from edge.service.http_server import Access, Monitor
+from edge.service.http_access import Access
+from edge.service.http_routes import DrawnResult
+from edge.service.http_server import Monitor
 
 pytestmark = pytest.mark.slow
 
@@ -69,21 +70,21 @@ class Shown:
         shared = {"troubles": [], "cameras": {self.name: self.camera}}
         return {"ready": ready, "reasons": reasons, **shared}
 
-    def live(self, camera: str, *, but: str = "") -> tuple[Picture, float] | None:
+    def live(self, camera: str, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
         self.asked += 1
         if camera != self.name or self.pictures == 0:
             return None
         self.pictures -= 1
         return self._picture(f"7-{self.pictures}", "OK"), 0.1
 
-    def rejects(self, camera: str) -> list[Picture]:
+    def rejects(self, camera: str) -> list[DrawnResult]:
         self.asked += 1
         return [self._picture("7-1", "NG")]
 
-    def _picture(self, name: str, verdict: str) -> Picture:
+    def _picture(self, name: str, verdict: str) -> DrawnResult:
         line = {"captured_at_ns": 7, "verdict": verdict, "score": 0.75, "threshold": 0.5}
         line |= {"reason": MARKUP, "part": None, "frame": 1}
-        return Picture(name, jpeg(), verdict, 0.0, line)
+        return DrawnResult(name, jpeg(), verdict, 0.0, line)
 
 
 class Leaving(Shown):

@@ -12,7 +12,7 @@ from slow_clients import SlowClients
 from waiting import wait_until
 
 from edge.service import http_server as module
-from edge.service.http_server import PLACES, Monitor
+from edge.service.http_server import MAX_CONNECTIONS, Monitor
 
 LARGE = "x" * 4_000_000  # more than the system keeps of what nobody reads
 REPORT = {"ready": True, "reasons": {}, "cameras": {}}
@@ -26,12 +26,12 @@ def threads() -> int:
     return sum("process_request_thread" in thread.name for thread in threading.enumerate())
 
 
-@pytest.mark.parametrize(("count", "requests"), [(50, 30), (PLACES + 30, 5)])
+@pytest.mark.parametrize(("count", "requests"), [(50, 30), (MAX_CONNECTIONS + 30, 5)])
 def test_whoever_sends_a_byte_at_a_time_shuts_nobody_out(count, requests) -> None:
     with open_monitor() as monitor, SlowClients(monitor.port, count):
         for _ in range(requests):
             assert asked(monitor.port, "/healthz").status == 200
-        assert threads() <= PLACES + 60  # those that lost their place end in half a second
+        assert threads() <= MAX_CONNECTIONS + 60  # those that lost their place end in half a second
 
 
 def test_whoever_never_reads_shuts_nobody_out() -> None:
@@ -39,7 +39,7 @@ def test_whoever_never_reads_shuts_nobody_out() -> None:
     report = REPORT | {"large": LARGE}
     with open_monitor(report) as monitor:
         first %= monitor.port
-        with SlowClients(monitor.port, PLACES + 10, first=first, reads=False):
+        with SlowClients(monitor.port, MAX_CONNECTIONS + 10, first=first, reads=False):
             for _ in range(2):
                 said = asked(monitor.port, "/healthz")
                 assert said.status == 200
@@ -47,7 +47,7 @@ def test_whoever_never_reads_shuts_nobody_out() -> None:
 
 
 def test_whoever_says_nothing_shuts_nobody_out() -> None:
-    with open_monitor() as monitor, SlowClients(monitor.port, 3 * PLACES, first=b""):
+    with open_monitor() as monitor, SlowClients(monitor.port, 3 * MAX_CONNECTIONS, first=b""):
         for _ in range(3):
             assert asked(monitor.port, "/healthz").status == 200
 
