@@ -86,7 +86,7 @@ right = {{ source = "rtsp://operator:geheim@127.0.0.1:9/x?token=geheim" }}
         ('monitor = "0.0.0.0:0"', "others can reach this address; give life.monitor_token"),
         ('monitor = "line3:80"', "the host is no IP address"),
         ('monitor = "127.0.0.1:0"\nmonitor_token = "away"', "monitor_token: away: cannot be read"),
-        ('monitor = "127.0.0.1:0"\nmonitor_hosts = ["a b"]', "monitor_hosts: 'a b' is not a host name"),
+        ('monitor = "127.0.0.1:0"\nmonitor_hosts = ["a b"]', "'a b' is not a host name"),
         ('monitor_token = "short"\nmonitor_tokens = 1', "life.monitor_tokens"),
     ],
 )
