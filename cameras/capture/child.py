@@ -1,8 +1,6 @@
 """The process that captures: opens the camera, drains it, writes each frame into shared memory.
 
-`cameras.capture.supervisor` starts it, nobody else. It ends with its parent, however that ends: a
-thread sees the end of the stream, and the kernel kills it when its parent is gone, even if it is
-stopped or deep in a driver.
+`cameras.capture.supervisor` starts it, nobody else.
 
 What a camera's library reports is not trusted: it returns pictures that it kept from before a
 stall, and waits as long as it likes. So a connection ends with a wait as long as a stall, and what
@@ -12,9 +10,6 @@ comes at once after a wait, or after opening, is old: it is counted, and not han
 from __future__ import annotations
 
 import os
-import select
-import signal
-import socket
 import sys
 import threading
 import time
@@ -23,81 +18,56 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cameras.capture.heartbeat import Vitals
-from cameras.capture.messages import OPENS, Connected, LinkError, Lost, Memory, Task, receive, send
+from cameras.capture.device import Device, Opened, device_from_json
+from cameras.capture.messages import OPENS, CaptureTask, Connected, Lost, Memory
 from cameras.capture.ring import RingWriter, Stamp
-from cameras.child_process import (
-    ORPHANED,
-    leave_signals_to_parent,
-    tie_to_parent,
-    write_lines_at_once,
-)
-from cameras.devices.device import Device, Opened, device_from_json
+from cameras.child_link import Heartbeat, Link, LinkError
 from cameras.errors import CameraError
+from cameras.parent_link import ORPHANED, connect_to_parent, write_lines_at_once
 
 BACKOFF_S = (0.25, 0.5, 1.0, 2.0)
-BEAT_S = 0.1
 OPEN_WITHIN_S = 20.0
 GRAB_SLACK_S = 1.0
-LEAVE_WITHIN_S = 1.0
-MOST_LEAKED_BYTES = 64 << 20
+MAX_LEAKED_BYTES = 64 << 20
 _NS = 1_000_000_000
 _CATCH_UP_NS = _NS
 _LATE_NS = 150_000_000
 _USUAL_HZ = 30.0
+_PARENT_GONE_S = 0.3  # after which it is known
 
 
 def main(arguments: list[str]) -> int:
-    """Serve the socket, the vitals and the bell with these numbers until the parent is gone."""
-    link_number, vitals_number, bell = map(int, arguments)
-    parent = tie_to_parent()
+    """Capture until the parent is gone; the arguments are from `ChildProcess`."""
+    parent = connect_to_parent(arguments, (CaptureTask,))
     write_lines_at_once()
-    leave_signals_to_parent(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    link = socket.socket(fileno=link_number)
-    vitals = Vitals(vitals_number)
-    for number in (link_number, vitals_number, bell):
-        os.set_inheritable(number, False)
-    stop = threading.Event()
     try:
-        task, _ = receive(link)
+        task = parent.link.receive()
     except (EOFError, LinkError):
         return ORPHANED
-    if not isinstance(task, Task):
+    if not isinstance(task, CaptureTask):
         return ORPHANED
-    watch = threading.Thread(target=_watch, args=(link, vitals, stop, parent), daemon=True)
-    watch.start()
-    outlet = _Outlet(link, vitals, bell)
+    stop = parent.is_gone
+    outlet = _Outlet(parent.link, parent.heartbeat, *parent.descriptors)
     capture = _Capture(device_from_json(task.device), outlet, stall_ns=task.stall_ns, stop=stop)
     try:
         capture.run()
     except OSError:  # the parent went away while something was told to it
-        if not stop.wait(BEAT_S * 3):
+        if not stop.wait(_PARENT_GONE_S):
             raise
     return 0
-
-
-def _watch(link: socket.socket, vitals: Vitals, stop: threading.Event, parent: int) -> None:
-    """Give signs of life until the parent hangs up; then end, at once if need be."""
-    poll = select.poll()
-    poll.register(link, select.POLLIN)
-    while not poll.poll(BEAT_S * 1000) and os.getppid() == parent:
-        vitals.live()
-    stop.set()
-    time.sleep(LEAVE_WITHIN_S)
-    os._exit(0)  # a wait in a driver that does not end
 
 
 class _Outlet:
     """Where frames go: a ring of their size, the bell that says so."""
 
-    def __init__(self, link: socket.socket, vitals: Vitals, bell: int) -> None:
-        self.vitals = vitals
+    def __init__(self, link: Link, heartbeat: Heartbeat, bell: int) -> None:
+        self.heartbeat = heartbeat
         self._link = link
         self._bell = bell
         self._ring: RingWriter | None = None
 
     def tell(self, message: Connected | Lost) -> None:
-        send(self._link, message)
+        self._link.send(message)
 
     def opens(self) -> None:
         """Part what libraries write about this connection from what they wrote before."""
@@ -135,7 +105,7 @@ class _Outlet:
     ) -> tuple[RingWriter, npt.NDArray[np.uint8] | None]:
         height, width = image.shape[:2]
         self._ring = ring = RingWriter((height, width))
-        send(self._link, Memory(height, width), ring.descriptor)
+        self._link.send(Memory(height, width, ring.descriptor))
         return ring, ring.begin()
 
 
@@ -147,7 +117,7 @@ class _Capture:
     ) -> None:
         self._device = device
         self._outlet = outlet
-        self._vitals = outlet.vitals
+        self._heartbeat = outlet.heartbeat
         self._stall_ns = stall_ns
         self._stop = stop
 
@@ -165,7 +135,7 @@ class _Capture:
                 return
             self._outlet.tell(Lost(reason))
             usual = usual or _private_bytes()
-            if _private_bytes() - usual > MOST_LEAKED_BYTES:
+            if _private_bytes() - usual > MAX_LEAKED_BYTES:
                 return
             attempt = 0 if delivered else attempt
             self._stop.wait(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
@@ -173,21 +143,21 @@ class _Capture:
 
     def _connection(self) -> tuple[bool, str]:
         """One connection; whether it delivered, and why it ended."""
-        self._vitals.busy_until(time.monotonic_ns() + int(OPEN_WITHIN_S * _NS))
+        self._heartbeat.busy_until(time.monotonic_ns() + int(OPEN_WITHIN_S * _NS))
         self._outlet.opens()
         try:
             camera = self._device.open()
         except CameraError as error:
             return False, str(error)
         finally:
-            self._vitals.busy_until(0)
+            self._heartbeat.busy_until(0)
         try:
             self._outlet.tell(Connected(camera.rate_hz))
             return self._drain(camera)
         finally:
-            self._vitals.busy_until(time.monotonic_ns() + int(OPEN_WITHIN_S * _NS))
+            self._heartbeat.busy_until(time.monotonic_ns() + int(OPEN_WITHIN_S * _NS))
             camera.close()
-            self._vitals.busy_until(0)
+            self._heartbeat.busy_until(0)
 
     def _drain(self, camera: Opened) -> tuple[bool, str]:
         """Hand out pictures until the connection is lost; whether there was any, and why."""
@@ -195,7 +165,7 @@ class _Capture:
         delivered = False
         while not self._stop.is_set():
             began = time.monotonic_ns()
-            self._vitals.busy_until(began + self._stall_ns + int(GRAB_SLACK_S * _NS))
+            self._heartbeat.busy_until(began + self._stall_ns + int(GRAB_SLACK_S * _NS))
             grabbed = camera.grab()
             now = time.monotonic_ns()
             if not grabbed:
@@ -203,7 +173,7 @@ class _Capture:
             # What a decoder kept, and what queued up on the way, is old, whatever it says.
             if now - began >= self._stall_ns:
                 return delivered, "the pictures stopped"
-            stamp = Stamp(self._vitals.count(), now, time.time_ns())
+            stamp = Stamp(self._heartbeat.count_one(), now, time.time_ns())
             if backlog.is_old(began, now):
                 continue
             try:
@@ -249,7 +219,3 @@ class _Backlog:
             return True
         self._behind = False
         return False
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

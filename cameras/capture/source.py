@@ -17,11 +17,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from cameras.capture.messages import Task
+from cameras.capture.device import Device, json_from_device
+from cameras.capture.messages import CaptureTask
 from cameras.capture.ring import Stamp
 from cameras.capture.supervisor import CaptureProcess
 from cameras.closing import Closing
-from cameras.devices.device import Device, json_from_device
 from cameras.errors import CameraError
 from cameras.frame import Frame
 
@@ -70,7 +70,7 @@ class LiveSource(Closing):
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
-        task = Task(json_from_device(device), self._stall_ns)
+        task = CaptureTask(json_from_device(device), self._stall_ns)
         self._process = CaptureProcess(task, name=name, bell=self._bell)
         try:
             self._await_camera()
@@ -83,17 +83,17 @@ class LiveSource(Closing):
         """Frames that were captured and never handed out, so far."""
         if self._stop.is_set():
             return self._captured - self._used
-        return max(0, self._process.vitals.captured - self._used - self._waiting())
+        return max(0, self._process.child.heartbeat.count - self._used - self._waiting())
 
     @property
     def restarts(self) -> int:
         """How often the process that captures had to be replaced."""
-        return self._process.restarts
+        return self._process.child.restarts
 
     @property
     def process_id(self) -> int | None:
         """Of the process that captures; None while it is being replaced."""
-        return self._process.process_id
+        return self._process.child.process_id
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield fresh frames, and one without image for each `stall_after` without any."""
@@ -135,7 +135,7 @@ class LiveSource(Closing):
         self._stop.set()
         os.eventfd_write(self._bell, 1)
         with self._taking:  # whoever waits for a frame has left then
-            self._captured = self._process.vitals.captured
+            self._captured = self._process.child.heartbeat.count
             self._process.close()
             os.close(self._bell)
 
@@ -182,7 +182,7 @@ class LiveSource(Closing):
 
     def _waiting(self) -> int:
         """Whether the newest frame may still be handed out."""
-        return int(self._process.vitals.captured - 1 > self._newest)
+        return int(self._process.child.heartbeat.count - 1 > self._newest)
 
     def _silence_bell(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -28,7 +28,7 @@ class Outlet:
     """Where the process would tell its parent."""
 
     def __init__(self, stop: threading.Event) -> None:
-        self.vitals = self
+        self.heartbeat = self
         self.told: list[str] = []
         self._stop = stop
 
@@ -48,7 +48,7 @@ class Outlet:
 def test_a_process_whose_library_leaks_ends_and_one_that_does_not_goes_on(
     monkeypatch, leaked, most
 ) -> None:
-    monkeypatch.setattr(child, "MOST_LEAKED_BYTES", 16 << 20)
+    monkeypatch.setattr(child, "MAX_LEAKED_BYTES", 16 << 20)
     monkeypatch.setattr(child, "BACKOFF_S", (0.0,))
     stop = threading.Event()
     outlet = Outlet(stop)

@@ -72,7 +72,7 @@ def children() -> set[str]:
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
-            if parent == str(os.getpid()) and b"capture_child" in (path / "cmdline").read_bytes():
+            if parent == str(os.getpid()) and b"cameras.capture.child" in (path / "cmdline").read_bytes():
                 found.add(path.name)
     return found
 
@@ -108,11 +108,11 @@ def test_every_captured_frame_is_used_or_counted(process) -> None:
             if used == 12:
                 break
             time.sleep(0.12)
-        captured = source._process.vitals
+        heartbeat = source._process.child.heartbeat
     assert source.dropped >= before
     assert source.dropped + used == source._captured
     with pytest.raises(ValueError, match="released"):
-        _ = captured.captured
+        _ = heartbeat.count
 
 
 def test_a_killed_process_is_replaced(process, caplog) -> None:
@@ -189,7 +189,7 @@ def test_a_camera_that_went_away_and_came_back_is_found_again(process, servers, 
 def test_what_a_library_writes_is_known_at_once() -> None:
     """Not when 4 KiB are together: the line may say that the pictures have another size now."""
     code = (
-        "import ctypes, os, signal; from cameras.child_process import write_lines_at_once\n"
+        "import ctypes, os, signal; from cameras.parent_link import write_lines_at_once\n"
         "write_lines_at_once(); ctypes.CDLL(None).printf(b'Reinit\\n')\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -1,6 +1,6 @@
 """How a live camera is opened: plain values, so that the process that captures can open it.
 
-A kind of device is one file with a frozen dataclass that has `open`, and one line in `KINDS`.
+A kind of device is one file with a frozen dataclass that has `open`.
 """
 
 from __future__ import annotations
@@ -8,22 +8,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from types import MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from cameras.errors import SourceError
-
-# By name, so that a process loads only what its own camera needs.
-KINDS: Mapping[str, str] = MappingProxyType(
-    {
-        "OpenCvDevice": "cameras.devices.opencv",
-        "GenicamDevice": "cameras.devices.genicam",
-        "ReplayDevice": "cameras.files.replay",
-    }
-)
 
 
 class Opened(Protocol):
@@ -79,24 +69,22 @@ class Device(Protocol):
 
 def json_from_device(device: Device) -> dict[str, Any]:
     """Return what `device_from_json` takes. It may contain credentials: never in an argument."""
-    return {"kind": type(device).__name__, "values": asdict(cast(Any, device))}
+    kind = type(device)
+    values = asdict(cast(Any, device))
+    return {"module": kind.__module__, "kind": kind.__name__, "values": values}
 
 
 def device_from_json(content: Mapping[str, Any]) -> Device:
-    """Return the device that was sent by another process.
+    """Return the device that the parent named; only its own module is loaded.
 
     Raises:
-        SourceError: of no known kind, or with values that it does not have.
+        SourceError: there is no such kind, or it has no such values.
     """
-    kind = content.get("kind")
-    module = KINDS.get(str(kind))
-    if module is None:
-        raise SourceError(f"device of kind {kind!r}: unknown; known: {', '.join(KINDS)}")
-    build = getattr(importlib.import_module(module), str(kind))
     try:
+        build = getattr(importlib.import_module(content["module"]), content["kind"])
         return cast(Device, build(**_with_tuples(content["values"])))
-    except (KeyError, TypeError) as error:
-        raise SourceError(f"device of kind {kind}: {error}") from error
+    except (KeyError, TypeError, AttributeError, ImportError) as error:
+        raise SourceError(f"device of kind {content.get('kind')!r}: {error}") from error
 
 
 def _with_tuples(value: Any) -> Any:

@@ -1,0 +1,189 @@
+"""How a process and its child talk: JSON packets over a socket pair, numbers in shared memory.
+
+No pickle: what comes from the other side is data and never code. A packet arrives whole or not at
+all, and the end of the other process is the end of the stream.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import json
+import mmap
+import os
+import select
+import socket
+import threading
+import typing
+from collections.abc import Collection
+from dataclasses import asdict, is_dataclass
+
+MAX_PACKET_BYTES = 64 * 1024
+_BYTES = mmap.PAGESIZE
+_BEATS, _DUE, _COUNT = range(3)
+
+
+class LinkError(ValueError):
+    """A packet that is no message of ours."""
+
+
+class Link:
+    """One end of a socket pair; any thread may send, one receives.
+
+    A message is a frozen dataclass of JSON's values, enumerations and other such dataclasses. Its
+    field `descriptor`, if it has one, becomes a descriptor of the receiver, which owns it.
+
+    Args:
+        end: owned from now on.
+        kinds: the messages that may come.
+    """
+
+    def __init__(self, end: socket.socket, kinds: Collection[type]) -> None:
+        self._end = end
+        self._kinds = {kind.__name__: kind for kind in kinds}
+        self._lock = threading.Lock()
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `receive` has something at once."""
+        return self._end.fileno()
+
+    def send(self, message: object, *, wait: bool = True) -> bool:
+        """Send; False if the other side is gone, or has not read for long and `wait` is False."""
+        packet = packet_from_message(message)
+        descriptor = getattr(message, "descriptor", None)
+        descriptors = [] if descriptor is None else [descriptor]
+        flags = socket.MSG_NOSIGNAL | (0 if wait else socket.MSG_DONTWAIT)
+        with self._lock:
+            try:
+                return socket.send_fds(self._end, [packet], descriptors, flags) == len(packet)
+            except OSError:
+                return False
+
+    def receive(self, timeout_s: float | None = None) -> object | None:
+        """Return the next message; None if none came in time.
+
+        Raises:
+            EOFError: the other side is gone.
+            LinkError: it is no message of ours.
+        """
+        if timeout_s is not None and not self._poll.poll(timeout_s * 1000):
+            return None
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(
+                self._end, MAX_PACKET_BYTES, 1, socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError as error:
+            raise EOFError(str(error)) from error
+        if not packet:
+            raise EOFError("the other side is gone")
+        try:
+            return message_from_packet(packet, self._kinds, *descriptors)
+        except LinkError:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+
+    def close(self) -> None:
+        """Close this end; the other side sees it."""
+        self._end.close()
+
+
+def packet_from_message(message: object) -> bytes:
+    """Return a message as JSON."""
+    values = asdict(typing.cast(typing.Any, message))
+    return json.dumps({"kind": type(message).__name__, "values": values}).encode()
+
+
+def message_from_packet(
+    packet: bytes, kinds: typing.Mapping[str, type], descriptor: int | None = None
+) -> object:
+    """Return the message of a packet, with the descriptor that came along in its place.
+
+    Raises:
+        LinkError: it is none.
+    """
+    try:
+        content = json.loads(packet)
+        values = content["values"]
+        if ("descriptor" in values) != (descriptor is not None):
+            raise ValueError("no descriptor came, or one too many")
+        if descriptor is not None:
+            values["descriptor"] = descriptor
+        return typing.cast(object, _from_json(kinds[content["kind"]], values))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LinkError(f"no message: {packet[:80]!r}: {error}") from error
+
+
+def _from_json(kind: typing.Any, value: typing.Any) -> typing.Any:
+    if isinstance(kind, type) and is_dataclass(kind):
+        types = _types_of(kind)
+        return kind(**{name: _from_json(types[name], item) for name, item in value.items()})
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind(value)
+    return value
+
+
+@functools.cache
+def _types_of(kind: type) -> dict[str, typing.Any]:
+    return typing.get_type_hints(kind)
+
+
+class Heartbeat:
+    """What a child tells of itself at any time: numbers in shared memory, which outlive it.
+
+    The child alone writes; each number is read and written whole.
+
+    Args:
+        descriptor: of the memory, `Heartbeat.make`'s or what was handed on; owned from now on.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, _BYTES)
+        self._words = memoryview(self._memory).cast("Q")
+
+    @staticmethod
+    def make() -> Heartbeat:
+        """Return a new one, all 0."""
+        descriptor = os.memfd_create("edge-heartbeat", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, _BYTES)
+        return Heartbeat(descriptor)
+
+    @property
+    def beats(self) -> int:
+        """Changes all the time while the child lives."""
+        return self._words[_BEATS]
+
+    @property
+    def due_ns(self) -> int:
+        """Monotonic time by which what it does must be done; 0 = it does nothing that can hang."""
+        return self._words[_DUE]
+
+    @property
+    def count(self) -> int:
+        """What the child has counted so far, whatever that is."""
+        return self._words[_COUNT]
+
+    def beat(self) -> None:
+        """Give a sign of life."""
+        self._words[_BEATS] += 1
+
+    def busy_until(self, due_ns: int) -> None:
+        """Say by when what begins now must be done; 0 = it is done."""
+        self._words[_DUE] = due_ns
+
+    def count_one(self) -> int:
+        """Count one more; its number, from 0."""
+        number = self._words[_COUNT]
+        self._words[_COUNT] = number + 1
+        return number
+
+    def close(self) -> None:
+        """Release the memory; a second call does nothing."""
+        if self._memory.closed:
+            return
+        self._words.release()
+        self._memory.close()
+        os.close(self.descriptor)
