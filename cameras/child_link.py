@@ -6,6 +6,7 @@ all, and the end of the other process is the end of the stream.
 
 from __future__ import annotations
 
+import array
 import enum
 import functools
 import json
@@ -30,7 +31,7 @@ class LinkError(ValueError):
 class Link:
     """One end of a socket pair; any thread may send, one receives.
 
-    A message is a frozen dataclass of JSON's values, enumerations and other such dataclasses. Its
+    A message is a frozen dataclass of JSON's values, enumerations and such dataclasses. Its
     field `descriptor`, if it has one, becomes a descriptor of the receiver, which owns it.
 
     Args:
@@ -53,11 +54,12 @@ class Link:
         """Send; False if the other side is gone, or has not read for long and `wait` is False."""
         packet = packet_from_message(message)
         descriptor = getattr(message, "descriptor", None)
-        descriptors = [] if descriptor is None else [descriptor]
+        rights = array.array("i", [] if descriptor is None else [descriptor])
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
         flags = socket.MSG_NOSIGNAL | (0 if wait else socket.MSG_DONTWAIT)
         with self._lock:
-            try:
-                return socket.send_fds(self._end, [packet], descriptors, flags) == len(packet)
+            try:  # `socket.send_fds` leaves out the flags
+                return self._end.sendmsg([packet], ancillary, flags) == len(packet)
             except OSError:
                 return False
 
@@ -71,13 +73,13 @@ class Link:
         if timeout_s is not None and not self._poll.poll(timeout_s * 1000):
             return None
         try:
-            packet, descriptors, _, _ = socket.recv_fds(
-                self._end, MAX_PACKET_BYTES, 1, socket.MSG_CMSG_CLOEXEC
-            )
+            packet, descriptors, _, _ = socket.recv_fds(self._end, MAX_PACKET_BYTES, 1)
         except OSError as error:
             raise EOFError(str(error)) from error
         if not packet:
             raise EOFError("the other side is gone")
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
         try:
             return message_from_packet(packet, self._kinds, *descriptors)
         except LinkError:

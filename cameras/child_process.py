@@ -45,7 +45,7 @@ class ChildOptions:
         kinds: the messages that it may send.
         descriptors: that it inherits.
         environment: variables beside this process's own.
-        start_within_s: until its first beat.
+        start_within_s: until its first sign of life.
         silent_after_s: without a beat for so long, it is killed.
         load_within_s: until it is through with what it loads first, during which it may be silent;
             None = it loads nothing.
@@ -112,7 +112,7 @@ class _Life:
     beats: int  # when they were looked at last
     load_due_s: float
     is_loading: bool
-    has_beaten: bool = False
+    is_alive: bool = False  # it has given a sign of life
     silent_s: float = 0.0  # that this process was awake for
     overdue_s: float = 0.0
     kill_reason: str = ""
@@ -282,8 +282,9 @@ class ChildProcess:
         except EOFError:
             return False
         except LinkError as error:
-            life.kill(f"{self._options.name} talks nonsense: {error}")
+            life.kill(f"{self._options.name} sent an unreadable message: {error}")
             return True
+        life.is_alive = True
         if not life.kill_reason:
             self._handler.child_says(message)
         return True
@@ -301,7 +302,7 @@ class ChildProcess:
         beats = self.heartbeat.beats
         is_silent = beats == life.beats and not life.is_loading
         life.silent_s = life.silent_s + awake_s if is_silent else 0.0
-        life.has_beaten = life.has_beaten or beats != life.beats
+        life.is_alive = life.is_alive or beats != life.beats
         life.beats = beats
         due_ns = self.heartbeat.due_ns
         overdue = due_ns != 0 and time.monotonic_ns() > due_ns
@@ -311,7 +312,7 @@ class ChildProcess:
             return (
                 f"{options.name} was not ready within {options.load_within_s:g} s" if late else ""
             )
-        patience_s = options.silent_after_s if life.has_beaten else options.start_within_s
+        patience_s = options.silent_after_s if life.is_alive else options.start_within_s
         # One that has not had its turn does not hang; one that never leaves a loop does.
         if life.silent_s >= patience_s * options.starved or (
             life.silent_s >= patience_s and not _is_runnable(life.process.pid)

@@ -17,8 +17,8 @@ import cameras.devices.gstreamer
 import cameras.devices.network
 import cameras.devices.v4l2
 import cameras.files.replay
-from cameras.connect import SCHEMES, open_source
 from cameras.capture.device import device_from_json, json_from_device
+from cameras.connect import SCHEMES, open_source
 from cameras.errors import CameraError, SourceError
 from cameras.options import Options, words_from_query
 from cameras.redaction import redacted, redacted_pipeline

@@ -1,6 +1,6 @@
 """A worker's process with a judge that needs no camera, for tests of what is around it.
 
-    python station_worker.py FD
+    python station_worker.py LINK HEARTBEAT
 
 A part's id says what happens to it: its last three digits are the score in thousandths; 1_000_000
 and more stalls for as many milliseconds as the millions say; 4_000_000_000 ends the process.
@@ -13,11 +13,12 @@ import os
 import sys
 import time
 
+from cameras.parent_link import connect_to_parent
 from edge.plc.station.messages import Answer, Job, Recipe
 from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 from edge.plc.station.worker import RecipeError
-from edge.plc.station.worker_link import WorkerSetup
-from edge.plc.station.worker_process import begin, serve
+from edge.plc.station.worker_link import TO_WORKER, WorkerSetup
+from edge.plc.station.worker_process import serve
 
 CRASH = 4_000_000_000
 MILLION = 1_000_000
@@ -54,6 +55,6 @@ class DrawnJudge:
 
 
 if __name__ == "__main__":
-    wire = begin(int(sys.argv[1]))
-    setup = wire.receive()
-    sys.exit(serve(wire, DrawnJudge(), setup.recipe_id) if isinstance(setup, WorkerSetup) else 3)
+    link = connect_to_parent(sys.argv[1:], TO_WORKER).link
+    setup = link.receive()
+    sys.exit(serve(link, DrawnJudge(), setup.recipe_id) if isinstance(setup, WorkerSetup) else 3)

@@ -1,63 +1,27 @@
-"""A worker that is a process of its own: it may be killed, hang or crash, and the station goes on.
-
-One thread starts it, reads what it says, reaps it, and starts it again with growing pauses.
-"""
+"""A worker that is a process: it may be killed, hang or crash, and the station goes on."""
 
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from types import MappingProxyType
 
-from cameras.child_process import reap
+from cameras.child_process import ChildOptions, ChildProcess, Ending, python_command
 from edge.plc.station.messages import Answer, Change, JudgeOptions, Order, Replace
 from edge.plc.station.snapshot import ErrorCode
 from edge.plc.station.worker import Events
-from edge.plc.station.worker_link import (
-    Beat,
-    Changed,
-    Failed,
-    Message,
-    Ready,
-    Wire,
-    WireError,
-    WorkerSetup,
-    wire_pair,
-)
+from edge.plc.station.worker_link import FROM_WORKER, Changed, Failed, Ready, WorkerSetup
 
 LOG = logging.getLogger("edge.plc.station")
-COMMAND = (sys.executable, "-m", "edge.plc.station.worker_process")
 PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)
-HEALTHY_S = 10.0
-CLOSE_AFTER_S = 2.0
-POLLS = 5  # looks at the clock before a silence is too long
-
-
-@dataclass(slots=True)
-class _Child:
-    """A running worker."""
-
-    process: subprocess.Popen[bytes]
-    wire: Wire
-    born_s: float
-    heard_s: float
-    ready: bool = False
-    loading: bool = True  # a graph being compiled may hold up everything else in it
-    loss_reported: bool = False
-    kill_reason: str = ""  # once there is one, what the worker still says no longer counts
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """Why a worker ended, and whether the station already knows."""
-
-    code: ErrorCode
-    reason: str
-    reported: bool = False
+_CODES: Mapping[Ending, ErrorCode] = MappingProxyType(
+    {
+        Ending.NOT_STARTED: ErrorCode.WORKER_START,
+        Ending.KILLED: ErrorCode.WORKER_HUNG,
+        Ending.BY_ITSELF: ErrorCode.WORKER_LOST,
+    }
+)
 
 
 class ProcessWorker:
@@ -68,7 +32,7 @@ class ProcessWorker:
         recipe_id: what it loads first; after a restart, what it had.
         start_after_s: not ready within this time, it is killed and started again.
         silent_after_s: without a sign of life for so long, it is killed and started again.
-        command: what is started; the number of its socket is appended.
+        command: what is started; see `ChildOptions.command`.
     """
 
     def __init__(
@@ -78,168 +42,82 @@ class ProcessWorker:
         recipe_id: int = 1,
         start_after_s: float = 120.0,
         silent_after_s: float = 0.75,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] | None = None,
     ) -> None:
         self._judge = judge
         self._recipe_id = recipe_id
-        self._start_after_s = start_after_s
-        self._silent_after_s = silent_after_s
-        self._command = tuple(command)
-        self._child: _Child | None = None
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._options = ChildOptions(
+            name="the worker",
+            command=command or python_command("edge.plc.station.worker_process"),
+            kinds=FROM_WORKER,
+            silent_after_s=silent_after_s,
+            load_within_s=start_after_s,
+            pauses_s=PAUSES_S,
+        )
+        self._child: ChildProcess | None = None
 
     @property
     def process_id(self) -> int | None:
         """Of the process that runs now; None between two."""
-        child = self._child
-        return child.process.pid if child is not None else None
+        return self._child.process_id if self._child is not None else None
 
     def start(self, events: Events) -> None:
         """See `Worker.start`."""
-        self._thread = threading.Thread(
-            target=self._run, args=(events,), name="edge-supervisor", daemon=True
-        )
-        self._thread.start()
+        setup = WorkerSetup(asdict(self._judge), self._recipe_id)
+        self._child = _Conversation(self._options, setup, events).child
+        self._child.start()
 
     def order(self, order: Order) -> None:
         """See `Worker.order`; what cannot be delivered kills the worker, so that it is noticed."""
-        child = self._child
-        if child is None:
+        if self._child is None:
             return
         if isinstance(order, Replace):
-            _kill(child, order.reason)
+            self._child.kill(order.reason)
         else:
-            child.loading = isinstance(order, Change)
-            if not child.wire.send(order, wait=False):
-                _kill(child, "the worker takes no orders")
+            # A graph that is compiled may hold up everything else in the process.
+            self._child.may_be_silent(while_loading=isinstance(order, Change))
+            self._child.send(order)
 
     def close(self) -> None:
         """See `Worker.close`; a worker that does not end in time is killed."""
-        self._closing.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        if self._child is not None:
+            self._child.close()
 
-    def _run(self, events: Events) -> None:
-        attempt = 0
-        while not self._closing.is_set():
-            began = time.monotonic()
-            end = self._run_once(events)
-            if self._closing.is_set():
-                return
-            LOG.error("%s; it is started again", end.reason)
-            if not end.reported:
-                events.worker_lost(end.code, end.reason)
-            attempt = 0 if time.monotonic() - began > HEALTHY_S else attempt
-            if self._closing.wait(PAUSES_S[min(attempt, len(PAUSES_S) - 1)]):
-                return
-            attempt += 1
-            events.worker_restarted()
 
-    def _run_once(self, events: Events) -> _End:
-        """One life of the worker; why it ended."""
-        try:
-            child = self._start_child()
-        except OSError as error:
-            return _End(ErrorCode.WORKER_START, f"the worker cannot be started: {error}")
-        self._child = child
-        try:
-            child.wire.send(WorkerSetup(asdict(self._judge), self._recipe_id))
-            failure = self._listen(child, events)
-        finally:
-            self._child = None
-            status = _end(child)
-        if failure is not None:
-            return failure
-        if child.kill_reason:
-            return _End(ErrorCode.WORKER_HUNG, child.kill_reason, child.loss_reported)
-        return _End(ErrorCode.WORKER_LOST, f"the worker ended: {status}")
+class _Conversation:
+    """Passes on to a station what its worker says; see `ChildHandler`."""
 
-    def _start_child(self) -> _Child:
-        ours, theirs = wire_pair()
-        try:
-            process = subprocess.Popen(
-                [*self._command, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr.fileno() if _is_file(sys.stderr) else subprocess.DEVNULL,
-            )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        now = time.monotonic()
-        return _Child(process, Wire(ours), born_s=now, heard_s=now)
+    def __init__(self, options: ChildOptions, setup: WorkerSetup, events: Events) -> None:
+        self.child = ChildProcess(options, self)
+        self._setup = setup
+        self._events = events
+        self._failure: Failed | None = None
 
-    def _listen(self, child: _Child, events: Events) -> _End | None:
-        """Pass on what the worker says until it is gone; return why it failed, if it said so."""
-        failure: _End | None = None
-        while not self._closing.is_set():
-            try:
-                message = child.wire.receive(self._silent_after_s / POLLS)
-            except EOFError:
-                return failure
-            except WireError as error:
-                _kill(child, f"the worker sent an unreadable message: {error}")
-                continue
-            if isinstance(message, Failed):
-                failure = _End(message.code, message.reason)
-            elif message is not None and not child.kill_reason:
-                self._pass_on(child, message, events)
-            reason = self._find_kill_reason(child, silent=message is None)
-            if reason and not child.kill_reason:
-                _kill(child, reason)
-                child.loss_reported = True
-                events.worker_lost(ErrorCode.WORKER_HUNG, reason)  # the end may keep us waiting
-        return failure
+    def child_starts(self) -> WorkerSetup:
+        """See `ChildHandler.child_starts`."""
+        self._failure = None
+        if self.child.restarts:
+            self._events.worker_restarted()
+        return self._setup
 
-    def _find_kill_reason(self, child: _Child, *, silent: bool) -> str:
-        """Why the worker has to be killed, or an empty string.
-
-        It is silent only if nothing waits to be read: this process may have been held up too.
-        """
-        now = time.monotonic()
-        if not silent:
-            child.heard_s = now
-        elif not child.loading and now - child.heard_s >= self._silent_after_s:
-            return f"the worker gave no sign of life for {self._silent_after_s:g} s"
-        if not child.ready and now - child.born_s > self._start_after_s:
-            return f"the worker was not ready within {self._start_after_s:g} s"
-        return ""
-
-    def _pass_on(self, child: _Child, message: Message, events: Events) -> None:
-        if isinstance(message, Beat):
-            return
+    def child_says(self, message: object) -> None:
+        """See `ChildHandler.child_says`."""
         if isinstance(message, Answer):
-            events.worker_answer(message)
+            self._events.worker_answer(message)
+        elif isinstance(message, Failed):
+            self._failure = message
         elif isinstance(message, Ready):
-            child.ready = True
-            child.loading = False
-            events.worker_ready(message.recipe)
+            self.child.may_be_silent(while_loading=False)
+            self._events.worker_ready(message.recipe)
         elif isinstance(message, Changed):
-            child.loading = False
-            self._recipe_id = message.recipe.recipe_id
-            events.worker_changed(message.recipe, message.error, message.reason)
+            self.child.may_be_silent(while_loading=False)
+            self._setup = replace(self._setup, recipe_id=message.recipe.recipe_id)
+            self._events.worker_changed(message.recipe, message.error, message.reason)
 
-
-def _kill(child: _Child, reason: str) -> None:
-    """Kill a worker; SIGKILL ends a stopped process too."""
-    child.kill_reason = child.kill_reason or reason
-    child.process.kill()
-
-
-def _end(child: _Child) -> str:
-    """Close the wire, wait for the end, force it if need be; how it ended, in words."""
-    child.wire.close()
-    return reap(child.process, patience_s=CLOSE_AFTER_S)
-
-
-def _is_file(stream: object) -> bool:
-    """Whether a stream has a descriptor that another process can write to."""
-    try:
-        stream.fileno()  # type: ignore[attr-defined]
-    except (AttributeError, OSError, ValueError):
-        return False
-    return True
+    def child_lost(self, ending: Ending, reason: str) -> None:
+        """See `ChildHandler.child_lost`."""
+        code = _CODES[ending]
+        if self._failure is not None:  # it told why it ends
+            code, reason = self._failure.code, self._failure.reason
+        LOG.error("%s; it is started again", reason)
+        self._events.worker_lost(code, reason)

@@ -72,7 +72,10 @@ def children() -> set[str]:
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
-            if parent == str(os.getpid()) and b"cameras.capture.child" in (path / "cmdline").read_bytes():
+            if (
+                parent == str(os.getpid())
+                and b"cameras.capture.child" in (path / "cmdline").read_bytes()
+            ):
                 found.add(path.name)
     return found
 

@@ -33,7 +33,9 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 CYCLES = int(os.environ.get("EDGE_PLC_CYCLES", "1000"))
 WORKER = """
 import sys, time
-from edge.plc.station.worker_process import begin, serve
+from cameras.parent_link import connect_to_parent
+from edge.plc.station.worker_link import TO_WORKER
+from edge.plc.station.worker_process import serve
 from edge.plc.station.messages import Answer, Recipe
 from edge.plc.station.snapshot import Evaluation
 
@@ -53,9 +55,8 @@ class Judge:
     def close(self):
         pass
 
-wire = begin(int(sys.argv[1]))
-plan = wire.receive()
-sys.exit(serve(wire, Judge(), plan.recipe_id))
+link = connect_to_parent(sys.argv[1:], TO_WORKER).link
+sys.exit(serve(link, Judge(), link.receive().recipe_id))
 """
 BARE_WORKER = """
 import socket, sys, time

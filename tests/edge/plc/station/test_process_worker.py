@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from processes import gone
 
+from cameras.child_link import message_from_packet, packet_from_message
 from edge.plc.station.messages import Answer, Change, Job, JudgeOptions, Recipe, StationOptions
 from edge.plc.station.process_worker import ProcessWorker
 from edge.plc.station.snapshot import (
@@ -25,16 +25,12 @@ from edge.plc.station.snapshot import (
 )
 from edge.plc.station.station import Station
 from edge.plc.station.worker_link import (
-    Beat,
+    FROM_WORKER,
+    TO_WORKER,
     Changed,
     Failed,
     Ready,
-    Wire,
-    WireError,
     WorkerSetup,
-    message_from_packet,
-    packet_from_message,
-    wire_pair,
 )
 
 RIG = Path(__file__).resolve().parents[3] / "rig"
@@ -182,8 +178,7 @@ def test_close_leaves_no_process_and_no_descriptor(worker) -> None:
 PARENT = """
 import sys, time
 from edge.plc.station.station import Station
-from edge.plc.station.messages import StationOptions
-from edge.plc.station.messages import JudgeOptions
+from edge.plc.station.messages import JudgeOptions, StationOptions
 from edge.plc.station.process_worker import ProcessWorker
 worker = ProcessWorker(JudgeOptions({1: "a"}, "none"), command=(sys.executable, sys.argv[1]))
 station = Station(worker, options=StationOptions(deadline_ms=20_000))
@@ -230,47 +225,19 @@ MESSAGES = [
         7,
         8,
     ),
+    Answer(5, ResultEvaluation.NOT_DECIDABLE),
     Changed(Recipe(2), ErrorCode.RECIPE_REFUSED, "no"),
     Failed(ErrorCode.TOO_SLOW, "slow"),
-    Beat(),
 ]
+KINDS = {kind.__name__: kind for kind in (*TO_WORKER, *FROM_WORKER)}
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
 def test_messages_come_back_as_they_went(message) -> None:
-    assert message_from_packet(packet_from_message(message)) == message
-
-
-@pytest.mark.parametrize(
-    "packet", [b"", b"{", b"[]", b"{}", b'{"kind": "Station"}', b'{"kind": "Job", "seq": 1}']
-)
-def test_nonsense_is_no_message(packet) -> None:
-    with pytest.raises(WireError, match="no message"):
-        message_from_packet(packet)
-
-
-def test_a_wire_that_is_full_or_cut_never_blocks_the_sender() -> None:
-    ours, theirs = wire_pair()
-    wire = Wire(ours)
-    while wire.send(Beat(), wait=False):
-        pass
-    theirs.close()
-    assert not wire.send(Beat())
-    wire.close()
-    assert not wire.send(Beat())
-
-
-def test_the_end_of_the_other_side_is_seen() -> None:
-    ours, theirs = wire_pair()
-    wire = Wire(ours)
-    assert wire.receive(0.0) is None
-    theirs.send(packet_from_message(Beat()))
-    theirs.shutdown(socket.SHUT_RDWR)
-    assert wire.receive(1.0) == Beat()
-    with pytest.raises(EOFError):
-        wire.receive(1.0)
-    wire.close()
-    theirs.close()
+    found = message_from_packet(packet_from_message(message), KINDS)
+    assert found == message
+    if isinstance(found, Answer):
+        assert (type(found.evaluation), type(found.error)) == (ResultEvaluation, ErrorCode)
 
 
 def test_nothing_heavy_is_in_the_process_that_serves() -> None:
