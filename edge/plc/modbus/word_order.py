@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import math
 import struct
+from operator import itemgetter
+from typing import get_args
 
 from edge.plc.modbus.section import WordOrder
 
 WORD = 0xFFFF
 LONG = 0xFFFF_FFFF
 
+_ORDERS: tuple[WordOrder, ...] = get_args(WordOrder)
+_TO_REGISTERS = {order: itemgetter(*map("ABCD".index, order)) for order in _ORDERS}
+_FROM_REGISTERS = {order: itemgetter(*map(order.index, "ABCD")) for order in _ORDERS}
 _MAX_FLOAT = 3.4028234663852886e38  # of those with 32 bits
 
 
@@ -52,10 +57,10 @@ def registers_from_f32(value: float | None, order: WordOrder = "ABCD") -> tuple[
 def u32_from_registers(first: int, second: int, order: WordOrder = "ABCD") -> int:
     """Return the unsigned 32-bit value of two registers, the one at the lower address first."""
     raw = struct.pack(">HH", first, second)
-    return int.from_bytes(bytes(raw[order.index(letter)] for letter in "ABCD"), "big")
+    return int.from_bytes(bytes(_FROM_REGISTERS[order](raw)), "big")
 
 
 def _registers_from_bytes(raw: bytes, order: WordOrder) -> tuple[int, int]:
     """Lay four bytes, most significant first, into two registers."""
-    a, b, c, d = (raw["ABCD".index(letter)] for letter in order)
-    return a << 8 | b, c << 8 | d
+    first, second = struct.unpack(">HH", bytes(_TO_REGISTERS[order](raw)))
+    return int(first), int(second)

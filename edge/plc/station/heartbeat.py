@@ -18,17 +18,23 @@ class WorkerClock:
     Attributes:
         heartbeat: 0 to 65535, one more each 100 ms while the inference loop lives.
         present: there is a worker that has been ready.
-        working_since_ns: monotonic begin of what the worker does; None while it is idle.
         loading: what it does is a change of recipe.
+        hangs_at_ns: monotonic time from which it counts as hung; None while it is idle.
     """
 
     def __init__(self, options: StationOptions, now_ns: int) -> None:
         self._options = options
-        self._mark_ns = now_ns
+        self._beat_ns = now_ns  # when the heartbeat moved last
+        self._stalls_at_ns: int | None = None
         self.heartbeat = 0
         self.present = False
-        self.working_since_ns: int | None = None
         self.loading = False
+        self.hangs_at_ns: int | None = None
+
+    @property
+    def working(self) -> bool:
+        """Whether the worker has something to do."""
+        return self.hangs_at_ns is not None
 
     def begin_presence(self) -> None:
         """A worker is ready and idle."""
@@ -42,43 +48,32 @@ class WorkerClock:
 
     def begin_work(self, now_ns: int, *, loading: bool = False) -> None:
         """The worker has got something to do."""
-        self.working_since_ns = now_ns
+        options = self._options
         self.loading = loading
+        limit_s = options.load_after_s if loading else options.hang_after_s
+        self.hangs_at_ns = now_ns + int(limit_s * NS_PER_S)
+        # A recipe that is loaded is a sign of life until it takes too long.
+        self._stalls_at_ns = None if loading else now_ns + int(options.stall_after_s * NS_PER_S)
 
     def end_work(self) -> None:
         """The worker has done it."""
-        self.working_since_ns = None
+        self.hangs_at_ns = self._stalls_at_ns = None
         self.loading = False
 
     def advance(self, now_ns: int) -> bool:
         """Move the heartbeat; whether it changed."""
-        if not self._is_beating(now_ns):
-            self._mark_ns = now_ns
+        stalled = self._stalls_at_ns is not None and now_ns >= self._stalls_at_ns
+        if stalled or not self.present:
+            self._beat_ns = now_ns
             return False
-        beats = max(0, now_ns - self._mark_ns) // BEAT_NS
-        self._mark_ns += beats * BEAT_NS
+        beats = max(0, now_ns - self._beat_ns) // BEAT_NS
+        self._beat_ns += beats * BEAT_NS
         self.heartbeat = (self.heartbeat + beats) % WORDS
         return beats > 0
 
-    def hang_reason(self, now_ns: int) -> str:
-        """Why the worker has to be replaced; empty if all is well."""
-        due = self.due_ns()
-        if due is None or now_ns < due:
-            return ""
-        what = "loading a recipe" if self.loading else "an inspection"
-        return f"the worker hangs: {what} has taken {self._limit_s:g} s"
-
-    def due_ns(self) -> int | None:
-        """When `hang_reason` has one; None while the worker is idle."""
-        if self.working_since_ns is None:
-            return None
-        return self.working_since_ns + int(self._limit_s * NS_PER_S)
-
-    @property
-    def _limit_s(self) -> float:
-        return self._options.load_after_s if self.loading else self._options.hang_after_s
-
-    def _is_beating(self, now_ns: int) -> bool:
-        since = self.working_since_ns
-        stalled = since is not None and now_ns - since >= self._options.stall_after_s * NS_PER_S
-        return self.present and (self.loading or not stalled)
+    def hang_reason(self) -> str:
+        """Why the worker is replaced once it hangs."""
+        loads = self.loading
+        what = "loading a recipe" if loads else "an inspection"
+        limit_s = self._options.load_after_s if loads else self._options.hang_after_s
+        return f"the worker hangs: {what} has taken {limit_s:g} s"

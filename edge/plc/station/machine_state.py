@@ -164,7 +164,7 @@ def snapshot_from_state(
         online=state.phase not in (Phase.OFFLINE, Phase.FAULT),
         offline_reason=_offline_reason(state, present=worker.present),
         ready=state.phase is Phase.READY,
-        trigger_acknowledged=levels.trigger_held,
+        trigger_acknowledged=levels.trigger_source is not None,
         busy=state.job is not None or executing,
         valid=state.phase is Phase.RESULT,
         completed=state.completed,

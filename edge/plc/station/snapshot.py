@@ -140,6 +140,18 @@ class Control:
     command: int = 0
     argument: int = 0
 
+    @property
+    def levels(self) -> tuple[bool, ...]:
+        """Everything that is high or low."""
+        return (
+            self.enable,
+            self.trigger,
+            self.acknowledge,
+            self.execute,
+            self.offline,
+            self.clear_error,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DefectBox:

@@ -86,11 +86,17 @@ class StationMachine:
     def snapshot(self) -> Snapshot:
         """Everything there is to show; the same object while nothing changes."""
         self.catch_up()
-        return self._show()
+        return self.show()
+
+    def show(self) -> Snapshot:
+        """What there is to show since the last event; see `snapshot`."""
+        if self._shown is None:
+            self._shown = snapshot_from_state(self._state, levels=self._levels, worker=self._worker)
+        return self._shown
 
     def control(self, control: Control, *, source: str = "plc") -> Snapshot:
         """Take a PLC's levels; see `Port.control`."""
-        self.catch_up()
+        now = self.catch_up()
         edges = self._levels.update(control, source=source)
         self._shown = None  # it shows the PLC's heartbeat too
         if edges.changed:
@@ -102,22 +108,22 @@ class StationMachine:
         self._settle()
         if edges.execute:
             self._run_command(control.command, control.argument)
+            self._settle()
         elif edges.execute_fell and self._state.command.state is not CommandState.EXECUTING:
             self._state.command = CommandStatus()
-        self._settle()
         if edges.trigger:
-            if control.enable and self._accept(control.trigger_id, control.part_id, None):
-                self._levels.hold_trigger(source)
+            if control.enable and self._accept(control.trigger_id, control.part_id, None, now):
+                self._levels.trigger_source = source
             else:
                 self._count_miss()
-        return self._show()
+        return self.show()
 
     def trigger(
         self, *, trigger_id: int = 0, part_id: int = 0, deadline_ms: float | None = None
     ) -> int | None:
         """Start an inspection; see `Port.trigger`."""
-        self.catch_up()
-        if not self._accept(trigger_id, part_id, deadline_ms):
+        now = self.catch_up()
+        if not self._accept(trigger_id, part_id, deadline_ms, now):
             self._count_miss()
             return None
         return self._state.seq
@@ -149,7 +155,7 @@ class StationMachine:
     def worker_ready(self, recipe: Recipe) -> None:
         """A worker is loaded, warm and idle."""
         self.catch_up()
-        if self._worker.working_since_ns is not None:
+        if self._worker.working:
             reason = "the worker started again in the middle of its work"
             self._latch_fault(ErrorCode.WORKER_LOST, reason)
         self._state.recipe = recipe
@@ -207,8 +213,12 @@ class StationMachine:
         self._state.counters = self._state.counters.count(restarts=1)
         self._note_change()
 
-    def catch_up(self) -> None:
-        """Let the time pass that has passed: heartbeat, deadline, life of the worker."""
+    def catch_up(self) -> int:
+        """Let the time pass that has passed: heartbeat, deadline, life of the worker.
+
+        Returns:
+            The time now, monotonic, in ns.
+        """
         now = self.clock.monotonic_ns()
         if self._worker.advance(now):
             self._shown = None
@@ -218,16 +228,18 @@ class StationMachine:
             self._state.counters = self._state.counters.count(timeouts=1)
             reason = f"no answer within {passed:g} ms"
             self._decide(self._result_without_answer(job, State.FAILED, ErrorCode.DEADLINE, reason))
-        reason = "" if self._state.replacing else self._worker.hang_reason(now)
-        if reason:
+        hangs_at = self._worker.hangs_at_ns
+        if hangs_at is not None and now >= hangs_at and not self._state.replacing:
             self._state.replacing = True
+            reason = self._worker.hang_reason()
             self._latch_fault(ErrorCode.WORKER_HUNG, reason)
             self.orders.append(Replace(reason))
             self._settle()
+        return now
 
     def due_ns(self) -> int | None:
         """Monotonic time at which `catch_up` has something to do; None if nothing is awaited."""
-        due = [] if self._state.replacing else [self._worker.due_ns()]
+        due = [] if self._state.replacing else [self._worker.hangs_at_ns]
         job = self._state.undecided_job
         if job is not None:
             due.append(job.deadline_ns)
@@ -244,7 +256,9 @@ class StationMachine:
 
     # What happens within.
 
-    def _accept(self, trigger_id: int, part_id: int, deadline_ms: float | None) -> bool:
+    def _accept(
+        self, trigger_id: int, part_id: int, deadline_ms: float | None, now_ns: int
+    ) -> bool:
         """Accept a trigger, if the station is ready."""
         deadline = self.options.deadline_ms if deadline_ms is None else deadline_ms
         if not 0 <= trigger_id <= TRIGGER_IDS or not 0 <= part_id <= PART_IDS:
@@ -253,13 +267,11 @@ class StationMachine:
             raise ValueError(f"deadline {deadline} ms: must be positive")
         if self._state.phase is not Phase.READY:
             return False
-        now = self.clock.monotonic_ns()
         self._state.seq += 1
         self._state.triggered_at_ns = self.clock.time_ns()
-        self._state.job = Job(
-            self._state.seq, trigger_id, part_id, now, now + int(deadline * NS_PER_MS)
-        )
-        self._worker.begin_work(now)
+        deadline_ns = now_ns + int(deadline * NS_PER_MS)
+        self._state.job = Job(self._state.seq, trigger_id, part_id, now_ns, deadline_ns)
+        self._worker.begin_work(now_ns)
         self._state.missed = self._state.overrun = False
         self._state.counters = self._state.counters.count(triggers=1)
         self.orders.append(self._state.job)
@@ -300,7 +312,7 @@ class StationMachine:
         self._state.counters = self._state.counters.count(faults=1)
         self._abort(code, reason)
         self._state.result = None
-        self._levels.forget_trigger()
+        self._levels.trigger_source = None
         if self._state.command.state is CommandState.EXECUTING:
             self._state.command = CommandStatus(CommandState.FAILED, code, reason)
         self._enter(Phase.FAULT)
@@ -336,7 +348,7 @@ class StationMachine:
         self._state.command = CommandStatus(CommandState.FAILED, code, reason)
 
     def _can_load(self) -> bool:
-        idle = self._worker.present and self._worker.working_since_ns is None
+        idle = self._worker.present and not self._worker.working
         if not idle or self._state.replacing or self._state.closed:
             return False
         return self._state.phase in (Phase.READY, Phase.OFFLINE)
@@ -349,15 +361,10 @@ class StationMachine:
             self._enter(Phase.OFFLINE)
         elif self._state.command.state is CommandState.EXECUTING:
             self._enter(Phase.COMMAND)
-        elif self._worker.working_since_ns is not None or self._levels.acknowledge:
+        elif self._worker.working or self._levels.acknowledge:
             self._enter(Phase.RELEASE)
         else:
             self._enter(Phase.READY)
-
-    def _show(self) -> Snapshot:
-        if self._shown is None:
-            self._shown = snapshot_from_state(self._state, levels=self._levels, worker=self._worker)
-        return self._shown
 
     def _enter(self, phase: Phase) -> None:
         if phase is not self._state.phase:

@@ -12,7 +12,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from cameras.closing import Closing
 from edge.plc.station.listeners import Listeners
@@ -30,6 +30,7 @@ from edge.plc.station.snapshot import (
 from edge.plc.station.state_machine import StationMachine
 from edge.plc.station.worker import Worker
 
+Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
 LOOK_S = 1.0  # between looks at the clock when nothing is awaited
 
@@ -69,21 +70,19 @@ class Station(Closing):
 
     def control(self, control: Control, *, source: str = "plc") -> Snapshot:
         """Take the levels that a PLC sets; see `Port.control`."""
-        return self._do(lambda: self._machine.control(control, source=source))
+        return self._do(self._machine.control, control, source=source)
 
     def trigger(
         self, *, trigger_id: int = 0, part_id: int = 0, deadline_ms: float | None = None
     ) -> int | None:
         """Start an inspection; see `Port.trigger`."""
         return self._do(
-            lambda: self._machine.trigger(
-                trigger_id=trigger_id, part_id=part_id, deadline_ms=deadline_ms
-            )
+            self._machine.trigger, trigger_id=trigger_id, part_id=part_id, deadline_ms=deadline_ms
         )
 
     def acknowledge(self, seq: int | None = None) -> bool:
         """Acknowledge and clear the result; see `Port.acknowledge`."""
-        return self._do(lambda: self._machine.acknowledge(seq))
+        return self._do(self._machine.acknowledge, seq)
 
     def reset(self) -> None:
         """Clear a fault and what was latched."""
@@ -91,7 +90,7 @@ class Station(Closing):
 
     def recipe(self, recipe_id: int) -> bool:
         """Begin to change the recipe; False if it is not possible now."""
-        return self._do(lambda: self._machine.recipe(recipe_id))
+        return self._do(self._machine.recipe, recipe_id)
 
     def on_result(self, listener: ResultListener) -> Cancel:
         """Call a listener once for each result, in order; see `Port.on_result`."""
@@ -118,7 +117,7 @@ class Station(Closing):
             StationError: not ready; counted as missed.
             ValueError: an id or a deadline out of range.
         """
-        return self._do(lambda: self._submit(trigger_id, part_id, deadline_ms))
+        return self._do(self._submit, trigger_id, part_id, deadline_ms)
 
     def inspect(
         self, *, trigger_id: int = 0, part_id: int = 0, deadline_ms: float | None = None
@@ -206,19 +205,19 @@ class Station(Closing):
 
     def worker_ready(self, recipe: Recipe) -> None:
         """See `Events`."""
-        self._do(lambda: self._machine.worker_ready(recipe))
+        self._do(self._machine.worker_ready, recipe)
 
     def worker_answer(self, answer: Answer) -> None:
         """See `Events`."""
-        self._do(lambda: self._machine.worker_answer(answer))
+        self._do(self._machine.worker_answer, answer)
 
     def worker_changed(self, recipe: Recipe, error: ErrorCode, reason: str) -> None:
         """See `Events`."""
-        self._do(lambda: self._machine.worker_changed(recipe, error, reason))
+        self._do(self._machine.worker_changed, recipe, error, reason)
 
     def worker_lost(self, code: ErrorCode, reason: str) -> None:
         """See `Events`."""
-        self._do(lambda: self._machine.worker_lost(code, reason))
+        self._do(self._machine.worker_lost, code, reason)
 
     def worker_restarted(self) -> None:
         """See `Events`."""
@@ -239,13 +238,15 @@ class Station(Closing):
         self._parts[seq] = future
         return future
 
-    def _do(self, act: Callable[[], Returned]) -> Returned:
+    def _do(
+        self, act: Callable[Given, Returned], *words: Given.args, **named: Given.kwargs
+    ) -> Returned:
         """Act on the machine, give its orders to the worker, and tell whoever waits."""
         later: list[Callable[[], None]] = []
         try:
             with self._lock:
                 try:
-                    return act()
+                    return act(*words, **named)
                 finally:
                     self._hand_out(later)
         finally:
@@ -256,9 +257,11 @@ class Station(Closing):
     def _hand_out(self, later: list[Callable[[], None]]) -> None:
         """Orders to the worker, results and changes to whoever wants them; under the lock."""
         machine = self._machine
-        for order in _drain(machine.orders):
+        orders, machine.orders = machine.orders, []
+        results, machine.results = machine.results, []
+        for order in orders:
             self._worker.order(order)
-        for result in _drain(machine.results):
+        for result in results:
             self._listeners.tell(result)
             part = self._parts.pop(result.seq, None)
             if part is not None:
@@ -266,9 +269,10 @@ class Station(Closing):
                 later.append(_setter(part, result))
         if machine.revision != self._revision_told:
             self._revision_told = machine.revision
-            shown = machine.snapshot()
+            shown = machine.show()
             self._listeners.tell(shown)
-            self._find_met(shown, later)
+            if self._waiting:
+                self._find_met(shown, later)
             self._lock.notify_all()
 
     def _find_met(self, shown: Snapshot, later: list[Callable[[], None]]) -> None:
@@ -289,13 +293,6 @@ class Station(Closing):
                     wait = (due - self._clock.monotonic_ns()) / NS_PER_S
                 if not self._closed and wait > 0:
                     self._lock.wait(min(wait, LOOK_S))
-
-
-def _drain(items: list[Returned]) -> list[Returned]:
-    """Take everything out of a list."""
-    taken = items[:]
-    items.clear()
-    return taken
 
 
 def _setter(future: Future[Returned], value: Returned) -> Callable[[], None]:
