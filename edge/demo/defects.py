@@ -17,11 +17,11 @@ from edge.demo.flange import (
     HUB,
     OUTER,
     PLATE_HEIGHT,
+    SIZE,
     Field,
     Surface,
-    as_field,
     distance_to,
-    grid_of,
+    grid,
     hole_centre,
     ramp,
 )
@@ -32,7 +32,7 @@ _TRIES = 20
 Points = list[tuple[float, float]]
 
 
-def scratch(surface: Surface, rng: np.random.Generator) -> Surface:
+def add_scratch(surface: Surface, rng: np.random.Generator) -> Surface:
     """A tool slipped: one to three bright lines across the marks of turning."""
     drawn = np.zeros_like(surface.solid)
     for _ in range(_TRIES):
@@ -41,7 +41,7 @@ def scratch(surface: Surface, rng: np.random.Generator) -> Surface:
         heading, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.20, 0.55)
         for line in range(int(rng.integers(1, 4))):
             points = _stroke((x + 0.02 * line, y), heading=heading, length=length, rng=rng)
-            np.maximum(drawn, _line(drawn, points, width=rng.uniform(1.0, 2.0)), out=drawn)
+            np.maximum(drawn, _line(points, width=rng.uniform(1.0, 2.0)), out=drawn)
         if (drawn * surface.solid).sum() > 0.85 * drawn.sum():
             break
     drawn *= surface.solid
@@ -52,19 +52,18 @@ def scratch(surface: Surface, rng: np.random.Generator) -> Surface:
         albedo=surface.albedo * (1 + strength * drawn[..., None]),
         gloss=surface.gloss * (1 + strength * drawn),
         grain=surface.grain * (1 - drawn),
-        defect=_marked(surface, drawn, above=0.25),
+        defect=_mark(surface, drawn, above=0.25),
     )
 
 
-def dent(surface: Surface, rng: np.random.Generator) -> Surface:
+def add_dent(surface: Surface, rng: np.random.Generator) -> Surface:
     """Something fell on it: a shallow hollow with a raised lip."""
-    size = surface.solid.shape[0]
     hollow = np.zeros_like(surface.solid)
     for _ in range(_TRIES):
         x, y = _spot(rng, inner=HUB + 0.05, outer=0.70)
         across, turn = rng.uniform(0.040, 0.075), rng.uniform(0, np.pi)
         squeeze = rng.uniform(0.65, 1.0)
-        hollow = _ellipse(x, y, size=size, turn=turn, squeeze=squeeze) / np.float32(across)
+        hollow = _ellipse(x, y, turn=turn, squeeze=squeeze) / np.float32(across)
         if surface.solid[hollow < 1].mean() > 0.97:
             break
     depth = rng.uniform(0.010, 0.022)
@@ -74,16 +73,15 @@ def dent(surface: Surface, rng: np.random.Generator) -> Surface:
         height=surface.height - np.float32(depth) * bowl,
         grain=surface.grain * ramp(hollow, 0.6, 1.2),
         gloss=surface.gloss * (0.55 + 0.45 * ramp(hollow, 0.5, 1.1)),
-        defect=_marked(surface, ramp(hollow, 1.1, 1.0), above=0.5),
+        defect=_mark(surface, ramp(hollow, 1.1, 1.0), above=0.5),
     )
 
 
-def stain(surface: Surface, rng: np.random.Generator) -> Surface:
+def add_stain(surface: Surface, rng: np.random.Generator) -> Surface:
     """Oil or coolant dried on: a brown blot with a darker rim."""
-    size = surface.solid.shape[0]
     x, y = _spot(rng, inner=0.36, outer=0.68)
-    away = distance_to(x, y, size=size) / np.float32(rng.uniform(0.09, 0.17))
-    level = 1.2 - away + 0.9 * _clouds(rng, size=size, coarse=9)
+    away = distance_to(x, y) / np.float32(rng.uniform(0.09, 0.17))
+    level = 1.2 - away + 0.9 * _clouds(rng, coarse=9)
     blot = ramp(level, 0.0, 0.10) * surface.solid
     rim = blot * ramp(np.abs(level - 0.08), 0.12, 0.02)
     strength = rng.uniform(0.45, 0.80)
@@ -93,14 +91,13 @@ def stain(surface: Surface, rng: np.random.Generator) -> Surface:
         surface,
         albedo=surface.albedo * (1 - amount[..., None] * tint),
         gloss=surface.gloss * (1 - 0.75 * amount),
-        defect=_marked(surface, blot, above=0.4),
+        defect=_mark(surface, blot, above=0.4),
     )
 
 
-def missing_hole(surface: Surface, rng: np.random.Generator) -> Surface:
+def add_missing_hole(surface: Surface, rng: np.random.Generator) -> Surface:
     """The drill broke: the face is whole where a hole should be."""
-    size = surface.solid.shape[0]
-    away = distance_to(*hole_centre(int(rng.integers(HOLES))), size=size)
+    away = distance_to(*hole_centre(int(rng.integers(HOLES))))
     filled = ramp(away, COUNTERBORE + 0.006, COUNTERBORE + 0.002)
     return replace(
         surface,
@@ -110,7 +107,7 @@ def missing_hole(surface: Surface, rng: np.random.Generator) -> Surface:
     )
 
 
-def crack(surface: Surface, rng: np.random.Generator) -> Surface:
+def add_crack(surface: Surface, rng: np.random.Generator) -> Surface:
     """A dark, jagged line that starts at a hole, at the bore or at the outer edge."""
     drawn = np.zeros_like(surface.solid)
     start, heading = _edge(rng)
@@ -120,51 +117,50 @@ def crack(surface: Surface, rng: np.random.Generator) -> Surface:
     thick = rng.uniform(1.3, 2.4)
     for index, (one, two) in enumerate(itertools.pairwise(points)):
         width = thick * (1 - 0.75 * index / len(points))
-        np.maximum(drawn, _line(drawn, [one, two], width=width), out=drawn)
+        np.maximum(drawn, _line([one, two], width=width), out=drawn)
     if rng.random() < 0.5:
         fork = points[len(points) // 2]
         branch = _stroke(
             fork, heading=heading + rng.choice([-0.7, 0.7]), length=0.09, rng=rng, jag=0.5
         )
-        np.maximum(drawn, _line(drawn, branch, width=0.8), out=drawn)
+        np.maximum(drawn, _line(branch, width=0.8), out=drawn)
     drawn *= surface.solid
     return replace(
         surface,
         height=surface.height - 0.010 * drawn,
         albedo=surface.albedo * (1 - 0.80 * drawn[..., None]),
         gloss=surface.gloss * (1 - 0.90 * drawn),
-        defect=_marked(surface, drawn, above=0.25),
+        defect=_mark(surface, drawn, above=0.25),
     )
 
 
-def chip(surface: Surface, rng: np.random.Generator) -> Surface:
+def add_chip(surface: Surface, rng: np.random.Generator) -> Surface:
     """A piece broke out of the outer edge or of the bore."""
-    size = surface.solid.shape[0]
     edge = OUTER if rng.random() < 0.7 else BORE
     angle = rng.uniform(0, 2 * np.pi)
-    bite = _ellipse(edge * np.cos(angle), edge * np.sin(angle), size=size, turn=angle, squeeze=0.7)
+    bite = _ellipse(edge * np.cos(angle), edge * np.sin(angle), turn=angle, squeeze=0.7)
     level = 1 - bite / np.float32(rng.uniform(0.045, 0.095))
-    level = level + 0.8 * _clouds(rng, size=size, coarse=14)
+    level = level + 0.8 * _clouds(rng, coarse=14)
     face = ramp(level, 0.0, 0.06) * surface.solid
     gone = ramp(level, 0.26, 0.32) * surface.solid
-    rough = 0.010 * _clouds(rng, size=size, coarse=40)
+    rough = 0.010 * _clouds(rng, coarse=40)
     return replace(
         surface,
         height=surface.height - face * (0.020 + rough),
         gloss=surface.gloss * (1 - 0.85 * face),
         grain=surface.grain * (1 - face),
         solid=surface.solid - gone,
-        defect=_marked(surface, face, above=0.4),
+        defect=_mark(surface, face, above=0.4),
     )
 
 
 DEFECTS: Mapping[str, Callable[[Surface, np.random.Generator], Surface]] = {
-    "chip": chip,
-    "crack": crack,
-    "dent": dent,
-    "missing_hole": missing_hole,
-    "scratch": scratch,
-    "stain": stain,
+    "chip": add_chip,
+    "crack": add_crack,
+    "dent": add_dent,
+    "missing_hole": add_missing_hole,
+    "scratch": add_scratch,
+    "stain": add_stain,
 }
 
 
@@ -207,37 +203,34 @@ def _stroke(
     return points
 
 
-def _line(like: Field, points: Points, *, width: float) -> Field:
-    """A smooth line through points in half frames; `width` in pixels of a 480 pixel picture."""
-    size = like.shape[0]
-    enlarged = 2  # OpenCV draws whole pixels of width, so draw at twice the size
-    canvas = np.zeros((size * enlarged, size * enlarged), dtype=np.uint8)
-    pixels = (np.asarray(points) + 1) * (size * enlarged / 2)
-    whole = max(1, round(width * enlarged * size / 480))
-    corners = np.round(pixels * 2**_SHIFT).astype(np.int32)
+def _line(points: Points, *, width: float) -> Field:
+    """A smooth line through points in half frames, `width` in pixels."""
+    # OpenCV draws whole pixels of width, so draw at twice the size.
+    canvas = np.zeros((2 * SIZE, 2 * SIZE), dtype=np.uint8)
+    corners = np.round((np.asarray(points) + 1) * SIZE * 2**_SHIFT).astype(np.int32)
+    whole = max(1, round(2 * width))
     cv2.polylines(canvas, [corners], False, 255, whole, cv2.LINE_AA, _SHIFT)
-    small = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-    return as_field(small) / np.float32(255)
+    small = cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32) / np.float32(255)
 
 
-def _ellipse(x: float, y: float, *, size: int, turn: float, squeeze: float) -> Field:
+def _ellipse(x: float, y: float, *, turn: float, squeeze: float) -> Field:
     """Distance to a point, `squeeze` times as long along one direction, in half frames."""
-    grid = grid_of(size)
-    across, down = grid.x - np.float32(x), grid.y - np.float32(y)
+    across, down = grid().x - np.float32(x), grid().y - np.float32(y)
     along = across * np.float32(np.cos(turn)) + down * np.float32(np.sin(turn))
     aside = down * np.float32(np.cos(turn)) - across * np.float32(np.sin(turn))
-    return as_field(np.hypot(along, aside * np.float32(squeeze)))
+    return np.hypot(along, aside * np.float32(squeeze))
 
 
-def _clouds(rng: np.random.Generator, *, size: int, coarse: int) -> Field:
+def _clouds(rng: np.random.Generator, *, coarse: int) -> Field:
     """Smooth noise of some `coarse` lumps across the picture, about -1 to 1."""
-    total = np.zeros((size, size), dtype=np.float32)
+    total = np.zeros((SIZE, SIZE), dtype=np.float32)
     for octave, weight in enumerate((0.6, 0.3, 0.15)):
         lumps = rng.uniform(-1, 1, (coarse * 2**octave,) * 2).astype(np.float32)
-        total += weight * cv2.resize(lumps, (size, size), interpolation=cv2.INTER_CUBIC)
+        total += weight * cv2.resize(lumps, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
     return total
 
 
-def _marked(surface: Surface, drawn: Field, *, above: float) -> Field:
+def _mark(surface: Surface, drawn: Field, *, above: float) -> Field:
     """The mask of what was drawn, on the metal only."""
     return ((drawn > above) & (surface.solid > 0.5)).astype(np.float32)

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-
-from calibrate.dataset import GOOD
 from calibrate.progress import Advance, Show, Stages
 from cameras.connect import open_source
 from cameras.frame import Frame
 from edge.building.build import Built, Options, build
-from edge.demo import FrameTruth, draw_conveyor, draw_dataset
+from edge.demo.conveyor import FPS, draw_conveyor
+from edge.demo.stills import draw_dataset
 from edge.evaluation.measure import picture_grid, png_from_image
 from edge.inspection.inspector import load_with_progress
 from edge.result import Result, Verdict
@@ -28,7 +26,6 @@ from edge.sinks.video import VideoSink
 from edge.stream.loop import stream
 from edge.stream.summary import Summary
 
-SECONDS = 10.0
 SEED = 0
 MARKER = ".edge-demo"  # a folder of ours, which may be drawn anew
 
@@ -84,13 +81,13 @@ def run_demo(folder: Path, *, show: Show | None = None) -> Demo:
     images, video = folder / "images", folder / "conveyor.avi"
     with stages.stage("drawing"):
         draw_dataset(images, seed=SEED)
-        truths = draw_conveyor(video, seconds=SECONDS, seed=SEED)
+        truths = draw_conveyor(video, seed=SEED)
     built = build(images, folder / "flange.edge", options=Options(), stages=stages)
     pictures = picture_grid(built.measured) if built.measured else None
     if pictures is not None:
         (folder / "grid.png").write_bytes(png_from_image(pictures))
     with stages.stage("stream") as advance:
-        summary, right = _streamed(folder, built, truths, advance=advance)
+        summary, right = _stream_video(folder, built, truths, advance=advance)
     return Demo(folder, built, summary, len(truths), right, time.monotonic() - begun)
 
 
@@ -105,19 +102,15 @@ def _prepare(folder: Path) -> None:
     (folder / MARKER).touch()
 
 
-def _streamed(
-    folder: Path, built: Built, truths: Sequence[FrameTruth], *, advance: Advance
+def _stream_video(
+    folder: Path, built: Built, truths: Sequence[str | None], *, advance: Advance
 ) -> tuple[Summary, int]:
     """Stream the conveyor's video; count the verdicts that are true."""
     right = 0
-    video = cv2.VideoCapture(str(folder / "conveyor.avi"))
-    rate_hz = video.get(cv2.CAP_PROP_FPS) or 25.0
-    video.release()
 
     def check(_frame: Frame, result: Result) -> None:
         nonlocal right
-        truth = truths[result.frame]
-        right += (result.verdict is Verdict.OK) == (truth.defect == GOOD)
+        right += (result.verdict is Verdict.OK) == (truths[result.frame] is None)
         advance((result.frame + 1) / len(truths))
 
     with contextlib.ExitStack() as stack:
@@ -126,7 +119,7 @@ def _streamed(
         paint = Painter()
         sinks: list[Sink] = [
             stack.enter_context(JsonLinesSink(folder / "results.jsonl")),
-            stack.enter_context(VideoSink(folder / "overlay.mp4", rate_hz=rate_hz, paint=paint)),
+            stack.enter_context(VideoSink(folder / "overlay.mp4", rate_hz=FPS, paint=paint)),
             stack.enter_context(PicturesSink(folder / "pictures", only_ng=True, paint=paint)),
         ]
         summary = stream(inspector.inspect, source, sinks=sinks, on_result=check)

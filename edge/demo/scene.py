@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge.demo.defects import DEFECTS
-from edge.demo.flange import Field, Surface, as_field, sound_flange
-from edge.demo.light import Light, Sprite, lit
+from edge.demo.flange import SIZE, Field, Surface, grid, make_flange
 
 Picture = npt.NDArray[np.uint8]
-
-CAMERA_SIZE = 480
-"""Pixels of the camera: smaller pictures are made from it, as an inspector makes them."""
 
 BELT_LENGTH = 4
 """Frames until the belt's texture repeats."""
 
 _BELT_SEED = 20
 _BELT_COLOUR = (0.175, 0.190, 0.150)  # BGR
+_LAMPS = ((0.0, 0.85, 1.0), (2.1, 0.7, 0.35))  # azimuth from the key lamp, elevation, power
 _ROTATION = 3.0  # degrees that the fixture allows
 _SHIFT = 0.014  # half frames that the fixture allows
 _BLUR = 0.55  # of the lens, pixels (standard deviation)
 _NOISE = 1.6  # of a mid-grey pixel, grey levels
-_NOISE_POOL = 2  # frames along each edge of the stock of noise
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """The lamps over the line.
+
+    Attributes:
+        azimuth: direction from which the key lamp shines, radians, 0 = from the right.
+        gain: brightness; 1 is what the station was set up with.
+        warmth: shift from blue (-) to red (+), about 0.
+    """
+
+    azimuth: float
+    gain: float
+    warmth: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A part in the fixture: its surface, and where its turning axis is, in half frames."""
+
+    surface: Surface
+    centre: tuple[float, float]
 
 
 def draw_part(
@@ -37,7 +57,7 @@ def draw_part(
 
     Args:
         rng: decides texture, pose, light, noise and the defect.
-        size: height and width of the picture in pixels.
+        size: height and width of the picture in pixels, 64 to `SIZE`.
         defect: one of `DEFECTS`; None draws a sound part.
 
     Returns:
@@ -45,23 +65,23 @@ def draw_part(
         part is defective, 0 elsewhere.
 
     Raises:
-        ValueError: no such defect, or the size is not between 64 and 2048.
+        ValueError: no such defect, or no such size.
     """
-    light = lamps(rng)
-    sprite = part_sprite(rng, size=camera_size(size), light=light, defect=defect)
-    belt = float(rng.uniform(0, BELT_LENGTH))
-    toned, mask = exposed(((sprite, 0),), belt=belt, light=light)
-    return resized(developed(toned, rng=rng), mask, size=size)
+    if not 64 <= size <= SIZE:
+        raise ValueError(f"size is {size}; give 64 to {SIZE} pixels")
+    light = set_lamps(rng)
+    part = make_part(rng, defect=defect)
+    exposure = expose(part, belt=float(rng.uniform(0, BELT_LENGTH)), light=light)
+    picture, mask = develop(exposure, rng), (part.surface.defect > 0.5).astype(np.uint8) * 255
+    if size == SIZE:
+        return picture, mask
+    small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+    # A mask pixel is defective where a quarter of it is.
+    share = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8), (share > 63).astype(np.uint8) * 255
 
 
-def camera_size(size: int) -> int:
-    """Pixels at which a picture of `size` is drawn; checks the size."""
-    if not 64 <= size <= 2048:
-        raise ValueError(f"size is {size}; give 64 to 2048 pixels")
-    return max(size, CAMERA_SIZE)
-
-
-def lamps(rng: np.random.Generator) -> Light:
+def set_lamps(rng: np.random.Generator) -> Light:
     """The lamps of the station, as they drift within their tolerance."""
     return Light(
         azimuth=-2.2 + float(rng.uniform(-0.06, 0.06)),
@@ -70,147 +90,156 @@ def lamps(rng: np.random.Generator) -> Light:
     )
 
 
-def part_sprite(
-    rng: np.random.Generator, *, size: int, light: Light, defect: str | None = None
-) -> Sprite:
-    """Make a part, put it in the fixture and light it.
+def make_part(rng: np.random.Generator, *, defect: str | None = None) -> Part:
+    """Make a part and put it in the fixture.
 
     Raises:
         ValueError: no such defect.
     """
     if defect is not None and defect not in DEFECTS:
         raise ValueError(f"no defect named {defect!r}; one of {', '.join(DEFECTS)}")
-    surface = sound_flange(rng, size=size)
+    surface = make_flange(rng)
     if defect is not None:
         surface = DEFECTS[defect](surface, rng)
     centre = (float(rng.uniform(-_SHIFT, _SHIFT)), float(rng.uniform(-_SHIFT, _SHIFT)))
-    posed = _posed(surface, turn=float(rng.uniform(-_ROTATION, _ROTATION)), centre=centre)
-    return lit(posed, light=light, centre=centre)
+    turn = float(rng.uniform(-_ROTATION, _ROTATION))
+    return Part(_pose(surface, turn=turn, centre=centre), centre)
 
 
-def exposed(
-    sprites: Sequence[tuple[Sprite, int]], *, belt: float, light: Light, smear: float = 0.0
-) -> tuple[Field, Picture]:
-    """Let parts on the belt fall on the sensor; `developed` makes the picture.
+def expose(part: Part, *, belt: float, light: Light) -> Field:
+    """Let a part on the belt fall on the sensor; `develop` makes the picture.
 
     Args:
-        sprites: parts, at least one, and how far each is moved to the right, in pixels.
+        part: in the fixture.
         belt: position of the belt in frames.
         light: the lamps.
-        smear: pixels that the belt moves while the shutter is open.
 
     Returns:
-        (S, S, 3) BGR grey levels without noise, and the mask (S, S) uint8, 255 where defective.
+        (SIZE, SIZE, 3) BGR grey levels without noise.
     """
-    size = sprites[0][0].cover.shape[0]
-    scene = _belt_at(belt, size=size)
-    mask = np.zeros((size, size), dtype=np.float32)
-    for sprite, shift in sprites:
-        if abs(shift) < size:
-            dark = _moved(sprite.shade, shift, fill=1.0) * (1 - _moved(sprite.cover, shift))
-            scene *= cv2.merge((dark, dark, dark))
-            scene += _moved(sprite.colour, shift)
-            np.maximum(mask, _moved(sprite.defect, shift), out=mask)
-    if smear >= 1:
-        width = 2 * round(smear / 2) + 1
-        scene = as_field(cv2.blur(scene, (width, 1), borderType=cv2.BORDER_REPLICATE))
-    scene = as_field(cv2.GaussianBlur(scene, (5, 5), _BLUR * size / CAMERA_SIZE))
-    scene *= _vignette(size)
-    scene *= np.array([1 - light.warmth, 1, 1 + light.warmth], np.float32) * np.float32(light.gain)
-    toned = cv2.pow(np.maximum(scene, 0), 0.8) * np.float32(255)
-    return toned, (mask > 0.5).astype(np.uint8) * 255
+    surface = part.surface
+    scene = _belt_at(belt)
+    dark = _shade(surface, light) * (1 - surface.solid)
+    scene *= cv2.merge((dark, dark, dark))
+    scene += _reflect(part, light) * surface.solid[..., None]
+    tint = np.array([1 - light.warmth, 1, 1 + light.warmth], np.float32) * np.float32(light.gain)
+    seen = cv2.GaussianBlur(scene, (5, 5), _BLUR) * _vignette() * tint
+    return cv2.pow(np.maximum(seen, 0), 0.8) * np.float32(255)
 
 
-def developed(toned: Field, *, rng: np.random.Generator) -> Picture:
+def develop(exposure: Field, rng: np.random.Generator) -> Picture:
     """Add the sensor's noise, which grows with the square root of the light, and round."""
-    size = toned.shape[0]
-    pool = _noise(size)
-    y, x = rng.integers(pool.shape[0] - size, size=2)
-    strength = cv2.sqrt(toned * np.float32(0.65 / 128) + np.float32(0.35))
-    noisy = toned + pool[y : y + size, x : x + size] * strength + np.float32(0.5)
+    y, x = rng.integers(SIZE, size=2)
+    strength = cv2.sqrt(exposure * np.float32(0.65 / 128) + np.float32(0.35))
+    noisy: Field = exposure + _noise()[y : y + SIZE, x : x + SIZE] * strength + np.float32(0.5)
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
-def resized(picture: Picture, mask: Picture, *, size: int) -> tuple[Picture, Picture]:
-    """Scale down; a mask pixel is defective where a quarter of it is."""
-    if picture.shape[0] == size:
-        return picture, mask
-    small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-    part = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.uint8), (part > 63).astype(np.uint8) * 255
+def _pose(surface: Surface, *, turn: float, centre: tuple[float, float]) -> Surface:
+    middle = (SIZE - 1) / 2
+    matrix: Field = cv2.getRotationMatrix2D((middle, middle), turn, 1.0)
+    matrix[:, 2] += np.asarray(centre) * (SIZE / 2)
 
-
-def _posed(surface: Surface, *, turn: float, centre: tuple[float, float]) -> Surface:
-    size = surface.height.shape[0]
-    middle = (size - 1) / 2
-    matrix = cv2.getRotationMatrix2D((middle, middle), turn, 1.0)
-    matrix[:, 2] += np.asarray(centre) * (size / 2)
-
-    def turned(field: Field, *, nearest: bool = False) -> Field:
-        how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    def moved(field: Field, how: int = cv2.INTER_LINEAR) -> Field:
         border = cv2.BORDER_REPLICATE
-        return as_field(cv2.warpAffine(field, matrix, (size, size), flags=how, borderMode=border))
+        return cv2.warpAffine(field, matrix, (SIZE, SIZE), flags=how, borderMode=border)
 
-    return Surface(
-        height=turned(surface.height),
-        albedo=turned(surface.albedo),
-        gloss=turned(surface.gloss),
-        grain=turned(surface.grain),
-        solid=turned(surface.solid),
-        defect=turned(surface.defect, nearest=True),
-    )
+    names = ("height", "albedo", "gloss", "grain", "solid")
+    fields = {name: moved(getattr(surface, name)) for name in names}
+    return Surface(**fields, defect=moved(surface.defect, cv2.INTER_NEAREST))
 
 
-def _moved(field: Field, shift: int, *, fill: float = 0.0) -> Field:
-    """A field moved to the right by whole pixels."""
-    if shift == 0:
-        return field
-    moved = np.full_like(field, fill)
-    if shift > 0:
-        moved[:, shift:] = field[:, :-shift]
-    else:
-        moved[:, :shift] = field[:, -shift:]
-    return moved
+def _reflect(part: Part, light: Light) -> Field:
+    """What the surface sends to the camera, BGR, 0 to about 1."""
+    surface = part.surface
+    relief = surface.height * (SIZE / 2)
+    slope_x: Field = cv2.Sobel(relief, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+    slope_y = cv2.Sobel(relief, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    steepness = slope_x * slope_x + slope_y * slope_y
+    length = np.sqrt(1 + steepness)
+    diffuse: Field = np.zeros_like(length)
+    mirrored: Field = np.zeros_like(length)
+    for azimuth, elevation, power in _LAMPS:
+        flat, z = float(np.cos(elevation)), float(np.sin(elevation))
+        angle = light.azimuth + azimuth
+        x, y = flat * float(np.cos(angle)), flat * float(np.sin(angle))
+        facing = (z - x * slope_x - y * slope_y) / length
+        diffuse += power * np.maximum(facing, 0)
+        half = math.sqrt(x * x + y * y + (z + 1) ** 2)
+        glint = np.maximum(((z + 1) - x * slope_x - y * slope_y) / (length * half), 0)
+        for _ in range(4):  # to the 16th power
+            glint *= glint
+        mirrored += power * glint
+    turned = _wedges(part.centre, light) / (1 + 30 * steepness)
+    shine = surface.gloss * (turned * (1 + 0.28 * surface.grain) + 0.20 * mirrored)
+    around = cv2.blur(cv2.blur(relief, (SIZE // 32,) * 2), (SIZE // 32,) * 2)
+    occlusion = np.clip(1 - 0.06 * (around - relief), 0.45, 1)
+    matt = (0.18 + 0.34 * diffuse) * occlusion * (1 + 0.05 * surface.grain)
+    seen: Field = surface.albedo * matt[..., None] + (shine * occlusion)[..., None]
+    return seen
 
 
-def _belt_at(position: float, *, size: int) -> Field:
-    """The belt under the camera, (S, S, 3); always the same belt, wherever it stands."""
-    strip = _belt(size)
-    start = round(position * size) % strip.shape[1]
-    columns = (start + np.arange(size)) % strip.shape[1]
-    grey = strip[:, columns]
-    return as_field(cv2.merge([grey * np.float32(channel) for channel in _BELT_COLOUR]))
+def _wedges(centre: tuple[float, float], light: Light) -> Field:
+    """Two bright wedges: rings of grooves mirror a lamp only where they lie across it."""
+    x, y = grid().x - np.float32(centre[0]), grid().y - np.float32(centre[1])
+    square = x * x + y * y + np.float32(1e-4)
+    wedges = np.full_like(x, 0.10)
+    for azimuth, power, width in ((0.0, 0.34, 0.10), (2.1, 0.16, 0.06)):
+        across = x * np.float32(np.sin(light.azimuth + azimuth))
+        across -= y * np.float32(np.cos(light.azimuth + azimuth))
+        wedges += power * np.exp(-across * across / square / np.float32(width))
+    return wedges
 
 
-@functools.lru_cache(maxsize=4)
-def _belt(size: int) -> Field:
-    """Brightness of the whole belt, (S, 4 S): a rubber weave with dust and rubbed streaks."""
+def _shade(surface: Surface, light: Light) -> Field:
+    """Light that reaches the belt, 0 to 1: the part's outline, away from the key lamp, is dark."""
+    small = cv2.resize(surface.solid, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    side = small.shape[0]
+    reach = 0.035 * side
+    across, down = -reach * np.cos(light.azimuth), -reach * np.sin(light.azimuth)
+    cast = cv2.warpAffine(small, np.array([[1, 0, across], [0, 1, down]], np.float32), (side, side))
+    near = cv2.GaussianBlur(cast, (0, 0), side / 70)
+    far = cv2.GaussianBlur(small, (0, 0), side / 18)
+    shade = np.clip(1 - 0.60 * near - 0.30 * far, 0.12, 1)
+    return cv2.resize(shade, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+
+
+def _belt_at(position: float) -> Field:
+    """The belt under the camera, BGR; always the same belt, wherever it stands."""
+    strip = _belt()
+    start = round(position * SIZE) % strip.shape[1]
+    grey = strip[:, (start + np.arange(SIZE)) % strip.shape[1]]
+    return cv2.merge([grey * np.float32(channel) for channel in _BELT_COLOUR])
+
+
+@functools.cache
+def _belt() -> Field:
+    """Brightness of the whole belt: a rubber weave with dust and rubbed streaks."""
     from scipy import ndimage
 
     rng = np.random.default_rng(_BELT_SEED)
-    length = BELT_LENGTH * size
-    fine = rng.standard_normal((size, length)).astype(np.float32)
+    length = BELT_LENGTH * SIZE
+    fine = rng.standard_normal((SIZE, length)).astype(np.float32)
     soft = ndimage.gaussian_filter(fine, 1.1, mode="wrap") * 3.4
     lumps = ndimage.gaussian_filter(fine, (12, 20), mode="wrap") * 50
-    streaks = ndimage.gaussian_filter1d(rng.standard_normal(size), 1.5, mode="wrap")[:, None]
-    y, x = np.mgrid[:size, :length].astype(np.float32) * np.float32(480 / size)
+    streaks = ndimage.gaussian_filter1d(rng.standard_normal(SIZE), 1.5, mode="wrap")[:, None]
+    y, x = np.mgrid[:SIZE, :length].astype(np.float32)
     weave = np.sin(x * np.float32(2 * np.pi / 8)) * np.sin(y * np.float32(2 * np.pi / 8))
     return np.asarray(
         1 + 0.10 * weave + 0.09 * soft + 0.025 * lumps + 0.04 * streaks, dtype=np.float32
     )
 
 
-@functools.lru_cache(maxsize=4)
-def _vignette(size: int) -> Field:
-    """Fall-off of the lens towards the corners, (S, S, 3)."""
-    axis = np.linspace(-1, 1, size, dtype=np.float32)
+@functools.cache
+def _vignette() -> Field:
+    """Fall-off of the lens towards the corners."""
+    axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
     grey = 1 - np.float32(0.10) * (axis[None, :] ** 2 + axis[:, None] ** 2)
-    return as_field(cv2.merge((grey, grey, grey)))
+    return cv2.merge((grey, grey, grey))
 
 
-@functools.lru_cache(maxsize=2)
-def _noise(size: int) -> Field:
+@functools.cache
+def _noise() -> Field:
     """A stock of noise from which each picture takes a chance cut-out: drawing it anew is slow."""
     rng = np.random.default_rng(_BELT_SEED)
-    side = _NOISE_POOL * size
-    return rng.standard_normal((side, side, 3), dtype=np.float32) * np.float32(_NOISE)
+    return rng.standard_normal((2 * SIZE, 2 * SIZE, 3), dtype=np.float32) * np.float32(_NOISE)

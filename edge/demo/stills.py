@@ -24,7 +24,7 @@ def draw_dataset(
 ) -> int:
     """Write ``train/good``, ``test/<defect>`` and ``ground_truth/<defect>`` as PNG files.
 
-    Every part is in place, as in the triggered frames of `draw_conveyor`.
+    Every part is in place, as in the frames of `draw_conveyor`.
 
     Args:
         folder: made if need be; must be empty.
@@ -45,7 +45,7 @@ def draw_dataset(
     if folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(f"{folder}: is not empty; give a new folder for the drawn pictures")
     for count, name, stream in ((good, "train", _TRAIN), (test_good, "test", _TEST)):
-        home = _made(folder / name / "good")
+        home = _make_folder(folder / name / "good")
         for index in range(count):
             rng = np.random.default_rng([seed, stream, index])
             _write(home / f"{index:03}.png", draw_part(rng, size=size)[0])
@@ -55,8 +55,8 @@ def draw_dataset(
 
 def _draw_defects(folder: Path, *, each: int, seed: int, size: int) -> None:
     for kind, defect in enumerate(DEFECTS):
-        home = _made(folder / "test" / defect)
-        truth = _made(folder / "ground_truth" / defect)
+        home = _make_folder(folder / "test" / defect)
+        truth = _make_folder(folder / "ground_truth" / defect)
         for index in range(each):
             rng = np.random.default_rng([seed, _DEFECT + kind, index])
             picture, mask = draw_part(rng, size=size, defect=defect)
@@ -64,7 +64,7 @@ def _draw_defects(folder: Path, *, each: int, seed: int, size: int) -> None:
             _write(truth / f"{index:03}_mask.png", mask)
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -16,7 +16,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `part.edge`, fp16 at 256 px, and `conveyor.avi`, 160 frames."""
     folder = tmp_path_factory.mktemp("line")
     draw_dataset(folder / "images", good=20, test_good=2, defects_each=1)
-    draw_conveyor(folder / "conveyor.avi", seconds=10.0)
+    draw_conveyor(folder / "conveyor.avi", parts=10)
     build(folder / "images", folder / "part.edge", options=Options(engine="auto"))
     return folder
 
