@@ -13,6 +13,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,6 @@ from cameras.capture.device import Device, json_from_device
 from cameras.capture.messages import CaptureTask
 from cameras.capture.ring import Stamp
 from cameras.capture.supervisor import CaptureProcess
-from cameras.closing import Closing
 from cameras.errors import CameraError
 from cameras.frame import Frame
 
@@ -32,7 +32,7 @@ _MAX_AGE_NS = _NS // 5
 _SOONER = 0.95
 
 
-class LiveSource(Closing):
+class LiveSource(AbstractContextManager["LiveSource"]):
     """Frames from a camera, newest first; opened at birth, reopened for ever after a failure.
 
     A frame's image is (H, W, 3) uint8 BGR in shared memory, read-only. It stays as it is for as
@@ -138,6 +138,9 @@ class LiveSource(Closing):
             self._captured = self._process.child.heartbeat.count
             self._process.close()
             os.close(self._bell)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _await_camera(self) -> None:
         began = time.monotonic()

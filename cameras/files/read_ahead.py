@@ -6,8 +6,8 @@ import queue
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 
-from cameras.closing import Closing
 from cameras.frame import Frame
 
 _AHEAD = 8
@@ -16,7 +16,7 @@ _POLL_S = 0.1
 _JOIN_S = 3.0
 
 
-class Prefetched(Closing):
+class Prefetched(AbstractContextManager["Prefetched"]):
     """A source whose frames are read ahead of their use by a thread; it can be read once.
 
     Args:
@@ -67,6 +67,9 @@ class Prefetched(Closing):
         self._frames = None
         if self._reading is not None:
             wait([self._reading], timeout=_JOIN_S)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _next(self) -> Frame | None:
         while not self._stop.is_set():

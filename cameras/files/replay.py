@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cameras.capture.source import LiveSource
-from cameras.closing import Closing
 from cameras.errors import CameraError
 from cameras.files.source import open_path
 from cameras.frame import Frame
@@ -23,7 +23,7 @@ _RATE_HZ = 30.0
 _MOST_MIB = 1024.0
 
 
-class Replay(Closing):
+class Replay(AbstractContextManager["Replay"]):
     """A source of images that are already in memory, in order, each once.
 
     Args:
@@ -57,6 +57,9 @@ class Replay(Closing):
     def close(self) -> None:
         """End the iteration; a second call does nothing."""
         self._closed = True
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def open_replay(path: Path, *, options: Options, stall_after: float) -> LiveSource:

@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cameras.closing import Closing
 from cameras.errors import ImageError, SourceError
 from cameras.frame import Frame
 from cameras.image_files import IMAGE_SUFFIXES, image_from_file
@@ -154,7 +154,7 @@ def open_folder(folder: Path, *, options: Options) -> FolderWatch:
     return FolderWatch(watching, inspect_existing=existing == "all")
 
 
-class FolderWatch(Closing):
+class FolderWatch(AbstractContextManager["FolderWatch"]):
     """Pictures in the order of their times of change; every one is delivered; see `open_folder`."""
 
     live = False
@@ -202,6 +202,9 @@ class FolderWatch(Closing):
     def close(self) -> None:
         """End the iteration; a second call does nothing."""
         self._stop.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _list(self) -> _Listing:
         """List the images that are there now.

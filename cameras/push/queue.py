@@ -11,12 +11,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from cameras.closing import Closing
 from cameras.errors import ImageError
 from cameras.frame import Frame
 from cameras.image_files import image_from_bytes
@@ -82,7 +82,7 @@ class Rules:
         return cls(newest, 1 if newest else waiting, stall_after, limit)
 
 
-class Inbox(Closing):
+class Inbox(AbstractContextManager["Inbox"]):
     """The queue; see the module. A source's `Source` half: what delivers is `accept`.
 
     Args:
@@ -153,6 +153,9 @@ class Inbox(Closing):
             self._changed.notify_all()
         if self._stop is not None:
             self._stop()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _is_full(self) -> bool:
         """Whether no further picture may wait; holds the lock."""

@@ -7,8 +7,8 @@ import math
 import queue
 import threading
 import time
+from contextlib import AbstractContextManager
 
-from cameras.closing import Closing
 from cameras.frame import Frame
 from edge.result import Inspect, Result, Verdict, error_from_frame
 
@@ -19,7 +19,7 @@ MIN_DEADLINE_MS = 0.001
 _MS_PER_S = 1e3
 
 
-class DeadlineRunner(Closing):
+class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
     """Calls `inspect` in a thread of its own; what takes too long is an ERROR at the deadline.
 
     Until that inspection ends, every further frame is an ERROR at once: nothing waits behind what
@@ -84,6 +84,9 @@ class DeadlineRunner(Closing):
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():
             LOG.warning("an inspection did not stop; abandoning its thread")
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _order(self, frame: Frame, deadline_ms: float) -> Result:
         """Hand the frame to the thread and wait for the answer, up to the deadline."""

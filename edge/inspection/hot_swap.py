@@ -11,10 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from cameras.closing import Closing
 from cameras.frame import Frame
 from edge.health.checks import Health
 from edge.inspection.inspector import Inspector
@@ -37,7 +36,7 @@ class _Slot:
     failed_check: str = ""
 
 
-class HotSwapInspector(Closing):
+class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
     """Holds the inspector that is at work; complete at birth, released by `close`.
 
     Any thread may call it. Each `inspect` runs on one inspector from beginning to end.
@@ -164,6 +163,9 @@ class HotSwapInspector(Closing):
             self._swap_in(None, within_s=CLOSE_S)
         finally:
             self._swapping.release()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _current(self) -> _Slot:
         slot = self._slot

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.images import fit_image
-from cameras.closing import Closing
 from cameras.connect import open_source
 from cameras.errors import ImageError
 from cameras.frame import Frame
@@ -45,7 +45,7 @@ DEADLINE_MS = 400.0
 """Of a live frame: what hangs is an ERROR well within half a second."""
 
 
-class Inspector(Closing):
+class Inspector(AbstractContextManager["Inspector"]):
     """Judges frames; complete at birth, released by `close` or at the end of `with`.
 
     Any thread may call it; one at a time gets the engine, the others wait. It prints nothing and
@@ -218,6 +218,9 @@ class Inspector(Closing):
             self.engine.close()
         finally:
             self._lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _inspect_each(
         self, frames: Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]

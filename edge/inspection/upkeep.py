@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cameras.closing import Closing
 from edge.inspection.hot_swap import HotSwapInspector
 
 LOOK_S = 1.0
@@ -31,7 +31,7 @@ class _Charge:
     failures: int = 0
 
 
-class Upkeep(Closing):
+class Upkeep(AbstractContextManager["Upkeep"]):
     """Looks after inspectors, from `with` to its end.
 
     Args:
@@ -77,6 +77,9 @@ class Upkeep(Closing):
         self._awake.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSE_S)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __enter__(self) -> Upkeep:
         self._thread.start()

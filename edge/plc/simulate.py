@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-from cameras.closing import Closing
 from edge.plc.modbus.register_map import MIRROR, RESULT_WORDS
 from edge.plc.modbus.section import WordOrder
 from edge.plc.modbus.word_order import registers_from_u32, u32_from_registers
@@ -112,7 +112,7 @@ def simulate_plc(plan: Plan, *, say: Callable[[str], None]) -> Outcome:
         return plc.end()
 
 
-class _Link(Closing):
+class _Link(AbstractContextManager["_Link"]):
     """The two requests of a scan, with pymodbus's client."""
 
     def __init__(self, plan: Plan) -> None:
@@ -139,6 +139,9 @@ class _Link(Closing):
 
     def close(self) -> None:
         self._client.close()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _checked(self, request: Callable[[], Any]) -> list[int]:
         from pymodbus.exceptions import ModbusException

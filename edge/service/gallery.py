@@ -11,11 +11,11 @@ import math
 import threading
 import time
 from collections import deque
+from contextlib import AbstractContextManager
 
 import cv2
 import numpy as np
 
-from cameras.closing import Closing
 from edge.drawing.overlay import draw
 from edge.result import Image, Result, Roi, Verdict
 from edge.service.http_routes import DrawnResult
@@ -75,7 +75,7 @@ class Galleries:
         return cost_s * len(self._of) / self._share
 
 
-class Gallery(Closing):
+class Gallery(AbstractContextManager["Gallery"]):
     """One camera's pictures: a `Sink`, made by `Galleries.gallery`.
 
     The live picture is drawn only while somebody watches. NG and ERROR results are drawn as they
@@ -127,6 +127,9 @@ class Gallery(Closing):
 
     def close(self) -> None:
         """Do nothing: pictures can be seen until the monitor is closed."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def live(self, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
         """See `edge.service.http_routes.Pictures`."""

@@ -15,13 +15,13 @@ import socket
 import socketserver
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from email.message import Message
 from email.utils import formatdate
 from http import HTTPStatus
 from http.client import parse_headers
 from importlib.util import find_spec
 
-from cameras.closing import Closing
 from cameras.push.limits import Limits, Listening
 from edge.config import LifeSection
 from edge.service.http_access import Access, MonitorError, RequestGuard, monitor_binding
@@ -62,7 +62,7 @@ _ALWAYS = (
 _log = logging.getLogger("edge.service.http_server")
 
 
-class Monitor(Closing):
+class Monitor(AbstractContextManager["Monitor"]):
     """An HTTP server; released by `close` or at the end of `with`.
 
     It answers GET and HEAD, one request a connection, within five seconds for reading and writing
@@ -110,6 +110,9 @@ class Monitor(Closing):
     def close(self) -> None:
         """Stop listening; a second call does nothing."""
         self._server.end()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @contextlib.contextmanager

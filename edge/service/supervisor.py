@@ -12,12 +12,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cameras.closing import Closing
 from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.upkeep import Upkeep
 from edge.service.camera_status import Pulse, PulseOptions, lost_by, troubles_of
@@ -45,7 +45,7 @@ class LifeOptions:
     watch_bundles: bool = True
 
 
-class Life(Closing):
+class Life(AbstractContextManager["Life"]):
     """Watches over the cameras that are put into it, from `with` to its end.
 
     Args:
@@ -138,6 +138,9 @@ class Life(Closing):
         if self._thread.is_alive():
             self._thread.join(_CLOSE_S)
         self._say_stopping()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __enter__(self) -> Life:
         self._care.__enter__()

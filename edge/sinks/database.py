@@ -8,10 +8,10 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cameras.closing import Closing
 from cameras.redaction import shown
 from edge.result import Result
 from edge.sinks.losses import LossCounter
@@ -57,7 +57,7 @@ DELETE FROM results WHERE id IN (
 _Row: TypeAlias = tuple[Any, ...]
 
 
-class SqliteSink(Closing):
+class SqliteSink(AbstractContextManager["SqliteSink"]):
     """The table ``results``: a row a result, its result line as JSON in the column ``result``.
 
     Write-ahead log with ``synchronous = FULL``: what was committed survives a power cut. A commit
@@ -121,6 +121,9 @@ class SqliteSink(Closing):
             self._database = None
         finally:
             self._busy.release()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _commit(self, now: float) -> None:
         database = self._database

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cameras.closing import Closing
 from cameras.redaction import shown
 from edge.result import Result
 from edge.sinks.losses import LossCounter
 from edge.sinks.rotated_file import RotatedFile
 from edge.sinks.sink import SinkError
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-class JsonLinesFile(Closing):
+
+class JsonLinesFile:
     """Lines of JSON, each in the file as soon as it is added.
 
     Args:
@@ -58,6 +60,12 @@ class JsonLinesFile(Closing):
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class JsonLinesSink(JsonLinesFile):

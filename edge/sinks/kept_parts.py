@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import AbstractContextManager
 
 import cv2
 
-from cameras.closing import Closing
 from cameras.redaction import shown
 from edge.drawing.overlay import draw
 from edge.result import Result, Verdict
@@ -17,7 +17,7 @@ from edge.sinks.pictures import jpeg_from_image, write_whole
 from edge.sinks.sink import name_from_result
 
 
-class KeptPartsSink(Closing):
+class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
     """NG and ERROR results: the picture as it came, drawn, and the result line.
 
     ``FOLDER/DAY/NAME.jpg``, ``NAME_drawn.jpg``, ``NAME.json``. A repeated ERROR is kept once, then
@@ -52,6 +52,9 @@ class KeptPartsSink(Closing):
 
     def close(self) -> None:
         """Do nothing: every part is complete as soon as it is written."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _is_kept(self, result: Result) -> bool:
         if result.verdict is not Verdict.ERROR:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import cv2
 
-from cameras.closing import Closing
 from cameras.redaction import shown
 from edge.result import Image, Result, Verdict
 from edge.sinks.losses import LossCounter
 from edge.sinks.sink import Paint, Painter, name_from_result, open_folder
 
 
-class PicturesSink(Closing):
+class PicturesSink(AbstractContextManager["PicturesSink"]):
     """Drawn results as JPEG, named by time of capture, frame and verdict.
 
     Args:
@@ -55,6 +55,9 @@ class PicturesSink(Closing):
 
     def close(self) -> None:
         """Do nothing: every picture is complete as soon as it is written."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def jpeg_from_image(image: Image, *, quality: int = 95) -> bytes:

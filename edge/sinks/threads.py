@@ -13,9 +13,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
-from cameras.closing import Closing
 from edge.result import Result
 from edge.sinks.sink import Sink
 
@@ -27,7 +27,7 @@ _POLL_S = 0.05
 _log = logging.getLogger("edge.sinks")
 
 
-class SinkThreads(Closing):
+class SinkThreads(AbstractContextManager["SinkThreads"]):
     """Sinks in threads behind bounded queues; the end of `with` writes what waits.
 
     Args:
@@ -89,6 +89,9 @@ class SinkThreads(Closing):
             thread.join(deadline)
         for thread in self._threads:
             thread.raise_failure()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _group(sinks: Sequence[Sink]) -> Iterator[list[Sink]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from cameras.closing import Closing
 from cameras.redaction import shown
 from edge.result import Image, Result
 from edge.sinks.disk_quota import DiskLimits, DiskQuota
@@ -24,7 +24,7 @@ _LOOK_EVERY = 25  # frames between two looks at the free space
 _FIRST_BYTES = 32 << 20  # of a segment whose size nobody knows yet
 
 
-class VideoSink(Closing):
+class VideoSink(AbstractContextManager["VideoSink"]):
     """A video, or ten-minute segments in a folder where the name has no suffix.
 
     Pictures of another size than a video's first are scaled to it; an ERROR without image before
@@ -92,6 +92,9 @@ class VideoSink(Closing):
             self._end()
         finally:
             self._busy.release()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _begin(self, result: Result, picture: Image) -> _VideoFile:
         path = self._path

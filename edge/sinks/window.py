@@ -6,10 +6,10 @@ import contextlib
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 
 import cv2
 
-from cameras.closing import Closing
 from edge.result import Image, Result
 from edge.sinks.losses import LossCounter
 from edge.sinks.sink import Paint, Painter, SinkError
@@ -19,7 +19,7 @@ _PROBE = "import cv2; cv2.namedWindow('edge'); cv2.waitKey(1); cv2.destroyAllWin
 _KEYS = {ord("q"), ord("Q"), 27}
 
 
-class WindowSink(Closing):
+class WindowSink(AbstractContextManager["WindowSink"]):
     """A window with the newest result.
 
     `write` draws, in the thread of the sinks; `poll` shows, in the thread that made this object,
@@ -73,6 +73,9 @@ class WindowSink(Closing):
             self._closed = True
             with contextlib.suppress(cv2.error):  # whoever sits there may have closed it
                 cv2.destroyWindow(self._title)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _fitting(width: int, height: int) -> tuple[int, int]:

@@ -10,9 +10,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from cameras.closing import Closing
 from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import Source
@@ -34,7 +34,7 @@ class _Request:
     picture: Future[Frame] = field(default_factory=Future)
 
 
-class PictureTaker(Closing):
+class PictureTaker(AbstractContextManager["PictureTaker"]):
     """Gives each trigger the first picture that was taken after it, and no picture to two triggers.
 
     A live camera is read all the time, in a thread: what it gives is new, and a picture that no
@@ -95,6 +95,9 @@ class PictureTaker(Closing):
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():
             LOG.warning("%s: did not stop; abandoning its thread", self._source.name)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _run(self) -> None:
         name = self._source.name

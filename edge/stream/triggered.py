@@ -15,11 +15,11 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from cameras.closing import Closing
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
 from edge.health.checks import Health
@@ -111,7 +111,7 @@ class _Part:
     counted: bool = True  # among those under way
 
 
-class Triggered(Closing):
+class Triggered(AbstractContextManager["Triggered"]):
     """Inspects a part for each `trigger`; any thread may trigger.
 
     Args:
@@ -205,6 +205,9 @@ class Triggered(Closing):
         self._pictures.close()
         inspects.join(CLOSE_S)
         self._within.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _receive_picture(self, part: _Part, picture: Future[Frame]) -> None:
         """Queue a part that has its picture for inspection; without an image it is an ERROR."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from contextlib import AbstractContextManager
 
-from cameras.closing import Closing
 from edge.plc.modbus.registers import StationRegisters
 from edge.plc.modbus.section import ModbusSection, networks_from_names
 from edge.plc.modbus.server import ModbusServer, Traffic
@@ -16,7 +16,7 @@ from edge.plc.station.snapshot import StationError
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
-class ModbusBridge(Closing):
+class ModbusBridge(AbstractContextManager["ModbusBridge"]):
     """Serves a station's registers from its birth until it is closed.
 
     Args:
@@ -68,6 +68,9 @@ class ModbusBridge(Closing):
             return
         asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result()
         self._end()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 from paho.mqtt.client import (
@@ -27,7 +28,6 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from cameras.closing import Closing
 from edge.plc.mqtt.client import client_from_section, connection_problem
 from edge.plc.mqtt.outbox import Letter, Outbox
 from edge.plc.mqtt.section import MqttSection
@@ -51,7 +51,7 @@ Event: TypeAlias = tuple[int, bool] | None
 """A message's number and whether the broker took it; None: look what there is to do."""
 
 
-class MqttBridge(Closing):
+class MqttBridge(AbstractContextManager["MqttBridge"]):
     """Publishes a station's results from its birth until it is closed.
 
     A broker that is away is no error: results wait, up to a bound, until it is back.
@@ -112,6 +112,9 @@ class MqttBridge(Closing):
         left = self._outbox.give_up()
         if left:
             _log.error("mqtt: %d results could not be delivered and are lost", left)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # Called in threads of the station.
 

@@ -6,8 +6,8 @@ import asyncio
 import os
 import threading
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 
-from cameras.closing import Closing
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.opcua.server import StationServer
 from edge.plc.password import read_password
@@ -15,7 +15,7 @@ from edge.plc.station.port import Port
 from edge.plc.station.snapshot import StationError
 
 
-class OpcuaBridge(Closing):
+class OpcuaBridge(AbstractContextManager["OpcuaBridge"]):
     """Serves a station's nodes from its birth until it is closed.
 
     Args:
@@ -62,6 +62,9 @@ class OpcuaBridge(Closing):
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _run(self, started: Future[None]) -> None:
         try:

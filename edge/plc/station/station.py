@@ -12,9 +12,9 @@ import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import ParamSpec, TypeVar
 
-from cameras.closing import Closing
 from edge.plc.station.listeners import Listeners
 from edge.plc.station.messages import NS_PER_S, Answer, Recipe, StationOptions, SystemClock
 from edge.plc.station.port import Cancel, Listener, ResultListener
@@ -35,7 +35,7 @@ Returned = TypeVar("Returned")
 LOOK_S = 1.0  # between looks at the clock when nothing is awaited
 
 
-class Station(Closing):
+class Station(AbstractContextManager["Station"]):
     """The handshake around an inspector; a `Port`, released by `close` or at the end of `with`.
 
     It has three forms: `inspect` waits, `inspect_async` waits without blocking the event loop,
@@ -200,6 +200,9 @@ class Station(Closing):
             if future.set_running_or_notify_cancel():
                 future.set_exception(StationError("the station was closed"))
         self._listeners.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # What the worker tells: see `Events`.
 
