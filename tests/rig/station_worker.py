@@ -14,10 +14,9 @@ import sys
 import time
 
 from cameras.parent_link import connect_to_parent
-from edge.plc.station.messages import Answer, Job, Recipe
+from edge.plc.station.messages import TO_WORKER, Answer, Job, Recipe, WorkerSetup
 from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 from edge.plc.station.worker import RecipeError
-from edge.plc.station.worker_link import TO_WORKER, WorkerSetup
 from edge.plc.station.worker_process import serve
 
 CRASH = 4_000_000_000

@@ -1,4 +1,4 @@
-"""A judge that inspects with bundles and takes its pictures from a camera or from files."""
+"""Inspects parts with bundles, in pictures from a camera or from files."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class InspectorJudge:
         self, options: JudgeOptions, *, grab: Callable[[Job], Frame] | None = None
     ) -> None:
         self._options = options
-        self._exchange: HotSwapInspector | None = None
-        self._care = Upkeep(self_test_s=options.self_test_s)
-        self._pictures: PictureTaker | None = None
+        self._inspector: HotSwapInspector | None = None
+        self._upkeep = Upkeep(self_test_s=options.self_test_s)
+        self._camera: PictureTaker | None = None
         self._grab = grab
 
     def load(self, recipe_id: int) -> Recipe:
@@ -58,9 +58,9 @@ class InspectorJudge:
         path = self._options.recipes.get(recipe_id)
         if path is None:
             raise RecipeError(f"recipe {recipe_id}: unknown", code=ErrorCode.UNKNOWN_RECIPE)
-        self._open_camera()
+        self._ensure_camera()
         try:
-            inspector = self._taken(partial(self._opened, path))
+            inspector = self._swap_in(partial(self._open_inspector, path))
         except _TooSlowError as error:
             raise RecipeError(f"recipe {recipe_id}: {error}", code=ErrorCode.TOO_SLOW) from error
         except FAILURES as error:
@@ -69,34 +69,34 @@ class InspectorJudge:
             recipe_id,
             model_hash=inspector.bundle.manifest.files["model.onnx"].sha256,
             threshold=inspector.settings.threshold,
-            simulated=self._pictures is not None and not self._pictures.live,
+            simulated=self._camera is not None and not self._camera.live,
         )
 
     def inspect(self, job: Job) -> Answer:
         """Take a picture that is younger than the trigger, and judge it."""
-        if self._exchange is None:
-            return _nothing(job, ErrorCode.ENGINE, "no recipe is loaded")
+        if self._inspector is None:
+            return _undecided_answer(job, ErrorCode.ENGINE, "no recipe is loaded")
         try:
-            frame = self._take(job)
+            frame = self._take_picture(job)
         except CameraError as error:
-            return _nothing(job, ErrorCode.NO_PICTURE, str(error))
+            return _undecided_answer(job, ErrorCode.NO_PICTURE, str(error))
         begun = time.monotonic_ns()
-        result = self._exchange.inspect(frame)
+        result = self._inspector.inspect(frame)
         return answer_from_result(
             job, frame, result, process_us=(time.monotonic_ns() - begun) // 1000
         )
 
     def close(self) -> None:
         """Release camera and inspector."""
-        self._care.close()
-        if self._pictures is not None:
-            self._pictures.close()
-            self._pictures = None
-        if self._exchange is not None:
-            self._exchange.close()
-            self._exchange = None
+        self._upkeep.close()
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+        if self._inspector is not None:
+            self._inspector.close()
+            self._inspector = None
 
-    def _opened(self, path: str) -> Inspector:
+    def _open_inspector(self, path: str) -> Inspector:
         """An inspector that keeps the deadline."""
         inspector = load(Path(path), engine=self._options.engine)
         try:
@@ -106,17 +106,17 @@ class InspectorJudge:
             raise _TooSlowError(str(error)) from error
         return inspector
 
-    def _taken(self, open_it: Callable[[], Inspector]) -> Inspector:
+    def _swap_in(self, open_it: Callable[[], Inspector]) -> Inspector:
         """Let an inspector take over from the one before, if there is one."""
-        if self._exchange is not None:
-            self._exchange.swap(open_it)
+        if self._inspector is not None:
+            self._inspector.swap(open_it)
         else:
-            self._exchange = HotSwapInspector(open_it, name="station")
-            self._care.add(self._exchange)
-            self._care.__enter__()
-        return self._exchange.inspector
+            self._inspector = HotSwapInspector(open_it, name="station")
+            self._upkeep.add(self._inspector)
+            self._upkeep.__enter__()
+        return self._inspector.inspector
 
-    def _take(self, job: Job) -> Frame:
+    def _take_picture(self, job: Job) -> Frame:
         """The first picture after the trigger, or the next file's.
 
         Raises:
@@ -124,31 +124,31 @@ class InspectorJudge:
         """
         if self._grab is not None:
             return self._grab(job)
-        if self._pictures is None:
+        if self._camera is None:
             raise CameraError("no camera is open; load a recipe first")
         try:
-            return self._pictures.request(job.triggered_ns).result()
+            return self._camera.request(job.triggered_ns).result()
         except NoMorePicturesError:
-            self._pictures.close()
-            self._pictures = self._opened_pictures()
+            self._camera.close()
+            self._camera = self._open_pictures()
         try:
-            return self._pictures.request(job.triggered_ns).result()
+            return self._camera.request(job.triggered_ns).result()
         except NoMorePicturesError:
             return frame_now(self._options.source, 0, None, "there is no picture in it")
 
     def _health(self) -> Health:
         """Of the inspector at work."""
-        return Health(None) if self._exchange is None else self._exchange.health
+        return Health(None) if self._inspector is None else self._inspector.health
 
-    def _open_camera(self) -> None:
-        if self._pictures is not None or self._grab is not None:
+    def _ensure_camera(self) -> None:
+        if self._camera is not None or self._grab is not None:
             return
         try:
-            self._pictures = self._opened_pictures()
+            self._camera = self._open_pictures()
         except (CameraError, ValueError) as error:
             raise RecipeError(str(error), code=ErrorCode.NO_PICTURE) from error
 
-    def _opened_pictures(self) -> PictureTaker:
+    def _open_pictures(self) -> PictureTaker:
         options = self._options
         source = open_source(options.source, stall_after=options.stall_after_s)
         return PictureTaker(source, self._health, settle_ms=options.settle_ms)
@@ -187,5 +187,5 @@ def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: in
     )
 
 
-def _nothing(job: Job, error: ErrorCode, reason: str) -> Answer:
+def _undecided_answer(job: Job, error: ErrorCode, reason: str) -> Answer:
     return Answer(job.seq, ResultEvaluation.NOT_DECIDABLE, error, " ".join(reason.split()))

@@ -1,11 +1,11 @@
-"""What goes between a station and its worker, and what a station is told at birth."""
+"""What goes between a station and its worker, and what both are told at birth."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 
@@ -181,3 +181,44 @@ class Answer:
     acquired_at_ns: int = 0
     acquire_us: int = 0
     process_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What a worker is told first.
+
+    Attributes:
+        judge: keywords of `JudgeOptions`.
+        recipe_id: what it loads first.
+    """
+
+    judge: dict[str, Any]
+    recipe_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker is loaded, warm and idle."""
+
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The worker is through with a change of recipe."""
+
+    recipe: Recipe
+    error: ErrorCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The worker cannot begin, and ends."""
+
+    code: ErrorCode
+    reason: str
+
+
+TO_WORKER = (WorkerSetup, Job, Change)
+FROM_WORKER = (Ready, Answer, Changed, Failed)

@@ -8,10 +8,20 @@ from dataclasses import asdict, replace
 from types import MappingProxyType
 
 from cameras.child_process import ChildOptions, ChildProcess, Ending, python_command
-from edge.plc.station.messages import Answer, Change, JudgeOptions, Order, Replace
+from edge.plc.station.messages import (
+    FROM_WORKER,
+    Answer,
+    Change,
+    Changed,
+    Failed,
+    JudgeOptions,
+    Order,
+    Ready,
+    Replace,
+    WorkerSetup,
+)
 from edge.plc.station.snapshot import ErrorCode
 from edge.plc.station.worker import Events
-from edge.plc.station.worker_link import FROM_WORKER, Changed, Failed, Ready, WorkerSetup
 
 LOG = logging.getLogger("edge.plc.station")
 PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from cameras.child_link import Link
 from cameras.parent_link import connect_to_parent
-from edge.plc.station.messages import Change, Job, JudgeOptions, Recipe
+from edge.plc.station.messages import (
+    TO_WORKER,
+    Change,
+    Changed,
+    Failed,
+    Job,
+    JudgeOptions,
+    Ready,
+    Recipe,
+    WorkerSetup,
+)
 from edge.plc.station.snapshot import ErrorCode
 from edge.plc.station.thread_worker import answer_from_inspector, change_recipe
 from edge.plc.station.worker import PartInspector, RecipeError
-from edge.plc.station.worker_link import TO_WORKER, Changed, Failed, Ready, WorkerSetup
 
 FAILED = 3
 """Exit status of a worker that has told why it cannot begin."""

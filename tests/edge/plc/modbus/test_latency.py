@@ -34,7 +34,7 @@ CYCLES = int(os.environ.get("EDGE_PLC_CYCLES", "1000"))
 WORKER = """
 import sys, time
 from cameras.parent_link import connect_to_parent
-from edge.plc.station.worker_link import TO_WORKER
+from edge.plc.station.messages import TO_WORKER
 from edge.plc.station.worker_process import serve
 from edge.plc.station.messages import Answer, Recipe
 from edge.plc.station.snapshot import Evaluation

@@ -183,7 +183,7 @@ def test_a_failing_engine_is_said(options, good) -> None:
     judge = InspectorJudge(options, grab=lambda _job: frame_now("cam", 1, good))
     assert judge.inspect(job()).reason == "no recipe is loaded"
     judge.load(1)
-    judge._exchange.inspector.engine.close()
+    judge._inspector.inspector.engine.close()
     answer = judge.inspect(job())
     assert answer.error is ErrorCode.ENGINE
     assert "closed" in answer.reason

@@ -14,7 +14,20 @@ import pytest
 from processes import gone
 
 from cameras.child_link import message_from_packet, packet_from_message
-from edge.plc.station.messages import Answer, Change, Job, JudgeOptions, Recipe, StationOptions
+from edge.plc.station.messages import (
+    FROM_WORKER,
+    TO_WORKER,
+    Answer,
+    Change,
+    Changed,
+    Failed,
+    Job,
+    JudgeOptions,
+    Ready,
+    Recipe,
+    StationOptions,
+    WorkerSetup,
+)
 from edge.plc.station.process_worker import ProcessWorker
 from edge.plc.station.snapshot import (
     Decision,
@@ -24,14 +37,6 @@ from edge.plc.station.snapshot import (
     ResultEvaluation,
 )
 from edge.plc.station.station import Station
-from edge.plc.station.worker_link import (
-    FROM_WORKER,
-    TO_WORKER,
-    Changed,
-    Failed,
-    Ready,
-    WorkerSetup,
-)
 
 RIG = Path(__file__).resolve().parents[3] / "rig"
 WORKER = (sys.executable, str(RIG / "station_worker.py"))
