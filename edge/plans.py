@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calibrate.progress import Stages
+from edge.options import CompileOptions
 from edge.parse import ParseError
 from engines.bundle import Bundle
 from engines.choose import AUTO, ENGINES
@@ -25,32 +26,6 @@ _LEFT_OUT: dict[str, Any] = {
     # Grids of numbers, which tell a reader nothing.
     "health": {"occluded": {"low", "high", "typical", "detail"}},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class CompileOptions:
-    """Which plans to compile.
-
-    Attributes:
-        engine: ``tensorrt``, ``tensorrt-rtx``, or ``auto``: TensorRT where it works here and no
-            GPU is named, else TensorRT-RTX.
-        gpu: a plan for each; none is the GPU that is here, or a portable plan with TensorRT-RTX.
-        workspace_mib: scratch memory that a kernel may use.
-        version_compatible: newer libraries of the same major version load them too.
-        hardware_compatible: any GPU from Ampere on does.
-    """
-
-    engine: str = AUTO
-    gpu: tuple[str, ...] = ()
-    workspace_mib: int | None = None
-    version_compatible: bool = False
-    hardware_compatible: bool = False
-
-    @property
-    def compatible(self) -> tuple[Compatible, ...]:
-        """In the builder's words."""
-        version: tuple[Compatible, ...] = ("version",) if self.version_compatible else ()
-        return (*version, "hardware") if self.hardware_compatible else version
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +94,8 @@ def compile_bundle(
                 model,
                 flavour=flavour,
                 gpu=target,
-                workspace_mib=options.workspace_mib,
-                compatible=options.compatible,
+                workspace_mib=options.workspace,
+                compatible=_compatible(options),
                 progress=advance,
             )
         if say is not None:
@@ -146,7 +121,13 @@ def _targets(flavour: str, gpu: Sequence[str]) -> list[tuple[str, ...]]:
         wrong = [name for name in gpu if name not in RTX_GPUS]
         if wrong:
             raise ParseError(f"gpu {wrong[0]!r}: give one of {', '.join(RTX_GPUS)}")
-    return [(name,) for name in dict.fromkeys(gpu)] or [()]
+    return [(name,) for name in gpu] or [()]
+
+
+def _compatible(options: CompileOptions) -> tuple[Compatible, ...]:
+    """With what the plans are compatible, in the builder's words."""
+    version: tuple[Compatible, ...] = ("version",) if options.version_compatible else ()
+    return (*version, "hardware") if options.hardware_compatible else version
 
 
 def _flavour(options: CompileOptions) -> str:

@@ -58,12 +58,13 @@ def test_every_module_imports_without_the_extras() -> None:
 def test_build_and_inspect_without_the_extras(tmp_path) -> None:
     code = """
 from pathlib import Path
-from edge.building.build import Options, build
+from edge.building.build import build
+from edge.options import BuildOptions
 from edge.demo import draw_dataset
 import edge, cv2
 home = Path(sys.argv[1])
 draw_dataset(home / "data", good=8, test_good=1, defects_each=1, size=64)
-done = build(home / "data", home / "x.edge", options=Options(size=(64, 64), prototypes=16))
+done = build(home / "data", home / "x.edge", options=BuildOptions(size=(64, 64), prototypes=16))
 with edge.load(done.bundle.path) as inspector:
     result = inspector.inspect(cv2.imread(str(home / "data/test/good/000.png")))
 print(inspector.engine.name, result.verdict.value, "torch" in sys.modules)
@@ -78,9 +79,10 @@ def test_prn_without_torch_says_what_to_install(tmp_path) -> None:
     code = """
 from pathlib import Path
 from calibrate.prn.options import TrainingError
-from edge.building.build import Options, build
+from edge.building.build import build
+from edge.options import BuildOptions
 try:
-    build(Path(sys.argv[1]), Path(sys.argv[1]) / "x.edge", options=Options(model="prn"))
+    build(Path(sys.argv[1]), Path(sys.argv[1]) / "x.edge", options=BuildOptions(model="prn"))
 except TrainingError as error:
     print(error)
 """

@@ -22,7 +22,7 @@ from calibrate.progress import Stages
 from calibrate.threshold import Threshold
 from cameras.redaction import shown
 from edge.building.golden_images import golden_images
-from edge.building.methods import LearningMethod, ModelName, Options
+from edge.building.methods import LearningMethod
 from edge.building.precision_gate import (
     GateResult,
     apply_precision_gate,
@@ -33,6 +33,7 @@ from edge.building.protoad import protoad_method
 from edge.building.report import build_report
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.health.learn import learn_health, unseen
+from edge.options import BuildOptions, ModelName
 from edge.parse import ParseError
 from edge.result import Image
 from engines import manifest as records
@@ -45,8 +46,6 @@ from engines.plans.cache import store_plan
 from engines.plans.compile import compile_plan
 from engines.plans.layers import precision_problem
 from engines.plans.plan import Plan
-
-__all__ = ["Built", "Options", "build"]
 
 RTX = "tensorrt-rtx"
 
@@ -102,7 +101,7 @@ def build(
     images: Path,
     output: Path,
     *,
-    options: Options,
+    options: BuildOptions,
     stages: Stages | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Built:
@@ -153,7 +152,7 @@ def build(
 
 class _MakeMethod(Protocol):
     def __call__(
-        self, options: Options, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
+        self, options: BuildOptions, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
     ) -> LearningMethod: ...
 
 
@@ -165,7 +164,7 @@ class _Job:
     """What is to be built, all of it checked."""
 
     name: str
-    options: Options
+    options: BuildOptions
     backbone: Backbone
     engine: Choice
     dataset: Dataset
@@ -190,7 +189,7 @@ def _prepare(
     images: Path,
     output: Path,
     *,
-    options: Options,
+    options: BuildOptions,
     stages: Stages,
     say: Callable[[str], None],
 ) -> _Job:
@@ -327,7 +326,7 @@ def _silently(_: str) -> None:
     """Say nothing."""
 
 
-def _compile_plans(model: bytes, *, options: Options, stages: Stages) -> list[Plan]:
+def _compile_plans(model: bytes, *, options: BuildOptions, stages: Stages) -> list[Plan]:
     """Compile for TensorRT-RTX ahead of time, GPU or not, where the package is installed."""
     if importlib.util.find_spec("tensorrt_rtx") is None:
         return []

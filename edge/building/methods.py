@@ -5,80 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-from calibrate.images import Roi, Size
 from calibrate.learnt import LearntInspector, PreparedInspector
 from calibrate.node_names import HigherPrecisionNodes
-from calibrate.precision.parity import MAX_FLIPS
-from calibrate.prn.options import DEFAULT_BATCH, DEFAULT_STEPS, PrnSize
 from calibrate.progress import Stages
-from calibrate.protoad.graph import Score
-from calibrate.protoad.prototypes import PrototypeMethod
-from engines.choose import AUTO
-from engines.engine import Precision
 from engines.manifest import TrainingRecord
-
-ModelName = Literal["protoad", "prn"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user may decide; the defaults are those of the command.
-
-    Attributes:
-        model: ``protoad`` or ``prn``.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        backbone: ``bundled`` or the path of an ONNX file.
-        layers: stages of the backbone; empty = those that measured best. ProtoAD only.
-        size: (height, width) in px of the model's images.
-        roi: (x, y, width, height) in px of the camera's picture; None = all of it.
-        prototypes: at most how many; None = 4 096 patches (ProtoAD), or whole feature maps, a
-            tenth of the images on each scale (PRN).
-        method: ``coreset`` or ``finch``. ProtoAD only.
-        score: ``smoothed`` or ``raw``: which map's maximum is the score. ProtoAD only.
-        false_rejects: rate of good parts that may be rejected.
-        min_area: smallest region that rejects, in px of the camera's picture.
-        engine: ``auto`` or the name of one.
-        gpu: architectures to compile TensorRT-RTX plans for, one plan each; empty = one portable.
-        memory_mib: most memory for patches. ProtoAD only.
-        seed: of every draw.
-        prn_size: PRN's proportions: ``paper``, or ``compact``, which a CPU can train.
-        steps: how many PRN is trained for.
-        epochs: in place of steps; None = the steps.
-        batch: images a step of the training, half of them with a defect; even.
-        defects: folder of real defects with masks, for PRN to learn from; None = none.
-        most_defects: at most how many of them; None = all.
-        textures: folder of textures for PRN's simulated defects; None = drawn ones.
-        max_flips: verdicts that the precision may change, of the images that the gate sees.
-        max_score_error: most that it may move a good image's score, as a share of the way from
-            good images' median score up to the threshold; None = what is usual at the precision.
-    """
-
-    model: ModelName = "protoad"
-    precision: Precision = "fp16"
-    backbone: str = "bundled"
-    layers: tuple[str, ...] = ()
-    size: Size = (256, 256)
-    roi: Roi | None = None
-    prototypes: int | None = None
-    method: PrototypeMethod = "coreset"
-    score: Score = "smoothed"
-    false_rejects: float = 0.001
-    min_area: int = 0
-    engine: str = AUTO
-    gpu: tuple[str, ...] = ()
-    memory_mib: int = 1024
-    seed: int = 0
-    prn_size: PrnSize = "compact"
-    steps: int = DEFAULT_STEPS
-    epochs: int | None = None
-    batch: int = DEFAULT_BATCH
-    defects: Path | None = None
-    most_defects: int | None = None
-    textures: Path | None = None
-    max_flips: int = MAX_FLIPS
-    max_score_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

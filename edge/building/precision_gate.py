@@ -43,8 +43,9 @@ from calibrate.threshold import Threshold, moved, threshold_from_scores
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
 from cameras.redaction import shown
-from edge.building.methods import Options, Taught
+from edge.building.methods import Taught
 from edge.evaluation.measure import file_sha256
+from edge.options import BuildOptions
 from engines.choose import open_engine
 from engines.engine import Engine, Precision
 from engines.manifest import LimitsRecord
@@ -78,26 +79,16 @@ class GateResult:
         return self.report.worst if self.report else 0.0
 
 
-def limits_from_options(options: Options) -> LimitsRecord:
-    """What the user allows, or what is usual at the precision.
-
-    Raises:
-        ValueError: limits that make no sense.
-    """
+def limits_from_options(options: BuildOptions) -> LimitsRecord:
+    """What the user allows, or what is usual at the precision."""
     usual, given = SCORE_ERRORS[options.precision], options.max_score_error
-    score_error = usual if given is None else given
-    if options.max_flips < 0 or not 0 < score_error < np.inf:
-        raise ValueError(
-            f"limits of {options.max_flips} flips and a score error of {score_error}: give "
-            "--max-flips from 0 on and --max-score-error above 0"
-        )
-    return LimitsRecord(flips=options.max_flips, score_error=score_error)
+    return LimitsRecord(flips=options.max_flips, score_error=usual if given is None else given)
 
 
 def apply_precision_gate(
     taught: Taught,
     *,
-    options: Options,
+    options: BuildOptions,
     engine: str,
     labelled: Sequence[Sample],
     stages: Stages,
@@ -151,7 +142,7 @@ def _tell_kept(found: GateResult, *, say: Callable[[str], None]) -> None:
         say(f"warning: {report.problem}, and keeping more layers does not help enough")
 
 
-def _threshold_of(taught: Taught, options: Options) -> Threshold:
+def _threshold_of(taught: Taught, options: BuildOptions) -> Threshold:
     return threshold_from_scores(
         taught.inspector.held_out,
         false_rejects=options.false_rejects,
@@ -169,7 +160,7 @@ class _Labelled:
 
 
 def _read_labelled(
-    samples: Sequence[Sample], options: Options, *, learnt: frozenset[str]
+    samples: Sequence[Sample], options: BuildOptions, *, learnt: frozenset[str]
 ) -> _Labelled | None:
     """All labelled images, evenly some where they are very many; None if there are none.
 
@@ -199,7 +190,7 @@ class _PrecisionGate:
 
     def __init__(
         self,
-        options: Options,
+        options: BuildOptions,
         engines: Sequence[str],
         labelled: _Labelled | None,
         stages: Stages,

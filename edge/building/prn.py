@@ -14,7 +14,8 @@ from calibrate.backbones.backbone import Backbone
 from calibrate.learnt import OpenEngine
 from calibrate.prn.options import TrainingError, TrainingOptions, prn_stages, shape_of
 from calibrate.progress import Stages
-from edge.building.methods import Course, Options, Taught
+from edge.building.methods import Course, Taught
+from edge.options import BuildOptions
 from engines.manifest import TrainingRecord
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class PrnMethod:
     """Trains a network; an `edge.building.methods.LearningMethod`."""
 
     backbone: Backbone
-    options: Options
+    options: BuildOptions
     training: TrainingOptions
     folder: Path
     open_engine: OpenEngine
@@ -69,7 +70,7 @@ class PrnMethod:
 
 
 def prn_method(
-    options: Options, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
+    options: BuildOptions, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
 ) -> PrnMethod:
     """PRN as the user wants it; what cannot be is refused now, before minutes of work.
 

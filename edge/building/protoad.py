@@ -11,9 +11,8 @@ from calibrate.backbones.features_graph import default_layers
 from calibrate.learnt import OpenEngine
 from calibrate.progress import Stages
 from calibrate.protoad.learn import ProtoadOptions, prepare_protoad
-from edge.building.methods import Options, Taught
-
-PROTOTYPES = 4096
+from edge.building.methods import Taught
+from edge.options import PROTOTYPES, BuildOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class ProtoadMethod:
 
 
 def protoad_method(
-    options: Options, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
+    options: BuildOptions, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
 ) -> ProtoadMethod:
     """ProtoAD as the user wants it; nothing is trained, so `folder` stays empty."""
     chosen = ProtoadOptions(
@@ -54,6 +53,6 @@ def protoad_method(
         method=options.method,
         score=options.score,
         seed=options.seed,
-        memory_mib=options.memory_mib,
+        memory_mib=options.memory,
     )
     return ProtoadMethod(backbone, chosen, open_engine)

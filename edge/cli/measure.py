@@ -9,33 +9,62 @@ import typer
 
 from edge import console
 from edge.cli import errors, tables
-from edge.cli.choices import BundleArgument, EngineOption, Json
+from edge.cli.options import BundleArgument, Json, takes_options
+from edge.config import check_folder_of
+from edge.options import ENGINE, EngineName, Finite, Options, Positive, SizeText, option
+
+Labelled = Annotated[
+    Path, typer.Argument(metavar="IMAGES", help="Folder of labelled images, as MVTec AD has it.")
+]
 
 
+class EvaluateOptions(Options):
+    """How `edge evaluate` measures."""
+
+    engine: EngineName = option("auto", ENGINE)
+    threshold: Finite | None = option(
+        None, "Score from which a part is NG.", unset="the bundle's own"
+    )
+    grid: Path | None = option(None, "PNG file for a grid of images, maps and verdicts.")
+
+
+class CompareOptions(Options):
+    """How `edge compare` measures."""
+
+    engine: EngineName = option("auto", ENGINE)
+    picture: Path | None = option(None, "PNG file that shows the same images through each bundle.")
+    frames: Positive = option(100, "Number of frames to time with each bundle.")
+
+
+class BenchOptions(Options):
+    """How `edge bench` times."""
+
+    engine: EngineName = option("auto", ENGINE)
+    frames: Positive = option(200, "Number of frames to time.")
+    camera: SizeText = option(
+        (720, 1280),
+        "Size in px of frames that are made from the bundle: WIDTHxHEIGHT.",
+        example="1280x720",
+    )
+
+
+@takes_options
 def evaluate(
-    bundle: BundleArgument,
-    images: Annotated[Path, typer.Argument(help="Labelled images, MVTec's layout.")],
-    *,
-    engine: EngineOption = None,
-    threshold: Annotated[float | None, typer.Option(help="In place of the bundle's.")] = None,
-    grid: Annotated[Path | None, typer.Option(help="Picture grid, .png.")] = None,
-    json: Json = False,
+    bundle: BundleArgument, images: Labelled, options: EvaluateOptions, json: Json = False
 ) -> None:
-    """Measure a bundle on labelled images."""
+    """Measure a bundle on images that it did not learn from."""
     from calibrate.progress import Stages
-    from edge.config import check_folder_of
     from edge.evaluation.evaluate import evaluate_bundle
 
-    if grid is not None:
-        check_folder_of(grid, option="--grid")
-
+    if options.grid is not None:
+        check_folder_of(options.grid, option="--grid")
     with console.stage_bars() as bars:
         evaluation = evaluate_bundle(
             bundle,
             images,
-            engine=engine.value if engine else "auto",
-            threshold=threshold,
-            grid=grid,
+            engine=options.engine,
+            threshold=options.threshold,
+            grid=options.grid,
             stages=Stages(bars.show),
         )
     if json:
@@ -44,31 +73,26 @@ def evaluate(
         tables.print_evaluation(evaluation)
 
 
+@takes_options
 def compare(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Two or more.")],
-    images: Annotated[Path, typer.Argument(help="Labelled images, MVTec's layout.")],
-    *,
-    engine: EngineOption = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="The same images through each of them, .png.")
-    ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Timed, of each.")] = 100,
+    bundles: Annotated[list[Path], typer.Argument(help="Folders of two or more bundles.")],
+    images: Labelled,
+    options: CompareOptions,
     json: Json = False,
 ) -> None:
-    """Measure and time several bundles, side by side."""
+    """Measure and time bundles, one after the other."""
     from calibrate.progress import Stages
-    from edge.config import check_folder_of
     from edge.evaluation.compare import compare_bundles
 
-    if picture is not None:
-        check_folder_of(picture, option="--picture")
+    if options.picture is not None:
+        check_folder_of(options.picture, option="--picture")
     with console.stage_bars() as bars:
         comparison = compare_bundles(
             bundles,
             images,
-            engine=engine.value if engine else "auto",
-            picture=picture,
-            frames=frames,
+            engine=options.engine,
+            picture=options.picture,
+            frames=options.frames,
             stages=Stages(bars.show),
         )
     if json:
@@ -77,27 +101,28 @@ def compare(
         tables.print_comparison(comparison)
 
 
+@takes_options
 def bench(
     bundle: BundleArgument,
+    options: BenchOptions,
     images: Annotated[
-        Path | None, typer.Argument(help="As the camera takes them; default: made from the bundle.")
+        Path | None,
+        typer.Argument(
+            metavar="IMAGES",
+            help="Folder of images as the camera takes them; default frames made from the bundle.",
+        ),
     ] = None,
-    *,
-    engine: EngineOption = None,
-    frames: Annotated[int, typer.Option(min=1, help="Timed.")] = 200,
-    camera: Annotated[str, typer.Option(help="WIDTHxHEIGHT of made frames, px.")] = "1280x720",
     json: Json = False,
 ) -> None:
-    """Time the engine, and all from frame to verdict."""
+    """Time a bundle on this machine."""
     from edge.evaluation.bench import bench_bundle
-    from edge.parse import size_from_text
 
     report = bench_bundle(
         bundle,
         images=images,
-        engine=engine.value if engine else "auto",
-        iterations=frames,
-        camera=size_from_text(camera),
+        engine=options.engine,
+        iterations=options.frames,
+        camera=options.camera,
     )
     if json:
         console.print_json(report.to_json())
@@ -106,7 +131,7 @@ def bench(
 
 
 def doctor(json: Json = False) -> None:
-    """Show what this machine has and what is missing."""
+    """Examine this machine; exit 1 if something fails."""
     from edge.doctor import examine
 
     checks = examine()

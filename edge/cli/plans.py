@@ -8,41 +8,16 @@ import typer
 
 from edge import console
 from edge.cli import tables
-from edge.cli.choices import BundleArgument, Json, PlanEngineName
+from edge.cli.options import BundleArgument, Json, takes_options
+from edge.options import CompileOptions
 
 
-def compile_plans(
-    bundle: BundleArgument,
-    *,
-    engine: Annotated[
-        PlanEngineName, typer.Option(help="auto: TensorRT where it works, else TensorRT-RTX.")
-    ] = PlanEngineName.auto,
-    gpu: Annotated[
-        list[str] | None,
-        typer.Option(help="TensorRT-RTX plan for sm86, sm89 …; repeat; default portable."),
-    ] = None,
-    workspace: Annotated[
-        int | None, typer.Option(min=1, help="Scratch memory, MiB; Jetson: half of the free.")
-    ] = None,
-    version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="TensorRT: newer ones load it too.")
-    ] = False,
-    hardware_compatible: Annotated[
-        bool, typer.Option("--hardware-compatible", help="TensorRT: any GPU from Ampere on.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Compile a bundle's TensorRT plans ahead of time."""
+@takes_options
+def compile_plans(bundle: BundleArgument, options: CompileOptions, json: Json = False) -> None:
+    """Compile a plan for each GPU, and store it in the bundle."""
     from calibrate.progress import Stages
-    from edge.plans import CompileOptions, compile_bundle
+    from edge.plans import compile_bundle
 
-    options = CompileOptions(
-        engine=engine.value,
-        gpu=tuple(gpu or ()),
-        workspace_mib=workspace,
-        version_compatible=version_compatible,
-        hardware_compatible=hardware_compatible,
-    )
     with console.stage_bars() as bars:
         plans = compile_bundle(bundle, options=options, stages=Stages(bars.show), say=console.say)
     if json:
@@ -55,7 +30,7 @@ def compile_plans(
 def info(
     bundle: BundleArgument,
     layers: Annotated[
-        bool, typer.Option("--layers", help="What each layer of its plans runs.")
+        bool, typer.Option("--layers", help="Show what each layer of its plans runs.")
     ] = False,
     json: Json = False,
 ) -> None:

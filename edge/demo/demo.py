@@ -13,11 +13,12 @@ from typing import Any
 from calibrate.progress import Advance, Show, Stages
 from cameras.connect import open_source
 from cameras.frame import Frame
-from edge.building.build import Built, Options, build
+from edge.building.build import Built, build
 from edge.demo.conveyor import FPS, draw_conveyor
 from edge.demo.stills import draw_dataset
 from edge.evaluation.measure import picture_grid, png_from_image
 from edge.inspection.inspector import load_with_progress
+from edge.options import BuildOptions
 from edge.result import Result, Verdict
 from edge.sinks.json_lines import JsonLinesSink
 from edge.sinks.pictures import PicturesSink
@@ -82,7 +83,7 @@ def run_demo(folder: Path, *, show: Show | None = None) -> Demo:
     with stages.stage("drawing"):
         draw_dataset(images, seed=SEED)
         truths = draw_conveyor(video, seed=SEED)
-    built = build(images, folder / "flange.edge", options=Options(), stages=stages)
+    built = build(images, folder / "flange.edge", options=BuildOptions(), stages=stages)
     pictures = picture_grid(built.measured) if built.measured else None
     if pictures is not None:
         (folder / "grid.png").write_bytes(png_from_image(pictures))

@@ -12,18 +12,16 @@ import cv2
 import numpy as np
 
 from calibrate.dataset import dataset_from_folder
-from calibrate.images import fit_image
+from calibrate.images import Size, fit_image
 from cameras.image_files import image_from_bytes, image_from_file
 from edge.inspection.inspector import Inspector, load_with_progress
 from edge.result import Image, Result, Verdict
 from engines.bundle import Bundle
-from engines.choose import AUTO
 from engines.engine import Engine, Images
 from engines.errors import EngineError
 
 WARMUP = 10
 FRAMES = 16  # so many different images are enough, and fit into memory
-CAMERA = (720, 1280)  # (height, width) in px of a common camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +70,10 @@ class BenchReport:
 def bench_bundle(
     path: Path,
     *,
-    images: Path | None = None,
-    engine: str = AUTO,
-    iterations: int = 200,
-    camera: tuple[int, int] = CAMERA,
+    images: Path | None,
+    engine: str,
+    iterations: int,
+    camera: Size,
 ) -> BenchReport:
     """Time a bundle's engine, and everything from a frame to its verdict.
 

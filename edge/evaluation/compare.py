@@ -20,7 +20,6 @@ from edge.inspection.inspector import Inspector, load_with_progress
 from edge.result import Image, Result
 from engines.atomic_files import replace_file
 from engines.bundle import Bundle
-from engines.choose import AUTO
 
 PICTURED = 2  # images of each kind in the picture
 
@@ -93,9 +92,9 @@ def compare_bundles(
     bundles: Sequence[Path],
     images: Path,
     *,
-    engine: str = AUTO,
-    picture: Path | None = None,
-    frames: int = 100,
+    engine: str,
+    picture: Path | None,
+    frames: int,
     stages: Stages,
 ) -> Comparison:
     """Measure and time bundles on the same labelled images, one after the other.

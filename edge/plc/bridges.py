@@ -7,9 +7,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
-from edge.config import Config, ConfigError
+from edge.config import Config, checked
 from edge.plc.address_map import MapRow
 from edge.plc.station.port import Bridge, Port
 from edge.plc.station.snapshot import StationError
@@ -26,13 +24,7 @@ def section_of(name: str, config: Config) -> Any:
     """
     module = import_module(f"edge.plc.{name}.section")
     section = getattr(module, f"{name.capitalize()}Section")
-    try:
-        return section.model_validate(getattr(config, name))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join((name, *(str(part) for part in first["loc"])))
-        says = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"edge.toml: {where}: {says}; see docs/{name}.md") from error
+    return checked(section, getattr(config, name), section=name)
 
 
 def open_bridge(name: str, port: Port, section: Any) -> Bridge:

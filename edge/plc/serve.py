@@ -13,13 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict
 
-from pydantic import ValidationError
-
-from edge.config import Config, ConfigError, find_bundle, read_config
+from edge.config import Config, ConfigError, find_bundle
 from edge.plc.bridges import open_bridge, section_of
 from edge.plc.serve_report import StationReport, why_not_online
 from edge.plc.serve_results import ResultsFile
@@ -40,33 +36,24 @@ COMMANDING = frozenset({"modbus", "opcua"})
 """Bridges whose peer can trigger, acknowledge and clear a fault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the user asked for; None and nothing take `edge.toml`'s word, then the default."""
-
-    source: str | None = None
-    bridges: tuple[str, ...] = ()
-    bundle: Path | None = None
-    engine: str | None = None
-    deadline_ms: float | None = None
-    monitor: str | None = None
-
-
-def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[str, int]:
+def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[str, int]:
     """Serve until Ctrl-C or SIGTERM; what was counted.
+
+    Args:
+        config: `edge.toml` under the command line.
+        say: takes lines for people.
 
     Raises:
         ConfigError: no source, no bundle, or a section that makes no sense.
         StationError: a bridge cannot be opened.
         MonitorError: as `edge.service.http_server.Monitor` says.
     """
-    config = _merged(wishes, read_config())
     sections = {name: section_of(name, config) for name in config.station.bridges}
     if not sections and config.station.mode == "triggered":
         raise ConfigError(
             "no bridge: name one, such as --bridge modbus, or set station.bridges in edge.toml"
         )
-    judge = _judge(wishes, config)
+    judge = _judge(config)
     sys.setswitchinterval(SWITCH_S)
     _quieten_asyncua()
     with contextlib.ExitStack() as stack:
@@ -83,7 +70,7 @@ def serve_until_stopped(wishes: Wishes, *, say: Callable[[str], None]) -> dict[s
         station.on_change(_Teller(say, notifier))
         if lines is not None:
             station.on_result(lines.write)
-        stack.enter_context(_monitored(station, lines, config, wishes, say))
+        stack.enter_context(_monitored(station, lines, config, say))
         for name, section in sections.items():
             bridge = stack.enter_context(open_bridge(name, station, section))
             say(f"{bridge.where}: serves {config.station.name}")
@@ -100,13 +87,12 @@ def _monitored(
     station: Station,
     lines: ResultsFile | None,
     config: Config,
-    wishes: Wishes,
     say: Callable[[str], None],
 ) -> AbstractContextManager[None]:
     """``/healthz`` and ``/metrics`` of the station, if they are asked for."""
     report = StationReport(station, lines=lines)
     station.on_result(report.count)
-    return open_monitor(config.life, report.to_json, address=wishes.monitor, pictures=None, say=say)
+    return open_monitor(config.life, report.to_json, pictures=None, say=say)
 
 
 def _quieten_asyncua() -> None:
@@ -122,33 +108,15 @@ def _results(config: Config) -> ResultsFile | None:
     return ResultsFile(path, append=True, max_bytes=None if most is None else most * MIB)
 
 
-def _merged(wishes: Wishes, config: Config) -> Config:
-    """The command line over `edge.toml`."""
-    words: dict[str, Any] = {
-        "bridges": wishes.bridges or None,
-        "source": wishes.source or config.station.source or config.stream.source,
-        "engine": wishes.engine,
-        "deadline_ms": wishes.deadline_ms,
-    }
-    given = {name: value for name, value in words.items() if value is not None}
-    told = config.station.model_dump(exclude_unset=True) | given
-    try:
-        section = type(config.station).model_validate(told)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = "-".join(str(part) for part in first["loc"]).replace("_", "-")
-        raise ConfigError(f"--{where}: {first['msg']}; see edge serve --help") from error
-    return config.model_copy(update={"station": section})
-
-
-def _judge(wishes: Wishes, config: Config) -> JudgeOptions:
+def _judge(config: Config) -> JudgeOptions:
     station = config.station
-    if station.source is None:
+    source = station.source or next(iter(config.stream.source), None)
+    if source is None:
         raise ConfigError(
             "no source: name one, such as /dev/video0, or set station.source in edge.toml"
         )
-    if wishes.bundle is not None or station.recipes is None:
-        recipes = {station.recipe: find_bundle(wishes.bundle, config)}
+    if station.bundle is not None or station.recipes is None:
+        recipes = {station.recipe: find_bundle(station.bundle, config)}
     else:
         recipes = station.recipes
     if station.recipe not in recipes:
@@ -161,7 +129,7 @@ def _judge(wishes: Wishes, config: Config) -> JudgeOptions:
             raise ConfigError(f"recipe {recipe_id}: {path}: no bundle; make one with `edge build`")
     return JudgeOptions(
         recipes={recipe_id: str(path) for recipe_id, path in recipes.items()},
-        source=station.source,
+        source=source,
         engine=station.engine,
         warm_up=station.warm_up,
         deadline_ms=station.deadline_ms,

@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
+from pydantic import Field
+
+from edge.options import Milliseconds, Options, Positive, Seconds, option
 from edge.plc.modbus.register_map import MIRROR, RESULT_WORDS
 from edge.plc.modbus.section import WordOrder
 from edge.plc.modbus.word_order import registers_from_u32, u32_from_registers
@@ -30,27 +33,18 @@ WORDS = 0x10000
 Condition: TypeAlias = Callable[[int], int | bool]  # of the status word
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to simulate.
+class SimulationOptions(Options):
+    """What a simulated PLC does: `edge plc simulate`."""
 
-    Attributes:
-        host: where the station is.
-        port: of its Modbus bridge.
-        cycles: parts.
-        scan_s: seconds between two scans.
-        timeout_s: the PLC's own timer for each step.
-        order: of the bytes of 32-bit values.
-        recipe: loaded first; None keeps what there is.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 5020
-    cycles: int = 100
-    scan_s: float = 0.005
-    timeout_s: float = 5.0
-    order: WordOrder = "ABCD"
-    recipe: int | None = None
+    host: str = option("127.0.0.1", "Host of `edge serve`.")
+    port: Annotated[int, Field(ge=1, le=65535)] = option(5020, "TCP port of its Modbus bridge.")
+    cycles: Positive = option(100, "Number of parts to simulate.")
+    scan_ms: Milliseconds = option(5.0, "Milliseconds between two scans of the registers.")
+    timeout_s: Seconds = option(5.0, "Seconds that the PLC waits in each step.")
+    order: WordOrder = option(
+        "ABCD", "Order of the bytes of 32-bit values, as modbus.order in edge.toml."
+    )
+    recipe: Positive | None = option(None, "Number of the recipe to load first.")
 
 
 @dataclass(slots=True)
@@ -98,16 +92,16 @@ class Outcome:
         return asdict(self)
 
 
-def simulate_plc(plan: Plan, *, say: Callable[[str], None]) -> Outcome:
+def simulate_plc(options: SimulationOptions, *, say: Callable[[str], None]) -> Outcome:
     """Run the cycles against a station.
 
     Raises:
         StationError: there is none at this address, the link broke, or pymodbus is not installed.
     """
-    with _Link(plan) as link:
-        plc = _Plc(link, plan, say)
+    with _Link(options) as link:
+        plc = _Plc(link, options, say)
         plc.begin()
-        for number in range(1, plan.cycles + 1):
+        for number in range(1, options.cycles + 1):
             plc.cycle(number)
         return plc.end()
 
@@ -115,15 +109,17 @@ def simulate_plc(plan: Plan, *, say: Callable[[str], None]) -> Outcome:
 class _Link(AbstractContextManager["_Link"]):
     """The two requests of a scan, with pymodbus's client."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, options: SimulationOptions) -> None:
         try:
             from pymodbus.client import ModbusTcpClient
         except ModuleNotFoundError as error:
             raise StationError("pymodbus is not installed; pip install 'protoedge[plc]'") from error
         # It logs what it also raises, or what is said below in other words.
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
-        self._where = f"{plan.host}:{plan.port}"
-        self._client = ModbusTcpClient(plan.host, port=plan.port, timeout=plan.timeout_s, retries=0)
+        self._where = f"{options.host}:{options.port}"
+        self._client = ModbusTcpClient(
+            options.host, port=options.port, timeout=options.timeout_s, retries=0
+        )
         if not self._client.connect():  # type: ignore[no-untyped-call]
             raise StationError(f"{self._where}: nobody answers; start edge serve --bridge modbus")
 
@@ -158,9 +154,9 @@ class _Link(AbstractContextManager["_Link"]):
 class _Plc:
     """The PLC's program and memory."""
 
-    def __init__(self, link: _Link, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(self, link: _Link, options: SimulationOptions, say: Callable[[str], None]) -> None:
         self._link = link
-        self._plan = plan
+        self._options = options
         self._say = say
         self._seen = Outcome()
         self._words = [0] * RESULT_WORDS
@@ -173,19 +169,20 @@ class _Plc:
         """All low, which makes the next trigger an edge; clear a fault; load the recipe."""
         self._write(0)
         self._clear_fault()
-        if self._plan.recipe is not None:
-            self._out[5:7] = [CommandCode.RECIPE, self._plan.recipe]
+        if self._options.recipe is not None:
+            self._out[5:7] = [CommandCode.RECIPE, self._options.recipe]
             self._write(EXECUTE)
             self._until(lambda status: status & (COMMAND_DONE | COMMAND_FAILED), timeout_s=120.0)
             if not self._words[STATUS] & COMMAND_DONE:
                 raise StationError(
-                    f"recipe {self._plan.recipe}: refused: error {self._error()}; see docs/plc.md"
+                    f"recipe {self._options.recipe}: refused: error {self._error()}; "
+                    "see docs/plc.md"
                 )
             self._out[5:7] = [0, 0]
         self._write(ENABLE)
         if not self._until(lambda status: status & READY, timeout_s=START_S):
             raise StationError(
-                f"{self._plan.host}:{self._plan.port}: not ready within {START_S:g} s; "
+                f"{self._options.host}:{self._options.port}: not ready within {START_S:g} s; "
                 "see what edge serve says"
             )
 
@@ -205,7 +202,7 @@ class _Plc:
         if self._words[HEAD] or self._words[STATUS] & VALID:
             self._seen.stale += 1
         self._out[2] = number % WORDS
-        self._out[3:5] = registers_from_u32(number, self._plan.order)
+        self._out[3:5] = registers_from_u32(number, self._options.order)
         begun = time.monotonic()
         self._write(ENABLE | TRIGGER)
         self._until(lambda status: status & (TRIGGER_ACK | FAULT))
@@ -240,7 +237,7 @@ class _Plc:
         """Accept only what the rule lets pass; count what is wrong."""
         words, seen = self._words, self._seen
         mine = words[TRIGGER_ECHO] == number % WORDS and number == u32_from_registers(
-            words[PART_ECHO], words[PART_ECHO + 1], self._plan.order
+            words[PART_ECHO], words[PART_ECHO + 1], self._options.order
         )
         whole = words[HEAD] == words[TAIL] != 0
         fault = bool(words[STATUS] & FAULT)
@@ -276,7 +273,7 @@ class _Plc:
         self._say(f"fault, error {self._error()}: cleared")
         self._write(CLEAR)
         self._write(0)
-        self._until(lambda status: status & READY, timeout_s=max(30.0, self._plan.timeout_s))
+        self._until(lambda status: status & READY, timeout_s=max(30.0, self._options.timeout_s))
 
     def _write(self, bits: int) -> None:
         self._out[0] = bits
@@ -292,7 +289,7 @@ class _Plc:
         self, condition: Callable[[int], int | bool], timeout_s: float | None = None
     ) -> bool:
         """Scan until the status meets a condition; False when the PLC's timer runs out."""
-        limit = time.monotonic() + (self._plan.timeout_s if timeout_s is None else timeout_s)
+        limit = time.monotonic() + (self._options.timeout_s if timeout_s is None else timeout_s)
         while True:
             self._scan()
             if condition(self._words[STATUS]):
@@ -300,4 +297,4 @@ class _Plc:
             if time.monotonic() >= limit:
                 self._seen.timeouts += 1
                 return False
-            time.sleep(self._plan.scan_s)
+            time.sleep(self._options.scan_ms / 1e3)

@@ -23,7 +23,7 @@ from http.client import parse_headers
 from importlib.util import find_spec
 
 from cameras.push.limits import Limits, Listening
-from edge.config import LifeSection
+from edge.options import LifeOptions
 from edge.service.http_access import Access, MonitorError, RequestGuard, monitor_binding
 from edge.service.http_routes import (
     ExposeMetrics,
@@ -117,27 +117,24 @@ class Monitor(AbstractContextManager["Monitor"]):
 
 @contextlib.contextmanager
 def open_monitor(
-    section: LifeSection,
+    section: LifeOptions,
     report: GetReport,
     *,
-    address: str | None,
     pictures: Pictures | None,
     say: Callable[[str], None],
 ) -> Iterator[None]:
     """Listen while the block runs, if an address is given.
 
     Args:
-        section: who may read.
+        section: where to listen, and who may read.
         report: what is known, with ``ready``.
-        address: where, in place of `life.monitor`.
         pictures: of the cameras; None: there is no page.
         say: is told where it listens, and what it lacks.
 
     Raises:
         MonitorError: see `Monitor`.
     """
-    address = address or section.monitor
-    if address is None:
+    if section.monitor is None:
         yield
         return
     expose: ExposeMetrics | None = None
@@ -148,7 +145,9 @@ def open_monitor(
 
         expose = metrics_from_report
     access = Access(section.monitor_token, section.monitor_hosts)
-    with Monitor(address, report, expose=expose, pictures=pictures, access=access) as monitor:
+    with Monitor(
+        section.monitor, report, expose=expose, pictures=pictures, access=access
+    ) as monitor:
         page = "" if pictures is None else "the page, "
         say(f"http://{monitor.host}:{monitor.port}: {page}/healthz and /metrics")
         yield

@@ -33,14 +33,11 @@ class Living:
 
 
 @contextlib.contextmanager
-def living(
-    config: Config, *, monitor: str | None, stop: threading.Event, say: Say
-) -> Iterator[Living]:
+def living(config: Config, *, stop: threading.Event, say: Say) -> Iterator[Living]:
     """Live as `edge.toml` has it; for a program's main thread alone.
 
     Args:
         config: its sections `life` and `log`.
-        monitor: address of the page, ``/healthz`` and ``/metrics``, in place of `life.monitor`.
         stop: set when the process shall end.
         say: takes lines for people, where there is no log.
 
@@ -56,8 +53,8 @@ def living(
         life = stack.enter_context(Life(options, stop=stop))
         if not _has_terminal():
             stack.enter_context(reload_on_hangup(life))
-        galleries = Galleries() if monitor or section.monitor else None
-        opened = open_monitor(section, life.to_json, address=monitor, pictures=galleries, say=say)
+        galleries = Galleries() if section.monitor else None
+        opened = open_monitor(section, life.to_json, pictures=galleries, say=say)
         stack.enter_context(opened)
         yield Living(life, say, galleries)
 

@@ -7,47 +7,42 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edge.config import StreamSection
+from edge.options import StreamOptions
 from edge.service.gallery import Galleries
 from edge.sinks.database import SqliteSink
-from edge.sinks.disk_quota import MAX_BYTES, MIB, MIN_FREE_BYTES, DiskLimits
+from edge.sinks.disk_quota import MIB, DiskLimits
 from edge.sinks.json_lines import JsonLinesSink
 from edge.sinks.kept_parts import KeptPartsSink
 from edge.sinks.pictures import PicturesSink
 from edge.sinks.sink import Painter, SinkError
 from edge.sinks.video import VideoSink
 from edge.sinks.window import WindowSink
-from edge.stream.cameras import Watch, first
 
 RATE_HZ = 25.0  # of a recording whose source does not tell its own
-KEPT_FILES = 9
 
 Say = Callable[[str], None]
 
 
-def shared_sinks(options: Watch, section: StreamSection) -> Iterator[Any]:
+def shared_sinks(options: StreamOptions) -> Iterator[Any]:
     """Sinks that take the results of all cameras.
 
     Raises:
         SinkError: one cannot be opened.
     """
-    results = first(options.results, section.results)
-    if results is not None:
-        rotated = section.results_mb
+    if options.results is not None:
+        rotated = options.results_mb
         yield JsonLinesSink(
-            results,
+            options.results,
             append=rotated is not None,
             max_bytes=None if rotated is None else rotated * MIB,
-            backups=first(section.results_kept) or KEPT_FILES,
+            backups=options.results_kept,
         )
-    database = first(options.database, section.database)
-    if database is not None:
-        yield SqliteSink(database)
+    if options.database is not None:
+        yield SqliteSink(options.database)
 
 
 def camera_sinks(
-    options: Watch,
-    section: StreamSection,
+    options: StreamOptions,
     *,
     camera: str,
     rate_hz: float | None,
@@ -57,8 +52,7 @@ def camera_sinks(
     """Sinks of one camera: a named one has its own files.
 
     Args:
-        options: of the command line.
-        section: of `edge.toml`.
+        options: where they go.
         camera: its name; empty where there is one alone.
         rate_hz: of its source.
         say: is told why there is no window.
@@ -70,16 +64,14 @@ def camera_sinks(
     if galleries is not None:
         yield galleries.gallery(camera)
     paint = Painter()
-    record = first(options.record, section.record)
-    if record is not None:
-        path = _record_path(record, camera)
-        limits = _disk_limits(section)
+    limits = DiskLimits(max_bytes=options.keep_mb * MIB, min_free_bytes=options.keep_free_mb * MIB)
+    if options.record is not None:
+        path = _record_path(options.record, camera)
         yield VideoSink(path, rate_hz=rate_hz or RATE_HZ, paint=paint, limits=limits)
     if options.pictures is not None:
         yield PicturesSink(options.pictures / camera, paint=paint)
-    keep = first(options.keep, section.keep)
-    if keep is not None:
-        yield KeptPartsSink(keep / camera, limits=_disk_limits(section))
+    if options.keep is not None:
+        yield KeptPartsSink(options.keep / camera, limits=limits)
     yield from _windows(options, paint=paint, camera=camera, say=say)
 
 
@@ -90,15 +82,9 @@ def _record_path(record: Path, camera: str) -> Path:
     return record.with_stem(f"{record.stem}-{camera}") if camera else record
 
 
-def _disk_limits(section: StreamSection) -> DiskLimits:
-    most, free = section.keep_mb, section.keep_free_mb
-    return DiskLimits(
-        max_bytes=MAX_BYTES if most is None else most * MIB,
-        min_free_bytes=MIN_FREE_BYTES if free is None else free * MIB,
-    )
-
-
-def _windows(options: Watch, *, paint: Painter, camera: str, say: Say) -> Iterator[WindowSink]:
+def _windows(
+    options: StreamOptions, *, paint: Painter, camera: str, say: Say
+) -> Iterator[WindowSink]:
     """The window that was asked for; or one where there is a display and nobody said no."""
     if options.show:
         yield WindowSink(paint=paint, camera=camera)

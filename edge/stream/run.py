@@ -19,7 +19,7 @@ from cameras.connect import open_source
 from cameras.errors import CameraError, SourceError
 from cameras.image_files import image_from_file
 from cameras.source import Source
-from edge.config import StreamSection, read_config
+from edge.config import Config
 from edge.health.frozen import StreamHealth
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.engine_pool import EnginePool
@@ -31,39 +31,41 @@ from edge.inspection.inspector import (
     settings_from_bundle,
 )
 from edge.inspection.verdict import IgnoreMask
+from edge.options import StreamOptions, overlay
 from edge.result import Inspect
 from edge.service.camera_status import Pulse, PulseOptions
 from edge.service.living import Living, living
 from edge.service.signals import stop_on_signals
 from edge.service.supervisor import Life
 from edge.sinks.sink import Sink
-from edge.stream.cameras import Wanted, Watch, wanted_cameras
+from edge.stream.cameras import CameraConfig, camera_configs
 from edge.stream.loop import stream
 from edge.stream.open_sinks import camera_sinks, shared_sinks
 from edge.stream.several import Camera, stream_all
 from edge.stream.summary import Summary
 from edge.stream.trigger_lines import Post, trigger_by_lines
-from edge.stream.triggered import PART_DEADLINE_MS, UNDER_WAY, TriggerOptions
+from edge.stream.triggered import PART_DEADLINE_MS, TriggerOptions
 from engines.bundle import Bundle
 
 Say = Callable[[str], None]
 
 
-def watch(options: Watch, *, say: Say) -> Summary:
+def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:
     """Inspect one or several sources until they end, a window is closed, or a signal comes.
+
+    Args:
+        given: on the command line, which wins over the file.
+        config: `edge.toml`.
+        say: takes lines for people.
 
     Raises:
         ConfigError: no source or no bundle.
         SourceError, CameraError, BundleError, EngineError, SinkError: as their modules say.
     """
-    config = read_config()
-    cameras = wanted_cameras(options, config)
-    with (
-        stop_on_signals() as stop,
-        living(config, monitor=options.monitor, stop=stop, say=say) as lived,
-    ):
-        run = _Run(options, config.stream, lived, stop)
-        if options.triggered:
+    cameras = camera_configs(given, config)
+    with stop_on_signals() as stop, living(config, stop=stop, say=say) as lived:
+        run = _Run(overlay(StreamOptions, config.stream, given), lived, stop)
+        if run.options.triggered:
             return _watch_triggered(cameras, run)
         if len(cameras) == 1 and not cameras[0].name:
             return _watch_one(cameras[0], run)
@@ -74,8 +76,7 @@ def watch(options: Watch, *, say: Say) -> Summary:
 class _Run:
     """What all cameras of one run share."""
 
-    options: Watch
-    section: StreamSection
+    options: StreamOptions
     living: Living
     stop: threading.Event
 
@@ -93,7 +94,6 @@ class _Run:
         """Sinks of one camera, to be closed."""
         return camera_sinks(
             self.options,
-            self.section,
             camera=camera,
             rate_hz=rate_hz,
             say=self.say,
@@ -101,12 +101,12 @@ class _Run:
         )
 
 
-def _watch_one(camera: Wanted, run: _Run) -> Summary:
+def _watch_one(camera: CameraConfig, run: _Run) -> Summary:
     with contextlib.ExitStack() as stack:
         inspector = stack.enter_context(_exchange(camera, None))
         run.say(inspector.engine_reason)
         source = stack.enter_context(_source(camera))
-        shared = [stack.enter_context(sink) for sink in shared_sinks(run.options, run.section)]
+        shared = [stack.enter_context(sink) for sink in shared_sinks(run.options)]
         run.life.share(shared)
         own = [stack.enter_context(sink) for sink in run.sinks("", source.rate_hz)]
         inspect = stack.enter_context(judging(inspector, source, deadline_ms=camera.deadline_ms))
@@ -122,7 +122,7 @@ def _watch_one(camera: Wanted, run: _Run) -> Summary:
         )
 
 
-def _watch_several(cameras: Sequence[Wanted], run: _Run) -> Summary:
+def _watch_several(cameras: Sequence[CameraConfig], run: _Run) -> Summary:
     with contextlib.ExitStack() as stack:
         pool = EnginePool(say=run.say) if len(cameras) > 1 else None
         inspectors = [stack.enter_context(_exchange(camera, pool)) for camera in cameras]
@@ -132,7 +132,7 @@ def _watch_several(cameras: Sequence[Wanted], run: _Run) -> Summary:
         with ThreadPoolExecutor(len(openers)) as at_once:
             for opener, _ in zip(openers, at_once.map(_Opener.try_first, openers), strict=True):
                 stack.callback(opener.close)
-        shared = [stack.enter_context(sink) for sink in shared_sinks(run.options, run.section)]
+        shared = [stack.enter_context(sink) for sink in shared_sinks(run.options)]
         run.life.share(shared)
         lanes = []
         for camera, inspector, opener in zip(cameras, inspectors, openers, strict=True):
@@ -144,11 +144,11 @@ def _watch_several(cameras: Sequence[Wanted], run: _Run) -> Summary:
         return stream_all(lanes, sinks=shared, max_frames=run.options.max_frames, stop=run.stop)
 
 
-def _watch_triggered(cameras: Sequence[Wanted], run: _Run) -> Summary:
+def _watch_triggered(cameras: Sequence[CameraConfig], run: _Run) -> Summary:
     with contextlib.ExitStack() as stack:
         pool = EnginePool(say=run.say) if len(cameras) > 1 else None
         posts = [_post(camera, pool, run, stack) for camera in cameras]
-        shared = [stack.enter_context(sink) for sink in shared_sinks(run.options, run.section)]
+        shared = [stack.enter_context(sink) for sink in shared_sinks(run.options)]
         run.life.share(shared)
         run.life.begin()
         return trigger_by_lines(
@@ -156,7 +156,9 @@ def _watch_triggered(cameras: Sequence[Wanted], run: _Run) -> Summary:
         )
 
 
-def _post(camera: Wanted, pool: EnginePool | None, run: _Run, stack: contextlib.ExitStack) -> Post:
+def _post(
+    camera: CameraConfig, pool: EnginePool | None, run: _Run, stack: contextlib.ExitStack
+) -> Post:
     exchange = stack.enter_context(_exchange(camera, pool))
     run.say(exchange.engine_reason)
     source = stack.enter_context(_source(camera))
@@ -164,15 +166,20 @@ def _post(camera: Wanted, pool: EnginePool | None, run: _Run, stack: contextlib.
     # Not live: results come with triggers, and none is missed without one.
     pulse = _pulse(camera, exchange, run, live=False, sinks=sinks)
     options = TriggerOptions(
-        under_way=run.section.under_way or UNDER_WAY,
+        under_way=run.options.under_way,
         deadline_ms=camera.deadline_ms or PART_DEADLINE_MS,
-        settle_ms=run.section.settle_ms or 0.0,
+        settle_ms=run.options.settle_ms,
     )
     return Post(camera.name, source, exchange, options, sinks, pulse.result)
 
 
 def _pulse(
-    camera: Wanted, exchange: HotSwapInspector, run: _Run, *, live: bool, sinks: Sequence[Sink]
+    camera: CameraConfig,
+    exchange: HotSwapInspector,
+    run: _Run,
+    *,
+    live: bool,
+    sinks: Sequence[Sink],
 ) -> Pulse:
     """What counts a camera's results, and is watched over."""
     return run.life.camera(
@@ -184,7 +191,9 @@ def _pulse(
     )
 
 
-def _lane(camera: Wanted, exchange: HotSwapInspector, opener: _Opener, pulse: Pulse) -> Camera:
+def _lane(
+    camera: CameraConfig, exchange: HotSwapInspector, opener: _Opener, pulse: Pulse
+) -> Camera:
     return Camera(
         name=camera.name,
         open=opener,
@@ -222,7 +231,7 @@ def judging(
 class _Opener:
     """Opens a camera's source: once before all begins, and again whenever it failed."""
 
-    def __init__(self, camera: Wanted) -> None:
+    def __init__(self, camera: CameraConfig) -> None:
         self._camera = camera
         self._source: Source | None = None
         self._error: CameraError | None = None
@@ -257,15 +266,15 @@ class _Opener:
             self._source.close()
 
 
-def _source(camera: Wanted) -> Source:
+def _source(camera: CameraConfig) -> Source:
     return open_source(camera.source, stall_after=camera.stall_after, options=camera.options)
 
 
-def _exchange(camera: Wanted, pool: EnginePool | None) -> HotSwapInspector:
+def _exchange(camera: CameraConfig, pool: EnginePool | None) -> HotSwapInspector:
     return HotSwapInspector(lambda: _inspector(camera, pool), name=camera.name or "inspector")
 
 
-def _inspector(camera: Wanted, pool: EnginePool | None) -> Inspector:
+def _inspector(camera: CameraConfig, pool: EnginePool | None) -> Inspector:
     ignore = _mask(camera.ignore) if camera.ignore else None
     if pool is None:
         inspector = load_with_progress(

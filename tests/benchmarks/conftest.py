@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.building.build import Options, build
+from edge.building.build import build
 from edge.demo import draw_conveyor, draw_dataset
+from edge.options import BuildOptions
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +18,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("line")
     draw_dataset(folder / "images", good=20, test_good=2, defects_each=1)
     draw_conveyor(folder / "conveyor.avi", parts=10)
-    build(folder / "images", folder / "part.edge", options=Options(engine="auto"))
+    build(folder / "images", folder / "part.edge", options=BuildOptions(engine="auto"))
     return folder
 
 

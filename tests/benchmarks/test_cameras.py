@@ -53,10 +53,11 @@ def bare_rate_hz(engine: Engine, image: Images, seconds: float = 3.0) -> float:
 @pytest.fixture(scope="module")
 def int8(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with the bundled backbone in INT8, for bottles."""
-    from edge.building.build import Options, build
+    from edge.building.build import build
+    from edge.options import BuildOptions
 
     folder = tmp_path_factory.mktemp("int8")
-    options = Options(precision="int8", engine="openvino")
+    options = BuildOptions(precision="int8", engine="openvino")
     return build(realdata / "bottle", folder / "part.edge", options=options).bundle.path
 
 

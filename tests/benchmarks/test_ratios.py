@@ -62,11 +62,14 @@ def stream_ratio(inspector: Inspector, video: Path, folder: Path) -> float:
 def test_openvino_against_onnxruntime_fp32(
     precision: str, tmp_path: Path, line: Path, tell: Tell
 ) -> None:
-    from edge.building.build import Options, build
+    from edge.building.build import build
+    from edge.options import BuildOptions
 
     models = {}
     for name in ("fp32", precision):
-        built = build(line / "images", tmp_path / f"{name}.edge", options=Options(precision=name))
+        built = build(
+            line / "images", tmp_path / f"{name}.edge", options=BuildOptions(precision=name)
+        )
         models[name] = built.bundle.model()
     image = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
     with (

@@ -77,9 +77,10 @@ def drawn(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def built(drawn, tmp_path_factory) -> Path:
     """A bundle built from `drawn`; do not change it, copy it."""
-    from edge.building.build import Options, build
+    from edge.building.build import build
+    from edge.options import BuildOptions
 
-    options = Options(precision="fp32", size=(128, 128), prototypes=64, engine="onnxruntime")
+    options = BuildOptions(precision="fp32", size=(128, 128), prototypes=64, engine="onnxruntime")
     return build(
         drawn, tmp_path_factory.mktemp("built") / "flange.edge", options=options
     ).bundle.path
@@ -99,7 +100,7 @@ def good(drawn, tmp_path) -> Path:
 
 @pytest.fixture
 def small() -> tuple[str, ...]:
-    """Options with which a build takes a second."""
+    """BuildOptions with which a build takes a second."""
     return SMALL
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import Config, ConfigError, find_bundle, read_config, write_config
+from edge.config import Config, ConfigError, find_bundle, read_config, write_new
+from edge.options import BuildOptions, CameraOptions, LifeOptions, StreamOptions, overlay
 
 
 @pytest.fixture(autouse=True)
@@ -15,44 +16,22 @@ def _here(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_no_file_is_no_wish() -> None:
+def test_without_a_file_the_defaults_hold() -> None:
     assert read_config() == Config()
-
-
-def test_the_example_is_valid_with_every_line_in_force(tmp_path) -> None:
-    path = tmp_path / "edge.toml"
-    write_config(path, name="bottle")
-    assert read_config(path).stream.bundle == Path("build/bottle.edge")
-    text = re.sub(r"^# (?=\w+ = )", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    path.write_text(text, encoding="utf-8")
-    config = read_config(path)
-    for section in (config.build, config.stream, config.station):
-        unset = [name for name, value in section.model_dump().items() if value is None]
-        assert unset == []  # the example names every setting
-
-
-def test_the_example_states_the_defaults_that_hold(tmp_path) -> None:
-    from edge.building.build import Options
-    from edge.building.protoad import PROTOTYPES
-
-    path = tmp_path / "edge.toml"
-    write_config(path, name="x")
-    text = re.sub(r"^# (?=\w+ = )", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    path.write_text(text, encoding="utf-8")
-    build = read_config(path).build
-    assert build.prototypes == PROTOTYPES
-    same = ("precision", "backbone", "method", "score", "false_rejects", "model", "prn_size")
-    for name in (*same, "steps", "batch"):
-        assert getattr(build, name) == getattr(Options(), name)
-    assert build.memory == Options().memory_mib
-    assert build.seed == Options().seed
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[build]\nimage = 'x'", "build.image"),
-        ("[bild]\n", "bild"),
+        ("[build]\nimage = 'x'", "build.image: no such key; did you mean images?"),
+        ("[bild]\n", "bild: no such key; did you mean build?"),
+        ("[stream]\nxyzzy = 1", "stream.xyzzy: no such key; docs/edge_toml.md lists every key"),
+        (
+            "[cameras.left]\nsource = '0'\nignor = 'x'",
+            "ignor: no such key; did you mean ignore?",
+        ),
+        ("[build]\nroi = '1,2,3'", "build.roi: region of interest '1,2,3': give x,y,width,height"),
+        ("[build]\nlayers = ['a', 'a']", "build.layers: 'a,a': give names"),
         ("build = 3", "build"),
         ("[build]\nprecision = 'fp8'", "build.precision"),
         ("[build]\nmin_area = -1", "build.min_area"),
@@ -76,9 +55,29 @@ def test_bytes_that_are_no_text_and_a_folder() -> None:
         read_config()
 
 
-def test_an_example_where_none_can_be_written() -> None:
+def test_a_new_file_is_written_once() -> None:
+    write_new(Path("new"), "text")
+    with pytest.raises(ConfigError, match="new: already exists"):
+        write_new(Path("new"), "other")
+    assert Path("new").read_text() == "text"
     with pytest.raises(ConfigError, match="cannot be written"):
-        write_config(Path("nowhere/edge.toml"), name="x")
+        write_new(Path("nowhere/new"), "text")
+
+
+def test_the_command_line_lies_over_the_file() -> None:
+    config = Config.model_validate({"life": {"self_test_s": 5.0, "monitor": "127.0.0.1:1"}})
+    over = config.override(life=LifeOptions(monitor="127.0.0.1:2"))
+    assert (over.life.self_test_s, over.life.monitor) == (5.0, "127.0.0.1:2")
+    assert config.override(life=LifeOptions()) == config
+
+
+def test_options_of_several_layers() -> None:
+    file = BuildOptions(precision="int8", size="512x256", layers=("layer2",))
+    given = BuildOptions(layers="layer3, layer4", prototypes=7)
+    options = overlay(BuildOptions, file, given)
+    assert (options.precision, options.size, options.prototypes) == ("int8", (256, 512), 7)
+    assert (options.layers, options.seed) == (("layer3", "layer4"), 0)
+    assert overlay(CameraOptions, StreamOptions(source="0", threshold=0.5)).threshold == 0.5
 
 
 def test_the_bundle_that_is_named_comes_first() -> None:

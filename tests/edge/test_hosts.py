@@ -75,9 +75,10 @@ def test_scores_and_verdicts_are_those_of_edge(built, drawn, tmp_path) -> None:
 
 
 def test_a_region_of_interest_is_cut_out(drawn, tmp_path) -> None:
-    from edge.building.build import Options, build
+    from edge.building.build import build
+    from edge.options import BuildOptions
 
-    options = Options(
+    options = BuildOptions(
         precision="fp32",
         size=(64, 64),
         prototypes=32,

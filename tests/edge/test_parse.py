@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from edge.parse import (
     LARGEST_SIZE,
     ParseError,
-    checked_rate,
-    layers_from_text,
+    names_from_text,
     roi_from_text,
     size_from_text,
 )
@@ -44,24 +43,24 @@ def test_wrong_regions(text) -> None:
 
 @given(st.text(max_size=12))
 def test_any_text_gives_a_value_or_a_parse_error(text) -> None:
-    for parse in (size_from_text, roi_from_text, layers_from_text):
+    for parse in (size_from_text, roi_from_text, names_from_text):
         try:
             parse(text)
         except ParseError as error:
             assert repr(text) in str(error)
 
 
-def test_layers() -> None:
-    assert layers_from_text("layer2, layer3") == ("layer2", "layer3")
+def test_names() -> None:
+    assert names_from_text("layer2, layer3") == ("layer2", "layer3")
+    assert names_from_text(["sm86", "sm89,sm90"]) == ("sm86", "sm89", "sm90")
+    assert names_from_text(()) == ()
     for text in ("", ",", "layer2,,layer3", "layer2,layer2"):
-        with pytest.raises(ParseError, match="layers"):
-            layers_from_text(text)
+        with pytest.raises(ParseError, match="give names with commas"):
+            names_from_text(text)
 
 
-@given(st.floats())
-def test_a_rate_lies_between_nought_and_one(rate) -> None:
-    if 0 < rate < 1:
-        assert checked_rate(rate) == rate
-    else:
-        with pytest.raises(ParseError):
-            checked_rate(rate)
+def test_values_stay_what_they_are() -> None:
+    assert size_from_text((64, 32)) == (64, 32)
+    assert size_from_text(256) == (256, 256)
+    assert roi_from_text((1, 2, 3, 4)) == (1, 2, 3, 4)
+    assert names_from_text(3) == 3

@@ -5,54 +5,39 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from edge.options import Options, setting
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 WordOrder: TypeAlias = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 """How the four bytes of a 32-bit value lie in two registers; `A` is the most significant."""
 
 
-class ModbusSection(BaseModel):
+class ModbusSection(Options):
     """Where the Modbus TCP bridge listens, and who may connect."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: Annotated[
-        str,
-        Field(
-            description="Address to listen on. Anything but loopback needs `peers`: Modbus knows "
-            "no password, and whoever connects may trigger."
-        ),
-    ] = "127.0.0.1"
-    port: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=65535,
-            description="TCP port. PLCs expect 502, which needs the right to bind it; 0 takes any "
-            "free one.",
-        ),
-    ] = 5020
-    peers: Annotated[
-        tuple[str, ...],
-        Field(description="Addresses or networks that may connect; default: loopback alone."),
-    ] = ()
-    order: Annotated[
-        WordOrder,
-        Field(
-            description="Order of the bytes of 32-bit values: `A` is the most significant, and the "
-            "lower register comes first."
-        ),
-    ] = "ABCD"
-    connections: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=256,
-            description="Largest number of connections; one more closes the one that was idle "
-            "longest.",
-        ),
-    ] = 16
+    host: str = setting(
+        "127.0.0.1",
+        "Address to listen on; other machines reach it with peers alone: Modbus has no password.",
+    )
+    port: Annotated[int, Field(ge=0, le=65535)] = setting(
+        5020,
+        "TCP port; PLCs expect 502, which needs the right to bind it, and 0 takes any free one.",
+    )
+    peers: tuple[str, ...] = setting(
+        (),
+        "Addresses or networks that may connect.",
+        unset="loopback alone",
+        example=("192.168.0.10",),
+    )
+    order: WordOrder = setting(
+        "ABCD",
+        "Order of the bytes of 32-bit values, the lower register first; A is most significant.",
+    )
+    connections: Annotated[int, Field(ge=1, le=256)] = setting(
+        16, "Largest number of connections; one more closes the one that was idle longest."
+    )
 
     @model_validator(mode="after")
     def _check_peers(self) -> ModbusSection:

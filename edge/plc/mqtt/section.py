@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from edge.options import Options, setting
 
 TLS_PORT, PLAIN_PORT = 8883, 1883
 MAX_UNDER_WAY = 16
@@ -15,89 +17,61 @@ MIN_QUEUE = MAX_UNDER_WAY + 1
 Period: TypeAlias = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]  # s
 
 
-class MqttSection(BaseModel):
+class MqttSection(Options):
     """Which broker the MQTT bridge publishes to, and how."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: Annotated[str, Field(min_length=1, description="Name or address of the broker.")] = (
-        "localhost"
+    host: Annotated[str, Field(min_length=1)] = setting(
+        "localhost", "Name or address of the broker."
     )
-    port: Annotated[
-        int | None,
-        Field(ge=1, le=65535, description="TCP port; default: 8883, or 1883 with `plain`."),
-    ] = None
-    plain: Annotated[
-        bool,
-        Field(
-            description="Connect without TLS: names, passwords and results can be read and forged "
-            "on the way."
-        ),
-    ] = False
-    ca: Annotated[
-        Path | None,
-        Field(
-            description="PEM file of the authority that signed the broker's certificate; default: "
-            "the system's authorities."
-        ),
-    ] = None
-    certificate: Annotated[
-        Path | None,
-        Field(description="PEM file of this client's certificate, where the broker wants one."),
-    ] = None
-    key: Annotated[
-        Path | None, Field(description="PEM file of the key of this client's certificate.")
-    ] = None
-    user: Annotated[str | None, Field(description="Name that the broker wants.")] = None
-    password_file: Annotated[
-        Path | None, Field(description="File whose first line is that user's password.")
-    ] = None
-    prefix: Annotated[str, Field(description="First level of every topic.")] = "protoedge"
-    site: Annotated[str, Field(description="Second level of every topic.")] = "site"
-    line: Annotated[str, Field(description="Third level of every topic.")] = "line"
-    station: Annotated[
-        str | None,
-        Field(description="Fourth level of every topic; default: the station's name."),
-    ] = None
-    client_id: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            description="Name of this client, which no other client of the broker may have; "
-            "default: the topic's levels.",
-        ),
-    ] = None
-    version: Annotated[
-        Literal["5", "3.1.1"], Field(description="Version of MQTT; 3.1.1 knows no expiry.")
-    ] = "5"
-    keepalive_s: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=3600,
-            description="The broker takes a silent bridge for dead after one and a half of these.",
-        ),
-    ] = 5
-    queue: Annotated[
-        int,
-        Field(
-            ge=MIN_QUEUE,
-            le=1_000_000,
-            description="Results kept while the broker is away; the oldest are dropped and "
-            "counted.",
-        ),
-    ] = 1000
-    expiry_s: Annotated[
-        float,
-        Field(
-            ge=0,
-            allow_inf_nan=False,
-            description="Results older than this are dropped, here and by the broker; 0 keeps "
-            "them.",
-        ),
-    ] = 3600.0
-    heartbeat_s: Annotated[Period, Field(description="Seconds between two heartbeats.")] = 1.0
-    stats_s: Annotated[Period, Field(description="Seconds between two statistics.")] = 10.0
+    port: Annotated[int | None, Field(ge=1, le=65535)] = setting(
+        None, "TCP port.", unset="8883, or 1883 with `plain`", example=8883
+    )
+    plain: bool = setting(
+        False,
+        "Connect without TLS: names, passwords and results can be read and forged on the way.",
+    )
+    ca: Path | None = setting(
+        None,
+        "PEM file of the authority that signed the broker's certificate.",
+        unset="the system's authorities",
+        example="ca.pem",
+    )
+    certificate: Path | None = setting(
+        None,
+        "PEM file of this client's certificate, where the broker wants one.",
+        example="client.pem",
+    )
+    key: Path | None = setting(
+        None, "PEM file of the key of this client's certificate.", example="client.key"
+    )
+    user: str | None = setting(None, "Name that the broker wants.", example="line3")
+    password_file: Path | None = setting(
+        None, "File whose first line is that user's password.", example="mqtt.password"
+    )
+    prefix: str = setting("protoedge", "First level of every topic.")
+    site: str = setting("site", "Second level of every topic.")
+    line: str = setting("line", "Third level of every topic.")
+    station: str | None = setting(
+        None, "Fourth level of every topic.", unset="the station's name", example="press7"
+    )
+    client_id: Annotated[str | None, Field(min_length=1)] = setting(
+        None,
+        "Name of this client, which no other client of the broker may have.",
+        unset="the topic's levels",
+        example="press7",
+    )
+    version: Literal["5", "3.1.1"] = setting("5", "Version of MQTT; 3.1.1 knows no expiry.")
+    keepalive_s: Annotated[int, Field(ge=1, le=3600)] = setting(
+        5, "The broker takes a silent bridge for dead after one and a half of these."
+    )
+    queue: Annotated[int, Field(ge=MIN_QUEUE, le=1000000)] = setting(
+        1000, "Results kept while the broker is away; the oldest are dropped and counted."
+    )
+    expiry_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = setting(
+        3600.0, "Results older than this are dropped, here and by the broker; 0 keeps them."
+    )
+    heartbeat_s: Period = setting(1.0, "Seconds between two heartbeats.")
+    stats_s: Period = setting(10.0, "Seconds between two statistics.")
 
     @field_validator("host")
     @classmethod

@@ -5,45 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from edge.options import Options, setting
 
 
-class OpcuaSection(BaseModel):
+class OpcuaSection(Options):
     """Where the OPC UA bridge listens, and who may connect."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[
-        int, Field(ge=1, le=65535, description="TCP port; 4840 is the registered one.")
-    ] = 4840
-    pki: Annotated[
-        Path,
-        Field(
-            description="Folder of the certificates `own`, `trusted` and `rejected`; made at the "
-            "first start."
-        ),
-    ] = Path("pki/opcua")
-    user: Annotated[str | None, Field(description="Name that a client must give.")] = None
-    password_file: Annotated[
-        Path | None, Field(description="File whose first line is that user's password.")
-    ] = None
-    anonymous: Annotated[bool, Field(description="Let in clients that name no user.")] = False
-    any_certificate: Annotated[
-        bool, Field(description="Let in clients whose certificate is not in `trusted`.")
-    ] = False
-    plain: Annotated[
-        bool,
-        Field(description="Also offer an endpoint without signature, encryption and certificates."),
-    ] = False
-    station: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=64,
-            description="First part of every node's identifier; default: the station's name.",
-        ),
-    ] = None
+    host: str = setting("127.0.0.1", "Address to listen on.")
+    port: Annotated[int, Field(ge=1, le=65535)] = setting(
+        4840, "TCP port; 4840 is the registered one."
+    )
+    pki: Path = setting(
+        Path("pki/opcua"),
+        "Folder of the certificates `own`, `trusted` and `rejected`; made at the first start.",
+    )
+    user: str | None = setting(None, "Name that a client must give.", example="line3")
+    password_file: Path | None = setting(
+        None, "File whose first line is that user's password.", example="opcua.password"
+    )
+    anonymous: bool = setting(False, "Let in clients that name no user.")
+    any_certificate: bool = setting(False, "Let in clients whose certificate is not in `trusted`.")
+    plain: bool = setting(
+        False, "Also offer an endpoint without signature, encryption and certificates."
+    )
+    station: Annotated[str | None, Field(min_length=1, max_length=64)] = setting(
+        None, "First part of every node's identifier.", unset="the station's name", example="press7"
+    )
 
     @model_validator(mode="after")
     def _check_that_somebody_may_connect(self) -> OpcuaSection:

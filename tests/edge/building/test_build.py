@@ -21,8 +21,9 @@ from calibrate.backbones.backbone import BackboneError
 from calibrate.dataset import DatasetError
 from calibrate.images import ImagesError, evenly
 from calibrate.progress import Stages
-from edge.building.build import Built, Options, build
+from edge.building.build import Built, build
 from edge.inspection.inspector import load
+from edge.options import BuildOptions
 from edge.result import Verdict
 from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError
@@ -31,12 +32,12 @@ ROOT = Path(__file__).resolve().parents[3]
 ENGINE = "onnxruntime"
 
 
-def options(**changes) -> Options:
+def options(**changes) -> BuildOptions:
     given = {"precision": "fp32", "engine": ENGINE, "size": (128, 128), "prototypes": 64}
-    return Options(**{**given, **changes})
+    return BuildOptions(**{**given, **changes})
 
 
-def quick(**changes) -> Options:
+def quick(**changes) -> BuildOptions:
     """For builds of which only the frame around them matters."""
     return options(**{"size": (64, 64), "prototypes": 16, **changes})
 
@@ -233,8 +234,9 @@ CHILD = """
 import sys
 from pathlib import Path
 from calibrate.progress import Stages
-from edge.building.build import Options, build
-options = Options(
+from edge.building.build import build
+from edge.options import BuildOptions
+options = BuildOptions(
     precision="fp32", engine="onnxruntime", size=(64, 64), prototypes=16, seed=int(sys.argv[3])
 )
 stages = Stages(lambda name, share: print(f"{name} {share:.2f}", flush=True))
@@ -307,7 +309,7 @@ def test_bottles(realdata, tmp_path) -> None:
                 (folder / "ground_truth" / home.name).mkdir(parents=True, exist_ok=True)
                 shutil.copy(mask, folder / "ground_truth" / home.name)
     made = build(
-        folder, tmp_path / "bottle.edge", options=Options(prototypes=512, precision="fp16")
+        folder, tmp_path / "bottle.edge", options=BuildOptions(prototypes=512, precision="fp16")
     )
     figures = made.bundle.manifest.figures
     assert figures["image_auroc"] > 0.97

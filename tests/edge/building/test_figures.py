@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.building.build import Built, Options, build
+from edge.building.build import Built, build
+from edge.options import BuildOptions
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
@@ -23,7 +24,7 @@ def bottles(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Bottles
 
     @cache
     def built(precision: str) -> Built:
-        options = Options(precision=precision, engine="openvino")
+        options = BuildOptions(precision=precision, engine="openvino")
         return build(realdata / "bottle", folder / f"{precision}.edge", options=options)
 
     return built

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge.building.build import Options, build
+from edge.building.build import build
+from edge.options import BuildOptions
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
@@ -30,7 +30,7 @@ def test_the_bundled_backbone_is_worth_a_resnet18_on_magnetic_tiles(
     found = {}
     for name, backbone in (("bundled", "bundled"), ("resnet18", resnet18)):
         # In fp32 on the reference there is no parity to look at.
-        options = Options(
+        options = BuildOptions(
             precision="fp32", backbone=backbone, engine="onnxruntime", prototypes=1024
         )
         built = build(tiles, tmp_path / f"{name}.edge", options=options)
@@ -43,8 +43,10 @@ def test_a_short_prn_tells_bottles_apart_in_int8(realdata: Path, tmp_path: Path)
     """A thirtieth of a full training, at half the size."""
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("openvino", reason="the engine that CPUs deploy is not installed")
-    options = Options(model="prn", precision="int8", engine="openvino", size=(128, 128), steps=100)
-    options = replace(options, **ANY)
+    options = BuildOptions(
+        model="prn", precision="int8", engine="openvino", size=(128, 128), steps=100
+    )
+    options = options.model_copy(update=ANY)
     built = build(realdata / "bottle", tmp_path / "prn.edge", options=options)
     found = built.bundle.manifest.figures
     assert found["image_auroc"] >= 0.97

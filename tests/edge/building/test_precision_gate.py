@@ -15,18 +15,19 @@ from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
 from calibrate.threshold import Threshold, threshold_from_scores
 from edge.building import precision_gate
-from edge.building.build import Built, Options, build
+from edge.building.build import Built, build
 from edge.building.methods import Taught
 from edge.building.precision_gate import GateResult, _PrecisionGate, limits_from_options
 from edge.building.report import statement
+from edge.options import BuildOptions
 from engines.bundle import Bundle
 from engines.engine import EXACT
 from engines.manifest import EngineParityRecord, LimitsRecord, ParityRecord, SpreadRecord
 
 
-def options(**changes) -> Options:
+def options(**changes) -> BuildOptions:
     given = {"precision": "int8", "engine": "onnxruntime", "size": (64, 64), "prototypes": 64}
-    return Options(**{**given, **changes})
+    return BuildOptions(**{**given, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_what_cannot_be_had_is_refused_and_the_old_bundle_stays(
 def test_limits_that_make_no_sense_are_refused_before_the_work(good, tmp_path, run) -> None:
     outcome = run("build", good, "--max-score-error", "0", "--output", tmp_path / "x.edge")
     assert outcome.code == 2
-    assert "--max-score-error above 0" in outcome.line()
+    assert "'--max-score-error': Input should be greater than 0" in outcome.line()
 
 
 def test_an_error_that_nobody_limited_is_a_goal_and_missing_it_a_warning(

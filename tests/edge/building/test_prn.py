@@ -15,16 +15,17 @@ pytest.importorskip("torch", reason="torch is not installed")
 
 from calibrate.prn.options import TrainingError
 from calibrate.progress import Stages
-from edge.building.build import Built, Options, build
+from edge.building.build import Built, build
 from edge.evaluation.evaluate import evaluate_bundle
 from edge.inspection.inspector import load
+from edge.options import BuildOptions
 from engines.bundle import Bundle
 
 ENGINE = "onnxruntime"
 STEPS = 6
 
 
-def options(**changes) -> Options:
+def options(**changes) -> BuildOptions:
     given = {
         "model": "prn",
         "precision": "fp32",
@@ -33,7 +34,7 @@ def options(**changes) -> Options:
         "steps": STEPS,
         "batch": 4,
     }
-    return Options(**{**given, **changes})
+    return BuildOptions(**{**given, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from calibrate.images import fit_image
-from edge.building.build import Options, build
+from edge.building.build import build
 from edge.health.checks import NAMES, Health
 from edge.health.learn import health_from_specimens, learn_health, specimen, unseen
 from edge.health.measurements import CELLS, SignReader
 from edge.inspection.inspector import Inspector, load
+from edge.options import BuildOptions
 from edge.result import Verdict
 from engines.bundle import Bundle, write_bundle
 from engines.manifest import HealthRecord, Manifest
@@ -147,7 +148,7 @@ def test_torn_limits_are_refused(built, part) -> None:
 
 
 def test_a_region_of_interest_wants_pictures_of_the_size_it_was_given_in(drawn, tmp_path) -> None:
-    options = Options(
+    options = BuildOptions(
         precision="fp32", size=(64, 64), prototypes=16, engine="onnxruntime", roi=(8, 8, 112, 112)
     )
     made = build(drawn / "train" / "good", tmp_path / "roi.edge", options=options)
@@ -233,7 +234,7 @@ def test_the_build_says_what_it_cannot_see(tmp_path, drawn) -> None:
         gain = (0.05, 0.4, 1.0, 3.0)[index % 4]
         cv2.imwrite(str(folder / path.name), cv2.convertScaleAbs(cv2.imread(str(path)), alpha=gain))
     said: list[str] = []
-    options = Options(precision="fp32", size=(64, 64), prototypes=16, engine="onnxruntime")
+    options = BuildOptions(precision="fp32", size=(64, 64), prototypes=16, engine="onnxruntime")
     made = build(folder, tmp_path / "x.edge", options=options, say=said.append)
     missing = unseen(made.bundle.manifest.health)
     assert "occluded" in missing

@@ -187,10 +187,11 @@ def test_the_second_start_on_a_cpu_compiles_nothing(bundle, good_image, monkeypa
 def test_the_other_engine_passes_the_self_test_in_every_precision(drawn, tmp_path) -> None:
     """A bundle is built on one machine and deployed on another."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    from edge.building.build import Options, build
+    from edge.building.build import build
+    from edge.options import BuildOptions
 
     for precision in ("fp32", "fp16", "int8"):
-        options = Options(
+        options = BuildOptions(
             precision=precision,
             size=(128, 128),
             prototypes=64,

@@ -11,7 +11,7 @@ pytest.importorskip("pymodbus", reason="pymodbus is not installed")
 
 from edge.plc.modbus.bridge import open_bridge
 from edge.plc.modbus.section import ModbusSection
-from edge.plc.simulate import Plan, simulate_plc
+from edge.plc.simulate import SimulationOptions, simulate_plc
 from edge.plc.station.messages import Answer, Recipe, StationOptions
 from edge.plc.station.snapshot import ErrorCode, ResultEvaluation, Snapshot, StationError
 from edge.plc.station.station import Station
@@ -70,8 +70,8 @@ def simulated(lie: Callable[[Snapshot], Snapshot], **words: object):
         open_bridge(Liar(station, lie), ModbusSection(port=0)) as bridge,
     ):
         station.wait_ready(30)
-        plan = Plan(port=bridge.port, cycles=6, scan_s=0.001, **words)
-        return simulate_plc(plan, say=lambda _line: None)
+        options = SimulationOptions(port=bridge.port, cycles=6, scan_ms=1.0, **words)
+        return simulate_plc(options, say=lambda _line: None)
 
 
 def test_a_true_station_passes() -> None:

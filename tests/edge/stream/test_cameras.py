@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge.config import ConfigError, read_config
-from edge.stream.cameras import Watch, wanted_cameras
+from edge.options import StreamOptions
+from edge.stream.cameras import camera_configs
 
 TOML = """
 [stream]
@@ -40,7 +41,7 @@ def config(tmp_path):
 
 
 def test_cameras_of_the_file_take_what_they_do_not_say_from_stream(config) -> None:
-    left, right = wanted_cameras(Watch(), config)
+    left, right = camera_configs(StreamOptions(), config)
     assert (left.name, left.source, left.bundle) == ("left", "left", Path("build/all.edge"))
     assert (left.roi, left.threshold, left.options) == ((1, 2, 30, 40), 0.5, {"fps": 30})
     assert (left.stall_after, left.deadline_ms, left.health_off) == (2.0, None, ())
@@ -49,18 +50,18 @@ def test_cameras_of_the_file_take_what_they_do_not_say_from_stream(config) -> No
 
 
 def test_the_command_line_wins_and_chooses(config) -> None:
-    (right,) = wanted_cameras(Watch(sources=("right",), threshold=0.1), config)
+    (right,) = camera_configs(StreamOptions(source=("right",), threshold=0.1), config)
     assert (right.name, right.source, right.threshold) == ("right", "right", 0.1)
-    (alone,) = wanted_cameras(Watch(sources=("rtsp://line3",)), config)
+    (alone,) = camera_configs(StreamOptions(source=("rtsp://line3",)), config)
     assert (alone.name, alone.source, alone.threshold) == ("", "rtsp://line3", 0.5)
-    several = wanted_cameras(Watch(sources=("a.mp4", "left")), config)
+    several = camera_configs(StreamOptions(source=("a.mp4", "left")), config)
     assert [(one.name, one.source) for one in several] == [("camera1", "a.mp4"), ("left", "left")]
 
 
 def test_without_cameras_there_is_the_one_of_stream(tmp_path) -> None:
     path = tmp_path / "edge.toml"
     path.write_text('[stream]\nsource = "0"\nbundle = "x.edge"')
-    (one,) = wanted_cameras(Watch(), read_config(path))
+    (one,) = camera_configs(StreamOptions(), read_config(path))
     assert (one.name, one.source) == ("", "0")
 
 
@@ -79,7 +80,7 @@ def test_what_makes_no_sense_is_said(tmp_path, text, sources, says) -> None:
     path = tmp_path / "edge.toml"
     path.write_text('stream.bundle = "x.edge"\n' + text)
     with pytest.raises(ValueError, match=says) as refused:
-        wanted_cameras(Watch(sources=sources), read_config(path))
+        camera_configs(StreamOptions(source=sources), read_config(path))
     assert isinstance(refused.value, ConfigError) or "region" in says
 
 

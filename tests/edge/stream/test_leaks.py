@@ -48,9 +48,10 @@ def check(bundle: Path, folder: Path, frames: int) -> None:
 @pytest.fixture(scope="module")
 def tiny(drawn, tmp_path_factory) -> Path:
     """A bundle that is quick to run."""
-    from edge.building.build import Options, build
+    from edge.building.build import build
+    from edge.options import BuildOptions
 
-    options = Options(precision="fp32", size=(64, 64), prototypes=32, engine="onnxruntime")
+    options = BuildOptions(precision="fp32", size=(64, 64), prototypes=32, engine="onnxruntime")
     return build(drawn, tmp_path_factory.mktemp("tiny") / "tiny.edge", options=options).bundle.path
 
 
