@@ -41,6 +41,10 @@ plc-docs:
     python scripts/plc_timing.py
     python scripts/plc_modbus_tables.py docs/modbus.md
 
+# docs/edge_toml.md, written from the models of the options
+edge-toml:
+    python scripts/edge_toml_page.py
+
 # how fast a bundle is here
 bench bundle="build/demo/flange.edge":
     edge bench {{ bundle }}

@@ -46,7 +46,7 @@ def example_text(product: str) -> str:
     ]
     for name, (kind, page) in SECTIONS.items():
         off = "# " if "." in name else ""
-        lines += ["", _commented(f"{off}[{name}]", f"docs/{page}: {_summary(kind)}")]
+        lines += ["", _commented(f"{off}[{name}]", f"docs/{page}: {summary_of(kind)}")]
         # What has to be set comes first.
         fields = sorted(kind.model_fields.items(), key=lambda item: not _has_to_be_set(item[1]))
         lines += [_line(key, field, begin=not off) for key, field in fields]
@@ -64,6 +64,12 @@ def toml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml_value, value)) + "]"
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+
+
+def summary_of(kind: type[BaseModel]) -> str:
+    """The first sentence about a section, without the names of its commands."""
+    text = (kind.__doc__ or "").partition("\n")[0].partition(": `")[0].rstrip(".")
+    return text[:1].lower() + text[1:]
 
 
 def _line(key: str, field: FieldInfo, *, begin: bool) -> str:
@@ -90,9 +96,3 @@ def _comment(field: FieldInfo) -> Iterator[str]:
 
 def _commented(text: str, comment: str) -> str:
     return f"{text.ljust(_COLUMN - 1)} # {comment}"
-
-
-def _summary(kind: type[BaseModel]) -> str:
-    """The first sentence about a section, without the names of its commands."""
-    text = (kind.__doc__ or "").partition("\n")[0].partition(": `")[0].rstrip(".")
-    return text[:1].lower() + text[1:]

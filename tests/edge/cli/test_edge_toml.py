@@ -93,6 +93,16 @@ def test_each_key_is_described_in_a_sentence(name) -> None:
         assert says[:1].isupper() or says.startswith(("x,", "MiB")), f"{name}.{key}"
 
 
+def test_the_page_is_what_the_script_writes() -> None:
+    import edge_toml_page
+
+    written = edge_toml_page.PAGE.read_text(encoding="utf-8")
+    assert written == edge_toml_page.page_text(), "run `just edge-toml`"
+    for kind, _ in SECTIONS.values():
+        for key in kind.model_fields:
+            assert f"| `{key}` |" in written
+
+
 def test_defaults_that_words_tell_are_those_that_hold() -> None:
     from calibrate.precision.parity import SCORE_ERRORS
     from edge.inspection.inspector import DEADLINE_MS

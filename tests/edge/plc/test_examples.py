@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import StationSection
 from edge.plc.station.snapshot import ErrorCode, Phase
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,15 +65,6 @@ def test_the_guide_tells_every_error_code() -> None:
 def test_the_guide_tells_every_phase() -> None:
     told = set(re.findall(r"^\| ([A-Z]+) \| \d \|", GUIDE, re.MULTILINE))
     assert told == {phase.name for phase in Phase}
-
-
-def test_the_guide_tells_every_setting_and_its_default() -> None:
-    table = GUIDE.partition("Those of the station:")[2].partition("## ")[0]
-    for name, field in StationSection.model_fields.items():
-        line = next(line for line in table.splitlines() if f"`{name}`" in line)
-        if isinstance(field.default, float | int | str):
-            word = f"{field.default:g}" if isinstance(field.default, float) else field.default
-            assert str(word) in line
 
 
 def test_the_program_of_the_guide_uses_the_bits_of_the_map() -> None:
