@@ -84,7 +84,7 @@ def choices_of(field: FieldInfo) -> tuple[str, ...]:
 
 
 def bounds_of(field: FieldInfo) -> dict[str, float]:
-    """The range of a number: of ``ge``, ``gt``, ``le``, ``lt`` and ``multiple_of`` those that it has."""
+    """The range of a number: those of ``ge``, ``gt``, ``le``, ``lt`` and ``multiple_of`` it has."""
     return {
         name: getattr(constraint, name)
         for constraint in (*field.metadata, *plain_type(field.annotation)[1])
