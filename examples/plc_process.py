@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from edge.plc.modbus.bridge import open_bridge
+from edge.plc.modbus.bridge import ModbusBridge
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.station import (
     InspectionResult,
@@ -36,7 +36,7 @@ def main(bundle: str, source: str, port: str = "5020") -> None:
     options = StationOptions(name="line3", deadline_ms=DEADLINE_MS, latch=False)
     with (
         Station(worker, options=options) as station,
-        open_bridge(station, ModbusSection(port=int(port))) as bridge,
+        ModbusBridge(station, ModbusSection(port=int(port))) as bridge,
     ):
         station.on_result(tell)
         station.wait_ready(60)

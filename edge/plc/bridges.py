@@ -36,7 +36,7 @@ def open_bridge(name: str, port: Port, section: Any) -> Bridge:
         section: of `section_of`.
 
     Raises:
-        StationError: as the bridge's own `open_bridge` says, or its library is not installed.
+        StationError: as the bridge says, or its library is not installed.
     """
     try:
         module = import_module(f"edge.plc.{name}.bridge")
@@ -47,7 +47,7 @@ def open_bridge(name: str, port: Port, section: Any) -> Bridge:
         raise StationError(
             f"{name}: {library} is not installed; pip install 'protoedge[plc]'"
         ) from error
-    bridge: Bridge = module.open_bridge(port, section)
+    bridge: Bridge = getattr(module, f"{name.capitalize()}Bridge")(port, section)
     return bridge
 
 

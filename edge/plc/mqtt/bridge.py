@@ -284,11 +284,6 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         )
 
 
-def open_bridge(port: Port, section: MqttSection) -> MqttBridge:
-    """Open the bridge: it publishes until it is closed. Errors: see `MqttBridge`."""
-    return MqttBridge(port, section)
-
-
 def _state(snapshot: Snapshot) -> tuple[object, ...]:
     """What is told at once when it changes."""
     return (snapshot.online, snapshot.fault, snapshot.error, snapshot.recipe_id)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
 
+from edge.plc.listening import LoopThread, error_of_address
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.opcua.server import StationServer
 from edge.plc.password import read_password
 from edge.plc.station.port import Port
-from edge.plc.station.snapshot import StationError
 
 
 class OpcuaBridge(AbstractContextManager["OpcuaBridge"]):
@@ -31,21 +27,13 @@ class OpcuaBridge(AbstractContextManager["OpcuaBridge"]):
         path = section.password_file
         password = read_password(path, bridge="opcua", user=section.user) if path else ""
         self._server = StationServer(port, section, password=password)
-        self._ended = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        started: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(started,), name="edge-opcua", daemon=True
-        )
-        self._thread.start()
+        self._closed = False
+        self._loop = LoopThread("edge-opcua")
         try:
-            started.result()
+            self._loop.call(self._server.start())
         except OSError as error:
-            self._thread.join()
-            raise StationError(
-                f"opcua: cannot listen on {section.host}:{section.port}: "
-                f"{_reason(error)}; take another opcua.port"
-            ) from error
+            self._loop.close()
+            raise error_of_address("opcua", section.host, section.port, error) from error
 
     @property
     def where(self) -> str:
@@ -59,40 +47,13 @@ class OpcuaBridge(AbstractContextManager["OpcuaBridge"]):
 
     def close(self) -> None:
         """Close every session and stop; a second call does nothing."""
-        if self._loop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._loop.call(self._server.stop())
+        finally:
+            self._loop.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _run(self, started: Future[None]) -> None:
-        try:
-            asyncio.run(self._serve(started))
-        finally:
-            if not started.done():  # an error that nobody foresaw: the thread says which
-                started.set_exception(StationError("opcua: the server did not start; see the log"))
-
-    async def _serve(self, started: Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        try:
-            await self._server.start()
-        except (OSError, StationError) as error:
-            started.set_exception(error)
-            return
-        started.set_result(None)
-        try:
-            await self._ended.wait()
-        finally:
-            await self._server.stop()
-
-
-def open_bridge(port: Port, section: OpcuaSection) -> OpcuaBridge:
-    """Open the bridge: it serves until it is closed. Errors: see `OpcuaBridge`."""
-    return OpcuaBridge(port, section)
-
-
-def _reason(error: OSError) -> str:
-    """The system's words: asyncio's repeat the address. Those of a name have no positive number."""
-    number = error.errno or 0
-    return os.strerror(number) if number > 0 else error.strerror or str(error)

@@ -97,8 +97,8 @@ class Port(Protocol):
 class Bridge(Protocol):
     """What a bridge is: complete at birth, it serves until it is closed.
 
-    `edge.plc.NAME` has ``open_bridge(port: Port, section: NAMESection) -> Bridge`` with its
-    pydantic section of ``edge.toml``, and ``map_rows() -> Sequence[MapRow]`` for `edge plc map`.
+    `edge.plc.NAME.bridge` has ``NAMEBridge(port: Port, section: NAMESection)``, and
+    `edge.plc.NAME.section` that pydantic section of ``edge.toml``; see `edge.plc.bridges`.
     """
 
     @property

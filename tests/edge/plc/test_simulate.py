@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("pymodbus", reason="pymodbus is not installed")
 
-from edge.plc.modbus.bridge import open_bridge
+from edge.plc.modbus.bridge import ModbusBridge
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.simulate import SimulationOptions, simulate_plc
 from edge.plc.station.messages import Answer, Recipe, StationOptions
@@ -67,7 +67,7 @@ def lied(**changes: object) -> Callable[[Snapshot], Snapshot]:
 def simulated(lie: Callable[[Snapshot], Snapshot], **words: object):
     with (
         Station(ThreadWorker(PartInspector()), options=OPTIONS) as station,
-        open_bridge(Liar(station, lie), ModbusSection(port=0)) as bridge,
+        ModbusBridge(Liar(station, lie), ModbusSection(port=0)) as bridge,
     ):
         station.wait_ready(30)
         options = SimulationOptions(port=bridge.port, cycles=6, scan_ms=1.0, **words)

@@ -9,7 +9,7 @@ import pytest
 from libmodbus import compiled_plc
 from scoring import Scoring
 
-from edge.plc.modbus.bridge import ModbusBridge, open_bridge
+from edge.plc.modbus.bridge import ModbusBridge
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.station.messages import StationOptions
 from edge.plc.station.station import Station
@@ -31,7 +31,7 @@ def station(judge: Scoring) -> Iterator[Station]:
 
 @pytest.fixture
 def bridge(station: Station) -> Iterator[ModbusBridge]:
-    with open_bridge(station, ModbusSection(port=0)) as bridge:
+    with ModbusBridge(station, ModbusSection(port=0)) as bridge:
         yield bridge
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edge.plc.modbus.bridge import ModbusBridge, open_bridge
+from edge.plc.modbus.bridge import ModbusBridge
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.station.snapshot import Control, Snapshot
 
@@ -199,7 +199,7 @@ def kept() -> Kept:
 
 @pytest.fixture
 def bridge(kept: Kept) -> Iterator[ModbusBridge]:
-    with open_bridge(kept, ModbusSection(port=0)) as bridge:
+    with ModbusBridge(kept, ModbusSection(port=0)) as bridge:
         yield bridge
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.plc.modbus.bridge import ModbusBridge, open_bridge
+from edge.plc.modbus.bridge import ModbusBridge
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.serve import SWITCH_S
 from edge.plc.station.messages import JudgeOptions, StationOptions
@@ -160,7 +160,7 @@ def test_latency(
     ]
     with (
         Station(worker, options=StationOptions(deadline_ms=5000.0)) as station,
-        open_bridge(station, ModbusSection(port=0)) as bridge,
+        ModbusBridge(station, ModbusSection(port=0)) as bridge,
         hogs(burning),
     ):
         station.wait_ready(30)

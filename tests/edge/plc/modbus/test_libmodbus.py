@@ -11,7 +11,7 @@ from libmodbus import Shift, wrong
 from scoring import Scoring
 
 from edge.plc.modbus import registers
-from edge.plc.modbus.bridge import ModbusBridge, open_bridge
+from edge.plc.modbus.bridge import ModbusBridge
 from edge.plc.modbus.register_map import words_from_snapshot
 from edge.plc.modbus.section import ModbusSection, WordOrder
 from edge.plc.station.messages import StationOptions
@@ -50,7 +50,7 @@ def test_libmodbus_rejects_stalled_parts_in_time_and_the_next_is_right(
     judge.stalled = [first + 2 * number for number in range(stalls)]
     with (
         Station(ThreadWorker(judge), options=StationOptions(deadline_ms=50.0)) as station,
-        open_bridge(station, ModbusSection(port=0)) as bridge,
+        ModbusBridge(station, ModbusSection(port=0)) as bridge,
     ):
         station.wait_ready(10)
         results: list[InspectionResult] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pymodbus.client import ModbusTcpClient
 
-from edge.plc.modbus.bridge import open_bridge
+from edge.plc.modbus.bridge import ModbusBridge
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.station.messages import JudgeOptions, StationOptions
 from edge.plc.station.process_worker import ProcessWorker
@@ -71,7 +71,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> ProcessWorker:
 def plc(worker: ProcessWorker) -> Iterator[Plc]:
     with (
         Station(worker, options=StationOptions(deadline_ms=30_000)) as station,
-        open_bridge(station, ModbusSection(port=0)) as bridge,
+        ModbusBridge(station, ModbusSection(port=0)) as bridge,
         ModbusTcpClient("127.0.0.1", port=bridge.port, timeout=30) as client,
     ):
         station.wait_ready(PATIENCE_S)

@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from edge.plc.modbus import server
-from edge.plc.modbus.bridge import ModbusBridge, open_bridge
+from edge.plc.modbus.bridge import ModbusBridge
 from edge.plc.modbus.register_map import words_from_snapshot
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.station.snapshot import Control, Snapshot, StationError
@@ -39,7 +39,7 @@ class Shown:
 
 @contextmanager
 def opened(station: Any, /, **section: Any) -> Iterator[ModbusBridge]:
-    with open_bridge(station, ModbusSection(**{"port": 0, **section})) as bridge:
+    with ModbusBridge(station, ModbusSection(**{"port": 0, **section})) as bridge:
         yield bridge
 
 
@@ -292,7 +292,7 @@ def test_peers_are_addresses_or_networks(peer: str) -> None:
 
 def test_an_address_that_is_taken_is_said_so(bridge: ModbusBridge, port: Shown) -> None:
     with pytest.raises(StationError, match=rf"cannot listen on 127.0.0.1:{bridge.port}: .+ ss "):
-        open_bridge(port, ModbusSection(port=bridge.port))
+        ModbusBridge(port, ModbusSection(port=bridge.port))
 
 
 def test_it_is_gone_after_close_and_can_be_opened_again(port: Shown) -> None:
@@ -327,7 +327,7 @@ def test_a_station_that_fails_costs_a_connection_and_not_the_bridge(
 
 def test_ipv6_loopback(port: Shown) -> None:
     try:
-        bridge = open_bridge(port, ModbusSection(host="::1", port=0))
+        bridge = ModbusBridge(port, ModbusSection(host="::1", port=0))
     except StationError as error:
         pytest.skip(f"no IPv6 here: {error}")
     with bridge, closing(socket.create_connection(("::1", bridge.port), timeout=5)) as plc:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge.plc.modbus.bridge import open_bridge
+from edge.plc.modbus.bridge import ModbusBridge
 from edge.plc.modbus.register_map import words_from_snapshot
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.station.snapshot import (
@@ -88,7 +88,7 @@ def test_a_block_that_is_read_at_once_is_of_one_moment(
     seen = set()
     request = struct.pack(">HHHBBHH", 1, 0, 6, 1, function, base, 32)
     with (
-        open_bridge(racing, ModbusSection(port=0)) as bridge,
+        ModbusBridge(racing, ModbusSection(port=0)) as bridge,
         socket.create_connection(("127.0.0.1", bridge.port), timeout=5) as plc,
     ):
         count = 0

@@ -11,7 +11,7 @@ import pytest
 from mosquitto import ABSENT, ROOT, Broker, Heard, publish, retained, until
 from publishing import delivered, inspect, plain
 
-from edge.plc.mqtt.bridge import open_bridge
+from edge.plc.mqtt.bridge import MqttBridge
 from edge.plc.station.station import Station
 
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
@@ -21,7 +21,7 @@ RIG = Path(__file__).resolve().parents[3] / "rig"
 def test_each_part_is_told_once_and_never_retained(
     station: Station, broker: Broker, heard: Heard
 ) -> None:
-    with open_bridge(station, plain(broker)) as bridge:
+    with MqttBridge(station, plain(broker)) as bridge:
         inspect(station, range(400, 600))
         until(lambda: len(heard.parts()) >= 200, "results are missing")
         until(lambda: delivered(bridge), "not acknowledged")
@@ -40,7 +40,7 @@ def test_each_part_is_told_once_and_never_retained(
 def test_availability_is_retained_and_offline_at_the_end(
     station: Station, broker: Broker, heard: Heard
 ) -> None:
-    with open_bridge(station, plain(broker, heartbeat_s=0.2)):
+    with MqttBridge(station, plain(broker, heartbeat_s=0.2)):
         until(lambda: len(heard.json(f"{ROOT}/heartbeat")) >= 3, "no heartbeat")
         until(lambda: bool(heard.json(f"{ROOT}/stats")), "no statistics")
     until(lambda: len(heard.messages(f"{ROOT}/availability")) >= 2, "no goodbye")
@@ -54,7 +54,7 @@ def test_availability_is_retained_and_offline_at_the_end(
 
 
 def test_a_results_topic_has_nothing_for_who_comes_late(station: Station, broker: Broker) -> None:
-    with open_bridge(station, plain(broker)) as bridge:
+    with MqttBridge(station, plain(broker)) as bridge:
         inspect(station, range(1))
         until(lambda: bridge.delivery.delivered == 1, "not delivered")
         command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.port), "-W", "1"]
@@ -67,7 +67,7 @@ def test_a_results_topic_has_nothing_for_who_comes_late(station: Station, broker
 def test_an_offline_that_sticks_is_corrected(
     station: Station, broker: Broker, heard: Heard
 ) -> None:
-    with open_bridge(station, plain(broker)):
+    with MqttBridge(station, plain(broker)):
         until(lambda: bool(heard.messages(f"{ROOT}/availability")), "not online")
         publish(broker, f"{ROOT}/availability", "-m", "offline", "-r", "-q", "1")
         until(lambda: len(heard.messages(f"{ROOT}/availability")) >= 3, "not corrected")
@@ -78,7 +78,7 @@ PUBLISHES = """
 import sys, time
 sys.path.insert(0, {rig!r})
 from scoring import Scoring
-from edge.plc.mqtt.bridge import open_bridge
+from edge.plc.mqtt.bridge import MqttBridge
 from edge.plc.mqtt.section import MqttSection
 from edge.plc.station.station import Station
 from edge.plc.station.messages import StationOptions
@@ -86,7 +86,7 @@ from edge.plc.station.thread_worker import ThreadWorker
 with Station(ThreadWorker(Scoring()), options=StationOptions(name="flange")) as station:
     station.wait_ready(10)
     section = MqttSection(host="127.0.0.1", port={port}, plain=True, keepalive_s=1)
-    with open_bridge(station, section):
+    with MqttBridge(station, section):
         time.sleep(60)
 """
 
@@ -111,14 +111,14 @@ def test_what_was_decided_just_before_the_end_is_published(
     station: Station, broker: Broker, heard: Heard
 ) -> None:
     """Nobody waits for the bridge to be told: closing it does."""
-    with open_bridge(station, plain(broker)) as bridge:
+    with MqttBridge(station, plain(broker)) as bridge:
         until(lambda: bool(heard.messages(f"{ROOT}/availability")), "not online")
         inspect(station, range(100))
     assert (bridge.delivery.accepted, bridge.delivery.delivered) == (100, 100)
 
 
 def test_version_3_1_1(station: Station, broker: Broker, heard: Heard) -> None:
-    with open_bridge(station, plain(broker, version="3.1.1")) as bridge:
+    with MqttBridge(station, plain(broker, version="3.1.1")) as bridge:
         inspect(station, range(20))
         until(lambda: bridge.delivery.delivered == 20, "not delivered")
     until(lambda: len(heard.parts()) == 20, "not delivered")

@@ -11,7 +11,7 @@ import pytest
 from mosquitto import ABSENT, ROOT, Broker, Heard, until
 from publishing import delivered, inspect, plain, told
 
-from edge.plc.mqtt.bridge import open_bridge
+from edge.plc.mqtt.bridge import MqttBridge
 from edge.plc.station.station import Station
 
 pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(bool(ABSENT), reason=ABSENT)
 def test_results_survive_a_broker_that_is_killed(
     station: Station, broker: Broker, heard: Heard
 ) -> None:
-    with open_bridge(station, plain(broker)) as bridge:
+    with MqttBridge(station, plain(broker)) as bridge:
         inspect(station, range(50))
         until(lambda: len(heard.parts()) >= 50, "not delivered")
         broker.kill()
@@ -39,7 +39,7 @@ def test_results_survive_a_broker_that_is_killed(
 def test_what_exceeds_the_bound_is_counted_and_the_newest_are_kept(
     station: Station, broker: Broker, heard: Heard
 ) -> None:
-    with open_bridge(station, plain(broker, queue=50, stats_s=0.5)) as bridge:
+    with MqttBridge(station, plain(broker, queue=50, stats_s=0.5)) as bridge:
         until(lambda: bool(heard.messages(f"{ROOT}/availability")), "not online")
         broker.kill()
         inspect(station, range(200))
@@ -57,7 +57,7 @@ def test_what_exceeds_the_bound_is_counted_and_the_newest_are_kept(
 def test_results_that_are_too_old_are_dropped(
     station: Station, broker: Broker, heard: Heard
 ) -> None:
-    with open_bridge(station, plain(broker, expiry_s=0.5)) as bridge:
+    with MqttBridge(station, plain(broker, expiry_s=0.5)) as bridge:
         until(lambda: bool(heard.messages(f"{ROOT}/availability")), "not online")
         broker.kill()
         inspect(station, range(20))
@@ -70,7 +70,7 @@ def test_results_that_are_too_old_are_dropped(
 
 
 def test_a_broker_that_hangs_delays_no_inspection(station: Station, broker: Broker) -> None:
-    with open_bridge(station, plain(broker, keepalive_s=1)) as bridge:
+    with MqttBridge(station, plain(broker, keepalive_s=1)) as bridge:
         inspect(station, range(10))
         until(lambda: bridge.delivery.delivered == 10, "not delivered")
         broker.send(signal.SIGSTOP)
@@ -89,7 +89,7 @@ def test_without_a_broker_it_starts_waits_and_ends(
 ) -> None:
     broker = Broker(tmp_path)
     begun = time.monotonic()
-    with open_bridge(station, plain(broker)) as bridge:
+    with MqttBridge(station, plain(broker)) as bridge:
         inspect(station, range(5))
         told(bridge, 5)
         until(lambda: "Connection refused" in caplog.text, "no word about it")
@@ -101,7 +101,7 @@ def test_without_a_broker_it_starts_waits_and_ends(
 
 
 def test_what_waits_is_sent_at_the_end(station: Station, broker: Broker, heard: Heard) -> None:
-    with open_bridge(station, plain(broker)) as bridge:
+    with MqttBridge(station, plain(broker)) as bridge:
         until(lambda: bool(heard.messages(f"{ROOT}/availability")), "not online")
         inspect(station, range(100))
         told(bridge, 100)
@@ -133,7 +133,7 @@ def test_a_broker_that_is_away_for_half_a_minute_delays_no_inspection(
     """On a quiet machine; the bridge is in the process of the station, which is the worse case."""
     outage_s = float(os.environ.get("EDGE_MQTT_OUTAGE_S", "30"))
     alone = latencies_ms(station, 10.0, 0)
-    with open_bridge(station, plain(broker, queue=1000)) as bridge:
+    with MqttBridge(station, plain(broker, queue=1000)) as bridge:
         until(lambda: bool(heard.messages(f"{ROOT}/availability")), "not online")
         there = latencies_ms(station, 10.0, 1_000_000)
         until(lambda: delivered(bridge), "not delivered")

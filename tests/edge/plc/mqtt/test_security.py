@@ -13,7 +13,7 @@ from authority import Authority, authority
 from mosquitto import ABSENT, ROOT, Broker, listening, until
 from publishing import inspect
 
-from edge.plc.mqtt.bridge import open_bridge
+from edge.plc.mqtt.bridge import MqttBridge
 from edge.plc.mqtt.section import MqttSection
 from edge.plc.station.snapshot import StationError
 from edge.plc.station.station import Station
@@ -68,7 +68,7 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
 def test_encrypted_with_a_password(station: Station, secured: Secured, tmp_path: Path) -> None:
     words = ("--cafile", str(secured.own.ca), "-u", "line3", "-P", PASSWORD)
     with (
-        open_bridge(station, secured.section()) as bridge,
+        MqttBridge(station, secured.section()) as bridge,
         listening(secured.broker, tmp_path, *words) as heard,
     ):
         assert bridge.where == f"mqtt mqtts://127.0.0.1:{secured.broker.port}"
@@ -100,7 +100,7 @@ def test_a_broker_that_is_not_the_right_one_or_does_not_know_us(
     problem: str,
 ) -> None:
 
-    with open_bridge(station, secured.section(**more)) as bridge:
+    with MqttBridge(station, secured.section(**more)) as bridge:
         inspect(station, range(1))
         until(lambda: re.search(problem, caplog.text) is not None, caplog.text)
         assert bridge.delivery.delivered == 0
@@ -128,7 +128,7 @@ def test_a_clients_certificate(station: Station, tmp_path: Path) -> None:
         key=client.key,
     )
     try:
-        with open_bridge(station, section) as bridge:
+        with MqttBridge(station, section) as bridge:
             inspect(station, range(5))
             until(lambda: bridge.delivery.delivered == 5, "not delivered")
     finally:
@@ -138,7 +138,7 @@ def test_a_clients_certificate(station: Station, tmp_path: Path) -> None:
 def test_files_that_cannot_be_used_are_named(station: Station, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(StationError, match=r"ca\.pem.*must be PEM files"):
-        open_bridge(station, MqttSection(ca=tmp_path / "ca.pem"))
+        MqttBridge(station, MqttSection(ca=tmp_path / "ca.pem"))
     section = MqttSection(user="line3", password_file=tmp_path / "absent")
     with pytest.raises(StationError, match=r"absent: No such file.*write the password"):
-        open_bridge(station, section)
+        MqttBridge(station, section)

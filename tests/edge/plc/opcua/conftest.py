@@ -8,7 +8,7 @@ import pytest
 from opcua_peer import STALLS, free_port
 from scoring import Scoring
 
-from edge.plc.opcua.bridge import OpcuaBridge, open_bridge
+from edge.plc.opcua.bridge import OpcuaBridge
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station.messages import StationOptions
 from edge.plc.station.station import Station
@@ -30,7 +30,7 @@ def bridge(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A server that is open to everybody."""
     pki = tmp_path_factory.mktemp("pki")
     section = OpcuaSection(port=free_port(), pki=pki, anonymous=True, plain=True)
-    with open_bridge(station, section) as bridge:
+    with OpcuaBridge(station, section) as bridge:
         yield bridge
 
 

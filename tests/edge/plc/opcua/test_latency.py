@@ -18,7 +18,7 @@ from asyncua import Client, ua
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edge.plc.opcua.bridge import open_bridge
+from edge.plc.opcua.bridge import OpcuaBridge
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station.messages import Answer, Job, Recipe, StationOptions
 from edge.plc.station.snapshot import ResultEvaluation
@@ -52,7 +52,7 @@ def serve() -> None:
     section = OpcuaSection(port=port, pki=pki, anonymous=True, any_certificate=True, plain=True)
     with Station(ThreadWorker(Timed()), options=StationOptions(name="flange")) as station:
         station.wait_ready(10)
-        with open_bridge(station, section):
+        with OpcuaBridge(station, section):
             print("ready", flush=True)
             sys.stdin.read()
 

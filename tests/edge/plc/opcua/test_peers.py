@@ -20,7 +20,7 @@ import pytest
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edge.plc.opcua.bridge import open_bridge
+from edge.plc.opcua.bridge import OpcuaBridge
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station.messages import Answer, Job, Recipe, StationOptions
 from edge.plc.station.snapshot import ResultEvaluation
@@ -65,7 +65,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     )
     with Station(ThreadWorker(Scoring()), options=StationOptions(name="flange")) as station:
         station.wait_ready(10)
-        with open_bridge(station, section) as bridge:
+        with OpcuaBridge(station, section) as bridge:
             yield Served(bridge.url, tmp_path / "pki")
 
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import ValidationError
 
-from edge.plc.opcua.bridge import OpcuaBridge, open_bridge
+from edge.plc.opcua.bridge import OpcuaBridge
 from edge.plc.opcua.certificates import Clients, load_or_make_identity
 from edge.plc.opcua.nodes import NAMESPACE
 from edge.plc.opcua.section import OpcuaSection
@@ -99,7 +99,7 @@ def served(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("served")
     (folder / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
     told = section(folder / "pki", user="line3", password_file=folder / "password", anonymous=True)
-    with open_bridge(station, told) as bridge:
+    with OpcuaBridge(station, told) as bridge:
         yield Served(bridge.url, folder / "pki")
 
 
@@ -314,10 +314,10 @@ def test_a_section_that_makes_no_sense_is_refused(told: dict[str, object], probl
 def test_a_missing_or_empty_password_is_refused(station: Station, tmp_path: Path) -> None:
     told = section(tmp_path / "pki", user="line3", password_file=tmp_path / "password")
     with pytest.raises(StationError, match=r"password: No such file .*; write the password"):
-        open_bridge(station, told)
+        OpcuaBridge(station, told)
     (tmp_path / "password").write_text("\n")
     with pytest.raises(StationError, match="empty"):
-        open_bridge(station, told)
+        OpcuaBridge(station, told)
 
 
 def test_it_closes_twice(station: Station, tmp_path: Path) -> None:

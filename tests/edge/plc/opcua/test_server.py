@@ -14,7 +14,7 @@ from asyncua.common.node import Node
 from opcua_peer import RESULTS, STALLS, Peer, bit, free_port, long, with_peer, word
 from scoring import Scoring
 
-from edge.plc.opcua.bridge import OpcuaBridge, open_bridge
+from edge.plc.opcua.bridge import OpcuaBridge
 from edge.plc.opcua.nodes import CONTROL, NAMESPACE, RESULT, STATUS, ZERO, map_rows
 from edge.plc.opcua.section import OpcuaSection
 from edge.plc.station.messages import StationOptions
@@ -133,10 +133,10 @@ def test_a_trigger_that_is_high_at_first_is_no_edge(tmp_path: Path) -> None:
     options = StationOptions(name="flange")
     with Station(ThreadWorker(judge), options=options) as station:
         station.wait_ready(10)
-        with open_bridge(station, section) as bridge:
+        with OpcuaBridge(station, section) as bridge:
             with_peer(bridge, act)
             with pytest.raises(StationError, match="cannot listen on"):
-                open_bridge(station, section)
+                OpcuaBridge(station, section)
 
 
 def test_a_missed_deadline_is_answered_in_time_and_the_next_part_is_right(
