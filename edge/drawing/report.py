@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import base64
-import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import Template
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from edge.drawing.loss_chart import loss_chart
 from edge.drawing.score_chart import score_chart
 
 Value: TypeAlias = str | int | float | None
 
-_TEMPLATE = Path(__file__).with_name("report.html")
 _IMAGE_TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
@@ -28,6 +25,24 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[Value]]
 
+    def __post_init__(self) -> None:
+        """Refuse a row that is longer than the head.
+
+        Raises:
+            ValueError: there is one.
+        """
+        for row in self.rows:
+            if len(row) > len(self.head):
+                raise ValueError(
+                    f"table {self.title!r}: a row of {len(row)} cells under "
+                    f"{len(self.head)} headings"
+                )
+
+    def is_numeric(self, column: int) -> bool:
+        """Whether a column holds only numbers and gaps, and so aligns to the right."""
+        cells = [row[column] for row in self.rows if column < len(row)]
+        return bool(cells) and not any(isinstance(cell, str) for cell in cells)
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -35,6 +50,17 @@ class Picture:
 
     caption: str
     data: bytes
+
+    def data_uri(self) -> str:
+        """The picture as an address that holds it.
+
+        Raises:
+            ValueError: it is neither PNG nor JPEG.
+        """
+        for magic, kind in _IMAGE_TYPES.items():
+            if self.data.startswith(magic):
+                return f"data:{kind};base64,{base64.b64encode(self.data).decode('ascii')}"
+        raise ValueError(f"picture {self.caption!r} is neither PNG nor JPEG; encode it as PNG")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,122 +126,36 @@ def report_html(report: Report) -> str:
     """Write the page: images and styles inside, no script, nothing fetched.
 
     Raises:
-        ValueError: a picture is neither PNG nor JPEG, or a row is longer than its head.
+        ValueError: a picture is neither PNG nor JPEG.
     """
-    parts = [_tiles(report.figures), '<div class="columns">', _facts(report.facts)]
-    if report.decision is not None:
-        parts.append(_decision(report.decision))
-    if report.curve is not None:
-        parts.append(_curve(report.curve))
-    parts += [_table(table) for table in report.tables]
-    parts += [_stages(report.stages_s), "</div>", _pictures(report.pictures)]
-    body = "\n".join(part for part in parts if part)
-    page = Template(_TEMPLATE.read_text(encoding="utf-8"))
-    return page.substitute(title=_text(report.title), body=body)
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
-
-def _tiles(figures: Mapping[str, Value]) -> str:
-    tiles = [
-        f'<div class="tile"><b>{_text(value)}</b><span>{_text(name)}</span></div>'
-        for name, value in figures.items()
-    ]
-    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
-
-
-def _facts(facts: Mapping[str, Value]) -> str:
-    rows = "".join(
-        f"<tr><th scope=row>{_text(name)}</th><td>{_text(value)}</td></tr>"
-        for name, value in facts.items()
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return f"<section><h2>What was built</h2><table>{rows}</table></section>" if rows else ""
+    decision, curve = report.decision, report.curve
+    scores = losses = ""
+    if decision is not None:
+        scores = score_chart(decision.good, decision.defects, threshold=decision.threshold)
+    if curve is not None:
+        losses = loss_chart(curve.losses, curve.validations)
+    # Both are SVG of ours, drawn from numbers alone.
+    charts = {"score_chart": Markup(scores), "loss_chart": Markup(losses)}
+    return environment.get_template("report.html").render(report=report, **charts)
 
 
-def _decision(decision: Decision) -> str:
-    warning = f'<p class="warning">{_text(decision.warning)}</p>' if decision.warning else ""
-    chart = score_chart(decision.good, decision.defects, threshold=decision.threshold)
-    return (
-        f"<section><h2>Threshold {_text(decision.threshold)}</h2>"
-        f"<p>{_text(decision.statement)}</p>{warning}{chart}</section>"
-    )
-
-
-def _curve(curve: Curve) -> str:
-    chart = loss_chart(curve.losses, curve.validations)
-    return f"<section><h2>{_text(curve.title)}</h2>{chart}</section>" if chart else ""
-
-
-def _table(table: Table) -> str:
-    columns = len(table.head)
-    for row in table.rows:
-        if len(row) > columns:
-            raise ValueError(
-                f"table {table.title!r}: a row of {len(row)} cells under {columns} headings"
-            )
-    numeric = [_is_numeric(table.rows, column) for column in range(columns)]
-    head = "".join(
-        f"<th scope=col{_class(numeric[i])}>{_text(name)}</th>" for i, name in enumerate(table.head)
-    )
-    rows = "".join(
-        "<tr>"
-        + "".join(f"<td{_class(numeric[i])}>{_text(cell)}</td>" for i, cell in enumerate(row))
-        + "</tr>"
-        for row in table.rows
-    )
-    title = _text(table.title)
-    return f"<section><h2>{title}</h2><table><tr>{head}</tr>{rows}</table></section>"
-
-
-def _is_numeric(rows: Sequence[Sequence[Value]], column: int) -> bool:
-    """Whether a column holds only numbers and gaps, and so aligns to the right."""
-    cells = [row[column] for row in rows if column < len(row)]
-    return bool(cells) and not any(isinstance(cell, str) for cell in cells)
-
-
-def _class(numeric: bool) -> str:
-    return ' class="number"' if numeric else ""
-
-
-def _stages(stages_s: Mapping[str, float]) -> str:
-    if not stages_s:
-        return ""
-    usable = [value for value in stages_s.values() if math.isfinite(value)]
-    longest = max([*usable, 1e-9])
-    rows = "".join(
-        f'<div class="stage"><span>{_text(name)}</span>'
-        f'<i style="width:{_percent(seconds / longest)}"></i>'
-        f"<span>{seconds:.2f} s</span></div>"
-        for name, seconds in stages_s.items()
-    )
-    total = f"{sum(usable):.1f}"
-    return f"<section><h2>Time per stage ({total} s together)</h2>{rows}</section>"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * min(max(share, 0.004), 1):.1f}%" if math.isfinite(share) else "0"
-
-
-def _pictures(pictures: Sequence[Picture]) -> str:
-    figures = "".join(
-        f'<figure><img src="{_data_uri(picture)}" alt="{_text(picture.caption)}">'
-        f"<figcaption>{_text(picture.caption)}</figcaption></figure>"
-        for picture in pictures
-    )
-    return f'<div class="pictures">{figures}</div>' if figures else ""
-
-
-def _data_uri(picture: Picture) -> str:
-    for magic, kind in _IMAGE_TYPES.items():
-        if picture.data.startswith(magic):
-            return f"data:{kind};base64,{base64.b64encode(picture.data).decode('ascii')}"
-    raise ValueError(f"picture {picture.caption!r} is neither PNG nor JPEG; encode it as PNG")
-
-
-def _text(value: Value) -> str:
-    """Escape; numbers get four figures, None and NaN a dash."""
+def _printable(value: Any) -> Any:
+    """Numbers with four figures, None and NaN as a dash, text that is valid Unicode."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "\u2013"
     if isinstance(value, float):
         return f"{value:.4g}"
-    # Names of files need not be valid Unicode; a page must be.
-    plain = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-    return html.escape(plain)
+    if type(value) is str:  # names of files need not be valid Unicode; a page must be
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value
