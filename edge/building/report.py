@@ -8,7 +8,7 @@ import cv2
 
 from calibrate.threshold import Threshold
 from edge.building.methods import Taught
-from edge.drawing.report import Curve, Decision, Picture, Report, Table, report_html
+from edge.drawing.report import Curve, Picture, Report, Table, ThresholdSection, report_html
 from edge.evaluation.measure import Measured, picture_grid
 from edge.health.learn import unseen
 from engines.manifest import HealthRecord, Manifest, ParityRecord
@@ -25,67 +25,72 @@ def build_report(
     seconds: Mapping[str, float],
 ) -> str:
     """The page as HTML: what was built, the threshold and its bound, figures, pictures, times."""
-    figures = manifest.figures
-    good = [*taught.inspector.held_out.tolist(), *(measured.good if measured else ())]
-    grid = picture_grid(measured) if measured else None
-    pictures = []
-    if grid is not None:
-        _, data = cv2.imencode(".jpg", grid, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        pictures.append(Picture("Images nearest to the threshold, of each kind", data.tobytes()))
     report = Report(
         title=f"{manifest.name}: inspector",
         facts=_facts(manifest),
-        figures={
-            "image AUROC": figures.get("image_auroc"),
-            "pixel AUROC": figures.get("pixel_auroc"),
-            "AUPRO": figures.get("aupro"),
-            "false rejects": _of(figures, "false_rejects", "good_images"),
-            "escapes": _of(figures, "escapes", "defect_images"),
-        }
-        if figures
-        else {},
-        decision=Decision(
-            threshold=threshold.value,
-            statement=statement(threshold),
+        figures=_figures(manifest.figures) if manifest.figures else {},
+        threshold=ThresholdSection(
+            value=threshold.value,
+            statement=describe_threshold(threshold),
             warning=threshold.warning,
-            good=good,
+            good=[*taught.inspector.held_out.tolist(), *(measured.good if measured else ())],
             defects=measured.defects if measured else (),
         ),
-        curve=_curve(taught),
+        curve=_training_curve(taught),
         stages_s=seconds,
-        tables=[*_tables(measured), *_parity_tables(manifest.parity)],
-        pictures=pictures,
+        tables=[*_defect_tables(measured), *_parity_tables(manifest.parity)],
+        pictures=_pictures(measured),
     )
     return report_html(report)
 
 
-def _curve(taught: Taught) -> Curve | None:
-    if taught.course is None:
+def _figures(figures: Mapping[str, float]) -> dict[str, float | str | None]:
+    return {
+        "image AUROC": figures.get("image_auroc"),
+        "pixel AUROC": figures.get("pixel_auroc"),
+        "AUPRO": figures.get("aupro"),
+        "false rejects": f"{figures['false_rejects']:.0f} of {figures['good_images']:.0f}",
+        "escapes": f"{figures['escapes']:.0f} of {figures['defect_images']:.0f}",
+    }
+
+
+def _pictures(measured: Measured | None) -> list[Picture]:
+    grid = picture_grid(measured) if measured else None
+    if grid is None:
+        return []
+    _, data = cv2.imencode(".jpg", grid, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return [Picture("Images nearest to the threshold, of each kind", data.tobytes())]
+
+
+def _training_curve(taught: Taught) -> Curve | None:
+    course = taught.course
+    if course is None:
         return None
-    return Curve(
-        title=f"Training: {len(taught.course.losses)} steps",
-        losses=taught.course.losses,
-        validations=taught.course.validations,
-    )
+    return Curve(f"Training: {len(course.losses)} steps", course.losses, course.validations)
 
 
-def statement(threshold: Threshold) -> str:
+def describe_threshold(threshold: Threshold) -> str:
     """What the threshold promises, in one sentence."""
-    return (
+    text = (
         f"{threshold.rejected} of {threshold.held_out} good images that were not learnt from reach "
         f"{threshold.value:.4f}: at most {threshold.bound:.2%} of good parts are rejected, with "
         f"{threshold.confidence:.0%} confidence ({threshold.false_rejects:.2%} asked for)"
-        f"{_moved(threshold)}"
     )
+    if threshold.moved:
+        text += (
+            f"; moved by {threshold.moved:+.4f} of the way from the median good score, to where no "
+            "verdict differs from fp32"
+        )
+    return text
 
 
-def parity_line(parity: ParityRecord) -> str:
+def describe_parity(parity: ParityRecord) -> str:
     """What the precision changed, in one sentence."""
     flips = max((engine.flips for engine in parity.engines), default=0)
     errors = ", ".join(f"{one.score_error.max:.3f} on {one.engine}" for one in parity.engines)
     line = (
         f"{flips} of {parity.good + parity.labelled} verdicts differ from fp32 at the threshold; "
-        f"good images' scores by at most {errors} of the room below it"
+        f"good images' scores by at most {errors} of the margin below it"
     )
     if parity.kept:
         names = ", ".join(f"{block.name} in {block.precision}" for block in parity.kept)
@@ -93,17 +98,7 @@ def parity_line(parity: ParityRecord) -> str:
     return line
 
 
-def _moved(threshold: Threshold) -> str:
-    """Why the threshold is not where the rate of false rejects puts it; empty if it is."""
-    if not threshold.moved:
-        return ""
-    return (
-        f"; moved by {threshold.moved:+.4f} of the way from the median good score, to where no "
-        "verdict differs from fp32"
-    )
-
-
-def health_line(health: HealthRecord) -> str:
+def describe_health(health: HealthRecord) -> str:
     """What the limits of a healthy picture catch, in one sentence."""
     caught = ", ".join(f"{name} {share:.0%}" for name, share in health.caught.items())
     missing = ", ".join(unseen(health))
@@ -118,8 +113,8 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         **_training(manifest),
         "backbone": f"{manifest.backbone.name}: {', '.join(manifest.layers)}",
         "precision": f"{manifest.precision}; executed as {manifest.executes}",
-        **({"parity": parity_line(manifest.parity)} if manifest.parity else {}),
-        **({"frame health": health_line(manifest.health)} if manifest.health else {}),
+        **({"parity": describe_parity(manifest.parity)} if manifest.parity else {}),
+        **({"frame health": describe_health(manifest.health)} if manifest.health else {}),
         "engine": "; ".join(manifest.notes),
         "size": f"{width} x {height} px",
         "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",
@@ -141,11 +136,7 @@ def _training(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _of(figures: Mapping[str, float], part: str, whole: str) -> str:
-    return f"{figures[part]:.0f} of {figures[whole]:.0f}"
-
-
-def _tables(measured: Measured | None) -> list[Table]:
+def _defect_tables(measured: Measured | None) -> list[Table]:
     if measured is None or not measured.evaluation.per_defect:
         return []
     rows = [
@@ -174,7 +165,7 @@ def _parity_tables(parity: ParityRecord | None) -> list[Table]:
     ]
     title = (
         f"{parity.precision} against fp32: {parity.good} held-out good and {parity.labelled} "
-        f"labelled images, errors as shares of the room of {parity.room:.4g} below the threshold"
+        f"labelled images, errors as shares of the margin of {parity.room:.4g} below the threshold"
     )
     tables = [Table(title, (*names, "image AUROC"), rows)]
     if parity.kept:

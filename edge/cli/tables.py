@@ -44,15 +44,15 @@ def print_demo(demo: Demo) -> None:
 
 def print_built(built: Built) -> None:
     """Print which inspector was built, what its threshold promises, and what it measured."""
-    from edge.building.report import parity_line, statement
+    from edge.building.report import describe_parity, describe_threshold
 
     manifest = built.bundle.manifest
     rows: list[tuple[str, object]] = [
         ("engine", built.engine_reason),
         ("executes", f"{manifest.precision} graph as {manifest.executes}"),
         ("prototypes", f"{manifest.prototypes} from {manifest.images.used} images"),
-        ("threshold", statement(built.threshold)),
-        *([("parity", parity_line(manifest.parity))] if manifest.parity else []),
+        ("threshold", describe_threshold(built.threshold)),
+        *([("parity", describe_parity(manifest.parity))] if manifest.parity else []),
         *figure_rows(manifest.figures),
         ("plans", built.plans),
         ("report", built.bundle.path / "report.html"),
@@ -87,10 +87,10 @@ def print_info(title: str, facts: Mapping[str, Any]) -> None:
 
 
 def _parity(value: Mapping[str, Any]) -> str:
-    from edge.building.report import parity_line
+    from edge.building.report import describe_parity
     from engines.manifest import ParityRecord
 
-    return parity_line(ParityRecord.model_validate(value))
+    return describe_parity(ParityRecord.model_validate(value))
 
 
 def print_bench(title: str, report: BenchReport) -> None:

@@ -64,18 +64,18 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ThresholdSection:
     """The threshold, and the scores behind it.
 
     Attributes:
-        threshold: the score from which an image is NG.
+        value: the score from which an image is NG.
         statement: what it promises, such as the bound on false rejects, in one sentence.
         warning: what the user should know; empty when there is nothing.
         good: scores of good images that the prototypes were not learnt from.
         defects: scores of defective images; may be empty.
     """
 
-    threshold: float
+    value: float
     statement: str
     warning: str = ""
     good: Sequence[float] = ()
@@ -105,7 +105,7 @@ class Report:
         title: heading of the page.
         facts: what was built, by name: model, precision, engine and why, prototypes, sizes.
         figures: the few numbers that matter most; None shows as a dash.
-        decision: the threshold; None leaves it out.
+        threshold: what it promises; None leaves it out.
         curve: of a training; None leaves it out.
         stages_s: seconds by stage.
         tables: further tables.
@@ -115,7 +115,7 @@ class Report:
     title: str
     facts: Mapping[str, Value]
     figures: Mapping[str, Value] = field(default_factory=dict)
-    decision: Decision | None = None
+    threshold: ThresholdSection | None = None
     curve: Curve | None = None
     stages_s: Mapping[str, float] = field(default_factory=dict)
     tables: Sequence[Table] = ()
@@ -139,10 +139,10 @@ def report_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    decision, curve = report.decision, report.curve
+    threshold, curve = report.threshold, report.curve
     scores = losses = ""
-    if decision is not None:
-        scores = score_chart(decision.good, decision.defects, threshold=decision.threshold)
+    if threshold is not None:
+        scores = score_chart(threshold.good, threshold.defects, threshold=threshold.value)
     if curve is not None:
         losses = loss_chart(curve.losses, curve.validations)
     # Both are SVG of ours, drawn from numbers alone.

@@ -97,7 +97,9 @@ class Monitor(AbstractContextManager["Monitor"]):
         binding = monitor_binding(address, access)
         routes = Routes(report, expose=expose, pictures=pictures)
         try:
-            self._server = _Server(binding, _Handler, limits=_LIMITS, name="edge-monitor")
+            self._server = _MonitorServer(
+                binding, _RequestHandler, limits=_LIMITS, name="edge-monitor"
+            )
         except OSError as error:
             raise MonitorError(f"monitor {address}: {error.strerror}; give another") from error
         bound = self._server.bound
@@ -153,7 +155,7 @@ def open_monitor(
         yield
 
 
-class _Server(Listening):
+class _MonitorServer(Listening):
     routes: Routes
     guard: RequestGuard
 
@@ -164,10 +166,10 @@ class _BadRequestError(Exception):
         self.status = status
 
 
-class _Handler(socketserver.BaseRequestHandler):
+class _RequestHandler(socketserver.BaseRequestHandler):
     """One request, then the connection is closed."""
 
-    server: _Server
+    server: _MonitorServer
     request: socket.socket
 
     def handle(self) -> None:

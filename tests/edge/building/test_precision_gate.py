@@ -18,7 +18,7 @@ from edge.building import precision_gate
 from edge.building.build import Built, build
 from edge.building.methods import Taught
 from edge.building.precision_gate import GateResult, _PrecisionGate, limits_from_options
-from edge.building.report import statement
+from edge.building.report import describe_threshold
 from edge.options import BuildOptions
 from engines.bundle import Bundle
 from engines.engine import EXACT
@@ -230,7 +230,7 @@ def test_a_verdict_that_differs_moves_the_threshold_to_the_nearest_gap() -> None
     assert found.threshold.moved == pytest.approx((found.threshold.value - before.value) / 0.4)
     assert found.report.problem is None and "1 of 2 verdicts differ" in found.report.record.before
     assert found.threshold.bound <= before.bound
-    assert "moved by +0.01" in statement(found.threshold)
+    assert "moved by +0.01" in describe_threshold(found.threshold)
 
 
 def test_the_threshold_moves_no_farther_than_it_is_known() -> None:

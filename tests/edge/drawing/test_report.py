@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.drawing.loss_chart import loss_chart
-from edge.drawing.report import Curve, Decision, Picture, Report, Table, report_html
+from edge.drawing.report import Curve, Picture, Report, Table, ThresholdSection, report_html
 from edge.drawing.score_chart import score_chart
 
 VOID = {"meta", "img", "line", "rect"}
@@ -52,7 +52,9 @@ def full(text="x"):
         title=text,
         facts={text: text, "Prototypes": 1024},
         figures={"Image AUROC": 0.98765, text: None},
-        decision=Decision(0.5, text, text, good=[0.1, 0.2, 0.2], defects=[0.7, float("nan")]),
+        threshold=ThresholdSection(
+            0.5, text, text, good=[0.1, 0.2, 0.2], defects=[0.7, float("nan")]
+        ),
         stages_s={text: 1.25, "engine": 0.0},
         curve=Curve(text, [0.3, 0.1, float("nan"), 0.02], [(2, 0.5), (4, None)]),
         tables=[Table(text, ["Defect", "Images"], [[text, 8], ["crack"]])],
