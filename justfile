@@ -28,9 +28,9 @@ lint:
 demo:
     edge demo
 
-# reference pictures of the tests, drawn anew; look at the difference before committing it
+# reference pictures and help texts of the tests, made anew; look at the difference before committing it
 golden:
-    GOLDEN=write pytest tests/edge/drawing/test_overlay.py
+    GOLDEN=write pytest tests/edge/drawing/test_overlay.py tests/edge/cli/test_help.py
 
 # the bundled backbone, trained anew (hours, needs images; see docs/backbone.md)
 backbone *args:

@@ -75,7 +75,9 @@ def evaluate(
 
 @takes_options
 def compare(
-    bundles: Annotated[list[Path], typer.Argument(help="Folders of two or more bundles.")],
+    bundles: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE", help="Folders of two or more bundles.")
+    ],
     images: Labelled,
     options: CompareOptions,
     json: Json = False,

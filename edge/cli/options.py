@@ -117,7 +117,10 @@ def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
         says += f"; default {default}." if default else "."
         if names.startswith("-"):
             bounds = bounds_of(field) if of_type is int else {}
-            shown = typer.Option(names, help=says, min=bounds.get("ge"), max=bounds.get("le"))
+            several = "NAMES" if of_type == list[str] else None
+            shown = typer.Option(
+                names, help=says, metavar=several, min=bounds.get("ge"), max=bounds.get("le")
+            )
         else:
             shown = typer.Argument(help=says, metavar=names)
         yield _keyword(name, Annotated[of_type | None, shown], None)
