@@ -25,7 +25,7 @@ from edge.plc.station.snapshot import Phase, Snapshot
 from edge.plc.station.station import Station
 from edge.service.http_server import open_monitor
 from edge.service.signals import stop_on_signals
-from edge.service.systemd import Notifier
+from edge.service.systemd import SystemdNotifier
 from edge.sinks.disk_quota import MIB
 
 SWITCH_S = 0.0005
@@ -66,7 +66,7 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
         opened = _results(config)
         lines = None if opened is None else stack.enter_context(opened)
         station = stack.enter_context(Station(worker, options=_options(config, judge)))
-        notifier = Notifier()
+        notifier = SystemdNotifier()
         station.on_change(_Teller(say, notifier))
         if lines is not None:
             station.on_result(lines.write)
@@ -152,7 +152,7 @@ def _options(config: Config, judge: JudgeOptions) -> StationOptions:
 
 
 def _run(
-    station: Station, *, every_s: float | None, notifier: Notifier, stop: threading.Event
+    station: Station, *, every_s: float | None, notifier: SystemdNotifier, stop: threading.Event
 ) -> None:
     """Tell systemd that the station answers; trigger without a PLC if it shall."""
     alive_s = min(ALIVE_S, (notifier.watchdog_s or 4 * ALIVE_S) / 4)
@@ -186,7 +186,7 @@ def _triggered(station: Station, count: int) -> int:
 class _Teller:
     """Says in the log when the station becomes ready, and why it no longer is."""
 
-    def __init__(self, say: Callable[[str], None], notifier: Notifier) -> None:
+    def __init__(self, say: Callable[[str], None], notifier: SystemdNotifier) -> None:
         self._say = say
         self._notifier = notifier
         self._last = ""

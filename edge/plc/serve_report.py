@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 from edge.plc.serve_results import ResultsFile
 from edge.plc.station.port import Port
 from edge.plc.station.snapshot import Decision, InspectionResult, Phase, ResultEvaluation, Snapshot
-from edge.service.latencies import Latencies
+from edge.result import Verdict
+from edge.service.result_counts import ResultCounts
 
 _US_PER_MS = 1e3
 
@@ -26,18 +25,16 @@ class StationReport:
     def __init__(self, station: Port, *, lines: ResultsFile | None) -> None:
         self._station = station
         self._lines = lines
-        self._lock = threading.Lock()
-        self._verdicts: Counter[str] = Counter()
-        self._latencies = Latencies()
-        self._stages: Counter[str] = Counter()  # in us
+        self._counts = ResultCounts()
 
     def count(self, result: InspectionResult) -> None:
         """Count a result; to be called with each."""
-        with self._lock:
-            self._verdicts[_verdict(result)] += 1
-            self._latencies.add(result.latency_us / _US_PER_MS)
-            self._stages["acquire"] += result.acquire_us
-            self._stages["process"] += result.process_us
+        stages = {"acquire": result.acquire_us, "process": result.process_us}
+        self._counts.count(
+            _verdict(result),
+            latency_ms=result.latency_us / _US_PER_MS,
+            stages_ms={stage: us / _US_PER_MS for stage, us in stages.items()},
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything that is known, in JSON types."""
@@ -53,22 +50,19 @@ class StationReport:
         }
 
     def _own(self, shown: Snapshot, reason: str) -> dict[str, Any]:
-        with self._lock:
-            return {
-                "name": shown.station,
-                "ready": not reason,
-                "reason": reason,
-                "phase": str(shown.phase),
-                "recipe_id": shown.recipe_id,
-                "model_hash": shown.model_hash,
-                "threshold": shown.threshold,
-                "boot_id": shown.boot_id,
-                "seq": shown.seq,
-                **{name: self._verdicts[name] for name in ("ok", "ng", "error")},
-                "latency_ms": self._latencies.to_json(),
-                "stage_ms": {stage: us / _US_PER_MS for stage, us in self._stages.items()},
-                "counters": asdict(shown.counters),
-            }
+        return {
+            "name": shown.station,
+            "ready": not reason,
+            "reason": reason,
+            "phase": str(shown.phase),
+            "recipe_id": shown.recipe_id,
+            "model_hash": shown.model_hash,
+            "threshold": shown.threshold,
+            "boot_id": shown.boot_id,
+            "seq": shown.seq,
+            **self._counts.to_json(),
+            "counters": asdict(shown.counters),
+        }
 
 
 def why_not_online(shown: Snapshot) -> str:
@@ -80,7 +74,7 @@ def why_not_online(shown: Snapshot) -> str:
     return ""
 
 
-def _verdict(result: InspectionResult) -> str:
+def _verdict(result: InspectionResult) -> Verdict:
     if result.decision is Decision.PASS:
-        return "ok"
-    return "ng" if result.evaluation is ResultEvaluation.NOT_OK else "error"
+        return Verdict.OK
+    return Verdict.NG if result.evaluation is ResultEvaluation.NOT_OK else Verdict.ERROR

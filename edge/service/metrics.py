@@ -1,4 +1,4 @@
-"""A report in Prometheus' text format; needs the extra ``metrics``."""
+"""A report in Prometheus' text format: cameras of a stream, or a station."""
 
 from __future__ import annotations
 
@@ -15,17 +15,57 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from edge.service.metrics_station import station_metrics
-
-_Of: TypeAlias = Callable[[Mapping[str, Any]], Any]
+_One: TypeAlias = Mapping[str, Any]  # a camera's or a station's part of the report
+_Table: TypeAlias = Mapping[str, tuple[str, Callable[[_One], float | None]]]
 _MS_PER_S = 1e3
+
+_CAMERA_GAUGES: _Table = {
+    "edge_camera_ready": ("1 when the camera can be relied on.", lambda one: one["ready"]),
+    "edge_frame_age_seconds": ("Age of the newest frame.", lambda one: one["frame_age_s"]),
+    "edge_self_test_passed": (
+        "1 when the golden images last gave the scores that they have to.",
+        lambda one: one["self_test"]["passed"],
+    ),
+    "edge_self_test_age_seconds": (
+        "Time since the golden images last passed.",
+        lambda one: one["self_test"]["age_s"],
+    ),
+    "edge_sinks_in_trouble": (
+        "Places of results that cannot be written now.",
+        lambda one: len(one["troubles"]),
+    ),
+}
+_CAMERA_COUNTERS: _Table = {
+    "edge_frames_dropped": ("Captured and not inspected.", lambda one: one["dropped"]),
+    "edge_results_not_written": ("Lost by sinks.", lambda one: one["not_written"]),
+    "edge_self_test_failures": ("Failed.", lambda one: one["self_test"]["failures"]),
+    "edge_reloads": ("Inspectors exchanged.", lambda one: one["reloads"]["done"]),
+    "edge_reloads_refused": (
+        "Bundles that were not taken.",
+        lambda one: one["reloads"]["refused"],
+    ),
+}
+_STATION_GAUGES: _Table = {
+    "edge_station_online": (
+        "1 when triggers are accepted, or one is at work.",
+        lambda one: one["ready"],
+    ),
+}
+_STATION_COUNTERS = {
+    "triggers": "Accepted.",
+    "missed": "Triggers that came while the station was not ready.",
+    "timeouts": "Deadlines missed; each was answered with REJECT in time.",
+    "late": "Answers that came after their deadline and were thrown away.",
+    "faults": "Times the station went to FAULT.",
+    "restarts": "Times the worker was started again.",
+}
 
 
 def metrics_from_report(report: Mapping[str, Any]) -> tuple[bytes, str]:
     """The text of ``/metrics`` and its type.
 
     Args:
-        report: `edge.service.supervisor.Life.to_json`, or
+        report: `edge.service.supervisor.Supervisor.to_json`, or
             `edge.plc.serve_report.StationReport.to_json`.
     """
     registry = CollectorRegistry(auto_describe=False)
@@ -42,92 +82,74 @@ class _Reported(Collector):
         self._report = report
 
     def collect(self) -> Iterable[Metric]:
+        report = self._report
         yield GaugeMetricFamily(
-            "edge_ready", "1 when every camera can be relied on.", float(self._report["ready"])
+            "edge_ready", "1 when every camera can be relied on.", float(report["ready"])
         )
         yield GaugeMetricFamily(
             "edge_shared_sinks_in_trouble",
             "Places of all cameras' results that cannot be written now.",
-            float(len(self._report["troubles"])),
+            float(len(report["troubles"])),
         )
         yield CounterMetricFamily(
             "edge_shared_results_not_written",
             "Lost by sinks of all cameras.",
-            float(self._report["not_written"]),
+            float(report["not_written"]),
         )
-        if "station" in self._report:
-            own = self._report["station"]
-            yield from station_metrics(own)
-            yield _latency("edge_station_latency_seconds", "station", {own["name"]: own})
-            return
-        cameras: Mapping[str, Mapping[str, Any]] = self._report["cameras"]
-        yield from _gauges(cameras)
-        yield from _counters(cameras)
-        yield _latency("edge_latency_seconds", "camera", cameras)
+        if "station" in report:
+            own = {report["station"]["name"]: report["station"]}
+            yield from _from_table(GaugeMetricFamily, "station", own, _STATION_GAUGES)
+            yield from _from_table(CounterMetricFamily, "station", own, _station_counters())
+            yield from _from_counts("edge_station", "station", own, "From trigger to result.")
+        else:
+            cameras: Mapping[str, _One] = report["cameras"]
+            yield from _from_table(GaugeMetricFamily, "camera", cameras, _CAMERA_GAUGES)
+            yield from _from_table(CounterMetricFamily, "camera", cameras, _CAMERA_COUNTERS)
+            yield from _from_counts("edge", "camera", cameras, "From capture to result.")
 
 
-def _gauges(cameras: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
-    found: dict[str, tuple[str, _Of]] = {
-        "edge_camera_ready": ("1 when the camera can be relied on.", lambda one: one["ready"]),
-        "edge_frame_age_seconds": ("Age of the newest frame.", lambda one: one["frame_age_s"]),
-        "edge_self_test_passed": (
-            "1 when the golden images last gave the scores that they have to.",
-            lambda one: one["self_test"]["passed"],
-        ),
-        "edge_self_test_age_seconds": (
-            "Time since the golden images last passed.",
-            lambda one: one["self_test"]["age_s"],
-        ),
-        "edge_sinks_in_trouble": (
-            "Places of results that cannot be written now.",
-            lambda one: len(one["troubles"]),
-        ),
-    }
-    for name, (what, of) in found.items():
-        family = GaugeMetricFamily(name, what, labels=["camera"])
-        for camera, one in cameras.items():
-            value = of(one)
+def _from_table(
+    kind: type[GaugeMetricFamily | CounterMetricFamily],
+    label: str,
+    each: Mapping[str, _One],
+    table: _Table,
+) -> Iterator[Metric]:
+    for name, (what, value_of) in table.items():
+        family = kind(name, what, labels=[label])
+        for whose, one in each.items():
+            value = value_of(one)
             if value is not None:
-                family.add_metric([camera], float(value))
+                family.add_metric([whose], float(value))
         yield family
 
 
-def _counters(cameras: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
-    results = CounterMetricFamily("edge_results", "Verdicts.", labels=["camera", "verdict"])
-    stages = CounterMetricFamily(
-        "edge_stage_seconds", "Time spent in each stage.", labels=["camera", "stage"]
-    )
-    for camera, one in cameras.items():
-        for verdict in ("ok", "ng", "error"):
-            results.add_metric([camera, verdict.upper()], one[verdict])
-        for stage, ms in one["stage_ms"].items():
-            stages.add_metric([camera, stage], ms / _MS_PER_S)
-    yield from (results, stages)
-    found: dict[str, tuple[str, _Of]] = {
-        "edge_frames_dropped": ("Captured and not inspected.", lambda one: one["dropped"]),
-        "edge_results_not_written": ("Lost by sinks.", lambda one: one["not_written"]),
-        "edge_self_test_failures": ("Failed.", lambda one: one["self_test"]["failures"]),
-        "edge_reloads": ("Inspectors exchanged.", lambda one: one["reloads"]["done"]),
-        "edge_reloads_refused": (
-            "Bundles that were not taken.",
-            lambda one: one["reloads"]["refused"],
-        ),
+def _station_counters() -> _Table:
+    def value_of(name: str) -> Callable[[_One], float]:
+        return lambda one: float(one["counters"][name])
+
+    return {
+        f"edge_station_{name}": (what, value_of(name)) for name, what in _STATION_COUNTERS.items()
     }
-    for name, (what, of) in found.items():
-        family = CounterMetricFamily(name, what, labels=["camera"])
-        for camera, one in cameras.items():
-            family.add_metric([camera], of(one))
-        yield family
 
 
-def _latency(name: str, label: str, each: Mapping[str, Mapping[str, Any]]) -> Metric:
-    what = {"camera": "From capture to result.", "station": "From trigger to result."}[label]
-    family = HistogramMetricFamily(name, what, labels=[label])
+def _from_counts(
+    prefix: str, label: str, each: Mapping[str, _One], latency: str
+) -> Iterator[Metric]:
+    """Metrics of `edge.service.result_counts.ResultCounts.to_json`."""
+    results = CounterMetricFamily(f"{prefix}_results", "Verdicts.", labels=[label, "verdict"])
+    stages = CounterMetricFamily(
+        f"{prefix}_stage_seconds", "Time spent in each stage.", labels=[label, "stage"]
+    )
+    times = HistogramMetricFamily(f"{prefix}_latency_seconds", latency, labels=[label])
     for whose, one in each.items():
+        for verdict in ("ok", "ng", "error"):
+            results.add_metric([whose, verdict.upper()], one[verdict])
+        for stage, ms in one["stage_ms"].items():
+            stages.add_metric([whose, stage], ms / _MS_PER_S)
         total, buckets = 0, []
         for end, count in one["latency_ms"]["buckets"].items():
             total += count
             shown = end if end == "+Inf" else str(float(end) / _MS_PER_S)
             buckets.append((shown, float(total)))
-        family.add_metric([whose], buckets, one["latency_ms"]["sum"] / _MS_PER_S)
-    return family
+        times.add_metric([whose], buckets, one["latency_ms"]["sum"] / _MS_PER_S)
+    yield from (results, stages, times)

@@ -1,11 +1,11 @@
-"""What a command does when it is told to stop."""
+"""What a command does when a signal tells it to stop or to reload."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
@@ -33,3 +33,17 @@ def stop_on_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         restore()
+
+
+@contextlib.contextmanager
+def call_on_hangup(work: Callable[[], None]) -> Iterator[None]:
+    """Call `work` at each SIGHUP while the block runs; for a program's main thread alone."""
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        work()
+
+    before = signal.signal(signal.SIGHUP, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)

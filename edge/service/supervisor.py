@@ -1,27 +1,31 @@
-"""The life of a process that inspects for months: ready, tested, exchanged, watched, stopped.
+"""Supervises a long-running inspection: ready, tested, exchanged, watched, stopped.
 
 One thread looks every quarter of a second whether all is well, and tells systemd and the log;
-another one cares for the inspectors. Neither stands between a frame and its verdict.
+another one tests and exchanges the inspectors. Neither stands between a frame and its verdict.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import signal
+import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from edge.inspection.hot_swap import HotSwapInspector
+from edge.config import Config
 from edge.inspection.upkeep import Upkeep
-from edge.service.camera_status import Pulse, PulseOptions, lost_by, troubles_of
-from edge.service.systemd import Notifier
+from edge.options import LifeOptions
+from edge.service.camera_status import CameraStatus, count_lost, troubles_from_sinks
+from edge.service.gallery import Galleries
+from edge.service.http_server import open_monitor
+from edge.service.log_format import logging_to
+from edge.service.signals import call_on_hangup
+from edge.service.systemd import SystemdNotifier
 from edge.sinks.losses import strip_digits
 from edge.sinks.sink import Sink
 
@@ -31,76 +35,100 @@ _READY = "ready"
 _CLOSE_S = 0.3
 _log = logging.getLogger("edge.service.supervisor")
 
+Say = Callable[[str], None]
+
 
 @dataclass(frozen=True, slots=True)
-class LifeOptions:
-    """How it is watched over.
+class Supervised:
+    """Resources of a supervised command.
 
     Attributes:
-        self_test_s: seconds between two tests with the golden images; 0 = at the start alone.
-        watch_bundles: whether a bundle that is built anew is taken into use.
+        supervisor: of its cameras.
+        say: takes lines for people: the log, where `log.format` asks for one.
+        galleries: of the page; None where nobody can see it.
     """
 
-    self_test_s: float = 600.0
-    watch_bundles: bool = True
+    supervisor: Supervisor
+    say: Say
+    galleries: Galleries | None
 
 
-class Life(AbstractContextManager["Life"]):
-    """Watches over the cameras that are put into it, from `with` to its end.
+@contextlib.contextmanager
+def supervised(config: Config, *, stop: threading.Event, say: Say) -> Iterator[Supervised]:
+    """Log, supervise and listen as `edge.toml` has it; for a program's main thread alone.
 
     Args:
-        options: how.
+        config: its sections `life` and `log`.
+        stop: set when the process shall end.
+        say: takes lines for people, where there is no log.
+
+    Raises:
+        MonitorError: no such address, others reach it and there is no token, or it is taken.
+    """
+    with contextlib.ExitStack() as stack:
+        if config.log.format is not None:
+            log = logging_to(form=config.log.format, level=config.log.level)
+            say = stack.enter_context(log).info
+        supervisor = stack.enter_context(Supervisor(config.life, stop=stop))
+        if not _has_terminal():
+            stack.enter_context(call_on_hangup(supervisor.reload))
+        galleries = Galleries() if config.life.monitor else None
+        opened = open_monitor(config.life, supervisor.to_json, pictures=galleries, say=say)
+        stack.enter_context(opened)
+        yield Supervised(supervisor, say, galleries)
+
+
+def _has_terminal() -> bool:
+    """Whether a hang-up means that somebody closed the terminal, and the command shall end."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+class Supervisor(AbstractContextManager["Supervisor"]):
+    """Watches over the cameras that are added to it, from `with` to its end.
+
+    Args:
+        options: when inspectors are tested and exchanged.
         stop: set when the process shall end.
         notifier: what systemd hears.
     """
 
     def __init__(
         self,
-        options: LifeOptions | None = None,
+        options: LifeOptions,
         *,
         stop: threading.Event,
-        notifier: Notifier | None = None,
+        notifier: SystemdNotifier | None = None,
     ) -> None:
-        self._options = options or LifeOptions()
         self._stop = stop
-        self._notifier = notifier or Notifier()
-        self._pulses: dict[str, Pulse] = {}
+        self._notifier = notifier or SystemdNotifier()
+        self._cameras: dict[str, CameraStatus] = {}
         self._sinks: list[Sink] = []
-        self._care = Upkeep(
-            self_test_s=self._options.self_test_s,
-            watch_bundles=self._options.watch_bundles,
-            on_reload=self._mark_reloading,
+        self._upkeep = Upkeep(
+            self_test_s=options.self_test_s,
+            watch_bundles=options.watch_bundles,
+            on_reload=self._notify_reload,
         )
         self._over = threading.Event()
         self._began = self._stopping = False
         self._said = ""
         self._thread = threading.Thread(target=self._watch, name="edge-watch", daemon=True)
 
-    def camera(
-        self,
-        name: str,
-        exchange: HotSwapInspector,
-        *,
-        options: PulseOptions,
-        sinks: Sequence[Sink] = (),
-        bundle: Path | None = None,
-    ) -> Pulse:
-        """Take a camera in; `Pulse.result` wants each of its results.
+    def add_camera(self, status: CameraStatus, *, bundle: Path | None = None) -> None:
+        """Watch over a camera and its inspector.
 
         Args:
-            name: of the camera; empty where there is one alone.
-            exchange: its inspector.
-            options: what is expected of it.
-            sinks: where its results go.
+            status: of the camera.
             bundle: the folder that is watched for a newer one.
         """
-        pulse = Pulse(name, exchange, options=options, sinks=sinks)
-        self._pulses[name] = pulse
-        self._care.add(exchange, bundle=bundle)
-        return pulse
+        self._cameras[status.name] = status
+        self._upkeep.add(status.inspector, bundle=bundle)
 
-    def share(self, sinks: Sequence[Sink]) -> None:
-        """Take sinks in that all cameras share."""
+    def add_shared_sinks(self, sinks: Sequence[Sink]) -> None:
+        """Watch over sinks that all cameras share."""
         self._sinks.extend(sinks)
 
     def begin(self) -> None:
@@ -109,41 +137,41 @@ class Life(AbstractContextManager["Life"]):
 
     def reload(self) -> None:
         """Open all inspectors anew, soon; any thread and a signal handler may call it."""
-        self._care.reload()
+        self._upkeep.reload()
 
-    def not_ready(self) -> dict[str, str]:
+    def not_ready_reasons(self) -> dict[str, str]:
         """Why which camera can't be relied on now; empty when all can."""
         if not self._began:
             return {"": "starting"}
         if self._stop.is_set():
             return {"": "stopping"}
-        reasons = {name: pulse.not_ready() for name, pulse in self._pulses.items()}
+        reasons = {name: status.not_ready_reason() for name, status in self._cameras.items()}
         return {name: reason for name, reason in reasons.items() if reason}
 
     def to_json(self) -> dict[str, Any]:
         """Everything that is known, in JSON types."""
-        reasons = self.not_ready()
+        reasons = self.not_ready_reasons()
         return {
             "ready": not reasons,
             "reasons": reasons,
-            "troubles": troubles_of(self._sinks),
-            "not_written": lost_by(self._sinks),
-            "cameras": {name: pulse.to_json() for name, pulse in self._pulses.items()},
+            "troubles": troubles_from_sinks(self._sinks),
+            "not_written": count_lost(self._sinks),
+            "cameras": {name: status.to_json() for name, status in self._cameras.items()},
         }
 
     def close(self) -> None:
         """End the threads; a test that is under way is not waited for. Twice is once."""
         self._over.set()
-        self._care.close()
+        self._upkeep.close()
         if self._thread.is_alive():
             self._thread.join(_CLOSE_S)
-        self._say_stopping()
+        self._notify_stopping()
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __enter__(self) -> Life:
-        self._care.__enter__()
+    def __enter__(self) -> Supervisor:
+        self._upkeep.__enter__()
         self._thread.start()
         return self
 
@@ -153,59 +181,40 @@ class Life(AbstractContextManager["Life"]):
             pause = min(LOOK_S, self._notifier.watchdog_s / 4)
         extended_s = 0.0
         while not self._over.is_set():
-            if not self._hung():
+            if not any(status.hang_reason() for status in self._cameras.values()):
                 self._notifier.alive()
                 now = time.monotonic()
                 if self._said != _READY and now - extended_s > _STARTING_S / 4:
                     extended_s = now
                     self._notifier.extend(_STARTING_S)
             if self._stop.is_set():
-                self._say_stopping()
+                self._notify_stopping()
             elif self._began:
                 self._tell()
             self._over.wait(pause)
 
-    def _say_stopping(self) -> None:
+    def _tell(self) -> None:
+        """Say what has changed: readiness, and what sinks cannot do."""
+        reasons = self.not_ready_reasons()
+        line = "; ".join(f"{name}: {why}" if name else why for name, why in reasons.items())
+        line = f"not ready: {line}" if line else _READY
+        if strip_digits(line) != self._said:
+            self._said = strip_digits(line)
+            if reasons:
+                _log.warning("%s", line)
+            else:
+                _log.info("%s", line)
+                self._notifier.ready()
+        every = [*(sink for one in self._cameras.values() for sink in one.sinks), *self._sinks]
+        self._notifier.status("; ".join([line, *troubles_from_sinks(every)]))
+
+    def _notify_stopping(self) -> None:
         if not self._stopping:
             self._stopping = True
             self._notifier.stopping()
 
-    def _hung(self) -> bool:
-        return any(pulse.hung() for pulse in self._pulses.values())
-
-    def _tell(self) -> None:
-        """Say what has changed: readiness, and what sinks cannot do."""
-        reasons = self.not_ready()
-        line = "; ".join(f"{name}: {why}" if name else why for name, why in reasons.items())
-        said = strip_digits(f"not ready: {line}") if line else _READY
-        if said != self._said:
-            if line:
-                _log.warning("not ready: %s", line)
-            else:
-                _log.info("ready")
-                self._notifier.ready()
-            self._said = said
-        pulses = self._pulses.values()
-        troubles = [each for pulse in pulses for each in troubles_of(pulse.sinks)]
-        troubles += troubles_of(self._sinks)
-        self._notifier.status("; ".join([f"not ready: {line}" if line else "ready", *troubles]))
-
-    def _mark_reloading(self, begins: bool) -> None:
+    def _notify_reload(self, begins: bool) -> None:
         if begins:
             self._notifier.reloading()
         elif self._said == _READY:
             self._notifier.ready()
-
-
-@contextlib.contextmanager
-def reload_on_hangup(life: Life) -> Iterator[None]:
-    """Reload at each SIGHUP while the block runs; for a program's main thread alone."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        life.reload()
-
-    before = signal.signal(signal.SIGHUP, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)

@@ -1,4 +1,4 @@
-"""What a service tells systemd: that it is ready, lives, reloads, stops (sd_notify, its protocol).
+"""What a service tells systemd by sd_notify's protocol: it is ready, alive, reloading, stopping.
 
 Outside systemd every call does nothing.
 """
@@ -9,10 +9,10 @@ import os
 import socket
 import time
 
-_MOST_BYTES = 4096
+_MAX_BYTES = 4096
 
 
-class Notifier:
+class SystemdNotifier:
     """Sends to the socket in ``NOTIFY_SOCKET``; never waits and never raises.
 
     Attributes:
@@ -52,7 +52,7 @@ class Notifier:
     def _send(self, message: str) -> None:
         if self._address is None:
             return
-        data = message.encode("utf-8", "backslashreplace")[:_MOST_BYTES]
+        data = message.encode("utf-8", "backslashreplace")[:_MAX_BYTES]
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end:
                 end.setblocking(False)

@@ -1,108 +1,354 @@
-"""The loop for one camera: frames in, results out; capture, inference and writing overlap."""
+"""The loop for one camera or several: frames in, results out; a thread for each camera.
+
+Capture, inference and writing overlap. What happens to one of several cameras stays with it: one
+that does not answer, stops, or whose inspection fails gives ERROR results of its own and is opened
+again for ever; the others go on. Only what is wrong before the start, such as a path that does not
+exist, ends all of it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import logging
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from cameras.errors import CameraError, SourceError
 from cameras.frame import Frame
-from edge.result import Inspect, OnResult
+from cameras.source import frame_now
+from edge.result import Inspect, OnResult, Result, error_from_frame
+from edge.service.result_counts import ResultCounts
 from edge.sinks.sink import Sink
 from edge.sinks.threads import SinkThreads
 from edge.sinks.window import WindowSink
-from edge.stream.summary import Summary, Tally, summary_of
+from edge.stream.summary import Summary, summary_from_counts
 
-_POLL_S = 0.05
+LOG = logging.getLogger("edge.stream.loop")
+PAUSES_S = (0.5, 1.0, 2.0, 5.0)
+"""Seconds from a camera's failure to the next try, the last one for ever."""
+STOP_S = 2.5
+_POLL_S = 0.02
+
+Frames: TypeAlias = Iterable[Frame]
+"""A `cameras.source.Source`, or anything else that gives frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera, and what is done with its frames.
+
+    Attributes:
+        name: in results, files and messages; empty where there is one alone.
+        open: opens its source, and what inspects its frames; called in the camera's thread.
+        threshold: of ERROR results while there is no source.
+        live: whether it waits for nobody; files wait for their sinks.
+        recovers: whether what fails costs its own frames alone, as ERROR results, and the source is
+            opened again for ever; otherwise the first failure ends the stream.
+        sinks: where its results go; the caller closes them.
+        counts: of its results.
+        on_result: called with each frame and its result, in the camera's thread.
+    """
+
+    name: str
+    open: Callable[[], AbstractContextManager[tuple[Frames, Inspect]]]
+    threshold: float
+    live: bool
+    recovers: bool = True
+    sinks: Sequence[Sink] = ()
+    counts: ResultCounts = field(default_factory=ResultCounts)
+    on_result: OnResult | None = None
 
 
 def stream(
     inspect: Inspect,
-    source: Iterable[Frame],
+    source: Frames,
     *,
     sinks: Sequence[Sink] = (),
     max_frames: int | None = None,
     on_result: OnResult | None = None,
     stop: threading.Event | None = None,
 ) -> Summary:
-    """Inspect frames until the source ends, or is told to.
-
-    `inspect` runs in the caller's thread, sinks in others (`edge.sinks.threads`). When one is too
-    slow, files wait for it; a live camera does not, and what could not be drawn is counted.
+    """Inspect the frames of one source until it ends, or is told to; what fails ends it.
 
     Args:
-        inspect: one frame's result; what it raises ends the stream.
-        source: frames, or a `cameras.source.Source`; the caller closes it.
+        inspect: one frame's result.
+        source: frames; the caller closes it.
         sinks: where results go; the caller closes them.
         max_frames: end after so many; None = no limit.
-        on_result: called with each frame and its result, in the caller's thread.
+        on_result: called with each frame and its result, in one thread.
         stop: ends the stream when set, after the frame in hand.
+
+    Raises:
+        Exception: what `inspect`, `source` or `on_result` raised, or a sink where frames wait for
+            it.
     """
-    stop = stop or threading.Event()
     live = bool(getattr(source, "live", False))
-    windows = [sink for sink in sinks if isinstance(sink, WindowSink)]
-    tally = Tally()
-    with SinkThreads(sinks, live=live, stop=stop) as writers:
-        for frame in frames_until(stop, source, max_frames=max_frames):
-            result = inspect(frame)
-            tally.add(frame, result, live=live)
-            writers.put(result)
-            if on_result is not None:
-                on_result(frame, result)
-            if not all(window.poll() for window in windows):
-                break
-    return summary_of(
-        [tally],
-        dropped=int(getattr(source, "dropped", 0)),
-        not_drawn=writers.dropped,
-        not_written=writers.lost + sum(sink.losses.count for sink in sinks),
+    alone = Camera(
+        name="",
+        open=lambda: contextlib.nullcontext((source, inspect)),
+        threshold=0.0,
+        live=live,
+        recovers=False,
+        counts=ResultCounts(live=live),
+        on_result=on_result,
+        sinks=sinks,
     )
+    return stream_cameras([alone], max_frames=max_frames, stop=stop)
 
 
-def frames_until(
-    stop: threading.Event, source: Iterable[Frame], *, max_frames: int | None = None
-) -> Generator[Frame, None, None]:
-    """Yield frames up to a number or until told to stop, and end the source's iteration then.
+def stream_cameras(
+    cameras: Sequence[Camera],
+    *,
+    sinks: Sequence[Sink] = (),
+    max_frames: int | None = None,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Inspect the frames of cameras until all have ended, or are told to.
 
     Args:
-        stop: ends it, also while the source waits for its next frame: the source is closed then.
-        source: whose frames.
-        max_frames: so many; None = no limit.
+        cameras: each with a name of its own.
+        sinks: where the results of all go, each camera's in order; the caller closes them.
+        max_frames: of each camera; None = no limit.
+        stop: ends the streams when set.
+
+    Raises:
+        SourceError: what a camera was told is wrong, found out at its first opening.
+        ValueError: two cameras of one name, or none.
+        Exception: what a camera raised that does not recover, or a sink that files wait for.
     """
-    frames = iter(source)
-    count = 0
-    with _closed_by(stop, source):
-        try:
-            while not stop.is_set() and (max_frames is None or count < max_frames):
-                frame = next(frames, None)
-                if frame is None or stop.is_set():
-                    return
-                count += 1
-                yield frame
-        finally:
-            if isinstance(frames, Generator):
-                frames.close()
+    names = [camera.name for camera in cameras]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"cameras {', '.join(names) or 'none'}: give each a name of its own")
+    stop = stop or threading.Event()
+    every = [*sinks, *(sink for camera in cameras for sink in camera.sinks)]
+    # A camera among them must wait for no disk.
+    with SinkThreads(sinks, live=any(camera.live for camera in cameras), stop=stop) as shared:
+        threads = [CameraThread(camera, shared, stop, max_frames) for camera in cameras]
+        _run(threads, stop, windows=[sink for sink in every if isinstance(sink, WindowSink)])
+    return sum_up([thread.results for thread in threads], shared, sinks)
 
 
-@contextlib.contextmanager
-def _closed_by(stop: threading.Event, source: Iterable[Frame]) -> Iterator[None]:
-    """Close a source as soon as `stop` is set: it may be waiting for a picture that never comes."""
-    close = getattr(source, "close", None)
-    if close is None:
-        yield
-        return
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.is_set():
-            if stop.wait(_POLL_S):
-                close()
-                return
-
-    watcher = threading.Thread(target=watch, name="edge-stop", daemon=True)
-    watcher.start()
+def _run(
+    threads: Sequence[CameraThread], stop: threading.Event, *, windows: Sequence[WindowSink]
+) -> None:
+    """Let them run; windows belong to this thread."""
+    for thread in threads:
+        thread.start()
     try:
-        yield
+        while (alive := [thread for thread in threads if thread.is_alive()]) and not stop.is_set():
+            alive[0].join(_POLL_S)
+            if not all(window.poll() for window in windows):
+                stop.set()
     finally:
-        over.set()
-        watcher.join()
+        if any(thread.is_alive() for thread in threads):
+            stop.set()
+        for thread in threads:
+            thread.close_source()
+        until = time.monotonic() + STOP_S
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                LOG.warning("%s: did not stop; abandoning its thread", thread.name)
+    for thread in threads:
+        if thread.failure is not None:
+            raise thread.failure
+
+
+class CameraResults(AbstractContextManager["CameraResults"]):
+    """Takes one camera's results: counts them, and hands them to its own sinks and to those of all.
+
+    Args:
+        name: of the camera.
+        sinks: its own; the caller closes them.
+        shared: of all cameras.
+        counts: of its results.
+        stop: see `SinkThreads`.
+        live: see `SinkThreads`.
+        on_result: called with each frame and its result.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sinks: Sequence[Sink],
+        shared: SinkThreads,
+        *,
+        counts: ResultCounts,
+        stop: threading.Event,
+        live: bool = True,
+        on_result: OnResult | None = None,
+    ) -> None:
+        self.name = name
+        self.sinks = sinks
+        self.counts = counts
+        self._own = SinkThreads(sinks, live=live, stop=stop)
+        self._shared = shared
+        self._on_result = on_result
+
+    def give(self, frame: Frame, result: Result) -> None:
+        """Take a frame's result."""
+        if self.name:
+            result = dataclasses.replace(result, camera=self.name)
+        self.counts.add(frame, result)
+        self._own.put(result)
+        self._shared.put(result)
+        if self._on_result is not None:
+            self._on_result(frame, result)
+
+    def close(self) -> None:
+        """Write what waits."""
+        self._own.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def summary(self) -> Summary:
+        """What it came to."""
+        return summary_from_counts(
+            [self.counts],
+            not_drawn=self._own.dropped,
+            not_written=self._own.lost + sum(sink.losses.count for sink in self.sinks),
+        )
+
+
+def sum_up(cameras: Sequence[CameraResults], shared: SinkThreads, sinks: Sequence[Sink]) -> Summary:
+    """What cameras came to together, and each where they have names.
+
+    Args:
+        cameras: their results.
+        shared: what wrote to the sinks of all.
+        sinks: those.
+    """
+    each = {camera.name: camera.summary() for camera in cameras}
+    together = summary_from_counts(
+        [camera.counts for camera in cameras],
+        not_drawn=shared.dropped + sum(one.not_drawn for one in each.values()),
+        not_written=shared.lost
+        + sum(sink.losses.count for sink in sinks)
+        + sum(one.not_written for one in each.values()),
+    )
+    return together if "" in each else dataclasses.replace(together, cameras=each)
+
+
+class CameraThread(threading.Thread):
+    """Inspects one camera's frames.
+
+    Attributes:
+        results: takes them.
+        failure: what ended the thread, for whoever waits for it.
+    """
+
+    def __init__(
+        self, camera: Camera, shared: SinkThreads, stop: threading.Event, max_frames: int | None
+    ) -> None:
+        # A daemon: an inspection that hangs must not keep the process from ending.
+        super().__init__(name=camera.name or "camera", daemon=True)
+        self.results = CameraResults(
+            camera.name,
+            camera.sinks,
+            shared,
+            counts=camera.counts,
+            stop=stop,
+            live=camera.live,
+            on_result=camera.on_result,
+        )
+        self.failure: Exception | None = None
+        self._camera = camera
+        self._stop_all = stop
+        self._left = max_frames
+        self._opened = False
+        self._failures = 0  # since the last image
+        self._source: Frames | None = None
+
+    def run(self) -> None:
+        """Inspect until all is done; then let the sinks end."""
+        try:
+            with self.results, contextlib.closing(self._frames()) as frames:
+                for frame, inspect in frames:
+                    self.results.give(frame, self._judge(frame, inspect))
+        except Exception as error:  # noqa: BLE001  # the border: raised by who waits for this
+            self.failure = error
+            self._stop_all.set()
+
+    def close_source(self) -> None:
+        """End a wait for a picture that never comes; any thread may call."""
+        close = getattr(self._source, "close", None)
+        if self.is_alive() and close is not None:
+            close()
+
+    def _judge(self, frame: Frame, inspect: Inspect) -> Result:
+        try:
+            return inspect(frame)
+        except Exception as error:
+            if not self._camera.recovers:
+                raise
+            # The border: what nobody foresaw costs this frame alone.
+            LOG.exception("%s: an inspection failed", self.name)
+            reason = f"{type(error).__name__}: {error}"
+            return error_from_frame(frame, threshold=self._camera.threshold, reason=reason)
+
+    def _frames(self) -> Generator[tuple[Frame, Inspect], None, None]:
+        """Frames, and what inspects them; after a failure, one without an image that says why."""
+        while not self._stop_all.is_set():
+            try:
+                yield from self._frames_of_one_source()
+                if self._left == 0 or not (self._camera.live and self._camera.recovers):
+                    return
+                reason = f"{self.name}: the camera ended; it is opened again"
+            except Exception as error:  # noqa: BLE001  # the border: see there
+                reason = self._reason_to_go_on(error)
+            if self._stop_all.is_set():
+                return
+            missing = frame_now(self.name, self.results.counts.verdicts.total(), None, reason)
+            yield missing, self._missing_result
+            if not self._camera.live:  # files would be inspected all over again
+                return
+            self._stop_all.wait(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)])
+            self._failures += 1
+
+    def _frames_of_one_source(self) -> Iterator[tuple[Frame, Inspect]]:
+        with self._camera.open() as (source, inspect):
+            self._opened, self._source = True, source
+            counts, before = self.results.counts, self.results.counts.dropped
+            frames = iter(source)
+            try:
+                while self._left != 0 and not self._stop_all.is_set():
+                    frame = next(frames, None)
+                    if frame is None or self._stop_all.is_set():
+                        return
+                    counts.dropped = max(counts.dropped, before + _dropped_by(source))
+                    self._failures = self._failures if frame.image is None else 0
+                    self._left = None if self._left is None else self._left - 1
+                    yield frame, inspect
+            finally:
+                counts.dropped = max(counts.dropped, before + _dropped_by(source))
+                if isinstance(frames, Generator):
+                    frames.close()
+
+    def _missing_result(self, frame: Frame) -> Result:
+        return error_from_frame(frame, threshold=self._camera.threshold)
+
+    def _reason_to_go_on(self, error: Exception) -> str:
+        """What is said of a failure after which the camera is opened again.
+
+        Raises:
+            Exception: the failure itself, where it ends the stream.
+        """
+        if self._stop_all.is_set():  # closed while it was read
+            return ""
+        if not self._camera.recovers or (isinstance(error, SourceError) and not self._opened):
+            raise error
+        if isinstance(error, CameraError):
+            return str(error)
+        # The border: a mistake in one camera's part must not end the others.
+        LOG.error("%s: failed", self.name, exc_info=error)
+        return f"{self.name}: {type(error).__name__}: {error}"
+
+
+def _dropped_by(source: Frames) -> int:
+    return int(getattr(source, "dropped", 0))

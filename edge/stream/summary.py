@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from cameras.frame import Frame
-from edge.result import Result, Verdict
-
-LATENCIES_KEPT = 100_000
+from edge.result import Verdict
+from edge.service.result_counts import ResultCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,49 +59,29 @@ class Summary:
         return own
 
 
-class Tally:
-    """Counts a camera's verdicts and keeps its latest latencies; used by one thread."""
-
-    def __init__(self) -> None:
-        self.verdicts: Counter[Verdict] = Counter()
-        self.latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)  # ms
-        self.began = self.ended = time.monotonic()
-
-    def add(self, frame: Frame, result: Result, *, live: bool) -> None:
-        """Count a result."""
-        self.ended = time.monotonic()
-        self.verdicts[result.verdict] += 1
-        if frame.image is None:
-            return
-        if live:
-            self.latencies.append((time.monotonic_ns() - frame.monotonic_ns) / 1e6)
-        elif result.speed:
-            self.latencies.append(sum(result.speed.values()))
-
-
-def summary_of(
-    tallies: Sequence[Tally], *, dropped: int, not_drawn: int, not_written: int
+def summary_from_counts(
+    counts: Sequence[ResultCounts], *, not_drawn: int, not_written: int
 ) -> Summary:
-    """What one tally came to, or several together."""
-    verdicts = sum((tally.verdicts for tally in tallies), Counter[Verdict]())
-    frames = sum(verdicts.values())
-    seconds = max(tally.ended for tally in tallies) - min(tally.began for tally in tallies)
+    """What one camera came to, or several together."""
+    verdicts = sum((each.verdicts for each in counts), Counter[Verdict]())
+    frames = verdicts.total()
+    seconds = max(each.last_s for each in counts) - min(each.began_s for each in counts)
     return Summary(
         frames=frames,
         ok=verdicts[Verdict.OK],
         ng=verdicts[Verdict.NG],
         error=verdicts[Verdict.ERROR],
-        dropped=dropped,
+        dropped=sum(each.dropped for each in counts),
         not_drawn=not_drawn,
         not_written=not_written,
         seconds=seconds,
         rate_hz=frames / seconds if seconds > 0 else 0.0,
-        latency_ms=_quantiles([ms for tally in tallies for ms in tally.latencies]),
+        latency_ms=_quantiles([ms for each in counts for ms in each.latencies_ms]),
     )
 
 
-def _quantiles(latencies: Sequence[float]) -> dict[str, float] | None:
-    if not latencies:
+def _quantiles(latencies_ms: Sequence[float]) -> dict[str, float] | None:
+    if not latencies_ms:
         return None
-    found = np.percentile(np.array(latencies), [50, 95, 99]).tolist()
+    found = np.percentile(np.array(latencies_ms), [50, 95, 99]).tolist()
     return {name: round(ms, 3) for name, ms in zip(("p50", "p95", "p99"), found, strict=True)}

@@ -21,12 +21,12 @@ from in_flight import infer_each
 from calibrate.images import fit_image
 from cameras.connect import open_source
 from cameras.frame import Frame
+from cameras.source import Source
 from edge.inspection.engine_pool import EnginePool
 from edge.inspection.inspector import Inspector, load
-from edge.result import Result, Verdict
-from edge.stream.loop import stream
-from edge.stream.run import judging
-from edge.stream.several import Camera, stream_all
+from edge.result import Inspect, Result, Verdict
+from edge.stream.loop import Camera, stream, stream_cameras
+from edge.stream.run import open_judge
 from engines.bundle import Bundle
 from engines.engine import Engine, Images
 
@@ -122,6 +122,12 @@ class Seen:
         return [age * 1e3 for one in self.settled() for _, age in one]
 
 
+@contextlib.contextmanager
+def opened(address: str, inspector: Inspector) -> Iterator[tuple[Source, Inspect]]:
+    with open_source(address) as source, open_judge(inspector, source) as inspect:
+        yield source, inspect
+
+
 def streamed(inspectors: list[Inspector], addresses: list[str]) -> Seen:
     stop = threading.Event()
     names = [f"camera{number}" for number in range(len(addresses))]
@@ -135,16 +141,16 @@ def streamed(inspectors: list[Inspector], addresses: list[str]) -> Seen:
     cameras = [
         Camera(
             name=name,
-            open=partial(open_source, address),
-            judging=partial(judging, inspector),
+            open=partial(opened, address, inspector),
             threshold=inspector.settings.threshold,
+            live=True,
             on_result=partial(see, name),
         )
         for name, address, inspector in zip(names, addresses, inspectors, strict=True)
     ]
     ending = threading.Timer(SETTLED_S + SECONDS, stop.set)
     ending.start()
-    stream_all(cameras, stop=stop)
+    stream_cameras(cameras, stop=stop)
     return seen
 
 
@@ -197,7 +203,7 @@ def test_what_one_camera_adds_to_its_engine(
     with load(int8) as inspector, open_source(addresses[0]) as source:
         signs = ("black", "saturated", "blurred", "occluded", "size")
         inspector.health = inspector.health.without(*signs)
-        with judging(inspector, source) as inspect:
+        with open_judge(inspector, source) as inspect:
             stream(inspect, source, max_frames=int(RATE_HZ * 20), on_result=add)
     p50, p95, p99 = np.percentile(added[30:], [50, 95, 99]).tolist()
     with capsys.disabled():

@@ -23,10 +23,12 @@ import pytest
 
 from cameras.files.replay import Replay
 from edge.inspection.inspector import Inspector, load
-from edge.service.camera_status import PulseOptions
+from edge.options import LifeOptions
+from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.gallery import Galleries
 from edge.service.http_server import Monitor
-from edge.service.supervisor import Life
+from edge.service.result_counts import ResultCounts
+from edge.service.supervisor import Supervisor
 from edge.stream.loop import stream
 
 pytestmark = pytest.mark.benchmark
@@ -44,7 +46,7 @@ class Camera(Replay):
 
 
 class Told:
-    """What `Life` asks of an exchange; the report is to have its usual size."""
+    """What `Supervisor` asks of an inspector; the report is to have its usual size."""
 
     failed_check = ""
     tested_s = 0.0
@@ -58,13 +60,15 @@ class Told:
 def monitored(watched: bool, counts: list[str]) -> Iterator[tuple[list, object]]:
     """Sinks and listener of a stream with the page; watched by one, and by fifty slow ones."""
     galleries = Galleries()
-    life = Life(stop=threading.Event())
-    gallery = galleries.gallery("")
-    pulse = life.camera("", Told(), options=PulseOptions(live=True), sinks=[gallery])
-    life.begin()
-    with Monitor("127.0.0.1:0", life.to_json, expose=None, pictures=galleries) as monitor:
+    supervisor = Supervisor(LifeOptions(), stop=threading.Event())
+    gallery, results = galleries.gallery(""), ResultCounts()
+    options = StatusOptions(live=True)
+    status = CameraStatus("", Told(), counts=results, options=options, sinks=[gallery])
+    supervisor.add_camera(status)
+    supervisor.begin()
+    with Monitor("127.0.0.1:0", supervisor.to_json, expose=None, pictures=galleries) as monitor:
         if not watched:
-            yield [gallery], pulse.result
+            yield [gallery], results.add
             return
         # Theirs are other machines: here they get what the inspection leaves.
         clients = subprocess.Popen(
@@ -75,7 +79,7 @@ def monitored(watched: bool, counts: list[str]) -> Iterator[tuple[list, object]]
         )
         try:
             time.sleep(STARTING_S)  # Python does
-            yield [gallery], pulse.result
+            yield [gallery], results.add
         finally:
             counts.append(clients.communicate(timeout=60)[0].strip())
 

@@ -20,8 +20,10 @@ import numpy as np
 from cameras.files.replay import Replay
 from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import load
-from edge.service.camera_status import PulseOptions
-from edge.service.supervisor import Life, LifeOptions
+from edge.options import LifeOptions
+from edge.service.camera_status import CameraStatus, StatusOptions
+from edge.service.result_counts import ResultCounts
+from edge.service.supervisor import Supervisor
 from edge.sinks.database import SqliteSink
 from edge.sinks.disk_quota import DiskLimits
 from edge.sinks.json_lines import JsonLinesSink
@@ -52,7 +54,7 @@ def main(bundle: Path, folder: Path, frames: int, leak: int) -> None:
             if leak:
                 kept.append(os.urandom(leak))
             if number % (frames // 10) == frames // 20:
-                life.reload()
+                supervisor.reload()
             yield pictures[number % 8 != 0]
 
     stop = threading.Event()
@@ -63,14 +65,17 @@ def main(bundle: Path, folder: Path, frames: int, leak: int) -> None:
     ]
     with (
         HotSwapInspector(lambda: load(bundle, engine="onnxruntime")) as exchange,
-        Life(LifeOptions(self_test_s=1.0), stop=stop) as life,
+        Supervisor(LifeOptions(self_test_s=1.0), stop=stop) as supervisor,
     ):
-        pulse = life.camera("", exchange, options=PulseOptions(live=False), sinks=sinks)
-        life.begin()
+        counts = ResultCounts(live=False)
+        options = StatusOptions(live=False)
+        status = CameraStatus("", exchange, counts=counts, options=options, sinks=sinks)
+        supervisor.add_camera(status)
+        supervisor.begin()
         ended: list[int] = []
 
         def count(frame, result) -> None:
-            pulse.result(frame, result)
+            counts.add(frame, result)
             if frame.index == frames - 1:
                 ended.extend((rss_bytes(), open_files(), threading.active_count()))
 

@@ -14,7 +14,7 @@ import pytest
 from cameras.source import frame_now
 from edge.inspection.inspector import load
 from edge.result import Verdict
-from edge.stream.run import judging
+from edge.stream.run import open_judge
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
@@ -37,7 +37,7 @@ def test_an_engine_that_hangs_is_an_error_within_half_a_second(bundle: Path) -> 
         inspector.engine.infer = hanging
         camera = SimpleNamespace(live=True)
         frames = (frame_now("cam", n, image) for n, image in enumerate(itertools.cycle(noise)))
-        with judging(inspector, camera) as inspect:
+        with open_judge(inspector, camera) as inspect:
             for _ in range(TIMES):
                 healthy = [inspect(frame) for frame in itertools.islice(frames, 5)]
                 assert healthy[-1].verdict is not Verdict.ERROR, healthy[-1].reason

@@ -18,11 +18,14 @@ import pytest
 from cameras.source import frame_now
 from edge.inspection import upkeep
 from edge.inspection.hot_swap import HotSwapInspector
+from edge.options import LifeOptions
 from edge.result import Result, Verdict, error_from_frame
 from edge.service import supervisor as module
-from edge.service.camera_status import Pulse, PulseOptions
-from edge.service.supervisor import Life, LifeOptions, reload_on_hangup
-from edge.service.systemd import Notifier
+from edge.service.camera_status import CameraStatus, StatusOptions
+from edge.service.result_counts import ResultCounts
+from edge.service.signals import call_on_hangup
+from edge.service.supervisor import Supervisor
+from edge.service.systemd import SystemdNotifier
 from edge.sinks.losses import LossCounter
 from engines.errors import BundleError, EngineError
 
@@ -74,21 +77,23 @@ class Inspector:
 
 
 class Line:
-    """A camera and its life."""
+    """A supervised camera."""
 
-    def __init__(self, *, options=None, live=True, sinks=(), bundle=None, notifier=None) -> None:
+    def __init__(self, *, live=True, sinks=(), bundle=None, notifier=None, **options) -> None:
         self.stop = threading.Event()
         self.made: list[Inspector] = []
         self.refuse: Exception | None = None
         self.exchange = HotSwapInspector(self._open, name="cam")
-        self.life = Life(options or LifeOptions(), stop=self.stop, notifier=notifier)
-        self.pulse = self.life.camera(
+        self.supervisor = Supervisor(LifeOptions(**options), stop=self.stop, notifier=notifier)
+        self.counts = ResultCounts(live=live)
+        self.status = CameraStatus(
             "cam",
             self.exchange,
-            options=PulseOptions(live=live, stall_after_s=0.2, hang_s=0.5),
+            counts=self.counts,
+            options=StatusOptions(live=live, stall_after_s=0.2, hang_s=0.5),
             sinks=sinks,
-            bundle=bundle,
         )
+        self.supervisor.add_camera(self.status, bundle=bundle)
         self.count = 0
 
     def _open(self) -> Inspector:
@@ -97,12 +102,11 @@ class Line:
         self.made.append(Inspector(threshold=float(len(self.made))))
         return self.made[-1]
 
-    def frame(self, image=IMAGE, *, reason: str = "", skip: int = 0) -> Result:
-        self.count += skip
+    def frame(self, image=IMAGE, *, reason: str = "") -> Result:
         frame = frame_now("cam", self.count, image, reason)
         self.count += 1
         result = self.exchange.inspect(frame)
-        self.pulse.result(frame, result)
+        self.counts.add(frame, result)
         return result
 
 
@@ -155,36 +159,36 @@ def systemd(tmp_path, monkeypatch, request) -> Systemd:
 
 
 def test_ready_only_after_a_verdict_on_a_fresh_frame(systemd) -> None:
-    line = Line(notifier=Notifier())
-    assert line.life.not_ready() == {"": "starting"}
-    with line.life:
-        line.life.begin()
-        assert line.life.not_ready() == {"cam": "no frame yet"}
+    line = Line(notifier=SystemdNotifier())
+    assert line.supervisor.not_ready_reasons() == {"": "starting"}
+    with line.supervisor:
+        line.supervisor.begin()
+        assert line.supervisor.not_ready_reasons() == {"cam": "no frame yet"}
         line.frame(None, reason="cam: no frame for 1.0 s")
-        assert line.life.not_ready() == {"cam": "cam: no frame for 1.0 s"}
+        assert line.supervisor.not_ready_reasons() == {"cam": "cam: no frame for 1.0 s"}
         wait_for(lambda: "no frame for" in systemd.last("STATUS="))
         assert systemd.last("EXTEND_TIMEOUT_USEC=")
         assert not systemd.last("READY=1")
         line.frame()
-        assert line.life.not_ready() == {}
+        assert line.supervisor.not_ready_reasons() == {}
         wait_for(lambda: systemd.last("READY=1"))
         wait_for(lambda: systemd.last("STATUS=") == "STATUS=ready")
-        assert line.life.to_json()["ready"] is True
+        assert line.supervisor.to_json()["ready"] is True
         # Errors without end are no readiness, each alone is none of its loss.
         line.frame(None, reason="cam: no frame for 1.0 s")
-        assert line.life.not_ready() == {}
-        line.pulse._judged -= 10  # ten seconds later
-        assert "no frame" in line.life.not_ready()["cam"]
+        assert line.supervisor.not_ready_reasons() == {}
+        line.counts.judged_s -= 10  # ten seconds later
+        assert "no frame" in line.supervisor.not_ready_reasons()["cam"]
         line.stop.set()
         wait_for(lambda: systemd.last("STOPPING=1"))
-    assert line.life.not_ready() == {"": "stopping"}
+    assert line.supervisor.not_ready_reasons() == {"": "stopping"}
     line.exchange.close()
 
 
 def test_what_waits_for_parts_is_ready_without_any() -> None:
     line = Line(live=False)
-    line.life.begin()
-    assert line.life.not_ready() == {}
+    line.supervisor.begin()
+    assert line.supervisor.not_ready_reasons() == {}
     line.exchange.close()
 
 
@@ -192,27 +196,27 @@ def test_the_watchdog_hears_nothing_while_an_inspection_or_a_camera_hangs(
     tmp_path, monkeypatch
 ) -> None:
     systemd = Systemd(tmp_path, monkeypatch)
-    line = Line(notifier=Notifier())
+    line = Line(notifier=SystemdNotifier())
     hold = threading.Event()
-    with line.life:
-        line.life.begin()
+    with line.supervisor:
+        line.supervisor.begin()
         line.frame()
         wait_for(lambda: systemd.last("WATCHDOG=1"))
         line.made[0].hold = hold
         camera = threading.Thread(target=line.frame)
         camera.start()
-        wait_for(lambda: line.pulse.hung().startswith("an inspection"))
+        wait_for(lambda: line.status.hang_reason().startswith("an inspection"))
         time.sleep(0.1)
         systemd.hear()
         systemd.heard.clear()
         time.sleep(0.2)
         assert not systemd.last("WATCHDOG=1")
-        assert "an inspection has taken" in line.life.not_ready()["cam"]
+        assert "an inspection has taken" in line.supervisor.not_ready_reasons()["cam"]
         hold.set()
         camera.join()
         wait_for(lambda: systemd.last("WATCHDOG=1"))
-        line.pulse._beat -= 100  # the loop has stood still
-        assert "not even an ERROR" in line.pulse.hung()
+        line.counts.last_s -= 100  # the loop has stood still
+        assert "not even an ERROR" in line.status.hang_reason()
     line.exchange.close()
     systemd.end.close()
 
@@ -220,20 +224,20 @@ def test_the_watchdog_hears_nothing_while_an_inspection_or_a_camera_hangs(
 def test_without_systemd_nothing_is_sent(monkeypatch) -> None:
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC"):
         monkeypatch.delenv(name, raising=False)
-    notifier = Notifier()
+    notifier = SystemdNotifier()
     assert notifier.watchdog_s is None
     notifier.ready()
     monkeypatch.setenv("NOTIFY_SOCKET", "/none/such")
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert Notifier().watchdog_s is None
-    Notifier().alive()
+    assert SystemdNotifier().watchdog_s is None
+    SystemdNotifier().alive()
 
 
 def test_golden_images_are_tested_again_and_again_and_a_failure_is_seen_at_once(caplog) -> None:
-    line = Line(options=LifeOptions(self_test_s=0.02))
-    with line.life:
-        line.life.begin()
+    line = Line(self_test_s=0.02)
+    with line.supervisor:
+        line.supervisor.begin()
         line.frame()
         before = line.exchange.tested_s
         wait_for(lambda: line.exchange.tested_s > before)
@@ -241,7 +245,7 @@ def test_golden_images_are_tested_again_and_again_and_a_failure_is_seen_at_once(
         line.made[0].healthy = False
         wait_for(lambda: line.exchange.failed_check)
         assert line.frame().verdict is Verdict.ERROR
-        assert "self-test failed" in line.life.not_ready()["cam"]
+        assert "self-test failed" in line.supervisor.not_ready_reasons()["cam"]
         wait_for(lambda: line.exchange.failed_tests > 2)
         line.refuse = None
         wait_for(lambda: not line.exchange.failed_check)
@@ -257,9 +261,9 @@ def test_a_newer_bundle_is_taken_and_a_bad_one_only_tried_once(tmp_path) -> None
     bundle.mkdir()
     manifest = bundle / "manifest.json"
     manifest.write_text("1")
-    line = Line(bundle=bundle, options=LifeOptions(self_test_s=0))
-    with line.life:
-        line.life.begin()
+    line = Line(bundle=bundle, self_test_s=0)
+    with line.supervisor:
+        line.supervisor.begin()
         time.sleep(0.1)
         assert len(line.made) == 1
         manifest.write_text("22")
@@ -278,10 +282,10 @@ def test_a_newer_bundle_is_taken_and_a_bad_one_only_tried_once(tmp_path) -> None
 
 
 def test_a_hangup_reloads_and_an_interrupt_of_the_loop_is_none(tmp_path) -> None:
-    line = Line(options=LifeOptions(self_test_s=0, watch_bundles=False))
+    line = Line(self_test_s=0, watch_bundles=False)
     before = signal.getsignal(signal.SIGHUP)
-    with line.life, reload_on_hangup(line.life):
-        line.life.begin()
+    with line.supervisor, call_on_hangup(line.supervisor.reload):
+        line.supervisor.begin()
         signal.getsignal(signal.SIGHUP)(signal.SIGHUP, None)  # real ones: test_operation.py
         wait_for(lambda: len(line.made) == 2)
         assert line.frame().verdict is Verdict.OK
@@ -298,25 +302,25 @@ def test_a_sink_in_trouble_is_an_alarm_while_verdicts_go_on() -> None:
 
     Full.losses.add("No space left on device", 3)
     line = Line(sinks=[Full()])
-    line.life.begin()
+    line.supervisor.begin()
     assert line.frame().verdict is Verdict.OK
-    report = line.life.to_json()
+    report = line.supervisor.to_json()
     assert report["ready"] is True
     assert report["cameras"]["cam"]["troubles"] == ["/disk: No space left on device"]
     assert report["cameras"]["cam"]["not_written"] == 3
     line.exchange.close()
 
 
-def test_frames_are_counted_with_what_was_dropped_and_how_late_they_were() -> None:
+def test_the_report_has_what_was_counted() -> None:
     line = Line()
-    for number in range(10):
-        line.frame(skip=number % 3)
-    line.count = 0  # the camera was opened again
-    line.frame()
-    found = line.pulse.to_json()
-    assert (found["frames"], found["ok"], found["dropped"]) == (11, 11, 9)
-    assert sum(found["latency_ms"]["buckets"].values()) == 11
-    assert found["stage_ms"] == {"engine": 22.0}
+    for _ in range(3):
+        line.frame()
+    line.frame(None, reason="cam: no frame for 1.0 s")
+    line.counts.dropped = 9
+    found = line.status.to_json()
+    assert (found["frames"], found["ok"], found["error"], found["dropped"]) == (4, 3, 1, 9)
+    assert found["frame_age_s"] >= 0
+    assert found["stage_ms"] == {"engine": 6.0}
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     line.exchange.close()
 
@@ -324,13 +328,13 @@ def test_frames_are_counted_with_what_was_dropped_and_how_late_they_were() -> No
 def test_readiness_is_logged_when_it_changes_and_not_each_time(caplog) -> None:
     caplog.set_level(logging.INFO, "edge.service.supervisor")
     line = Line()
-    with line.life:
-        line.life.begin()
+    with line.supervisor:
+        line.supervisor.begin()
         for number in range(5):
             line.frame(None, reason=f"cam: no frame for {number}.0 s")
             time.sleep(0.03)
         line.frame()
-        wait_for(lambda: line.life._said == "ready")
+        wait_for(lambda: line.supervisor._said == "ready")
         line.stop.set()
     messages = [
         record.getMessage() for record in caplog.records if record.name == "edge.service.supervisor"
@@ -339,15 +343,4 @@ def test_readiness_is_logged_when_it_changes_and_not_each_time(caplog) -> None:
         ["not ready", "ready"],
         ["not ready", "not ready", "ready"],
     )
-    line.exchange.close()
-
-
-def test_a_pulse_costs_little() -> None:
-    line = Line()
-    frame = frame_now("cam", 0, IMAGE)
-    result = line.exchange.inspect(frame)
-    pulse = Pulse("", line.exchange, options=PulseOptions(live=True))
-    for _ in range(1000):
-        pulse.result(frame, result)
-    assert pulse.to_json()["frames"] == 1000
     line.exchange.close()

@@ -10,7 +10,7 @@ import pytest
 
 from cameras.connect import open_source
 from edge.result import Result, Verdict
-from edge.stream.several import Camera, stream_all
+from edge.stream.loop import Camera, stream_cameras
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +51,12 @@ def judge(frame) -> Result:
 
 
 def camera(name: str, address: str, watched: Watched) -> Camera:
-    return Camera(
-        name=name,
-        open=lambda: open_source(address, stall_after=1.0),
-        judging=lambda _: contextlib.nullcontext(judge),
-        threshold=0.5,
-        on_result=watched,
-    )
+    @contextlib.contextmanager
+    def opened():
+        with open_source(address, stall_after=1.0) as source:
+            yield source, judge
+
+    return Camera(name=name, open=opened, threshold=0.5, live=True, on_result=watched)
 
 
 def test_a_camera_that_stops_dies_and_comes_back_is_no_other_cameras_business(servers) -> None:
@@ -70,7 +69,7 @@ def test_a_camera_that_stops_dies_and_comes_back_is_no_other_cameras_business(se
         cameras = [camera("ill", dying.address, ill), camera("well", steady.address, well)]
         summaries: list[object] = []
         running = threading.Thread(
-            target=lambda: summaries.append(stream_all(cameras, stop=stop)), daemon=True
+            target=lambda: summaries.append(stream_cameras(cameras, stop=stop)), daemon=True
         )
         running.start()
         well.wait(Verdict.OK)
@@ -103,7 +102,7 @@ def test_one_camera_that_never_answers_keeps_no_other_from_starting(servers) -> 
             camera("ill", f"rtsp://127.0.0.1:{mute.port}/x", ill),
             camera("well", steady.address, well),
         ]
-        running = threading.Thread(target=lambda: stream_all(cameras, stop=stop), daemon=True)
+        running = threading.Thread(target=lambda: stream_cameras(cameras, stop=stop), daemon=True)
         running.start()
         well.wait(Verdict.OK, 20)
         ill.wait(Verdict.ERROR, 1)

@@ -16,22 +16,22 @@ from judging import Kept, judged
 from cameras.files.replay import Replay
 from edge.health.checks import Health
 from edge.inspection.verdict import DecisionSettings
-from edge.stream.trigger_lines import Post, trigger_by_lines
+from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
 
 LONG = TriggerOptions(deadline_ms=20_000, under_way=100)
 
 
-def post(name: str, values: list[int]) -> Post:
+def camera(name: str, values: list[int]) -> TriggeredCamera:
     images = [np.full((8, 8, 3), value, np.uint8) for value in values]
     inspector = SimpleNamespace(inspect=judged, settings=DecisionSettings(0.5), health=Health(None))
-    return Post(name, Replay(images), inspector, LONG)
+    return TriggeredCamera(name, Replay(images), inspector, LONG)
 
 
 def test_each_line_is_a_part_of_every_camera(caplog) -> None:
     kept = Kept()
     summary = trigger_by_lines(
-        [post("a", [1, 2, 250]), post("b", [4, 5, 6])],
+        [camera("a", [1, 2, 250]), camera("b", [4, 5, 6])],
         ["7\n", "nonsense\n", "\n", "9\n", "-1\n", "9" * 40],
         sinks=[kept],
         stop=threading.Event(),
@@ -60,7 +60,7 @@ def test_it_ends_after_a_number_or_when_it_is_told(way) -> None:
         ended.wait(30)  # as standard input that nobody closes
 
     limit = 2 if way == "number" else None
-    summary = trigger_by_lines([post("", [1, 2, 3])], lines(), max_parts=limit, stop=stop)
+    summary = trigger_by_lines([camera("", [1, 2, 3])], lines(), max_parts=limit, stop=stop)
     assert summary.frames == summary.ok <= 2
     assert not summary.cameras
     ended.set()
