@@ -1,6 +1,6 @@
 """Arrays that belong to the caller and are still not allocated anew for each frame.
 
-A caller may keep what `infer` gave for as long as he likes. When the last array that looks into a
+A caller may keep what `infer` gave for as long as he likes. When the last take that looks into a
 block of memory is gone, the block is used again; so the steady state allocates nothing large.
 """
 
@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from engines.engine import Output
 
-KEPT = 8
-"""Free blocks that are kept at most; what a caller hoarded and let go is given back beyond that."""
+MAX_FREE = 8
+"""Blocks that are kept while nobody uses them; more go back to the system."""
 
 
-class Recycled:
+class BufferPool:
     """Arrays of one shape and type; safe to use from several threads.
 
     Args:
@@ -31,9 +31,9 @@ class Recycled:
         self._dtype = np.dtype(dtype)
         self._size = int(np.prod(shape, dtype=np.int64)) * self._dtype.itemsize
         # A deque's append and pop are atomic; its bound drops the oldest free block.
-        self._free: deque[bytearray] = deque(maxlen=KEPT)
+        self._free: deque[bytearray] = deque(maxlen=MAX_FREE)
 
-    def array(self) -> Output:
+    def take(self) -> Output:
         """An array with any content, the caller's own until he lets go of it and of its views."""
         try:
             block = self._free.pop()
@@ -46,8 +46,8 @@ class Recycled:
         finalizer.atexit = False
         return owner.reshape(self._shape)
 
-    def copy_of(self, values: Output) -> Output:
+    def copy(self, values: Output) -> Output:
         """A copy of `values`, which have this shape and type."""
-        array = self.array()
+        array = self.take()
         np.copyto(array, values, casting="no")
         return array

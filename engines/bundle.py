@@ -25,8 +25,8 @@ MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 PLANS = "engines"
 SEAL = "seal"
-LARGEST_MANIFEST = 4 << 20
-LARGEST_FILE = 2 << 30
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_FILE_BYTES = 2 << 30
 CHUNK = 1 << 20
 MODEL_SUFFIXES = frozenset(
     {".onnx", ".data", ".pb", ".plan", ".engine", ".trt", ".bin", ".xml", ".pt", ".pth", ".pkl"}
@@ -67,12 +67,12 @@ class Bundle:
             raise BundleError(f"{folder}: cannot be brought back: {error.strerror}") from error
         before = _inode(folder)
         try:
-            return _opened(folder)
+            return _open_folder(folder)
         except BundleError:
             # A build may have swapped the folder while it was being read: then read the new one.
             if before == _inode(folder):
                 raise
-            return _opened(folder)
+            return _open_folder(folder)
 
     @property
     def plans(self) -> Path:
@@ -97,7 +97,7 @@ class Bundle:
         except OSError as error:
             raise BundleError(f"{self.path / name}: cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != record.sha256:
-            raise BundleError(_damaged(self.path / name, "its SHA-256 differs"))
+            raise BundleError(_damage(self.path / name, "its SHA-256 differs"))
         return content
 
 
@@ -116,7 +116,7 @@ def write_bundle(target: Path, *, manifest: Manifest, files: Mapping[str, bytes 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with staged_folder(target) as folder:
-            records = {name: _stored(folder / name, content) for name, content in files.items()}
+            records = {name: _store_file(folder / name, content) for name, content in files.items()}
             complete = Manifest.model_validate({**dict(manifest), "files": records})
             write_durably(folder / MANIFEST, _text(complete))
     except OSError as error:
@@ -160,7 +160,7 @@ def edit_manifest(
     return Bundle(bundle.path, manifest)
 
 
-def _opened(folder: Path) -> Bundle:
+def _open_folder(folder: Path) -> Bundle:
     if not folder.exists():
         raise BundleError(f"{folder}: no such bundle; make one with `edge build`")
     if not folder.is_dir():
@@ -184,8 +184,8 @@ def _manifest(path: Path) -> Manifest:
     try:
         if path.is_symlink():
             raise BundleError(f"{path}: a bundle holds no symbolic links; copy the file itself")
-        if path.stat().st_size > LARGEST_MANIFEST:
-            raise BundleError(_damaged(path, "it is larger than any manifest"))
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise BundleError(_damage(path, "it is larger than any manifest"))
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise BundleError(
@@ -194,7 +194,7 @@ def _manifest(path: Path) -> Manifest:
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise BundleError(_damaged(path, f"it is not JSON ({error})")) from error
+        raise BundleError(_damage(path, f"it is not JSON ({error})")) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BundleError(
@@ -202,24 +202,24 @@ def _manifest(path: Path) -> Manifest:
             f"{SCHEMA_VERSION}); upgrade with pip install -U protoedge"
         )
     if not isinstance(content, dict) or content.pop(SEAL, None) != _seal(content):
-        raise BundleError(_damaged(path, "its seal does not fit; change it with `edge` only"))
+        raise BundleError(_damage(path, "its seal does not fit; change it with `edge` only"))
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise BundleError(_damaged(path, _first(error))) from error
+        raise BundleError(_damage(path, _first(error))) from error
 
 
 def _check_file(path: Path, record: FileRecord) -> None:
     try:
         size = path.stat().st_size
         if not path.is_file():
-            raise BundleError(_damaged(path, "it is not a file"))
-        if size != record.size or size > LARGEST_FILE:
-            raise BundleError(_damaged(path, f"it has {size} bytes instead of {record.size}"))
+            raise BundleError(_damage(path, "it is not a file"))
+        if size != record.size or size > MAX_FILE_BYTES:
+            raise BundleError(_damage(path, f"it has {size} bytes instead of {record.size}"))
         if sha256_of(path) != record.sha256:
-            raise BundleError(_damaged(path, "its SHA-256 differs from the manifest's"))
+            raise BundleError(_damage(path, "its SHA-256 differs from the manifest's"))
     except FileNotFoundError as error:
-        raise BundleError(_damaged(path, "it is missing")) from error
+        raise BundleError(_damage(path, "it is missing")) from error
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -232,7 +232,7 @@ def _check_graph(path: Path, manifest: Manifest) -> None:
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except (DecodeError, ValueError) as error:
-        raise BundleError(_damaged(path, "it is not an ONNX graph")) from error
+        raise BundleError(_damage(path, "it is not an ONNX graph")) from error
     external = onnx.TensorProto.EXTERNAL
     if any(tensor.data_location == external for tensor in model.graph.initializer):
         raise BundleError(f"{path}: its weights lie outside the file; build it again")
@@ -275,7 +275,7 @@ def _check_names(target: Path, manifest: Manifest, files: Mapping[str, bytes | P
         raise BundleError(f"{target}: exists and is no bundle; choose another --output")
 
 
-def _stored(path: Path, content: bytes | Path) -> FileRecord:
+def _store_file(path: Path, content: bytes | Path) -> FileRecord:
     data = content if isinstance(content, bytes) else content.read_bytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, data)
@@ -310,7 +310,7 @@ def _inode(folder: Path) -> int | None:
         return None
 
 
-def _damaged(path: Path, how: str) -> str:
+def _damage(path: Path, how: str) -> str:
     return f"{path}: the bundle is damaged: {how}; copy it again or build it again"
 
 

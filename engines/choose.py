@@ -20,10 +20,11 @@ class EngineOptions:
 
     Attributes:
         precision: of the graph.
-        plans: folder that keeps compiled plans; None compiles anew each time.
+        plans: folder that keeps compiled plans, such as a bundle's ``engines``; None compiles anew
+            each time.
         threads: of a CPU engine; None lets it choose.
         say: receives a line about what takes long, such as why a plan is compiled again.
-        progress: told the share of a plan's compilation that is done.
+        progress: receives the share of a plan's compilation that is done, while it is opened.
     """
 
     precision: Precision
@@ -79,36 +80,19 @@ def choose_engine(engine: str = AUTO) -> Choice:
     raise EngineError(f"no engine works here: {'; '.join(passed_over)}; pip install onnxruntime")
 
 
-def open_engine(
-    model: bytes,
-    *,
-    engine: str = AUTO,
-    precision: Precision,
-    plans: Path | None = None,
-    threads: int | None = None,
-    say: Callable[[str], None] | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> Engine:
+def open_engine(model: bytes, *, engine: str = AUTO, options: EngineOptions) -> Engine:
     """Open an engine on a graph.
 
     Args:
         model: serialised ONNX; input `image` uint8 (N, H, W, 3), fixed sizes.
         engine: key in `ENGINES`, or ``auto``.
-        precision: of the graph.
-        plans: folder that keeps compiled plans, such as a bundle's ``engines``.
-        threads: of a CPU engine.
-        say: receives lines about what takes long.
-        progress: told the share of a plan's compilation that is done, while this call runs.
+        options: what it is opened with.
 
     Raises:
         EngineError: the engine can't work here, or doesn't take the graph. ``auto`` does not try
             the next one then: what was chosen is what runs.
     """
-    chosen = choose_engine(engine)
-    options = EngineOptions(
-        precision=precision, plans=plans, threads=threads, say=say, progress=progress
-    )
-    return ENGINES[chosen.name].open(model, options)
+    return ENGINES[choose_engine(engine).name].open(model, options)
 
 
 def _choose_by_name(engine: str) -> Choice:
@@ -155,11 +139,11 @@ def _tensorrt_unavailable_reason(flavour: str) -> str | None:
 def _open_tensorrt(flavour: str) -> Callable[[bytes, EngineOptions], Engine]:
     def opener(model: bytes, options: EngineOptions) -> Engine:
         from engines.gpu.engine import TensorRtEngine
-        from engines.gpu.reopen import RevivingEngine
+        from engines.gpu.reopen import ReopeningEngine
 
         watchers = [options.progress]  # of the first opening: later ones are beside the line
 
-        def open_it() -> TensorRtEngine:
+        def open_tensorrt() -> TensorRtEngine:
             return TensorRtEngine.from_model(
                 model,
                 precision=options.precision,
@@ -169,7 +153,7 @@ def _open_tensorrt(flavour: str) -> Callable[[bytes, EngineOptions], Engine]:
                 progress=watchers.pop() if watchers else None,
             )
 
-        return RevivingEngine(open_it, say=options.say)
+        return ReopeningEngine(open_tensorrt, say=options.say)
 
     return opener
 

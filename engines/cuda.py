@@ -169,8 +169,8 @@ def error_from_code(code: Any, function: str) -> EngineError:
         # CUDA's own words blame the driver's version even where there is no driver at all.
         return EngineError(_described_as(number))
     advice = ADVICE.get(number, "")
-    told = f"CUDA error {number} in {function}: {_words(code)}" + (f"; {advice}" if advice else "")
-    return DeviceLostError(told) if number in LOST else EngineError(told)
+    text = f"CUDA error {number} in {function}: {_words(code)}" + (f"; {advice}" if advice else "")
+    return DeviceLostError(text) if number in LOST else EngineError(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Native code that is kept beside a bundle or in the user's cache, and told from anybody else's.
+"""Native code that this machine compiled and keeps, and what proves that it did.
 
 Loading a compiled plan or graph runs what is in it, and a bundle may come from anywhere. So each
 has a sidecar with the seal of the machine that made it: an HMAC whose key never leaves the machine.

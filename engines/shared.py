@@ -71,9 +71,9 @@ class SharedEngine:
     def infer(self, images: Images) -> tuple[Output, ...]:
         """Run images of one caller; see `Engine.infer`."""
         if not isinstance(images, np.ndarray) or images.ndim != 4 or len(images) <= self._batch:
-            return self._answered(images)
+            return self._answer(images)
         parts = range(0, len(images), self._batch)
-        answers = [self._answered(images[at : at + self._batch]) for at in parts]
+        answers = [self._answer(images[at : at + self._batch]) for at in parts]
         return tuple(np.concatenate(column) for column in zip(*answers, strict=True))
 
     def give_back(self) -> None:
@@ -87,9 +87,9 @@ class SharedEngine:
         if ended:
             self.engine.close()
         else:  # its memory is in use: releasing it now would end the process
-            LOG.warning("%s: a call hangs; the engine is left to itself", self.engine.name)
+            LOG.warning("%s: a call does not end; the engine stays open", self.engine.name)
 
-    def _answered(self, images: Images) -> tuple[Output, ...]:
+    def _answer(self, images: Images) -> tuple[Output, ...]:
         with self._state:
             if self._closed:
                 raise EngineError(f"{self.engine.name}: the engine is closed; open it again")
@@ -98,14 +98,14 @@ class SharedEngine:
         try:
             if self._batch == 1 or not _is_part(images, self.engine.size):
                 with self._turns:
-                    return self._called(images)
-            return self._together(images)
+                    return self._call(images)
+            return self._infer_together(images)
         finally:
             with self._state:
                 self._inside -= 1
                 self._state.notify_all()
 
-    def _together(self, images: Images) -> tuple[Output, ...]:
+    def _infer_together(self, images: Images) -> tuple[Output, ...]:
         """Answer as a part of a group; the first of a group calls the engine for all of it."""
         with self._state:
             group = self._open
@@ -125,7 +125,7 @@ class SharedEngine:
         if len(group.images) > 1:
             # One image may have failed them all: only whose it is shall see the error.
             with self._turns:
-                return self._called(images)
+                return self._call(images)
         raise group.error or EngineError(f"{self.engine.name}: the call did not end")
 
     def _lead(self, group: _Group) -> None:
@@ -139,7 +139,7 @@ class SharedEngine:
                 images = group.images[0]
                 if len(group.images) > 1:
                     images = np.concatenate(group.images)
-                group.outputs = self._called(images)
+                group.outputs = self._call(images)
         except EngineError as error:
             group.error = error
         finally:
@@ -158,7 +158,7 @@ class SharedEngine:
                     return
                 self._state.wait(left)
 
-    def _called(self, images: Images) -> tuple[Output, ...]:
+    def _call(self, images: Images) -> tuple[Output, ...]:
         """Call the engine; with a turn taken."""
         if self._pipelined is None:
             return self.engine.infer(images)

@@ -38,7 +38,7 @@ from edge.parse import ParseError
 from edge.result import Image
 from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
-from engines.choose import Choice, choose_engine, open_engine
+from engines.choose import Choice, EngineOptions, choose_engine, open_engine
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
 from engines.plans.builder import RTX_GPUS
@@ -217,7 +217,7 @@ def _prepare(
 
 
 def _open(engine: str, model: bytes, precision: Precision) -> Engine:
-    return open_engine(model, engine=engine, precision=precision)
+    return open_engine(model, engine=engine, options=EngineOptions(precision))
 
 
 def _learn_health(job: _Job, *, stages: Stages, say: Callable[[str], None]) -> records.HealthRecord:

@@ -46,7 +46,7 @@ from cameras.redaction import shown
 from edge.building.methods import Taught
 from edge.evaluation.measure import file_sha256
 from edge.options import BuildOptions
-from engines.choose import open_engine
+from engines.choose import EngineOptions, open_engine
 from engines.engine import Engine, Precision
 from engines.manifest import LimitsRecord
 
@@ -393,4 +393,4 @@ def _share_that_may_remain(report: ParityReport) -> float:
 
 
 def _open(name: str, model: bytes, precision: Precision) -> Engine:
-    return open_engine(model, engine=name, precision=precision)
+    return open_engine(model, engine=name, options=EngineOptions(precision))

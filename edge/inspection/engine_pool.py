@@ -8,7 +8,7 @@ from collections.abc import Callable
 from edge.inspection.inspector import Inspector, settings_from_bundle
 from edge.inspection.verdict import DecisionSettings
 from engines.bundle import MODEL, Bundle
-from engines.choose import AUTO, Choice, choose_engine, open_engine
+from engines.choose import AUTO, Choice, EngineOptions, choose_engine, open_engine
 from engines.errors import EngineError
 from engines.shared import EngineShare, SharedEngine
 
@@ -73,8 +73,6 @@ class EnginePool:
         engine = open_engine(
             bundle.model(),
             engine=chosen.name,
-            precision=bundle.manifest.precision,
-            plans=bundle.plans,
-            say=self._say,
+            options=EngineOptions(bundle.manifest.precision, bundle.plans, say=self._say),
         )
         return SharedEngine(engine, within_ms=self._within_ms, why=chosen.reason).share()

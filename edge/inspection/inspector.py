@@ -33,10 +33,10 @@ from edge.inspection.self_test import (
 from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
 from edge.result import Result, Roi, error_from_frame
 from engines.bundle import Bundle
-from engines.choose import AUTO, choose_engine, open_engine
+from engines.choose import AUTO, EngineOptions, choose_engine, open_engine
 from engines.engine import Engine, Images, Output
 from engines.errors import EngineError
-from engines.gpu.reopen import RevivingEngine
+from engines.gpu.reopen import ReopeningEngine
 from engines.shared import EngineShare
 
 LOG = logging.getLogger("edge.inspection.inspector")
@@ -99,10 +99,9 @@ class Inspector(AbstractContextManager["Inspector"]):
             self.engine = open_engine(
                 bundle.model(),
                 engine=chosen.name,
-                precision=bundle.manifest.precision,
-                plans=bundle.plans,
-                say=say,
-                progress=progress,
+                options=EngineOptions(
+                    bundle.manifest.precision, bundle.plans, say=say, progress=progress
+                ),
             )
         else:
             self.engine = engine
@@ -116,7 +115,7 @@ class Inspector(AbstractContextManager["Inspector"]):
             self.engine.close()
             raise
         revived = self.engine.shared.engine if isinstance(self.engine, EngineShare) else self.engine
-        if isinstance(revived, RevivingEngine):
+        if isinstance(revived, ReopeningEngine):
             revived.check_with(self._test_itself)
 
     def inspect(

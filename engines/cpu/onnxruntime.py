@@ -19,7 +19,7 @@ from engines.batches import (
     run_in_batches,
     signature_from_input,
 )
-from engines.buffer_pool import Recycled
+from engines.buffer_pool import BufferPool
 from engines.cpu.processor import cpu_name, granted_cpus, usable_cores
 from engines.engine import Images, Output, Precision
 from engines.errors import EngineError
@@ -104,7 +104,7 @@ class _Bound:
             INPUT, "cpu", 0, np.uint8, self._input.shape, _address(self._input)
         )
         self._outputs: list[Output] = []
-        self._memory: list[Recycled] = []
+        self._pools: list[BufferPool] = []
         for output in session.get_outputs():
             # Shapes inside may be open where those of the inputs are fixed: then ONNX Runtime
             # must be asked by running it once.
@@ -114,7 +114,7 @@ class _Bound:
         for output, array in zip(session.get_outputs(), found, strict=True):
             kept = np.empty(array.shape, array.dtype)
             self._outputs.append(kept)
-            self._memory.append(Recycled(kept.shape, kept.dtype))
+            self._pools.append(BufferPool(kept.shape, kept.dtype))
             self._binding.bind_output(
                 output.name, "cpu", 0, kept.dtype.type, kept.shape, _address(kept)
             )
@@ -124,8 +124,8 @@ class _Bound:
             np.copyto(self._input, images)
             self._session.run_with_iobinding(self._binding)
             # The session writes into the same memory again: what the caller gets is his own.
-            pairs = zip(self._memory, self._outputs, strict=True)
-            return [where.copy_of(output) for where, output in pairs]
+            pairs = zip(self._pools, self._outputs, strict=True)
+            return [pool.copy(output) for pool, output in pairs]
 
 
 def _address(array: Output) -> int:

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from engines.batches import Signature, check_images, run_in_batches, signature_from_input
-from engines.buffer_pool import Recycled
+from engines.buffer_pool import BufferPool
 from engines.cpu.openvino_compile import CompileRequest, Mode, count_streams, import_or_compile
 from engines.cpu.processor import BF16_INSTRUCTIONS, cpu_instructions
 from engines.engine import Images, Output, Precision, Ticket
@@ -23,6 +23,7 @@ from engines.errors import EngineError
 
 NAME = "openvino"
 TELEMETRY = "openvino_telemetry"
+REFUSED = "it does not take this graph: {}; build the bundle again"
 
 
 class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
@@ -58,9 +59,9 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
     ) -> None:
         from engines.cpu.openvino_precision import executes
 
-        self._alone: _Lane | None = None
+        self._alone: _Request | None = None
         openvino = import_openvino()
-        with _compiling():
+        with _as_engine_error(REFUSED):
             core = openvino.Core()
             mixed = precision != "fp32" and has_bf16(core)
             request = CompileRequest(model, precision, mixed, threads, plans, say)
@@ -68,8 +69,7 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
             compiled = import_or_compile(openvino, core, request, mode="latency")
             self._signature = _signature(compiled)
             self.executes = executes(compiled)
-            self._memory = _memory(compiled)
-            self._alone = _Lane(compiled)
+            self._alone = _Request(compiled)
         self.outputs: Sequence[str] = self._signature.outputs
         self.size = self._signature.size
         self.batch = self._signature.batch
@@ -80,9 +80,9 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         )
         self._running = threading.Lock()
         self._making = threading.Lock()
-        self._free: deque[_Lane] | None = None
+        self._free: deque[_Request] | None = None
         self._tickets = itertools.count()
-        self._waiting: dict[Ticket, tuple[_Lane, int]] = {}
+        self._waiting: dict[Ticket, tuple[_Request, int]] = {}
 
     def infer(self, images: Images) -> tuple[Output, ...]:
         """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`."""
@@ -102,18 +102,18 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         if count > self.batch:
             raise EngineError(f"{NAME}: one call takes up to {self.batch} images, not {count}")
         try:
-            lane = self._lanes().pop()
+            request = self._requests().pop()
         except IndexError as error:
             raise EngineError(
                 f"{NAME}: all {self.slots} slots are taken; collect a result first"
             ) from error
         try:
-            lane.start(images)
+            request.start(images)
         except EngineError:
-            self._lanes().append(lane)
+            self._requests().append(request)
             raise
         ticket = Ticket(next(self._tickets))
-        self._waiting[ticket] = (lane, count)
+        self._waiting[ticket] = (request, count)
         return ticket
 
     def collect(self, ticket: Ticket) -> tuple[Output, ...]:
@@ -121,35 +121,35 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         found = self._waiting.pop(ticket, None)
         if found is None:
             raise EngineError(f"{NAME}: ticket {ticket} is unknown or was collected before")
-        lane, count = found
+        request, count = found
         try:
-            lane.wait()
-            return tuple(output[:count] for output in lane.copies(self._memory))
+            request.wait()
+            return tuple(output[:count] for output in request.copies())
         finally:
-            self._lanes().append(lane)
+            self._requests().append(request)
 
     def _run(self, chunk: Images) -> list[Output]:
-        lane = self._alone
-        if lane is None:
+        request = self._alone
+        if request is None:
             raise EngineError(f"{NAME}: the engine is closed; open it again")
         with self._running:  # two threads must not write into the same input
-            lane.run(chunk)
-            return lane.copies(self._memory)
+            request.run(chunk)
+            return request.copies()
 
-    def _lanes(self) -> deque[_Lane]:
-        """Lanes that are free; made at the first use, since most inspectors have one camera."""
+    def _requests(self) -> deque[_Request]:
+        """Those that are free; made at the first use, since most inspectors have one camera."""
         with self._making:
             if self._free is None:
-                with _compiling():
+                with _as_engine_error(REFUSED):
                     compiled = self._compile("throughput")
-                    self._free = deque(_Lane(compiled) for _ in range(self.slots))
+                    self._free = deque(_Request(compiled) for _ in range(self.slots))
             return self._free
 
     def close(self) -> None:
         """Release the requests and the compiled graphs; a second call does nothing."""
-        for lane, _ in self._waiting.values():
+        for request, _ in self._waiting.values():
             with suppress(EngineError):  # nobody wants these any more, only their end
-                lane.wait()
+                request.wait()
         self._waiting = {}
         self._free = deque()
         self._alone = None
@@ -158,7 +158,7 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         self.close()
 
 
-class _Lane:
+class _Request:
     """One request; its input and outputs are bound once, so that a call allocates nothing."""
 
     def __init__(self, compiled: Any) -> None:
@@ -167,43 +167,38 @@ class _Lane:
         self._outputs = [
             self._request.get_output_tensor(index).data for index in range(len(compiled.outputs))
         ]
+        self._pools = [BufferPool(output.shape, output.dtype) for output in self._outputs]
 
     def run(self, images: Images) -> None:
         np.copyto(self._input, images)
-        try:
+        with _as_engine_error():
             # Shared: otherwise the binding copies every output once more.
             self._request.infer(share_outputs=True)
-        except RuntimeError as error:
-            raise EngineError(f"{NAME}: {_last_line(error)}") from error
 
     def start(self, images: Images) -> None:
         count = len(images)
         self._input[:count] = images
         self._input[count:] = images[-1:]
-        try:
+        with _as_engine_error():
             self._request.start_async()
-        except RuntimeError as error:
-            raise EngineError(f"{NAME}: {_last_line(error)}") from error
 
     def wait(self) -> None:
-        try:
+        with _as_engine_error():
             self._request.wait()
-        except RuntimeError as error:
-            raise EngineError(f"{NAME}: {_last_line(error)}") from error
 
-    def copies(self, memory: Sequence[Recycled]) -> list[Output]:
+    def copies(self) -> list[Output]:
         """The request writes into the same memory again: what the caller gets is his own."""
-        return [where.copy_of(output) for where, output in zip(memory, self._outputs, strict=True)]
+        pairs = zip(self._pools, self._outputs, strict=True)
+        return [pool.copy(output) for pool, output in pairs]
 
 
 @contextmanager
-def _compiling() -> Iterator[None]:
+def _as_engine_error(text: str = "{}") -> Iterator[None]:
+    """Raise what OpenVINO raises as an `EngineError`; `text` says what was tried."""
     try:
         yield
     except RuntimeError as error:
-        raise EngineError(
-            f"{NAME}: it does not take this graph: {_last_line(error)}; build the bundle again"
-        ) from error
+        raise EngineError(f"{NAME}: {text.format(_last_line(error))}") from error
 
 
 def import_openvino() -> ModuleType:
@@ -245,13 +240,6 @@ def has_bf16(core: Any) -> bool:
     return natively and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _memory(compiled: Any) -> list[Recycled]:
-    return [
-        Recycled(tuple(output.get_shape()), output.get_element_type().to_dtype())
-        for output in compiled.outputs
-    ]
-
-
 def _signature(compiled: Any) -> Signature:
     if len(compiled.inputs) != 1:
         raise EngineError(f"{NAME}: the graph has {len(compiled.inputs)} inputs, not `image` alone")
@@ -269,5 +257,5 @@ def _signature(compiled: Any) -> Signature:
 def _last_line(error: Exception) -> str:
     """OpenVINO's messages begin with lines that name its source files; the cause comes last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith("Exception from ")]
-    return " ".join(told or lines)[:400]
+    causes = [line for line in lines if not line.startswith("Exception from ")]
+    return " ".join(causes or lines)[:400]

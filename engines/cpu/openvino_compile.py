@@ -99,8 +99,8 @@ def _compile(
 ) -> tuple[Any, frozenset[str]]:
     """The compiled graph, and the names of its nodes that must not compute in bf16."""
     from engines.cpu.openvino_precision import (
+        choose_f32_nodes,
         compile_mixed,
-        names_kept_f32,
         round_concats_unsigned,
     )
 
@@ -108,7 +108,7 @@ def _compile(
     graph = core.read_model(round_concats_unsigned(request.model) if signed else request.model)
     if not request.mixed:
         return core.compile_model(graph, "CPU", config), frozenset()
-    names = names_kept_f32(graph)
+    names = choose_f32_nodes(graph)
     return compile_mixed(core, graph, config), names
 
 
@@ -126,14 +126,14 @@ def _export(compiled: Any, names: frozenset[str]) -> Blob:
 
 def _import(core: Any, kept: Blob, config: dict[str, str]) -> Any:
     """The graph as it was compiled; None if the plugin refuses it, or computes it differently."""
-    from engines.cpu.openvino_precision import executes, low_precision_among
+    from engines.cpu.openvino_precision import executes, find_low_precision
 
     try:
         wanted = {**config, "INFERENCE_PRECISION_HINT": kept.hint}
         compiled = core.import_model(io.BytesIO(kept.blob), "CPU", wanted)
     except RuntimeError:
         return None  # compiled again, and said there if that fails too
-    if executes(compiled) != kept.executes or low_precision_among(compiled, kept.kept):
+    if executes(compiled) != kept.executes or find_low_precision(compiled, kept.kept):
         return None
     return compiled
 

@@ -37,7 +37,7 @@ EXECUTED_COPIES = frozenset({"Reorder", "Reshape", "Const"})  # these compute no
 
 
 def compile_mixed(core: Any, graph: Any, config: Mapping[str, object]) -> Any:
-    """Compile with bf16 convolutions and the nodes of `names_kept_f32` in f32.
+    """Compile with bf16 convolutions and the nodes of `choose_f32_nodes` in f32.
 
     Where a plugin does not honour the attribute, the whole graph runs in f32: slower, never wrong.
 
@@ -46,16 +46,16 @@ def compile_mixed(core: Any, graph: Any, config: Mapping[str, object]) -> Any:
         graph: `openvino.Model`; it is changed.
         config: of the plugin; the precision hint is replaced.
     """
-    kept = names_kept_f32(graph)
+    kept = choose_f32_nodes(graph)
     _interpolate_11_as_4(graph, kept)
-    marked = _marked_precise(core, graph, kept)
+    marked = _mark_graph(core, graph, kept)
     compiled = core.compile_model(marked, "CPU", {**config, "INFERENCE_PRECISION_HINT": "bf16"})
-    if not low_precision_among(compiled, kept):
+    if not find_low_precision(compiled, kept):
         return compiled
     return core.compile_model(marked, "CPU", {**config, "INFERENCE_PRECISION_HINT": "f32"})
 
 
-def names_kept_f32(graph: Any) -> frozenset[str]:
+def choose_f32_nodes(graph: Any) -> frozenset[str]:
     """Names of the nodes that must not run in bf16.
 
     These are the nodes whose names begin with `engines.engine.EXACT`; those from which no
@@ -107,7 +107,7 @@ def executes(compiled: Any) -> str:
     return "f32"
 
 
-def low_precision_among(compiled: Any, names: Iterable[str]) -> list[str]:
+def find_low_precision(compiled: Any, names: Iterable[str]) -> list[str]:
     """Executed nodes that stem from `names` and compute in bf16 all the same.
 
     A convolution that swallowed a following addition counts as a convolution.
@@ -203,7 +203,7 @@ _INTERPOLATE = (
 )
 
 
-def _marked_precise(core: Any, graph: Any, names: frozenset[str]) -> Any:
+def _mark_graph(core: Any, graph: Any, names: frozenset[str]) -> Any:
     """The same graph, its nodes called `names` carrying the attribute ``precise``."""
     import openvino
 

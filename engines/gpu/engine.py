@@ -122,7 +122,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
             flavour: ``tensorrt`` or ``tensorrt-rtx``.
             plans: folder that keeps the plan; None compiles anew each time.
             say: receives a line when a plan is compiled, with the reason, and the `notes`.
-            progress: told the share of the compilation that is done.
+            progress: receives the share of the compilation that is done.
 
         Raises:
             EngineError: no library, no GPU, or it doesn't take the graph.
@@ -163,8 +163,8 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
             images: a numpy array, or an array of the GPU with ``__cuda_array_interface__``, as
                 pycuda, CuPy, torch and Numba make them.
         """
-        with self._working() as gpu:
-            given = self._checked(images, gpu)
+        with self._require_working() as gpu:
+            given = self._check(images, gpu)
             tickets: list[Ticket] = []
             results: list[tuple[Output, ...]] = []
             try:
@@ -186,8 +186,8 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         Images of the GPU must stay as they are until the ticket is collected, unless they are
         written on the stream that their interface names.
         """
-        with self._working() as gpu:
-            given = self._checked(images, gpu)
+        with self._require_working() as gpu:
+            given = self._check(images, gpu)
             if len(given) > self.batch:
                 raise EngineError(
                     f"{self.name}: {len(given)} images, and a ticket takes {self.batch}; "
@@ -197,7 +197,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
 
     def collect(self, ticket: Ticket) -> tuple[Output, ...]:
         """Wait for a ticket; see `PipelinedEngine.collect`."""
-        with self._working():
+        with self._require_working():
             return self._collect(ticket)
 
     def close(self) -> None:
@@ -242,7 +242,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         if problem:
             self.notes.append(f"{self.name}: the compiled kernels are not kept: {problem}")
 
-    def _working(self) -> Device:
+    def _require_working(self) -> Device:
         if self._plan is None:
             raise EngineError(f"{self.name}: the engine is closed; open it again")
         if self._lost:
@@ -254,7 +254,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
             raise EngineError(f"{self.name}: the engine is closed; open it again")
         return self._gpu
 
-    def _checked(self, images: Images | DeviceArray, gpu: Device) -> Images | DeviceImages:
+    def _check(self, images: Images | DeviceArray, gpu: Device) -> Images | DeviceImages:
         if isinstance(images, np.ndarray) or not isinstance(images, DeviceArray):
             check_images(images, self._signature, where=self.name)
             return images

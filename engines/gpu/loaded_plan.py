@@ -39,7 +39,7 @@ class LoadedPlan:
             self._runtime.engine_host_code_allowed = True  # such a plan brings its own runtime
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan.plan)
         if self._engine is None:
-            raise EngineError(f"{self._name}: the plan does not load: {log.told()}")
+            raise EngineError(f"{self._name}: the plan does not load: {log.take_errors()}")
         self._config = _runtime_config(self._engine)
         self._kernels: _Kernels | None = _Kernels(plan, self._config)
         self._own_graph = False
@@ -74,7 +74,7 @@ class LoadedPlan:
             f"{self._name} captures this plan in a graph of its own" if self._own_graph else ""
         )
         return TensorRtExecution(
-            context, log=self._log, cuda=self._cuda, name=self._name, why_not_captured=problem
+            context, log=self._log, cuda=self._cuda, name=self._name, capture_problem=problem
         )
 
     def keep_kernels(self) -> str:
@@ -99,7 +99,7 @@ class LoadedPlan:
         else:
             context = self._engine.create_execution_context(self._config)
         if context is None:
-            raise EngineError(f"{self._name}: no memory for the plan: {self._log.told()}")
+            raise EngineError(f"{self._name}: no memory for the plan: {self._log.take_errors()}")
         return context
 
     def _capturable(self, context: Any) -> bool:
@@ -130,22 +130,22 @@ class TensorRtExecution:
         log: of the plan.
         cuda: the libraries.
         name: the engine's, for messages.
-        why_not_captured: why it can't be part of a CUDA graph; empty if it can.
+        capture_problem: why it can't be part of a CUDA graph; empty if it can.
     """
 
     def __init__(
-        self, context: Any, *, log: Any, cuda: Cuda, name: str, why_not_captured: str
+        self, context: Any, *, log: Any, cuda: Cuda, name: str, capture_problem: str
     ) -> None:
         self._context = context
         self._log = log
         self._cuda = cuda
         self._name = name
-        self._why_not_captured = why_not_captured
+        self.capture_problem = capture_problem
 
     def bind(self, name: str, address: int) -> None:
         """See `engines.gpu.slot.Execution`."""
         if not self._context.set_tensor_address(name, address):
-            raise EngineError(f"{self._name}: the address of {name} was refused: {self._told()}")
+            raise self._error(f"the address of {name} was refused")
 
     def enqueue(self, stream: int) -> None:
         """See `engines.gpu.slot.Execution`."""
@@ -155,19 +155,15 @@ class TensorRtExecution:
         if self._cuda.run("cudaStreamIsCapturing", stream) == none:
             # TensorRT tells of a lost device in words alone; CUDA knows it for sure.
             self._cuda.run("cudaStreamSynchronize", stream)
-        raise EngineError(f"{self._name}: the plan did not run: {self._told()}")
-
-    def why_not_captured(self) -> str | None:
-        """See `engines.gpu.slot.Execution`."""
-        return self._why_not_captured or None
+        raise self._error("the plan did not run")
 
     def close(self) -> None:
         """See `engines.gpu.slot.Execution`."""
         self._context = None
 
-    def _told(self) -> str:
-        """What TensorRT said since it was last asked."""
-        return str(self._log.told()) or "no reason given"
+    def _error(self, what: str) -> EngineError:
+        """With what TensorRT said since it was last asked."""
+        return EngineError(f"{self._name}: {what}: {self._log.take_errors() or 'no reason given'}")
 
 
 def _runtime_config(engine: Any) -> Any:

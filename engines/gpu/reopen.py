@@ -25,11 +25,11 @@ WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 hour is taken up again."""
 
 
-class RevivingEngine(AbstractContextManager["RevivingEngine"]):
+class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
     """A `PipelinedEngine` that is opened again when its GPU was lost.
 
     Args:
-        open_it: makes the engine; called at birth in the caller's thread, later in another.
+        open_engine: makes the engine; called at birth in the caller's thread, later in another.
         say: receives a line for each failure and each success.
         clock: seconds that only go forward.
 
@@ -42,12 +42,12 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
 
     def __init__(
         self,
-        open_it: Callable[[], PipelinedEngine],
+        open_engine: Callable[[], PipelinedEngine],
         *,
         say: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._open_it = open_it
+        self._open = open_engine
         self._say = say or _silently
         self._clock = clock
         self._lock = threading.Lock()
@@ -59,7 +59,7 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
         self._closed = False
         self._numbers = itertools.count()
         self._tickets: dict[Ticket, tuple[PipelinedEngine, Ticket]] = {}
-        self._engine: PipelinedEngine | None = open_it()
+        self._engine: PipelinedEngine | None = open_engine()
         self.opened = 1
         self._describe(self._engine)
 
@@ -77,12 +77,12 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
         Raises:
             EngineError: as the engine's own, or there is none now; says when the next try is.
         """
-        return self._with(self._ready(), lambda engine: engine.infer(images))
+        return self._run(self._current(), lambda engine: engine.infer(images))
 
     def submit(self, images: Images) -> Ticket:
         """See `PipelinedEngine.submit`."""
-        engine = self._ready()
-        inner = self._with(engine, lambda engine: engine.submit(images))
+        engine = self._current()
+        inner = self._run(engine, lambda engine: engine.submit(images))
         with self._lock:
             ticket = Ticket(next(self._numbers))
             self._tickets[ticket] = (engine, inner)
@@ -98,7 +98,7 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
         engine, inner = found
         if engine is not now:
             raise EngineError(f"{self.name}: ticket {ticket} was lost with the GPU: {self._why}")
-        return self._with(engine, lambda engine: engine.collect(inner))
+        return self._run(engine, lambda engine: engine.collect(inner))
 
     def close(self) -> None:
         """Release the engine, and wait for a try that is under way; a second call does nothing."""
@@ -124,7 +124,7 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
         self.batch: int = engine.batch
         self.slots: int = engine.slots
 
-    def _ready(self) -> PipelinedEngine:
+    def _current(self) -> PipelinedEngine:
         """The engine; begins a try if there is none and one is due."""
         with self._lock:
             if self._closed:
@@ -138,7 +138,7 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
             when = f"the next try is in {left:.1f} s" if left > 0 else "it is being opened again"
             raise EngineError(f"{self.name}: the GPU was lost ({self._why}); {when}")
 
-    def _with(self, engine: PipelinedEngine, work: Callable[[PipelinedEngine], T]) -> T:
+    def _run(self, engine: PipelinedEngine, work: Callable[[PipelinedEngine], T]) -> T:
         try:
             return work(engine)
         except DeviceLostError as error:
@@ -164,9 +164,9 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
     def _try(self) -> None:
         """Open an engine and test it; in a thread of its own."""
         try:
-            engine = self._tested()
+            engine = self._open_tested()
         except EngineError as error:
-            self._say(self._failed(error))
+            self._say(self._plan_next_try(error))
         else:
             with self._lock:
                 self._engine = engine
@@ -177,7 +177,7 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
             with self._lock:
                 self._thread = None
 
-    def _failed(self, error: EngineError) -> str:
+    def _plan_next_try(self, error: EngineError) -> str:
         with self._lock:
             self._tries += 1
             wait = WAITS_S[min(self._tries, len(WAITS_S) - 1)]
@@ -188,8 +188,8 @@ class RevivingEngine(AbstractContextManager["RevivingEngine"]):
             "none succeeds restart this program"
         )
 
-    def _tested(self) -> PipelinedEngine:
-        engine = self._open_it()
+    def _open_tested(self) -> PipelinedEngine:
+        engine = self._open()
         try:
             if self._check is not None:
                 self._check(engine)

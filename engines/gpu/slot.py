@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engines.buffer_pool import Recycled
+from engines.buffer_pool import BufferPool
 from engines.cuda import Cuda, DeviceLostError
 from engines.engine import Images, Output
 from engines.errors import EngineError
@@ -23,7 +23,13 @@ from engines.gpu.memory import Resources
 
 
 class Execution(Protocol):
-    """What computes between upload and download; one of its own for each slot."""
+    """What computes between upload and download; one of its own for each slot.
+
+    Attributes:
+        capture_problem: why it can't be part of a CUDA graph; empty if it can.
+    """
+
+    capture_problem: str
 
     def bind(self, name: str, address: int) -> None:
         """Say where a tensor is on the GPU, from the next `enqueue` on.
@@ -39,10 +45,6 @@ class Execution(Protocol):
         Raises:
             EngineError: it was refused.
         """
-        ...
-
-    def why_not_captured(self) -> str | None:
-        """Why it can't be part of a CUDA graph, or None."""
         ...
 
     def close(self) -> None:
@@ -151,8 +153,8 @@ class Slot:
         finally:
             self._guest = None
         return [
-            memory.copy_of(buffer.host)[:count]
-            for buffer, memory in zip(self._outputs, self._memory, strict=True)
+            pool.copy(buffer.host)[:count]
+            for buffer, pool in zip(self._outputs, self._pools, strict=True)
         ]
 
     def close(self, *, lost: bool = False) -> None:
@@ -181,7 +183,7 @@ class Slot:
         self._done, self._ready, self._read = own.event(), own.event(), own.event()
         self._image = own.buffer(image.name, image.shape, image.dtype, mapped=maps_input)
         self._outputs = [own.buffer(each.name, each.shape, each.dtype) for each in outputs]
-        self._memory = [Recycled(each.shape, each.dtype) for each in outputs]
+        self._pools = [BufferPool(each.shape, each.dtype) for each in outputs]
         for buffer in (self._image, *self._outputs):
             self._execution.bind(buffer.name, buffer.device)
 
@@ -190,15 +192,15 @@ class Slot:
         self._image.host[...] = 0
         self._issue(self._upload)
         self._cuda.run("cudaStreamSynchronize", self._stream)
-        problem = self._execution.why_not_captured()
-        if problem is None:
+        problem = self._execution.capture_problem
+        if not problem:
             try:
                 self._graph = self._captured.graph(self._stream, lambda: self._issue(self._upload))
             except DeviceLostError:
                 raise
             except EngineError as error:
                 problem = str(error)
-        self.why_no_graph = problem or ""
+        self.why_no_graph = problem
 
     def _begin(
         self, bring: Callable[[], None], *, after: int | None = None, graph: Any = None

@@ -1,4 +1,4 @@
-"""What TensorRT's builder is told besides the graph: targets, memory, timings, compatibility."""
+"""What TensorRT's builder gets besides the graph: targets, memory, timings, compatibility."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _check_trust(path: Path, record: PlanRecord) -> None:
         trusted = record.is_ours or record.mark in _trusted_marks()
     except OSError as error:
         raise UnusablePlanError(
-            f"whether {path.name} is trusted cannot be told: {error.strerror}: {error.filename}"
+            f"{path.name} may not be from this machine: {error.strerror}: {error.filename}"
         ) from error
     if not trusted:
         raise UnusablePlanError(

@@ -28,7 +28,7 @@ from engines.plans.builder import (
 )
 from engines.plans.flavours import RTX, TENSORRT, import_flavour, version_of
 from engines.plans.layers import Layer, layers_from_inspector, layers_from_log
-from engines.plans.log import Told, quiet_logger
+from engines.plans.log import BuildMessages, quiet_logger
 from engines.plans.plan import Compatible, Plan, Typing
 from engines.plans.precision_proof import prove
 from engines.plans.progress import Progress, monitor
@@ -59,7 +59,7 @@ def compile_plan(
             but on a Jetson half of the memory that is free.
         compatible: ``version``: newer TensorRTs of the same major version load the plan too;
             ``hardware``: any GPU from Ampere on. Both cost speed, and are for TensorRT alone.
-        progress: told the share that is done, from the builder's threads.
+        progress: receives the share that is done, from the builder's threads.
 
     Raises:
         EngineError: the library is missing or takes no part of the graph, with its own words; or a
@@ -77,7 +77,7 @@ def compile_plan(
                 raise
             build.notes.append(f"weakly typed, since strongly typed it was refused: {error}")
             plan = build.run("weak")
-    problem = _unproven(plan, model)
+    problem = _unproven_reason(plan, model)
     if problem:
         raise EngineError(f"{flavour}: {problem}")
     return plan
@@ -100,8 +100,8 @@ class _Build:
     def run(self, typing: Typing) -> Plan:
         trt, target = self.trt, self.target
         log = quiet_logger(trt)
-        with log.collecting() as told:
-            builder = _builder(trt, log, told, target.flavour)
+        with log.collect() as said:
+            builder = _create_builder(trt, log, said, target.flavour)
             network = builder.create_network(_strongly_typed(trt) if typing == "strong" else 0)
             model = graph_for_turing(self.model) if TURING in target.gpu else self.model
             _parse(trt, network, model, log, target.flavour)
@@ -112,10 +112,10 @@ class _Build:
             if self.monitor is not None:
                 config.progress_monitor = self.monitor
             self._note(load_timings(trt, config, target))
-            content = self._serialised(builder, network, config, told)
+            content = self._serialise(builder, network, config, said)
             self._note(save_timings(trt, config, target))
         rtx = target.flavour == RTX  # tells its layers while it builds; the other one afterwards
-        layers = layers_from_log(told.layers) if rtx else _inspected(trt, content, log, target)
+        layers = layers_from_log(said.layers) if rtx else _inspect_layers(trt, content, log, target)
         return Plan(
             plan=content,
             flavour=target.flavour,
@@ -128,13 +128,13 @@ class _Build:
             notes=tuple(self.notes),
         )
 
-    def _serialised(self, builder: Any, network: Any, config: Any, told: Told) -> bytes:
+    def _serialise(self, builder: Any, network: Any, config: Any, said: BuildMessages) -> bytes:
         built = builder.build_serialized_network(network, config)
         stopped_by = self.monitor.stopped_by if self.monitor is not None else None
         if stopped_by is not None:
             raise stopped_by
         if built is None:
-            raise _RefusedError(_build_failure(self.target, told.text()))
+            raise _RefusedError(_failure_reason(self.target, said.text()))
         return bytes(built)
 
     def _note(self, note: str) -> None:
@@ -142,7 +142,7 @@ class _Build:
             self.notes.append(note)
 
 
-def _unproven(plan: Plan, model: bytes) -> str | None:
+def _unproven_reason(plan: Plan, model: bytes) -> str | None:
     """Why the plan isn't what its graph asks for, as far as its layers tell; or None.
 
     TensorRT may keep the layers of a fused region to itself; a strongly typed network's types are
@@ -160,11 +160,11 @@ def _unproven(plan: Plan, model: bytes) -> str | None:
     return None
 
 
-def _builder(trt: Any, log: Any, told: Told, flavour: str) -> Any:
+def _create_builder(trt: Any, log: Any, said: BuildMessages, flavour: str) -> Any:
     try:
         return trt.Builder(log)
     except TypeError as error:  # pybind11's word for a null pointer from the C++ factory
-        raise EngineError(f"{flavour}: no builder: {told.text() or error}") from error
+        raise EngineError(f"{flavour}: no builder: {said.text() or error}") from error
 
 
 def _strongly_typed(trt: Any) -> int:
@@ -176,12 +176,12 @@ def _parse(trt: Any, network: Any, model: bytes, log: Any, flavour: str) -> None
     parser = trt.OnnxParser(network, log)
     if parser.parse(model):
         return
-    told = []
+    said = []
     for index in range(parser.num_errors):
         problem = parser.get_error(index)
         node = problem.node_name() if hasattr(problem, "node_name") else ""
-        told.append(f"{node}: {problem.desc()}" if node else str(problem.desc()))
-    raise _RefusedError(f"{flavour}: it does not take this graph: {_line('; '.join(told))}")
+        said.append(f"{node}: {problem.desc()}" if node else str(problem.desc()))
+    raise _RefusedError(f"{flavour}: it does not take this graph: {_one_line('; '.join(said))}")
 
 
 def _refuse_what_turing_lacks(trt: Any, network: Any, gpu: Sequence[str]) -> None:
@@ -202,25 +202,26 @@ def _refuse_what_turing_lacks(trt: Any, network: Any, gpu: Sequence[str]) -> Non
             )
 
 
-def _build_failure(target: Target, told: str) -> str:
+def _failure_reason(target: Target, said: str) -> str:
     where = ", ".join(target.gpu) or "Ampere and newer"
     hint = ""
-    if target.workspace is not None and re.search("memory|workspace", told, re.IGNORECASE):
+    if target.workspace is not None and re.search("memory|workspace", said, re.IGNORECASE):
         hint = f"; the workspace is {target.workspace >> 20} MiB: raise --workspace"
-    return f"{target.flavour}: not compiled for {where}: {_line(told) or 'no reason given'}{hint}"
+    reason = _one_line(said) or "no reason given"
+    return f"{target.flavour}: not compiled for {where}: {reason}{hint}"
 
 
-def _inspected(trt: Any, plan: bytes, log: Any, target: Target) -> tuple[Layer, ...]:
+def _inspect_layers(trt: Any, plan: bytes, log: Any, target: Target) -> tuple[Layer, ...]:
     """Layers from the inspector, which needs the GPU that the plan is for."""
     deserializer = trt.Runtime(log)
     if "version" in target.compatible:
         deserializer.engine_host_code_allowed = True  # the plan brings its own small runtime
     engine = deserializer.deserialize_cuda_engine(plan)
     if engine is None:
-        raise EngineError(f"{target.flavour}: the new plan does not load: {log.told()}")
+        raise EngineError(f"{target.flavour}: the new plan does not load: {log.take_errors()}")
     inspector = engine.create_engine_inspector()
     return layers_from_inspector(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()[:600]

@@ -38,7 +38,7 @@ def find_or_compile_plan(
         gpu: that will run the plan.
         plans: folder that keeps the plan; None compiles anew each time.
         say: receives a line when a plan is compiled, with the reason.
-        progress: told the share of the compilation that is done.
+        progress: receives the share of the compilation that is done.
 
     Raises:
         EngineError: no library, it doesn't take the graph, or the plan isn't what was asked for.

@@ -143,8 +143,8 @@ def precision_problem(layers: Sequence[Layer], precision: Precision) -> str | No
     total = sum(count.values())
     if not total or count[precision]:
         return None
-    told = ", ".join(f"{number} in {name}" for name, number in count.most_common())
-    return f"{precision} was asked for, but of {total} convolutions run {told}"
+    counts = ", ".join(f"{number} in {name}" for name, number in count.most_common())
+    return f"{precision} was asked for, but of {total} convolutions run {counts}"
 
 
 def _kind(described: str) -> Kind:

@@ -1,4 +1,4 @@
-"""What TensorRT says while it works: one logger for a module, and whoever asks gets his part.
+"""What TensorRT says while it works: one logger for a module; whoever asks gets his part.
 
 TensorRT keeps the first logger it is given for as long as anything made with it lives, and ignores
 every later one. With a logger for each plan, the list of layers of a plan that is compiled while
@@ -15,22 +15,20 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-KEPT = 64  # messages that nobody has asked for
+MAX_UNREAD = 64  # messages that nobody has asked for
 LAYERS = "Layers:"  # how TensorRT-RTX's list of layers begins
 
 
 @dataclass(slots=True)
-class Told:
+class BuildMessages:
     """What was said meanwhile.
 
     Attributes:
         errors: in order.
-        warnings: in order.
         layers: TensorRT-RTX's list of layers; empty if it gave none.
     """
 
     errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
     layers: str = ""
 
     def text(self) -> str:
@@ -42,45 +40,43 @@ class Told:
 def quiet_logger(trt: Any) -> Any:
     """The logger of a TensorRT module: prints nothing, keeps what went wrong.
 
-    `told()` gives the errors since it was last called; `collecting()` everything that is said
-    while its block runs.
+    `take_errors()` gives the errors since it was last called; `collect()` what is said while its
+    block runs.
     """
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self._lock = threading.Lock()
-            self._errors: deque[str] = deque(maxlen=KEPT)
-            self._listeners: list[Told] = []
+            self._errors: deque[str] = deque(maxlen=MAX_UNREAD)
+            self._listeners: list[BuildMessages] = []
 
         def log(self, severity: Any, message: str) -> None:
             failed = severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)
             with self._lock:
                 if failed:
                     self._errors.append(message)
-                for told in self._listeners:
+                for listener in self._listeners:
                     if failed:
-                        told.errors.append(message)
-                    elif severity == trt.ILogger.WARNING:
-                        told.warnings.append(message)
+                        listener.errors.append(message)
                     elif message.startswith(LAYERS):
-                        told.layers = message
+                        listener.layers = message
 
-        def told(self) -> str:
+        def take_errors(self) -> str:
             with self._lock:
                 text = "; ".join(dict.fromkeys(self._errors))
                 self._errors.clear()
             return text
 
         @contextmanager
-        def collecting(self) -> Iterator[Told]:
-            told = Told()
+        def collect(self) -> Iterator[BuildMessages]:
+            said = BuildMessages()
             with self._lock:
-                self._listeners.append(told)
+                self._listeners.append(said)
             try:
-                yield told
+                yield said
             finally:
                 with self._lock:
-                    self._listeners.remove(told)
+                    self._listeners.remove(said)
 
     return Log()

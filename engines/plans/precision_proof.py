@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, shape_inference
 
-from engines.engine import Precision
 from engines.graph_cost import costs_of
 from engines.plans.layers import Layer
 
@@ -105,14 +104,6 @@ def prove(layers: Sequence[Layer], model: bytes) -> Proof:
         elif not any(product.precision in row.inputs for row in rows):
             wrong[product.node] = rows[0].precision or "an unknown type"
     return Proof(products, wrong, tuple(unseen))
-
-
-def graph_problem(model: bytes, precision: Precision) -> str | None:
-    """Why a graph is not at the precision that was asked for, or None."""
-    found = {product.precision for product in heavy_products(model)}
-    if not found or precision in found:
-        return None
-    return f"{precision} was asked for, but the graph is in {'+'.join(sorted(found))}"
 
 
 def _types_of_products(graph: onnx.GraphProto) -> dict[str, str]:

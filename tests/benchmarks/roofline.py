@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from probes import POOLED_BYTES, pools_graph, products_graph
 
-from engines.choose import open_engine
+from engines.choose import EngineOptions, open_engine
 from engines.cpu.processor import usable_cores
 from engines.engine import Engine, Precision
 from engines.graph_cost import Cost, costs_from_onnx
@@ -137,7 +137,7 @@ def _bandwidth(engine: str, moved: int) -> float:
 
 
 def _least_s(engine: str, model: bytes, precision: Precision) -> float:
-    with open_engine(model, engine=engine, precision=precision) as opened:
+    with open_engine(model, engine=engine, options=EngineOptions(precision)) as opened:
         image = np.full((1, *opened.size, 3), 127, np.uint8)
         return quickest_s(lambda: opened.infer(image))
 

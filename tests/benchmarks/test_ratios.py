@@ -21,7 +21,7 @@ from cameras.image_files import image_from_bytes
 from edge.inspection.inspector import Inspector, load
 from edge.sinks.json_lines import JsonLinesSink
 from edge.stream.loop import stream
-from engines.choose import open_engine
+from engines.choose import EngineOptions, open_engine
 from engines.engine import Engine
 
 pytestmark = pytest.mark.benchmark
@@ -73,8 +73,8 @@ def test_openvino_against_onnxruntime_fp32(
         models[name] = built.bundle.model()
     image = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
     with (
-        open_engine(models["fp32"], engine="onnxruntime", precision="fp32") as slow,
-        open_engine(models[precision], engine="openvino", precision=precision) as fast,
+        open_engine(models["fp32"], engine="onnxruntime", options=EngineOptions("fp32")) as slow,
+        open_engine(models[precision], engine="openvino", options=EngineOptions(precision)) as fast,
     ):
         ratios = []
         for _ in range(TURNS):

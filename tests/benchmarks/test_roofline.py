@@ -17,7 +17,7 @@ from roofline import (
 )
 
 from edge.inspection.inspector import load
-from engines.choose import open_engine
+from engines.choose import EngineOptions, open_engine
 from engines.graph_cost import Cost, costs_from_onnx
 
 
@@ -64,7 +64,8 @@ def test_the_probe_is_what_it_says(precision) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
     scores = []
     for engine in ("openvino", "onnxruntime"):
-        with open_engine(model, engine=engine, precision=precision, threads=1) as opened:
+        options = EngineOptions(precision, threads=1)
+        with open_engine(model, engine=engine, options=options) as opened:
             scores.append(float(opened.infer(image)[0][0]))
             if engine == "openvino" and precision == "int8":
                 assert "int8" in opened.executes
@@ -75,7 +76,8 @@ def test_the_probe_is_what_it_says(precision) -> None:
 def test_poolings_differ_by_their_traffic_alone() -> None:
     kinds = [node.op_type for node in onnx.load_model_from_string(pools_graph(3)).graph.node]
     assert kinds.count("MaxPool") == 3
-    with open_engine(pools_graph(2), engine="openvino", precision="fp32", threads=1) as opened:
+    options = EngineOptions("fp32", threads=1)
+    with open_engine(pools_graph(2), engine="openvino", options=options) as opened:
         image = np.full((1, *opened.size, 3), 9, np.uint8)
         assert np.isfinite(opened.infer(image)[0]).all()
 

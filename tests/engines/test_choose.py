@@ -24,6 +24,7 @@ def _break(monkeypatch, name: str) -> None:
     monkeypatch.setitem(choose.ENGINES, name, broken)
 
 
+FP32 = choose.EngineOptions("fp32", threads=1)
 without_gpu = pytest.mark.skipif(_has_gpu(), reason="this machine has an NVIDIA GPU")
 
 
@@ -59,7 +60,7 @@ def test_no_engine_at_all_names_every_reason(monkeypatch) -> None:
 @without_gpu
 def test_an_engine_that_was_asked_for_is_never_replaced(inspector_graph) -> None:
     with pytest.raises(EngineError, match=r"cannot use tensorrt-rtx: .* no NVIDIA GPU"):
-        choose.open_engine(inspector_graph(), engine="tensorrt-rtx", precision="fp32")
+        choose.open_engine(inspector_graph(), engine="tensorrt-rtx", options=FP32)
 
 
 def test_an_unknown_engine_is_answered_with_the_known_ones() -> None:
@@ -69,7 +70,7 @@ def test_an_unknown_engine_is_answered_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_an_opened_engine_is_the_one_that_was_asked_for(name, inspector_graph, images) -> None:
-    opened = choose.open_engine(inspector_graph(), engine=name, precision="fp32", threads=1)
+    opened = choose.open_engine(inspector_graph(), engine=name, options=FP32)
     with opened as engine:
         assert engine.name == name
         assert np.isfinite(engine.infer(images)[1]).all()

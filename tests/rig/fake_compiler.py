@@ -55,7 +55,7 @@ class Builder:
         if network.strong and self.trt.refuses_strong:
             self._log.log(self.trt.ILogger.ERROR, "Error Code 9: no implementation for node")
             return None
-        with self._log.collecting() as told:
+        with self._log.collect() as told:
             built = self._real.build_serialized_network(network.real, config.real)
         self.trt.layers = told.layers
         self.trt.built = bytes(built) if built is not None else b""

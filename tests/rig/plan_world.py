@@ -110,7 +110,7 @@ def stored(
     flavour: str = RTX,
     gpu: tuple[str, ...] = (HERE,),
     version: str = VERSION,
-    content: bytes = b"KEPT",
+    content: bytes = b"MAX_UNREAD",
 ) -> Plan:
     return Plan(
         plan=content,

@@ -15,7 +15,7 @@ from memory import peak_bytes
 
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.cpu.openvino import OpenVinoEngine, has_bf16, import_openvino
-from engines.cpu.openvino_precision import low_precision_among, names_kept_f32
+from engines.cpu.openvino_precision import choose_f32_nodes, find_low_precision
 from engines.engine import PipelinedEngine, Ticket
 from engines.errors import EngineError
 
@@ -151,7 +151,7 @@ def _fp16_graph_in_bf16(inspector_graph):
     if not has_bf16(core):
         pytest.skip("this processor has no bf16 instructions")
     graph = core.read_model(inspector_graph("fp16"))
-    kept = names_kept_f32(graph)
+    kept = choose_f32_nodes(graph)
     return core, kept, compile_mixed(core, graph, {"PERFORMANCE_HINT": "LATENCY"})
 
 
@@ -159,7 +159,7 @@ def test_bf16_stops_at_the_head(inspector_graph) -> None:
     _, kept, compiled = _fp16_graph_in_bf16(inspector_graph)
     assert {"head/nearest", "head/energy", "head/distance", "head/resized", "head/rows"} <= kept
     assert not {"conv1", "conv2", "head/prototypes", "normalised"} & kept
-    assert low_precision_among(compiled, kept) == []
+    assert find_low_precision(compiled, kept) == []
 
 
 def test_without_the_marks_the_head_would_run_in_bf16(inspector_graph) -> None:
@@ -167,7 +167,7 @@ def test_without_the_marks_the_head_would_run_in_bf16(inspector_graph) -> None:
     core, kept, _ = _fp16_graph_in_bf16(inspector_graph)
     graph = core.read_model(inspector_graph("fp16"))
     plain = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
-    assert low_precision_among(plain, kept)
+    assert find_low_precision(plain, kept)
 
 
 def test_a_full_disk_is_named_as_the_cause(inspector_graph) -> None:
@@ -199,10 +199,11 @@ def refused(*args, **kwargs):
     raise SystemExit("a connection was opened")
 socket.socket.connect = refused
 socket.getaddrinfo = refused
-from engines.choose import open_engine
+from engines.choose import EngineOptions, open_engine
 import numpy
 for name in ("openvino", "onnxruntime"):
-    with open_engine(open(sys.argv[1], "rb").read(), engine=name, precision="fp16") as engine:
+    model = open(sys.argv[1], "rb").read()
+    with open_engine(model, engine=name, options=EngineOptions("fp16")) as engine:
         engine.infer(numpy.zeros((1, 64, 64, 3), numpy.uint8))
 unwanted = {"torch", "onnx", "cv2", "openvino_telemetry.main"} & set(sys.modules)
 assert not unwanted, unwanted

@@ -36,8 +36,8 @@ def test_the_right_runtime_passes(capturable, integrated) -> None:
 
 class NoWait(Slot):
     def finish(self, count):
-        outputs = zip(self._outputs, self._memory, strict=True)
-        return [memory.copy_of(buffer.host)[:count] for buffer, memory in outputs]
+        outputs = zip(self._outputs, self._pools, strict=True)
+        return [pool.copy(buffer.host)[:count] for buffer, pool in outputs]
 
 
 class WaitsTooEarly(Slot):

@@ -26,7 +26,7 @@ from engines.cuda import Cuda, DeviceLostError, gpus
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
-from engines.gpu.reopen import RevivingEngine
+from engines.gpu.reopen import ReopeningEngine
 
 SIZE = (256, 256)
 
@@ -171,7 +171,7 @@ def stray() -> None:
         made.append(opened(capturable=False))
         return made[-1]
 
-    with RevivingEngine(open_it, say=print) as engine:
+    with ReopeningEngine(open_it, say=print) as engine:
         assert same(engine.infer(pictures(1)), pictures(1))
         made[0]._all[0]._execution._context.trt.refuse = 1
         made[0]._all[0]._graph = made[0]._all[1]._graph = None  # so that the kernel is launched

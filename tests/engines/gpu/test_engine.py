@@ -128,13 +128,13 @@ def test_the_steady_state_allocates_nothing_of_a_frames_size() -> None:
         for _ in range(3):
             engine.infer(images)
         tracemalloc.start()
-        held = [slot._memory[0].copy_of(slot._outputs[0].host.seen(write=False)) for _ in range(2)]
+        held = [slot._pools[0].copy(slot._outputs[0].host.seen(write=False)) for _ in range(2)]
         del held
         before = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
         for _ in range(5):
             np.copyto(slot._image.host, images)
-            slot._memory[0].copy_of(slot._outputs[0].host)
+            slot._pools[0].copy(slot._outputs[0].host)
         peak = tracemalloc.get_traced_memory()[1] - before
         tracemalloc.stop()
     assert peak < images.nbytes // 4

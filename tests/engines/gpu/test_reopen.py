@@ -15,7 +15,7 @@ from engines.cuda import DeviceLostError
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu.engine import TensorRtEngine
-from engines.gpu.reopen import WAITS_S, RevivingEngine
+from engines.gpu.reopen import WAITS_S, ReopeningEngine
 
 IMAGES = np.full((1, 8, 16, 3), 51, np.uint8)
 
@@ -27,7 +27,7 @@ class Line:
         self.machine = Machine()
         self.now = 100.0
         self.said: list[str] = []
-        self.engine = RevivingEngine(self.opened, say=self.said.append, clock=lambda: self.now)
+        self.engine = ReopeningEngine(self.opened, say=self.said.append, clock=lambda: self.now)
 
     def opened(self) -> TensorRtEngine:
         return opened(self.machine, device="Fake 1")
@@ -152,7 +152,7 @@ def test_a_first_engine_that_does_not_open_is_an_error_at_once() -> None:
         raise EngineError("no GPU")
 
     with pytest.raises(EngineError, match="no GPU"):
-        RevivingEngine(fails)
+        ReopeningEngine(fails)
 
 
 def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:

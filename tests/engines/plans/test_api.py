@@ -44,7 +44,7 @@ PARAMETERS = {
 """What parameters and attributes annotated `Any` are, by name; `OURS` are no part of TensorRT."""
 OURS = frozenset({"log", "severity", "monitor", "given", "tensor", "code", "libraries"})
 
-OUR_METHODS = frozenset({"told", "collecting"})
+OUR_METHODS = frozenset({"take_errors", "collect"})
 
 RETURNS = {
     ("module", "Builder"): "Builder",
@@ -70,7 +70,7 @@ RETURNS = {
 OUR_FUNCTIONS = {
     "import_flavour": "module",
     "builder_config": "IBuilderConfig",
-    "_builder": "Builder",
+    "_create_builder": "Builder",
     "_runtime_config": "IRuntimeConfig",
 }
 

@@ -117,7 +117,7 @@ def test_tensorrt_rtx_itself_has_no_hopper() -> None:
         "sm0",
         "sm1",
     } == set(RTX_GPUS)
-    assert "not supported" in quiet_logger(trt).told()
+    assert "not supported" in quiet_logger(trt).take_errors()
 
 
 def test_too_little_workspace_says_which_option(features_graph) -> None:

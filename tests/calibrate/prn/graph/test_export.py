@@ -201,7 +201,7 @@ def test_half_and_eight_bits_stay_near_and_match_the_same(made, graphs) -> None:
 def test_openvino_runs_the_convolutions_low_and_exact_nodes_in_float32(graphs) -> None:
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     from engines.cpu.openvino import has_bf16, import_openvino
-    from engines.cpu.openvino_precision import compile_mixed, low_precision_among, names_kept_f32
+    from engines.cpu.openvino_precision import choose_f32_nodes, compile_mixed, find_low_precision
     from engines.cpu.openvino_precision import executes as arithmetic
 
     core = import_openvino().Core()
@@ -209,11 +209,11 @@ def test_openvino_runs_the_convolutions_low_and_exact_nodes_in_float32(graphs) -
         pytest.skip("this processor has no bf16 instructions")
     for precision, wanted in (("fp16", "bf16"), ("int8", "int8+bf16")):
         graph = core.read_model(graphs[precision])
-        kept = names_kept_f32(graph)
+        kept = choose_f32_nodes(graph)
         assert any(name.startswith(f"{EXACT}match/") for name in kept)
         compiled = compile_mixed(core, graph, {"NUM_STREAMS": "1"})
         assert arithmetic(compiled) == wanted
-        assert low_precision_among(compiled, kept) == []
+        assert find_low_precision(compiled, kept) == []
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
