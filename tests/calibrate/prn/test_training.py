@@ -54,6 +54,12 @@ def trained(
     )
 
 
+@pytest.fixture(scope="module")
+def whole() -> Trained:
+    """A short training that nothing stopped; read-only."""
+    return trained()
+
+
 def same(first: PRN, second: PRN) -> bool:
     pairs = zip(first.state_dict().items(), second.state_dict().items(), strict=True)
     return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
@@ -73,10 +79,9 @@ def test_the_loss_falls() -> None:
     assert last.pixel_auroc > 0.85
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
-    first = trained().network
-    assert same(first, trained().network)
-    assert not same(first, trained(replace(SHORT, seed=6)).network)
+def test_the_same_seed_gives_the_same_weights_and_another_others(whole) -> None:
+    assert same(whole.network, trained().network)
+    assert not same(whole.network, trained(replace(SHORT, seed=6)).network)
 
 
 def test_the_caller_s_random_numbers_are_left_alone() -> None:
@@ -99,7 +104,7 @@ def test_progress_tells_stage_loss_and_time() -> None:
     assert steps[-1].validation is not None
 
 
-def test_stopped_by_its_caller_and_taken_up_again(tmp_path: Path) -> None:
+def test_stopped_by_its_caller_and_taken_up_again(whole, tmp_path: Path) -> None:
     class Stop(Exception):  # noqa: N818
         pass
 
@@ -114,26 +119,26 @@ def test_stopped_by_its_caller_and_taken_up_again(tmp_path: Path) -> None:
     resumed = trained(run=replace(run, progress=told.append))
     assert next(item.step for item in told if item.stage == "training") == 3
     assert len(resumed.history.losses) == 4
-    assert same(resumed.network, trained().network)
+    assert same(resumed.network, whole.network)
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
-from tests_of_training import Run, trained, SHORT, replace
+from tests_of_training import Run, trained
 
 def slowly(progress):
     print(progress.stage, progress.step, flush=True)
     time.sleep(0.2)
 
 run = Run(folder=Path(sys.argv[1]), device="cpu", checkpoint_seconds=0, progress=slowly)
-trained(replace(SHORT, steps=6), run=run)
+trained(run=run)
 """
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
-    """Kill -9 in the middle, twice; the rest in a process of its own as well."""
+def test_killed_and_resumed_gives_the_same_weights(whole, tmp_path: Path) -> None:
+    """Kill -9 in the middle."""
     loader = (
         "import importlib.util, sys\n"
         f"spec = importlib.util.spec_from_file_location('tests_of_training', {__file__!r})\n"
@@ -141,27 +146,17 @@ def test_killed_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
         "sys.modules[spec.name] = module\n"
         "spec.loader.exec_module(module)\n"
     )
-    for killed_at in ("training 2", "training 4", None):
-        child = subprocess.Popen(
-            [sys.executable, "-c", loader + KILLED, str(tmp_path)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    command = [sys.executable, "-c", loader + KILLED, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout
-        with child, child.stdout as lines:
-            for line in lines:
-                if killed_at and line.strip() == killed_at:
-                    child.send_signal(signal.SIGKILL)
-                    break
-            else:
-                assert killed_at is None, "it ended before it was killed"
-        assert child.returncode == (-signal.SIGKILL if killed_at else 0)
-    options = replace(SHORT, steps=6)
-    finished = trained(options, run=Run(folder=tmp_path, device="cpu"))  # nothing is left to do
-    assert finished.earlier > 0
-    assert trained(options).earlier == 0
-    assert same(finished.network, trained(options).network)
+        assert any(line.strip() == "training 2" for line in child.stdout), "it ended before"
+        child.send_signal(signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL
+    run = Run(folder=tmp_path, device="cpu")
+    resumed = trained(run=run)
+    assert resumed.earlier > 0 and whole.earlier == 0
+    assert same(resumed.network, whole.network)
+    assert same(trained(run=run).network, whole.network), "nothing was left to do"
 
 
 def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path) -> None:

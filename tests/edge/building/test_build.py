@@ -21,6 +21,7 @@ from calibrate.backbones.backbone import BackboneError
 from calibrate.dataset import DatasetError
 from calibrate.images import ImagesError, evenly
 from calibrate.progress import Stages
+from edge.building import precision_gate
 from edge.building.build import Built, build
 from edge.inspection.inspector import load
 from edge.options import BuildOptions
@@ -136,26 +137,20 @@ def test_the_region_of_interest_is_kept_and_is_all_that_counts(good, tmp_path) -
         assert inspector.inspect(outside).score == inspector.inspect(picture).score
 
 
-def test_the_same_seed_builds_the_same_graph(good, tmp_path) -> None:
-    def digest(seed: int) -> str:
-        made = build(good, tmp_path / "x.edge", options=quick(seed=seed, precision="int8"))
-        found = hashlib.sha256((made.bundle.path / "model.onnx").read_bytes()).hexdigest()
-        assert made.bundle.manifest.files["model.onnx"].sha256 == found
-        return found
-
-    first = digest(1)
-    assert digest(1) == first
-    assert digest(2) != first
-
-
-def test_openvino_builds_the_same_graph_too(good, tmp_path) -> None:
+def test_the_same_seed_builds_the_same_graph(good, tmp_path, monkeypatch) -> None:
+    """In int8 on the engine that CPUs deploy; the gate, which takes most time, is left out."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    found = []
-    for name in ("one", "two"):
-        chosen = quick(engine="openvino", precision="fp16")
-        made = build(good, tmp_path / f"{name}.edge", options=chosen)
-        found.append((made.bundle.manifest.files["model.onnx"].sha256, made.threshold.value))
-    assert found[0] == found[1]
+    monkeypatch.setattr(precision_gate, "engines_to_compare", lambda *_: ())
+
+    def found(**changes) -> tuple[str, float]:
+        made = build(good, tmp_path / "x.edge", options=quick(**changes))
+        digest = hashlib.sha256((made.bundle.path / "model.onnx").read_bytes()).hexdigest()
+        assert made.bundle.manifest.files["model.onnx"].sha256 == digest
+        return digest, made.threshold.value
+
+    eight = {"precision": "int8", "engine": "openvino"}
+    assert found(seed=1, **eight) == found(seed=1, **eight)
+    assert found(seed=1) != found(seed=2)
 
 
 def test_unreadable_images_are_left_out_and_named(good, tmp_path) -> None:
@@ -256,8 +251,8 @@ def test_a_build_that_is_killed_leaves_the_old_bundle_or_the_new(good, bundle, t
     """SIGKILL during the work, and around the moment when the bundle is written."""
     dice = random.Random(5)
     seeds = {Bundle.open(bundle).manifest.seed}
-    moments = ["features 0.00", "held-out scores 0.00"]
-    moments += ["tensorrt-rtx 1.00" if _has_rtx() else "held-out scores 1.00"] * 3
+    moments = ["features 0.00"]
+    moments += ["tensorrt-rtx 1.00" if _has_rtx() else "held-out scores 1.00"] * 2
     for seed, moment in enumerate(moments, start=10):
         command = [sys.executable, "-c", CHILD, str(good), str(bundle), str(seed)]
         with subprocess.Popen(
