@@ -10,16 +10,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from edge.fields import Options, overlay
 from edge.options import (
     BuildOptions,
     CameraName,
     CameraSection,
     LifeOptions,
     LogOptions,
-    Options,
     ServeOptions,
     StreamOptions,
-    overlay,
 )
 
 if sys.version_info >= (3, 11):

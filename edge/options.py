@@ -7,99 +7,38 @@ a PLC's bridge are in `edge.plc.BRIDGE.section`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.fields import FieldInfo
+from pydantic import BeforeValidator, Field
 
-from edge.parse import Roi, Size, names_from_text, roi_from_text, size_from_text
+from edge.fields import (
+    Count,
+    Finite,
+    Milliseconds,
+    Names,
+    Options,
+    Positive,
+    RoiText,
+    Seconds,
+    Settling,
+    SizeText,
+    names_from_text,
+    option,
+    setting,
+)
 
 PROTOTYPES = 4096  # of ProtoAD
-SHOWN = "shown"
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How an option is shown, beside its name, type, range, default and description.
-
-    Attributes:
-        unset: in words, what holds where the default is None or nothing.
-        example: value in the example of `edge.toml`; None takes the default.
-        begin: whether the example sets it, since everybody has to.
-        name: on the command line; a name without dashes is that of an argument, empty stands for
-            `--` and the field's own name, and None for no option at all.
-    """
-
-    unset: str = ""
-    example: Any = None
-    begin: bool = False
-    name: str | None = ""
-
-
-def option(
-    default: Any,
-    text: str,
-    *,
-    unset: str = "",
-    example: Any = None,
-    begin: bool = False,
-    name: str | None = "",
-) -> Any:
-    """Declare an option of the command line, which is a key of `edge.toml`, too."""
-    shown: Any = {SHOWN: Shown(unset, example, begin, name)}
-    return Field(default, description=text, json_schema_extra=shown)
-
-
-def setting(default: Any, text: str, *, unset: str = "", example: Any = None) -> Any:
-    """Declare a key of `edge.toml` alone."""
-    return option(default, text, unset=unset, example=example, name=None)
-
-
-def shown_of(field: FieldInfo) -> Shown:
-    """How a field is shown; one that says nothing of it is a key of `edge.toml` alone."""
-    extra = field.json_schema_extra
-    found = extra.get(SHOWN) if isinstance(extra, dict) else None
-    return found if isinstance(found, Shown) else Shown(name=None)
-
-
-class Options(BaseModel):
-    """Options of a command, or a section of `edge.toml`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-OptionsType = TypeVar("OptionsType", bound=Options)
-
-
-def overlay(kind: type[OptionsType], *layers: Options) -> OptionsType:
-    """Options from several layers: what a later one sets wins; defaults fill the rest."""
-    values: dict[str, Any] = {}
-    for layer in layers:
-        values |= {name: getattr(layer, name) for name in layer.model_fields_set}
-    return kind(**{name: value for name, value in values.items() if name in kind.model_fields})
-
-
 EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
 ModelName = Literal["protoad", "prn"]
 BridgeName = Literal["modbus", "opcua", "mqtt"]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Milliseconds = Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Settling = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]  # ms
-Bridges = Annotated[tuple[BridgeName, ...], BeforeValidator(names_from_text)]
-Names = Annotated[tuple[str, ...], BeforeValidator(names_from_text)]
-SizeText = Annotated[Size, BeforeValidator(size_from_text)]
-RoiText = Annotated[Roi, BeforeValidator(roi_from_text)]
 # No dot at the beginning: "." and ".." are no names of a folder, nor of a place on the page.
 CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 Sources = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 ]
 ENGINE = "Engine that runs the graph: auto picks the best and says why."
+Bridges = Annotated[tuple[BridgeName, ...], BeforeValidator(names_from_text)]
 
 
 class BuildOptions(Options):

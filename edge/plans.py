@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from calibrate.progress import Stages
+from edge.fields import ParseError
 from edge.options import CompileOptions
-from edge.parse import ParseError
 from engines.bundle import Bundle
 from engines.choose import AUTO, ENGINES
 from engines.errors import BundleError, EngineError
@@ -105,6 +105,17 @@ def compile_bundle(
     return done
 
 
+def check_rtx_gpus(names: Sequence[str]) -> None:
+    """Refuse GPUs that TensorRT-RTX does not compile for.
+
+    Raises:
+        ParseError: one that it doesn't know.
+    """
+    wrong = [name for name in names if name not in RTX_GPUS]
+    if wrong:
+        raise ParseError(f"gpu {wrong[0]!r}: give one of {', '.join(RTX_GPUS)}")
+
+
 def _store(bundle: Bundle, plan: Plan, *, seconds: float) -> CompiledPlan:
     try:
         path = store_plan(bundle.plans, plan)
@@ -118,9 +129,7 @@ def _store(bundle: Bundle, plan: Plan, *, seconds: float) -> CompiledPlan:
 
 def _targets(flavour: str, gpu: Sequence[str]) -> list[tuple[str, ...]]:
     if flavour == RTX:
-        wrong = [name for name in gpu if name not in RTX_GPUS]
-        if wrong:
-            raise ParseError(f"gpu {wrong[0]!r}: give one of {', '.join(RTX_GPUS)}")
+        check_rtx_gpus(gpu)
     return [(name,) for name in gpu] or [()]
 
 

@@ -26,7 +26,6 @@ from edge.building.methods import LearningMethod
 from edge.building.precision_gate import (
     GateResult,
     apply_precision_gate,
-    limits_from_options,
 )
 from edge.building.prn import prn_method
 from edge.building.protoad import protoad_method
@@ -34,14 +33,13 @@ from edge.building.report import build_report
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.health.learn import learn_health, unseen
 from edge.options import BuildOptions, ModelName
-from edge.parse import ParseError
+from edge.plans import check_rtx_gpus
 from edge.result import Image
 from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
 from engines.choose import Choice, EngineOptions, choose_engine, open_engine
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
-from engines.plans.builder import RTX_GPUS
 from engines.plans.cache import store_plan
 from engines.plans.compile import compile_plan
 from engines.plans.layers import precision_problem
@@ -195,7 +193,6 @@ def _prepare(
 ) -> _Job:
     """Refuse now, before minutes of work, what cannot be; find out which images can be used."""
     _check_gpu(options.gpu)
-    limits_from_options(options)
     backbone = load_backbone(options.backbone)
     engine = choose_engine(options.engine)
     checkpoints = output.with_name(f"{output.name}.training")
@@ -312,9 +309,7 @@ def _files(
 
 def _check_gpu(gpu: Sequence[str]) -> None:
     """Find out before minutes of learning whether the plans that are wished for can be made."""
-    wrong = [name for name in gpu if name not in RTX_GPUS]
-    if wrong:
-        raise ParseError(f"gpu {wrong[0]!r}: give one of {', '.join(RTX_GPUS)}")
+    check_rtx_gpus(gpu)
     if gpu and importlib.util.find_spec("tensorrt_rtx") is None:
         wanted = ", ".join(gpu)
         raise EngineError(

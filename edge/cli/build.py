@@ -11,7 +11,8 @@ from edge import console
 from edge.cli import tables
 from edge.cli.options import Json, takes_options
 from edge.config import BUILDS, CONFIG, ConfigError, check_output, read_config, write_new
-from edge.options import BuildOptions, overlay
+from edge.fields import overlay
+from edge.options import BuildOptions
 
 backbone = typer.Typer(no_args_is_help=True)
 

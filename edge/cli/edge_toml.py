@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from edge.cli.options import choices_of
+from edge.fields import shown_of
 from edge.options import (
     BuildOptions,
     CameraSection,
@@ -18,7 +19,6 @@ from edge.options import (
     LogOptions,
     ServeOptions,
     StreamOptions,
-    shown_of,
 )
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.mqtt.section import MqttSection

@@ -11,7 +11,8 @@ from edge import console
 from edge.cli import errors, tables
 from edge.cli.options import BundleArgument, Json, takes_options
 from edge.config import check_folder_of
-from edge.options import ENGINE, EngineName, Finite, Options, Positive, SizeText, option
+from edge.fields import Finite, Options, Positive, SizeText, option
+from edge.options import ENGINE, EngineName
 
 Labelled = Annotated[
     Path, typer.Argument(metavar="IMAGES", help="Folder of labelled images, as MVTec AD has it.")

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from edge.config import place_and_reason
-from edge.options import ENGINE, EngineName, Options, shown_of
+from edge.fields import Options, shown_of
+from edge.options import ENGINE, EngineName
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")]

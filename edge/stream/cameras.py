@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge.config import Config, ConfigError, find_bundle
-from edge.options import CameraOptions, CameraSection, StreamOptions, overlay
+from edge.fields import overlay
+from edge.options import CameraOptions, CameraSection, StreamOptions
 
 
 class CameraConfig(CameraSection):

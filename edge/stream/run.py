@@ -20,13 +20,14 @@ from cameras.image_files import image_from_file
 from cameras.source import Source
 from edge import console
 from edge.config import Config
+from edge.fields import overlay
 from edge.health.frozen import StreamHealth
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.engine_pool import EnginePool
 from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import DEADLINE_MS, Inspector, settings_from_bundle
 from edge.inspection.verdict import IgnoreMask
-from edge.options import StreamOptions, overlay
+from edge.options import StreamOptions
 from edge.result import Inspect
 from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.result_counts import ResultCounts

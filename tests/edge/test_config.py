@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge.config import Config, ConfigError, find_bundle, read_config, write_new
-from edge.options import BuildOptions, CameraOptions, LifeOptions, StreamOptions, overlay
+from edge.options import LifeOptions
 
 
 @pytest.fixture(autouse=True)
@@ -69,15 +69,6 @@ def test_the_command_line_lies_over_the_file() -> None:
     over = config.override(life=LifeOptions(monitor="127.0.0.1:2"))
     assert (over.life.self_test_s, over.life.monitor) == (5.0, "127.0.0.1:2")
     assert config.override(life=LifeOptions()) == config
-
-
-def test_options_of_several_layers() -> None:
-    file = BuildOptions(precision="int8", size="512x256", layers=("layer2",))
-    given = BuildOptions(layers="layer3, layer4", prototypes=7)
-    options = overlay(BuildOptions, file, given)
-    assert (options.precision, options.size, options.prototypes) == ("int8", (256, 512), 7)
-    assert (options.layers, options.seed) == (("layer3", "layer4"), 0)
-    assert overlay(CameraOptions, StreamOptions(source="0", threshold=0.5)).threshold == 0.5
 
 
 def test_the_bundle_that_is_named_comes_first() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from edge.options import Options, setting
+from edge.fields import Options, setting
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 WordOrder: TypeAlias = Literal["ABCD", "CDAB", "BADC", "DCBA"]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from edge.options import Options, setting
+from edge.fields import Options, setting
 
 TLS_PORT, PLAIN_PORT = 8883, 1883
 MAX_UNDER_WAY = 16

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from edge.options import Options, setting
+from edge.fields import Options, setting
 
 
 class OpcuaSection(Options):

@@ -10,7 +10,8 @@ import pytest
 from edge.cli.edge_toml import SECTIONS, example_text, toml_value
 from edge.cli.options import bounds_of, choices_of, default_text, option_names
 from edge.config import Config, read_config
-from edge.options import BuildOptions, CameraSection, ServeOptions, StreamOptions, shown_of
+from edge.fields import shown_of
+from edge.options import BuildOptions, CameraSection, ServeOptions, StreamOptions
 
 COMMANDS = {"build": ("build", BuildOptions), "stream": ("stream", StreamOptions)}
 COMMANDS |= {"serve": ("station", ServeOptions)}

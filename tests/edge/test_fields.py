@@ -1,4 +1,4 @@
-"""Words become values, or an error that says what to give."""
+"""Words become values, or an error that says what to give; layers of options."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.parse import (
+from edge.fields import (
     LARGEST_SIZE,
     ParseError,
     names_from_text,
+    overlay,
     roi_from_text,
     size_from_text,
 )
+from edge.options import BuildOptions, CameraOptions, StreamOptions
 
 SIDES = st.integers(1, LARGEST_SIZE)
 
@@ -64,3 +66,12 @@ def test_values_stay_what_they_are() -> None:
     assert size_from_text(256) == (256, 256)
     assert roi_from_text((1, 2, 3, 4)) == (1, 2, 3, 4)
     assert names_from_text(3) == 3
+
+
+def test_options_of_several_layers() -> None:
+    file = BuildOptions(precision="int8", size="512x256", layers=("layer2",))
+    given = BuildOptions(layers="layer3, layer4", prototypes=7)
+    options = overlay(BuildOptions, file, given)
+    assert (options.precision, options.size, options.prototypes) == ("int8", (256, 512), 7)
+    assert (options.layers, options.seed) == (("layer3", "layer4"), 0)
+    assert overlay(CameraOptions, StreamOptions(source="0", threshold=0.5)).threshold == 0.5

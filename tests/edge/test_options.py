@@ -1,0 +1,49 @@
+"""What the models declare is what the classes for embedding default to, and what there is."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import get_args
+
+import pytest
+
+from calibrate.prn.options import TrainingOptions
+from edge.options import BridgeName, BuildOptions, EngineName, ServeOptions, StreamOptions
+from edge.plc.station.messages import JudgeOptions, StationOptions
+from edge.sinks.disk_quota import MIB, DiskLimits
+from edge.stream.triggered import TriggerOptions
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "others"),
+    [
+        (TriggerOptions, StreamOptions, {"deadline_ms"}),  # live frames have another
+        (JudgeOptions, ServeOptions, set()),
+        (
+            StationOptions,
+            ServeOptions,
+            {"stall_after_s", "recipes"},
+        ),  # of an inspection, not of a camera
+        (TrainingOptions, BuildOptions, {"size", "prototypes", "precision"}),
+    ],
+)
+def test_a_class_for_embedding_has_the_same_defaults(kind, options, others) -> None:
+    declared = options.model_fields
+    shared = {field.name for field in fields(kind)} & set(declared) - others
+    assert shared
+    for field in fields(kind):
+        if field.name in shared and field.default is not MISSING:
+            assert field.default == declared[field.name].default, field.name
+
+
+def test_other_defaults_that_are_the_same() -> None:
+    assert TrainingOptions().size == BuildOptions().prn_size
+    assert DiskLimits().max_bytes == StreamOptions().keep_mb * MIB
+    assert DiskLimits().min_free_bytes == StreamOptions().keep_free_mb * MIB
+
+
+def test_every_engine_and_bridge_can_be_chosen() -> None:
+    from engines.choose import AUTO, ENGINES
+
+    assert set(get_args(EngineName)) == {AUTO, *ENGINES}
+    assert get_args(BridgeName) == ("modbus", "opcua", "mqtt")
