@@ -12,26 +12,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict
+from typing import Any
 
 from edge.config import Config, ConfigError, find_bundle
 from edge.plc.bridges import open_bridge, section_of
-from edge.plc.serve_report import StationReport, why_not_online
-from edge.plc.serve_results import ResultsFile
 from edge.plc.station.messages import JudgeOptions, StationOptions
+from edge.plc.station.port import Port
 from edge.plc.station.process_worker import ProcessWorker
-from edge.plc.station.snapshot import Phase, Snapshot
+from edge.plc.station.snapshot import Decision, InspectionResult, Phase, ResultEvaluation, Snapshot
 from edge.plc.station.station import Station
+from edge.result import Verdict
 from edge.service.http_server import open_monitor
+from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
 from edge.service.systemd import SystemdNotifier
 from edge.sinks.disk_quota import MIB
+from edge.sinks.json_lines import JsonLinesFile
 
 SWITCH_S = 0.0005
 """Longest time a thread of this process holds up another: Python's default is 5 ms."""
 ALIVE_S = 1.0  # between two signs of life for systemd
 WORDS = 0x10000
+US_PER_MS = 1e3
 COMMANDING = frozenset({"modbus", "opcua"})
 """Bridges whose peer can trigger, acknowledge and clear a fault."""
 
@@ -48,51 +51,92 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
         StationError: a bridge cannot be opened.
         MonitorError: as `edge.service.http_server.Monitor` says.
     """
-    sections = {name: section_of(name, config) for name in config.station.bridges}
-    if not sections and config.station.mode == "triggered":
-        raise ConfigError(
-            "no bridge: name one, such as --bridge modbus, or set station.bridges in edge.toml"
-        )
-    judge = _judge(config)
+    sections = _bridge_sections(config)
+    judge = _judge_options(config)
     sys.setswitchinterval(SWITCH_S)
     _quieten_asyncua()
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
-        worker = ProcessWorker(
-            judge,
-            recipe_id=config.station.recipe,
-            silent_after_s=config.station.silent_after_s,
-        )
-        opened = _results(config)
-        lines = None if opened is None else stack.enter_context(opened)
-        station = stack.enter_context(Station(worker, options=_options(config, judge)))
+        recipe_id, silent_after_s = config.station.recipe, config.station.silent_after_s
+        worker = ProcessWorker(judge, recipe_id=recipe_id, silent_after_s=silent_after_s)
+        file = _open_results(config, stack)
+        station = stack.enter_context(Station(worker, options=_station_options(config, judge)))
         notifier = SystemdNotifier()
-        station.on_change(_Teller(say, notifier))
-        if lines is not None:
-            station.on_result(lines.write)
-        stack.enter_context(_monitored(station, lines, config, say))
+        station.on_change(_StatusLine(say, notifier))
+        if file is not None:
+            station.on_result(file.write)
+        report = StationReport(station, file=file)
+        station.on_result(report.count)
+        monitor = open_monitor(config.life, report.to_json, pictures=None, say=say)
+        stack.enter_context(monitor)
         for name, section in sections.items():
             bridge = stack.enter_context(open_bridge(name, station, section))
             say(f"{bridge.where}: serves {config.station.name}")
         # First of all at the end: the part that it cuts short is decided, recorded and published,
         # and the PLC sees why there are no more.
         stack.callback(station.close)
-        free = config.station.mode == "free"
-        every_s = config.station.every_ms / 1e3 if free else None
-        _run(station, every_s=every_s, notifier=notifier, stop=stop)
+        every_s = config.station.every_ms / 1e3 if config.station.mode == "free" else None
+        _stay_until_stopped(station, every_s=every_s, notifier=notifier, stop=stop)
         return asdict(station.snapshot().counters)
 
 
-def _monitored(
-    station: Station,
-    lines: ResultsFile | None,
-    config: Config,
-    say: Callable[[str], None],
-) -> AbstractContextManager[None]:
-    """``/healthz`` and ``/metrics`` of the station, if they are asked for."""
-    report = StationReport(station, lines=lines)
-    station.on_result(report.count)
-    return open_monitor(config.life, report.to_json, pictures=None, say=say)
+class ResultsFile(JsonLinesFile):
+    """One line a part, in the file as soon as it is decided; see `JsonLinesFile`."""
+
+    def write(self, result: InspectionResult) -> None:
+        """Write one line; see `JsonLinesFile.add`."""
+        self.add(asdict(result) | {"decision": result.decision.name})
+
+
+class StationReport:
+    """What is told of a station, by the names that `edge stream` has; any thread may ask.
+
+    Args:
+        station: whose.
+        file: where its results go; None where they go nowhere.
+    """
+
+    def __init__(self, station: Port, *, file: ResultsFile | None) -> None:
+        self._station = station
+        self._file = file
+        self._counts = ResultCounts()
+
+    def count(self, result: InspectionResult) -> None:
+        """Count a result; to be called with each."""
+        stages = {"acquire": result.acquire_us, "process": result.process_us}
+        self._counts.count(
+            _verdict(result),
+            latency_ms=result.latency_us / US_PER_MS,
+            stages_ms={stage: us / US_PER_MS for stage, us in stages.items()},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that is known, in JSON types."""
+        shown = self._station.snapshot()
+        reason = "" if shown.online else _why_not_online(shown) or str(shown.phase)
+        trouble = "" if self._file is None else self._file.losses.trouble
+        return {
+            "ready": not reason,
+            "reasons": {shown.station: reason} if reason else {},
+            "troubles": [trouble] if trouble else [],
+            "not_written": 0 if self._file is None else self._file.losses.total,
+            "station": self._station_json(shown, reason),
+        }
+
+    def _station_json(self, shown: Snapshot, reason: str) -> dict[str, Any]:
+        return {
+            "name": shown.station,
+            "ready": not reason,
+            "reason": reason,
+            "phase": str(shown.phase),
+            "recipe_id": shown.recipe_id,
+            "model_hash": shown.model_hash,
+            "threshold": shown.threshold,
+            "boot_id": shown.boot_id,
+            "seq": shown.seq,
+            **self._counts.to_json(),
+            "counters": asdict(shown.counters),
+        }
 
 
 def _quieten_asyncua() -> None:
@@ -101,14 +145,23 @@ def _quieten_asyncua() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _results(config: Config) -> ResultsFile | None:
-    path, most = config.station.results, config.station.results_mb
+def _bridge_sections(config: Config) -> dict[str, Any]:
+    if not config.station.bridges and config.station.mode == "triggered":
+        raise ConfigError(
+            "no bridge: name one, such as --bridge modbus, or set station.bridges in edge.toml"
+        )
+    return {name: section_of(name, config) for name in config.station.bridges}
+
+
+def _open_results(config: Config, stack: contextlib.ExitStack) -> ResultsFile | None:
+    path, limit = config.station.results, config.station.results_mb
     if path is None:
         return None
-    return ResultsFile(path, append=True, max_bytes=None if most is None else most * MIB)
+    max_bytes = None if limit is None else limit * MIB
+    return stack.enter_context(ResultsFile(path, append=True, max_bytes=max_bytes))
 
 
-def _judge(config: Config) -> JudgeOptions:
+def _judge_options(config: Config) -> JudgeOptions:
     station = config.station
     source = station.source or next(iter(config.stream.source), None)
     if source is None:
@@ -139,7 +192,7 @@ def _judge(config: Config) -> JudgeOptions:
     )
 
 
-def _options(config: Config, judge: JudgeOptions) -> StationOptions:
+def _station_options(config: Config, judge: JudgeOptions) -> StationOptions:
     station = config.station
     return StationOptions(
         name=station.name,
@@ -151,7 +204,7 @@ def _options(config: Config, judge: JudgeOptions) -> StationOptions:
     )
 
 
-def _run(
+def _stay_until_stopped(
     station: Station, *, every_s: float | None, notifier: SystemdNotifier, stop: threading.Event
 ) -> None:
     """Tell systemd that the station answers; trigger without a PLC if it shall."""
@@ -167,11 +220,11 @@ def _run(
             notifier.alive()
         if every_s is not None and now >= part_s:
             part_s = max(part_s + every_s, now)
-            count += _triggered(station, count + 1)
+            count += _trigger_next(station, count + 1)
     notifier.stopping()
 
 
-def _triggered(station: Station, count: int) -> int:
+def _trigger_next(station: Station, count: int) -> int:
     """Begin a part; a result is shown until then. 1 if it could begin."""
     shown = station.snapshot()
     if shown.valid:
@@ -183,7 +236,7 @@ def _triggered(station: Station, count: int) -> int:
     return 1
 
 
-class _Teller:
+class _StatusLine:
     """Says in the log when the station becomes ready, and why it no longer is."""
 
     def __init__(self, say: Callable[[str], None], notifier: SystemdNotifier) -> None:
@@ -192,7 +245,7 @@ class _Teller:
         self._last = ""
 
     def __call__(self, shown: Snapshot) -> None:
-        line = _line(shown)
+        line = _status_line(shown)
         if line and line != self._last:
             self._last = line
             self._say(f"{shown.station}: {line}")
@@ -201,6 +254,21 @@ class _Teller:
                 self._notifier.ready()
 
 
-def _line(shown: Snapshot) -> str:
+def _status_line(shown: Snapshot) -> str:
     online = shown.phase in (Phase.READY, Phase.RELEASE)
-    return why_not_online(shown) or (f"online, recipe {shown.recipe_id}" if online else "")
+    return _why_not_online(shown) or (f"online, recipe {shown.recipe_id}" if online else "")
+
+
+def _why_not_online(shown: Snapshot) -> str:
+    """Why a station accepts no triggers; empty when it does, or is at work."""
+    if shown.phase is Phase.FAULT:
+        return f"fault {shown.error.value}: {shown.reason}"
+    if shown.phase is Phase.OFFLINE:
+        return f"offline, {shown.offline_reason.name.lower()}"
+    return ""
+
+
+def _verdict(result: InspectionResult) -> Verdict:
+    if result.decision is Decision.PASS:
+        return Verdict.OK
+    return Verdict.NG if result.evaluation is ResultEvaluation.NOT_OK else Verdict.ERROR

@@ -66,7 +66,7 @@ def metrics_from_report(report: Mapping[str, Any]) -> tuple[bytes, str]:
 
     Args:
         report: `edge.service.supervisor.Supervisor.to_json`, or
-            `edge.plc.serve_report.StationReport.to_json`.
+            `edge.plc.serve.StationReport.to_json`.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Reported(report))

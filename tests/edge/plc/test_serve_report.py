@@ -7,8 +7,7 @@ import json
 
 import pytest
 
-from edge.plc.serve_report import StationReport
-from edge.plc.serve_results import ResultsFile
+from edge.plc.serve import ResultsFile, StationReport
 from edge.plc.station.snapshot import (
     Counters,
     DefectBox,
@@ -61,7 +60,7 @@ class Shows:
 )
 def test_it_is_ready_while_triggers_are_accepted_or_at_work(shown, reason) -> None:
     station = Shows(dataclasses.replace(ONLINE, **shown))
-    report = StationReport(station, lines=None).to_json()
+    report = StationReport(station, file=None).to_json()
     assert report["ready"] == (not reason)
     assert report["reasons"] == ({"line3": reason} if reason else {})
     assert (report["station"]["ready"], report["station"]["reason"]) == (not reason, reason)
@@ -74,7 +73,7 @@ def test_results_are_counted_and_exposed(tmp_path) -> None:
     from edge.service.metrics import metrics_from_report
 
     with ResultsFile(tmp_path / "results.jsonl") as lines:
-        report = StationReport(Shows(ONLINE), lines=lines)
+        report = StationReport(Shows(ONLINE), file=lines)
         for evaluation, state in (
             (ResultEvaluation.OK, State.COMPLETED),
             (ResultEvaluation.NOT_OK, State.COMPLETED),
@@ -105,6 +104,6 @@ def test_results_are_counted_and_exposed(tmp_path) -> None:
 def test_a_disk_that_is_full_is_a_trouble() -> None:
     with ResultsFile("/dev/full") as lines:
         lines.write(RESULT)
-        report = StationReport(Shows(ONLINE), lines=lines).to_json()
+        report = StationReport(Shows(ONLINE), file=lines).to_json()
     assert report["not_written"] == 1
     assert "/dev/full" in report["troubles"][0]
