@@ -69,7 +69,7 @@ class ThresholdRecord(_Record):
         held_out_images: good images that were not used to learn the prototypes.
         false_reject_bound: the rate of false rejects is at most this, with `confidence`.
         warning: what the user must know, such as too few images for the rate asked; empty if none.
-        moved: by the parity gate, as a share of the room, to where no verdict differs from fp32.
+        moved: by the parity gate, as a share of the margin, to where no verdict differs from fp32.
     """
 
     value: float
@@ -139,7 +139,7 @@ class LimitsRecord(_Record):
 
     Attributes:
         flips: verdicts that differ at the threshold.
-        score_error: of a good image, as a share of the room below the threshold.
+        score_error: of a good image, as a share of the margin below the threshold.
     """
 
     flips: NonNegativeInt
@@ -154,9 +154,9 @@ class EngineParityRecord(_Record):
         flips: verdicts that differ at the threshold.
         flipped: names of a few of those images.
         not_finite: scores that are no number.
-        score_error: of good images, as a share of the room.
+        score_error: of good images, as a share of the margin.
         defect_score_error: of defective images; None without any.
-        map_error: of all maps' values, as a share of the room.
+        map_error: of all maps' values, as a share of the margin.
         auroc: on the labelled images; None without both kinds.
     """
 
@@ -195,7 +195,8 @@ class ParityRecord(_Record):
     Attributes:
         precision: of the graph.
         threshold: by which both sides were judged.
-        room: from good images' median score up to the threshold; errors are shares of it.
+        room: the margin: from good images' median score up to the threshold; errors are shares of
+            it.
         limits: that the build kept.
         good, labelled: how many images were compared.
         auroc: of fp32 on the labelled ones; None without both kinds.

@@ -22,12 +22,11 @@ from engines.errors import EngineError
 from engines.manifest import EngineParityRecord, LimitsRecord, ParityRecord, SpreadRecord
 
 REFERENCE = "onnxruntime"
-MAX_FLIPS = 0
 SCORE_ERRORS: dict[Precision, float] = {"fp32": 0.01, "fp16": 0.1, "int8": 0.1}
-"""Of the room, unless the user says otherwise; why these, says docs/parity.md."""
+"""Of the margin, unless the user says otherwise; why these, says docs/precision.md."""
 MAP_IMAGES = 64  # of so many images of a trial the maps are compared
 BATCH = 16
-MIN_ROOM = 1e-6
+MIN_MARGIN = 1e-6
 NAMES_SHOWN = 20
 OpenNamed: TypeAlias = Callable[[str, bytes, Precision], Engine]  # engine's name, graph, precision
 Spans: TypeAlias = Sequence[tuple[float, float]]
@@ -73,7 +72,7 @@ class ParityTerms:
     Attributes:
         precision: of the built graphs.
         threshold: the one that is shipped.
-        room: from the median score of good images up to the threshold; errors are shares of it. A
+        margin: from the median score of good images up to the threshold; errors are shares of it. A
             share of the threshold would mean something else for each method: distances of good
             parts lie near 0, the probabilities of a network need not.
         limits: what may differ, at most.
@@ -81,7 +80,7 @@ class ParityTerms:
 
     precision: Precision
     threshold: float
-    room: float
+    margin: float
     limits: LimitsRecord
 
 
@@ -105,7 +104,7 @@ class ParityReport:
 
     @property
     def worst(self) -> float:
-        """The largest change of a good image's score on any engine, as a share of the room."""
+        """The largest change of a good image's score on any engine, as a share of the margin."""
         return max((engine.score_error.max for engine in self.record.engines), default=0.0)
 
     def verdicts_hold(self, engines: int | None = None) -> bool:
@@ -137,8 +136,8 @@ class ParityReport:
             )
         if found.score_error.max > record.limits.score_error:
             return (
-                f"{where}: a good image's score is off by {found.score_error.max:.3f} of the room "
-                f"below the threshold, {record.limits.score_error:g} may be"
+                f"{where}: a good image's score is off by {found.score_error.max:.3f} of the "
+                f"margin below the threshold, {record.limits.score_error:g} may be"
             )
         return None
 
@@ -218,7 +217,7 @@ def compare_with_fp32(
     record = ParityRecord(
         precision=terms.precision,
         threshold=terms.threshold,
-        room=terms.room,
+        room=terms.margin,
         limits=terms.limits,
         good=good,
         labelled=labelled,
@@ -258,9 +257,9 @@ def outputs_of(engine: Engine, images: Image) -> Outputs:
     return Outputs(np.concatenate(maps), np.concatenate(scores))
 
 
-def room_below(threshold: float, held_out: npt.NDArray[np.float32]) -> float:
+def margin_below(threshold: float, held_out: npt.NDArray[np.float32]) -> float:
     """From the median score of good images up to the threshold; never 0."""
-    return max(threshold - float(np.median(held_out)), MIN_ROOM)
+    return max(threshold - float(np.median(held_out)), MIN_MARGIN)
 
 
 def _compare(
@@ -276,7 +275,7 @@ def _compare(
     finite = np.isfinite(built)
     threshold = np.float32(terms.threshold)
     flipped = ((fp32 >= threshold) != (built >= threshold)) | ~finite
-    error = np.abs(built.astype(np.float64) - fp32) / terms.room
+    error = np.abs(built.astype(np.float64) - fp32) / terms.margin
     maps = [np.abs(one.maps - other.maps).ravel() for one, other in zip(*sides, strict=True)]
     return EngineParityRecord(
         engine=name,
@@ -286,7 +285,7 @@ def _compare(
         not_finite=int((~finite).sum()),
         score_error=_spread(error[finite & ~defective]),
         defect_score_error=_spread(error[finite & defective]) if defective.any() else None,
-        map_error=_spread(np.concatenate(maps) / np.float32(terms.room)),
+        map_error=_spread(np.concatenate(maps) / np.float32(terms.margin)),
         auroc=_auroc(sides[1], [trial.defective for trial in trials]),
     )
 

@@ -174,7 +174,7 @@ def nodes_of_blocks(chosen: Sequence[RankedBlock]) -> HigherPrecisionNodes:
 
 
 def root_mean_square(errors: npt.NDArray[np.floating]) -> float:
-    """Of errors; what is no number counts as 1, a whole room."""
+    """Of errors; what is no number counts as 1, a whole margin."""
     known = np.where(np.isfinite(errors), errors, 1.0)
     return float(np.sqrt(np.mean(np.square(known, dtype=np.float64))))
 

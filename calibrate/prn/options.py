@@ -15,8 +15,6 @@ STRIDES = (4, 8, 16)  # px: the scales that have prototypes
 DEEPEST = 32  # px: stride of the decoder's deepest map; the model's size must be a multiple
 PATCH_GRIDS = (1, 2, 4, 8)  # patches of side H, H/2, H/4 and H/8
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
-DEFAULT_STEPS = 3000
-DEFAULT_BATCH = 8
 SCORE_PIXELS = 100  # the highest of a map, whose mean is an image's score
 DIVERGED = "the network gives no finite numbers any more; give a lower rate or fp32"
 
@@ -45,8 +43,8 @@ class TrainingOptions:
     """
 
     size: PrnSize = "compact"
-    steps: int = DEFAULT_STEPS
-    batch: int = DEFAULT_BATCH
+    steps: int = 3000
+    batch: int = 8
     prototypes: int | None = None
     rate: float = 1e-3
     weight_decay: float = 1e-2

@@ -10,20 +10,8 @@ from typing import Protocol
 from calibrate.learnt import LearntInspector, PreparedInspector
 from calibrate.node_names import HigherPrecisionNodes
 from calibrate.progress import Stages
+from edge.drawing.report import Curve
 from engines.manifest import TrainingRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How a training went, for the report.
-
-    Attributes:
-        losses: of every step.
-        validations: (step, pixel AP on synthesised defects or None).
-    """
-
-    losses: tuple[float, ...]
-    validations: tuple[tuple[int, float | None], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +28,7 @@ class Taught:
         how_held_out: in a word or two, for the record.
         probabilities: whether scores end at 1.
         training: of a network.
-        course: of its training.
+        curve: of its training, for the report.
         earlier: seconds that a training took before it was stopped, and gone on with here.
     """
 
@@ -53,7 +41,7 @@ class Taught:
     how_held_out: str
     probabilities: bool = False
     training: TrainingRecord | None = None
-    course: Course | None = None
+    curve: Curve | None = None
     earlier: float = 0.0
 
     @property

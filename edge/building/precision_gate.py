@@ -24,8 +24,8 @@ from calibrate.precision.parity import (
     agreeing_threshold,
     compare_with_fp32,
     engines_to_compare,
+    margin_below,
     outputs_of,
-    room_below,
 )
 from calibrate.precision.sensitivity import (
     Block,
@@ -52,7 +52,7 @@ from engines.manifest import LimitsRecord
 
 RANK_IMAGES = 16  # good ones, on which blocks are told apart
 NUDGE = 0.05
-"""Of the room: so far the threshold moves before layers are kept; it is not known better than that
+"""Of the margin: so far the threshold moves before layers are kept; it is not known any better
 (docs/precision.md)."""
 LOOSER = "or allow more with --max-flips and --max-score-error"
 MAX_LABELLED = 1024  # images
@@ -75,7 +75,7 @@ class GateResult:
 
     @property
     def worst(self) -> float:
-        """The largest change of a good image's score, as a share of the room."""
+        """The largest change of a good image's score, as a share of the margin."""
         return self.report.worst if self.report else 0.0
 
 
@@ -127,7 +127,7 @@ def apply_precision_gate(
         _tell_kept(found, say=say)
     if found.threshold.moved:
         say(
-            f"threshold moved by {found.threshold.moved:+.4f} of the room below it, to where no "
+            f"threshold moved by {found.threshold.moved:+.4f} of the margin below it, to where no "
             "verdict differs from fp32"
         )
     seconds = round(time.monotonic() - begun, 3)
@@ -209,7 +209,7 @@ class _PrecisionGate:
         terms = ParityTerms(
             precision=self._options.precision,
             threshold=threshold.value,
-            room=room_below(threshold.value, taught.inspector.held_out),
+            margin=margin_below(threshold.value, taught.inspector.held_out),
             limits=self._limits,
         )
         return compare_with_fp32(
@@ -273,7 +273,7 @@ class _PrecisionGate:
     ) -> GateResult | None:
         """Rank the blocks, keep as many as seem needed, then all that may be kept."""
         with self._stages.stage("sensitivity") as advance:
-            error_of = self._error_of(taught, room=before.record.room)
+            error_of = self._error_of(taught, margin=before.record.room)
             ranked = rank_blocks(blocks, error_of=error_of, progress=advance)
             order = within_work_budget(ranked)
             share = _share_that_may_remain(before)
@@ -327,7 +327,7 @@ class _PrecisionGate:
 
         Args:
             found: the inspector.
-            within: share of the room that the threshold may move by.
+            within: share of the margin that the threshold may move by.
             engines: that have to agree with fp32, from the deployed one on; None asks all.
         """
         report = found.report
@@ -335,21 +335,23 @@ class _PrecisionGate:
             return None
         if report.verdicts_hold(engines):
             return found
-        room, scores = report.record.room, found.taught.inspector.held_out
+        margin, scores = report.record.room, found.taught.inspector.held_out
         value = agreeing_threshold(
             report.spans[:engines],
             flips=self._limits.flips,
             near=found.threshold.value,
-            within=within * room,
+            within=within * margin,
         )
         if value is None:
             return None
-        threshold = moved(found.threshold, value, scores=scores, room=room)
+        threshold = moved(found.threshold, value, scores=scores, room=margin)
         with self._stages.stage("parity"):
             again = self.compare(found.taught, threshold).updated(kept=report.record.kept)
         return replace(found, threshold=threshold, report=again)
 
-    def _error_of(self, taught: Taught, *, room: float) -> Callable[[HigherPrecisionNodes], float]:
+    def _error_of(
+        self, taught: Taught, *, margin: float
+    ) -> Callable[[HigherPrecisionNodes], float]:
         """Root of the mean square of good images' score errors, on the deployed engine."""
         trial = taught.inspector.trials[0]
         images = self._stack(tuple(evenly(trial.images, RANK_IMAGES)))
@@ -360,7 +362,7 @@ class _PrecisionGate:
             model = taught.prepared.quick_trial(higher)
             with _open(self._engines[0], model, self._options.precision) as engine:
                 scores = outputs_of(engine, images).scores
-            return root_mean_square((scores - fp32) / np.float32(room))
+            return root_mean_square((scores - fp32) / np.float32(margin))
 
         return error_of
 

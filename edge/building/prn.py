@@ -14,7 +14,8 @@ from calibrate.backbones.backbone import Backbone
 from calibrate.learnt import OpenEngine
 from calibrate.prn.options import TrainingError, TrainingOptions, prn_stages, shape_of
 from calibrate.progress import Stages
-from edge.building.methods import Course, Taught
+from edge.building.methods import Taught
+from edge.drawing.report import Curve
 from edge.options import BuildOptions
 from engines.manifest import TrainingRecord
 
@@ -53,6 +54,7 @@ class PrnMethod:
         prepared = prepare_prn(
             self.backbone, images, options=chosen, open_engine=self.open_engine, stages=stages
         )
+        losses = prepared.history.losses
         validations = tuple((v.step, v.average_precision) for v in prepared.history.validations)
         return Taught(
             inspector=prepared.rebuild({}),
@@ -64,7 +66,7 @@ class PrnMethod:
             how_held_out="held out",
             probabilities=True,
             training=_training_record(prepared, textures=options.textures),
-            course=Course(prepared.history.losses, validations),
+            curve=Curve(f"Training: {len(losses)} steps", losses, validations),
             earlier=prepared.earlier,
         )
 

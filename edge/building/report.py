@@ -8,7 +8,7 @@ import cv2
 
 from calibrate.threshold import Threshold
 from edge.building.methods import Taught
-from edge.drawing.report import Curve, Picture, Report, Table, ThresholdSection, report_html
+from edge.drawing.report import Picture, Report, Table, ThresholdSection, report_html
 from edge.evaluation.measure import Measured, picture_grid
 from edge.health.learn import unseen
 from engines.manifest import HealthRecord, Manifest, ParityRecord
@@ -36,7 +36,7 @@ def build_report(
             good=[*taught.inspector.held_out.tolist(), *(measured.good if measured else ())],
             defects=measured.defects if measured else (),
         ),
-        curve=_training_curve(taught),
+        curve=taught.curve,
         stages_s=seconds,
         tables=[*_defect_tables(measured), *_parity_tables(manifest.parity)],
         pictures=_pictures(measured),
@@ -60,13 +60,6 @@ def _pictures(measured: Measured | None) -> list[Picture]:
         return []
     _, data = cv2.imencode(".jpg", grid, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return [Picture("Images nearest to the threshold, of each kind", data.tobytes())]
-
-
-def _training_curve(taught: Taught) -> Curve | None:
-    course = taught.course
-    if course is None:
-        return None
-    return Curve(f"Training: {len(course.losses)} steps", course.losses, course.validations)
 
 
 def describe_threshold(threshold: Threshold) -> str:

@@ -18,13 +18,13 @@ from calibrate.precision.parity import (
     agreeing_threshold,
     compare_with_fp32,
     engines_to_compare,
-    room_below,
+    margin_below,
 )
 from engines.errors import EngineError
 from engines.manifest import LimitsRecord
 
 THRESHOLD = 0.5
-ROOM = 0.4
+MARGIN = 0.4
 
 
 class Recorded:
@@ -65,7 +65,7 @@ def limits(flips: int = 0, score_error: float = 0.1) -> LimitsRecord:
 
 
 def terms(**changes) -> ParityTerms:
-    return replace(ParityTerms("int8", THRESHOLD, ROOM, limits()), **changes)
+    return replace(ParityTerms("int8", THRESHOLD, MARGIN, limits()), **changes)
 
 
 class Opened:
@@ -107,19 +107,19 @@ def test_the_threshold_itself_is_a_reject_on_both_sides() -> None:
     assert "2 of 2 verdicts differ from fp32 (0.png, 1.png), 0 may" in str(report.problem)
 
 
-def test_errors_are_shares_of_the_room_and_those_of_defects_are_not_limited() -> None:
+def test_errors_are_shares_of_the_margin_and_those_of_defects_are_not_limited() -> None:
     labelled = trial([0.2, 0.9], [0.22, 5.0], defective=[False, True])
     (found,) = compared(labelled).record.engines
-    assert found.score_error.max == pytest.approx(0.02 / ROOM, rel=1e-4)
+    assert found.score_error.max == pytest.approx(0.02 / MARGIN, rel=1e-4)
     assert found.defect_score_error is not None
-    assert found.defect_score_error.max == pytest.approx(4.1 / ROOM, rel=1e-4)
+    assert found.defect_score_error.max == pytest.approx(4.1 / MARGIN, rel=1e-4)
     assert compared(labelled).problem is None
 
 
 def test_too_large_an_error_is_a_problem_without_any_flip() -> None:
     report = compared(trial([0.2], [0.25]))
     assert report.record.engines[0].flips == 0
-    assert "off by 0.125 of the room below the threshold, 0.1 may be" in str(report.problem)
+    assert "off by 0.125 of the margin below the threshold, 0.1 may be" in str(report.problem)
     assert compared(trial([0.2], [0.25]), limits=limits(0, 0.2)).problem is None
 
 
@@ -177,9 +177,9 @@ def test_which_engines_are_compared() -> None:
     assert "onnxruntime" in engines_to_compare("openvino", "int8")
 
 
-def test_the_room_is_never_zero() -> None:
-    assert room_below(0.5, np.array([0.1, 0.2, 0.3], np.float32)) == pytest.approx(0.3)
-    assert room_below(0.2, np.array([0.2, 0.2], np.float32)) > 0
+def test_the_margin_is_never_zero() -> None:
+    assert margin_below(0.5, np.array([0.1, 0.2, 0.3], np.float32)) == pytest.approx(0.3)
+    assert margin_below(0.2, np.array([0.2, 0.2], np.float32)) > 0
 
 
 @pytest.mark.parametrize("bad", ["first", "second"])

@@ -145,7 +145,7 @@ def test_a_flip_is_found_by_its_name(drawn, tmp_path, monkeypatch, one_engine) -
     compare = precision_gate.compare_with_fp32
 
     def strict(trials, *, terms, **rest):
-        lower = replace(terms, threshold=terms.threshold - terms.room)
+        lower = replace(terms, threshold=terms.threshold - terms.margin)
         return compare(trials, terms=lower, **rest)
 
     def search(self, first):
