@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 GetReport = Callable[[], Mapping[str, Any]]
-ExposeMetrics = Callable[[Mapping[str, Any]], tuple[bytes, str]]
 
 _JSON = "application/json; charset=utf-8"
 _TEXT = "text/plain; charset=utf-8"
@@ -81,16 +80,11 @@ class Routes:
 
     Args:
         report: what is known, with ``ready``.
-        expose: makes the text of ``/metrics`` and its type from a report; None where the library
-            is not installed.
         pictures: of the cameras; None where there is no page.
     """
 
-    def __init__(
-        self, report: GetReport, *, expose: ExposeMetrics | None, pictures: Pictures | None
-    ) -> None:
+    def __init__(self, report: GetReport, *, pictures: Pictures | None) -> None:
         self._report = report
-        self._expose = expose
         self._pictures = pictures
         self._files: dict[str, Response] = {}
         if pictures is not None:
@@ -113,10 +107,9 @@ class Routes:
             status = HTTPStatus.OK if report["ready"] else HTTPStatus.SERVICE_UNAVAILABLE
             return _json_response(report, status)
         if path == "/metrics":
-            if self._expose is None:
-                line = "no prometheus-client here; pip install 'protoedge[metrics]'"
-                return text_response(HTTPStatus.NOT_IMPLEMENTED, line)
-            return Response(HTTPStatus.OK, *self._expose(self._report()))
+            from edge.service.metrics import metrics_from_report  # nobody else needs the library
+
+            return Response(HTTPStatus.OK, *metrics_from_report(self._report()))
         if self._pictures is not None and path.startswith("/cameras/"):
             return _respond_for_camera(self._pictures, path, known_id)
         return text_response(HTTPStatus.NOT_FOUND, "nothing here; there is /healthz and /metrics")

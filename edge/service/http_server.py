@@ -20,19 +20,11 @@ from email.message import Message
 from email.utils import formatdate
 from http import HTTPStatus
 from http.client import parse_headers
-from importlib.util import find_spec
 
 from cameras.push.limits import Limits, Listening
 from edge.options import LifeOptions
 from edge.service.http_access import Access, MonitorError, RequestGuard, monitor_binding
-from edge.service.http_routes import (
-    ExposeMetrics,
-    GetReport,
-    Pictures,
-    Response,
-    Routes,
-    text_response,
-)
+from edge.service.http_routes import GetReport, Pictures, Response, Routes, text_response
 
 TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 64
@@ -71,8 +63,6 @@ class Monitor(AbstractContextManager["Monitor"]):
     Args:
         address: ``127.0.0.1:9464``, ``[::1]:9464``; port 0 takes a free one.
         report: what is known, with ``ready``.
-        expose: makes the text of ``/metrics`` and its type from a report; None where the library
-            is not installed.
         pictures: of the cameras; None: there is no page.
         access: who may read; everybody on this machine by default.
 
@@ -89,13 +79,12 @@ class Monitor(AbstractContextManager["Monitor"]):
         address: str,
         report: GetReport,
         *,
-        expose: ExposeMetrics | None,
         pictures: Pictures | None = None,
         access: Access | None = None,
     ) -> None:
         access = access or Access()
         binding = monitor_binding(address, access)
-        routes = Routes(report, expose=expose, pictures=pictures)
+        routes = Routes(report, pictures=pictures)
         try:
             self._server = _MonitorServer(
                 binding, _RequestHandler, limits=_LIMITS, name="edge-monitor"
@@ -131,7 +120,7 @@ def open_monitor(
         section: where to listen, and who may read.
         report: what is known, with ``ready``.
         pictures: of the cameras; None: there is no page.
-        say: is told where it listens, and what it lacks.
+        say: is told where it listens.
 
     Raises:
         MonitorError: see `Monitor`.
@@ -139,17 +128,8 @@ def open_monitor(
     if section.monitor is None:
         yield
         return
-    expose: ExposeMetrics | None = None
-    if find_spec("prometheus_client") is None:
-        say("no /metrics: pip install 'protoedge[metrics]'")
-    else:
-        from edge.service.metrics import metrics_from_report
-
-        expose = metrics_from_report
     access = Access(section.monitor_token, section.monitor_hosts)
-    with Monitor(
-        section.monitor, report, expose=expose, pictures=pictures, access=access
-    ) as monitor:
+    with Monitor(section.monitor, report, pictures=pictures, access=access) as monitor:
         page = "" if pictures is None else "the page, "
         say(f"http://{monitor.host}:{monitor.port}: {page}/healthz and /metrics")
         yield

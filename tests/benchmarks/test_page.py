@@ -66,7 +66,7 @@ def monitored(watched: bool, counts: list[str]) -> Iterator[tuple[list, object]]
     status = CameraStatus("", Told(), counts=results, options=options, sinks=[gallery])
     supervisor.add_camera(status)
     supervisor.begin()
-    with Monitor("127.0.0.1:0", supervisor.to_json, expose=None, pictures=galleries) as monitor:
+    with Monitor("127.0.0.1:0", supervisor.to_json, pictures=galleries) as monitor:
         if not watched:
             yield [gallery], results.add
             return

@@ -8,6 +8,7 @@ import logging
 import pytest
 from asking import asked
 
+from edge.service import metrics
 from edge.service.gallery import Galleries
 from edge.service.http_access import Access, MonitorError
 from edge.service.http_server import Monitor
@@ -33,12 +34,13 @@ def opened(tmp_path_factory):
     file.write_text(f"{TOKEN}\n")
     galleries = Galleries(cpus=1)
     galleries.gallery("")
-    more = {"expose": expose, "pictures": galleries}
     access = Access(file, ("Line3.plant.example", "proxy.example:8443"))
     with (
-        Monitor("127.0.0.1:0", lambda: REPORT, **more) as own,
-        Monitor("0.0.0.0:0", lambda: REPORT, access=access, **more) as shared,
+        pytest.MonkeyPatch.context() as patched,
+        Monitor("127.0.0.1:0", lambda: REPORT, pictures=galleries) as own,
+        Monitor("0.0.0.0:0", lambda: REPORT, access=access, pictures=galleries) as shared,
     ):
+        patched.setattr(metrics, "metrics_from_report", expose)
         yield {"own": own.port, "shared": shared.port}
 
 
@@ -159,7 +161,7 @@ def test_a_token_is_asked_for_on_loopback_too_and_never_logged(tmp_path, caplog)
     caplog.set_level(logging.DEBUG)
     file = tmp_path / "token"
     file.write_text(TOKEN)
-    with Monitor("127.0.0.1:0", lambda: REPORT, expose=None, access=Access(file)) as monitor:
+    with Monitor("127.0.0.1:0", lambda: REPORT, access=Access(file)) as monitor:
         assert asked(monitor.port, "/healthz").status == 401
         assert asked(monitor.port, "/healthz", f"Authorization: Bearer {TOKEN}").status == 200
         assert TOKEN not in repr(vars(monitor))
@@ -169,7 +171,7 @@ def test_a_token_is_asked_for_on_loopback_too_and_never_logged(tmp_path, caplog)
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "192.168.0.1:9464", "[::]:0", "8.8.8.8:9464"])
 def test_others_reach_it_with_a_token_alone(address) -> None:
     with pytest.raises(MonitorError, match=r"others can reach .* life\.monitor_token"):
-        Monitor(address, lambda: REPORT, expose=None)
+        Monitor(address, lambda: REPORT)
 
 
 @pytest.mark.parametrize("content", ["", "short", "x" * 1025, "\u00e9" * 20, None])
@@ -178,7 +180,7 @@ def test_a_file_without_a_token_is_told_and_not_what_it_holds(tmp_path, content)
     if content is not None:
         file.write_text(content)
     with pytest.raises(MonitorError, match=r"life\.monitor_token: ") as caught:
-        Monitor("127.0.0.1:0", lambda: REPORT, expose=None, access=Access(file))
+        Monitor("127.0.0.1:0", lambda: REPORT, access=Access(file))
     assert not content or content not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -188,4 +190,4 @@ def test_a_file_without_a_token_is_told_and_not_what_it_holds(tmp_path, content)
 )
 def test_what_is_no_name_is_told(name) -> None:
     with pytest.raises(MonitorError, match=r"life\.monitor_hosts"):
-        Monitor("127.0.0.1:0", lambda: REPORT, expose=None, access=Access(None, (name,)))
+        Monitor("127.0.0.1:0", lambda: REPORT, access=Access(None, (name,)))

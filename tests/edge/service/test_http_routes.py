@@ -45,7 +45,7 @@ def port(galleries):
     for name in NAMES:
         galleries.gallery(name)
     report = {"ready": True, "reasons": {}, "cameras": {}}
-    with Monitor("127.0.0.1:0", lambda: report, expose=None, pictures=galleries) as monitor:
+    with Monitor("127.0.0.1:0", lambda: report, pictures=galleries) as monitor:
         yield monitor.port
 
 

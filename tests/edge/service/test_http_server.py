@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from edge.service.http_access import MonitorError
 from edge.service.http_server import Monitor
-from edge.service.metrics import metrics_from_report
 
 CAMERA = {
     "ready": True,
@@ -37,7 +36,7 @@ REPORT = {"ready": True, "reasons": {}, **SHARED, "cameras": {'le"ft\n': CAMERA,
 
 @pytest.fixture(scope="module")
 def monitor():
-    with Monitor("127.0.0.1:0", lambda: REPORT, expose=metrics_from_report) as opened:
+    with Monitor("127.0.0.1:0", lambda: REPORT) as opened:
         yield opened
 
 
@@ -70,14 +69,6 @@ def test_metrics_are_in_the_format_that_prometheus_reads(monitor) -> None:
         assert found[("edge_results_total", camera, *sorted(("NG", camera)))] == 2
     assert values["edge_ready", None] == 1
     assert values["process_open_fds", None] > 0
-
-
-def test_without_the_library_it_says_what_to_install() -> None:
-    with Monitor("127.0.0.1:0", lambda: REPORT, expose=None) as monitor:
-        said = asked(monitor.port, "/metrics")
-        assert said.status == 501
-        assert b"protoedge[metrics]" in said.body
-        assert asked(monitor.port, "/healthz").status == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/cameras//live.jpg", "/cameras//rejects.json"])
@@ -167,17 +158,17 @@ def test_any_bytes_leave_it_standing(monitor, data) -> None:
 @pytest.mark.parametrize("address", ["9464", "127.0.0.1", "x:1", "127.0.0.1:70000", "127.0.0.1:-1"])
 def test_what_is_no_address_is_told(address) -> None:
     with pytest.raises(MonitorError, match=r"write 127\.0\.0\.1:9464"):
-        Monitor(address, lambda: REPORT, expose=None)
+        Monitor(address, lambda: REPORT)
 
 
 def test_a_port_that_is_taken_is_told(monitor) -> None:
     with pytest.raises(MonitorError, match="give another"):
-        Monitor(f"127.0.0.1:{monitor.port}", lambda: REPORT, expose=None)
+        Monitor(f"127.0.0.1:{monitor.port}", lambda: REPORT)
 
 
 def test_it_is_opened_on_ipv6_as_well() -> None:
     try:
-        monitor = Monitor("[::1]:0", lambda: REPORT, expose=None)
+        monitor = Monitor("[::1]:0", lambda: REPORT)
     except MonitorError:
         pytest.skip("no IPv6 here")
     with monitor, socket.create_connection(("::1", monitor.port), timeout=60) as end:

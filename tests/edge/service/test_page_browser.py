@@ -99,7 +99,7 @@ class Leaving(Shown):
 
 
 def monitor_of(shown: Shown, **more) -> Monitor:
-    return Monitor("127.0.0.1:0", shown.report, expose=None, pictures=shown, **more)
+    return Monitor("127.0.0.1:0", shown.report, pictures=shown, **more)
 
 
 def address_of(monitor: Monitor, host: str = "127.0.0.1") -> str:

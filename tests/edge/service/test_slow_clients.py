@@ -19,7 +19,7 @@ REPORT = {"ready": True, "reasons": {}, "cameras": {}}
 
 
 def open_monitor(report=REPORT) -> Monitor:
-    return Monitor("127.0.0.1:0", lambda: report, expose=None)
+    return Monitor("127.0.0.1:0", lambda: report)
 
 
 def threads() -> int:
