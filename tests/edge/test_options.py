@@ -47,3 +47,19 @@ def test_every_engine_and_bridge_can_be_chosen() -> None:
 
     assert set(get_args(EngineName)) == {AUTO, *ENGINES}
     assert get_args(BridgeName) == ("modbus", "opcua", "mqtt")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"engine": "fastest"}, "'tensorrt-rtx', 'openvino' or 'onnxruntime'"),
+        ({"false_rejects": 0.0}, "greater than 0"),
+        ({"false_rejects": float("nan")}, "less than 1"),
+        ({"batch": 3}, "multiple of 2"),
+        ({"roi": "0,0,0,9"}, "give x,y,width,height in px, not empty"),
+        ({"presicion": "fp16"}, "Extra inputs are not permitted"),
+    ],
+)
+def test_what_makes_no_sense_is_no_option(wrong, says) -> None:
+    with pytest.raises(ValueError, match=says):
+        BuildOptions(**wrong)

@@ -27,7 +27,7 @@ from edge.inspection.inspector import load
 from edge.options import BuildOptions
 from edge.result import Verdict
 from engines.bundle import Bundle
-from engines.errors import BundleError, EngineError
+from engines.errors import BundleError
 
 ROOT = Path(__file__).resolve().parents[3]
 ENGINE = "onnxruntime"
@@ -186,9 +186,7 @@ def torn(folder: Path, count: int) -> None:
         (None, {"size": (100, 128)}, BackboneError, "must be a multiple of 16"),
         (None, {"layers": ("layer9",)}, BackboneError, "no layer layer9"),
         (None, {"backbone": "missing.onnx"}, BackboneError, "no such file"),
-        (None, {"engine": "fastest"}, EngineError, "no such engine"),
         (None, {"roi": (100, 0, 64, 64)}, ImagesError, "12 of 12 .*beyond the image of 128x128"),
-        (None, {"false_rejects": 0.0}, ValueError, "must lie between 0 and 1"),
     ],
 )
 def test_what_cannot_be_built_is_said_and_leaves_the_old_bundle(
