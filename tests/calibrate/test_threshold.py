@@ -163,3 +163,9 @@ def test_an_order_statistic_is_the_same_on_either_scale() -> None:
     scores = np.random.default_rng(0).uniform(0, 1, 2000).astype(np.float32)
     plain = threshold_from_scores(scores, false_rejects=0.01)
     assert threshold_from_scores(scores, false_rejects=0.01, probabilities=True) == plain
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, math.nan])
+def test_a_rate_that_is_none_is_refused(rate) -> None:
+    with pytest.raises(ValueError, match="must lie between 0 and 1"):
+        threshold_from_scores(drawn("normal", 20, seed=0), false_rejects=rate)
