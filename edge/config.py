@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from edge.fields import Options, overlay
+from edge.fields import OptionsModel, overlay
 from edge.options import (
     BuildOptions,
     CameraName,
@@ -37,7 +37,7 @@ class ConfigError(ValueError):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Config(Options):
+class Config(OptionsModel):
     """The whole file. The section of a bridge is checked when the bridge is opened."""
 
     build: BuildOptions = BuildOptions()
@@ -50,7 +50,7 @@ class Config(Options):
     opcua: dict[str, Any] = Field(default_factory=dict)
     mqtt: dict[str, Any] = Field(default_factory=dict)
 
-    def override(self, **given: Options) -> Config:
+    def override(self, **given: OptionsModel) -> Config:
         """Lay what the command line gives over the sections of these names."""
         sections = {
             name: overlay(type(options), getattr(self, name), options)

@@ -56,17 +56,17 @@ def shown_of(field: FieldInfo) -> Shown:
     return found if isinstance(found, Shown) else Shown(name=None)
 
 
-class Options(BaseModel):
+class OptionsModel(BaseModel):
     """Options of a command, or a section of `edge.toml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-OptionsType = TypeVar("OptionsType", bound=Options)
+OptionsType = TypeVar("OptionsType", bound=OptionsModel)
 
 
-def overlay(kind: type[OptionsType], *layers: Options) -> OptionsType:
-    """Options from several layers: what a later one sets wins; defaults fill the rest."""
+def overlay(kind: type[OptionsType], *layers: OptionsModel) -> OptionsType:
+    """Lay options over each other: what a later layer sets wins; defaults fill the rest."""
     values: dict[str, Any] = {}
     for layer in layers:
         values |= {name: getattr(layer, name) for name in layer.model_fields_set}

@@ -17,7 +17,7 @@ from edge.fields import (
     Finite,
     Milliseconds,
     Names,
-    Options,
+    OptionsModel,
     Positive,
     RoiText,
     Seconds,
@@ -32,6 +32,8 @@ PROTOTYPES = 4096  # of ProtoAD
 EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
 ModelName = Literal["protoad", "prn"]
 BridgeName = Literal["modbus", "opcua", "mqtt"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 # No dot at the beginning: "." and ".." are no names of a folder, nor of a place on the page.
 CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 Sources = Annotated[
@@ -41,7 +43,7 @@ ENGINE = "Engine that runs the graph: auto picks the best and says why."
 Bridges = Annotated[tuple[BridgeName, ...], BeforeValidator(names_from_text)]
 
 
-class BuildOptions(Options):
+class BuildOptions(OptionsModel):
     """What decides a bundle: `edge build`, `[build]`."""
 
     images: Path | None = option(
@@ -88,7 +90,8 @@ class BuildOptions(Options):
     )
     method: Literal["coreset", "finch"] = option("coreset", "How ProtoAD chooses its prototypes.")
     score: Literal["smoothed", "raw"] = option(
-        "smoothed", "How the map becomes a score: the maximum of which map."
+        "smoothed",
+        "How the map becomes a score: by the maximum of the smoothed or the raw map.",
     )
     false_rejects: Annotated[float, Field(gt=0, lt=1)] = option(
         0.001, "Rate of good parts that may be rejected."
@@ -134,7 +137,7 @@ class BuildOptions(Options):
     )
 
 
-class CameraOptions(Options):
+class CameraOptions(OptionsModel):
     """How one camera's frames are judged: `edge stream`, `[stream]`, `[cameras.NAME]`."""
 
     bundle: Path | None = option(
@@ -241,7 +244,7 @@ class StreamOptions(CameraOptions):
     )
 
 
-class LifeOptions(Options):
+class LifeOptions(OptionsModel):
     """How a command that runs for months is watched over: `[life]`."""
 
     self_test_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = setting(
@@ -261,18 +264,16 @@ class LifeOptions(Options):
     )
 
 
-class LogOptions(Options):
+class LogOptions(OptionsModel):
     """What is logged on stderr: `[log]`."""
 
-    format: Literal["text", "json"] | None = setting(
+    format: LogFormat | None = setting(
         None, "Form of the log.", unset="plain lines", example="text"
     )
-    level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", "Lowest level that is logged."
-    )
+    level: LogLevel = setting("info", "Lowest level that is logged.")
 
 
-class ServeOptions(Options):
+class ServeOptions(OptionsModel):
     """What a station is: `edge serve`, `[station]`."""
 
     name: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,64}$")] = setting(
@@ -333,7 +334,7 @@ class ServeOptions(Options):
     )
 
 
-class CompileOptions(Options):
+class CompileOptions(OptionsModel):
     """Which plans to compile: `edge compile`."""
 
     engine: Literal["auto", "tensorrt", "tensorrt-rtx"] = option(

@@ -11,7 +11,7 @@ from edge import console
 from edge.cli import errors, tables
 from edge.cli.options import BundleArgument, Json, takes_options
 from edge.config import check_folder_of
-from edge.fields import Finite, Options, Positive, SizeText, option
+from edge.fields import Finite, OptionsModel, Positive, SizeText, option
 from edge.options import ENGINE, EngineName
 
 Labelled = Annotated[
@@ -19,7 +19,7 @@ Labelled = Annotated[
 ]
 
 
-class EvaluateOptions(Options):
+class EvaluateOptions(OptionsModel):
     """How `edge evaluate` measures."""
 
     engine: EngineName = option("auto", ENGINE)
@@ -29,7 +29,7 @@ class EvaluateOptions(Options):
     grid: Path | None = option(None, "PNG file for a grid of images, maps and verdicts.")
 
 
-class CompareOptions(Options):
+class CompareOptions(OptionsModel):
     """How `edge compare` measures."""
 
     engine: EngineName = option("auto", ENGINE)
@@ -37,7 +37,7 @@ class CompareOptions(Options):
     frames: Positive = option(100, "Number of frames to time with each bundle.")
 
 
-class BenchOptions(Options):
+class BenchOptions(OptionsModel):
     """How `edge bench` times."""
 
     engine: EngineName = option("auto", ENGINE)

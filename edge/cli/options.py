@@ -7,34 +7,31 @@ import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from edge.config import place_and_reason
-from edge.fields import Options, shown_of
-from edge.options import ENGINE, EngineName
+from edge.fields import OptionsModel, OptionsType, shown_of
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")]
-EngineOption = Annotated[EngineName, typer.Option(help=ENGINE)]
-
-OptionsType = TypeVar("OptionsType", bound=Options)
 
 
 def takes_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Make of a function that takes `Options` one that typer makes a command of.
+    """Make of a function that takes options one that typer makes a command of.
 
-    Each parameter of such a type becomes an option, or an argument, for each of its fields. The
-    function is given a model in which only what the user gave is set, for `edge.options.overlay`.
+    Each parameter whose type is an `OptionsModel` becomes an option, or an argument, for each of
+    its fields. The function is given a model in which only what the user gave is set, which is
+    what `edge.fields.overlay` wants.
     """
     hints = get_type_hints(function, include_extras=True)
-    kinds: dict[str, type[Options]] = {
+    kinds: dict[str, type[OptionsModel]] = {
         name: hint
         for name, hint in hints.items()
-        if inspect.isclass(hint) and issubclass(hint, Options)
+        if inspect.isclass(hint) and issubclass(hint, OptionsModel)
     }
     parameters = [_keyword("ctx", typer.Context, inspect.Parameter.empty)]
     for name, parameter in inspect.signature(function).parameters.items():
@@ -50,8 +47,9 @@ def takes_options(function: Callable[..., None]) -> Callable[..., None]:
             words[name] = _given(kind, own, ctx)
         function(**words)
 
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    shown: Any = command  # what typer sees
+    shown.__signature__ = inspect.Signature(parameters)
+    shown.__annotations__ = {one.name: one.annotation for one in parameters}
     return command
 
 
@@ -105,7 +103,7 @@ def plain_type(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return annotation, constraints
 
 
-def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
+def _parameters(kind: type[OptionsModel]) -> Iterator[inspect.Parameter]:
     for name, field in kind.model_fields.items():
         names = option_names(name, field)
         if not names:

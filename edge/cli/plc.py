@@ -12,14 +12,14 @@ from edge import console
 from edge.cli import errors
 from edge.cli.options import Json, takes_options
 from edge.config import read_config
-from edge.fields import Options, option
+from edge.fields import OptionsModel, option
 from edge.options import BridgeName, Bridges, LifeOptions, ServeOptions
 from edge.plc.simulate import SimulationOptions, simulate_plc
 
 app = typer.Typer(no_args_is_help=True)
 
 
-class MapOptions(Options):
+class MapOptions(OptionsModel):
     """What `edge plc map` prints."""
 
     bridges: Bridges = option(

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from edge.fields import Milliseconds, Options, Positive, Seconds, option
+from edge.fields import Milliseconds, OptionsModel, Positive, Seconds, option
 from edge.plc.modbus.register_map import MIRROR, RESULT_WORDS
 from edge.plc.modbus.section import WordOrder
 from edge.plc.modbus.word_order import registers_from_u32, u32_from_registers
@@ -33,7 +33,7 @@ WORDS = 0x10000
 Condition: TypeAlias = Callable[[int], int | bool]  # of the status word
 
 
-class SimulationOptions(Options):
+class SimulationOptions(OptionsModel):
     """What a simulated PLC does: `edge plc simulate`."""
 
     host: str = option("127.0.0.1", "Host of `edge serve`.")

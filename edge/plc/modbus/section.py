@@ -7,14 +7,14 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from edge.fields import Options, setting
+from edge.fields import OptionsModel, setting
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 WordOrder: TypeAlias = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 """How the four bytes of a 32-bit value lie in two registers; `A` is the most significant."""
 
 
-class ModbusSection(Options):
+class ModbusSection(OptionsModel):
     """Where the Modbus TCP bridge listens, and who may connect."""
 
     host: str = setting(

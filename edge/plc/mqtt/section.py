@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from edge.fields import Options, setting
+from edge.fields import OptionsModel, setting
 
 TLS_PORT, PLAIN_PORT = 8883, 1883
 MAX_UNDER_WAY = 16
@@ -17,7 +17,7 @@ MIN_QUEUE = MAX_UNDER_WAY + 1
 Period: TypeAlias = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]  # s
 
 
-class MqttSection(Options):
+class MqttSection(OptionsModel):
     """Which broker the MQTT bridge publishes to, and how."""
 
     host: Annotated[str, Field(min_length=1)] = setting(

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from edge.fields import Options, setting
+from edge.fields import OptionsModel, setting
 
 
-class OpcuaSection(Options):
+class OpcuaSection(OptionsModel):
     """Where the OPC UA bridge listens, and who may connect."""
 
     host: str = setting("127.0.0.1", "Address to listen on.")
