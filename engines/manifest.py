@@ -34,7 +34,7 @@ class FileRecord(_Record):
     size: NonNegativeInt
 
 
-class Roi(_Record):
+class RoiRecord(_Record):
     """Part of the camera's picture that is inspected, in its pixels."""
 
     x: NonNegativeInt
@@ -311,7 +311,7 @@ class Manifest(_Record):
     deployed_engine: str
     executes: str
     size: tuple[PositiveInt, PositiveInt]
-    roi: Roi | None = None
+    roi: RoiRecord | None = None
     backbone: BackboneRecord
     prototypes: PositiveInt
     method: str

@@ -341,11 +341,11 @@ def _compile_plans(model: bytes, *, options: BuildOptions, stages: Stages) -> li
         return plans
 
 
-def _roi_record(roi: Roi | None) -> records.Roi | None:
+def _roi_record(roi: Roi | None) -> records.RoiRecord | None:
     if roi is None:
         return None
     x, y, width, height = roi
-    return records.Roi(x=x, y=y, width=width, height=height)
+    return records.RoiRecord(x=x, y=y, width=width, height=height)
 
 
 def _threshold_record(threshold: Threshold, *, how: str) -> records.ThresholdRecord:

@@ -20,8 +20,8 @@ from edge.demo.flange import (
     SIZE,
     Field,
     Surface,
+    coordinates,
     distance_to,
-    grid,
     hole_centre,
     ramp,
 )
@@ -216,7 +216,7 @@ def _line(points: Points, *, width: float) -> Field:
 
 def _ellipse(x: float, y: float, *, turn: float, squeeze: float) -> Field:
     """Distance to a point, `squeeze` times as long along one direction, in half frames."""
-    across, down = grid().x - np.float32(x), grid().y - np.float32(y)
+    across, down = coordinates().x - np.float32(x), coordinates().y - np.float32(y)
     along = across * np.float32(np.cos(turn)) + down * np.float32(np.sin(turn))
     aside = down * np.float32(np.cos(turn)) - across * np.float32(np.sin(turn))
     return np.hypot(along, aside * np.float32(squeeze))

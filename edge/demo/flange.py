@@ -61,7 +61,7 @@ class Surface:
     defect: Field
 
 
-class Grid(NamedTuple):
+class Coordinates(NamedTuple):
     """Where every pixel lies: `x`, `y` and `radius` in half frames, `angle` in radians."""
 
     x: Field
@@ -71,11 +71,11 @@ class Grid(NamedTuple):
 
 
 @functools.cache
-def grid() -> Grid:
+def coordinates() -> Coordinates:
     """Coordinates of the picture; shared, so never written to."""
     axis = ((np.arange(SIZE) - (SIZE - 1) / 2) / (SIZE / 2)).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
-    return Grid(x, y, np.hypot(x, y), np.arctan2(y, x))
+    return Coordinates(x, y, np.hypot(x, y), np.arctan2(y, x))
 
 
 def make_flange(rng: np.random.Generator) -> Surface:
@@ -99,7 +99,7 @@ def hole_centre(index: int) -> tuple[float, float]:
 
 def distance_to(x: float, y: float) -> Field:
     """Distance of every pixel to a point, in half frames."""
-    return np.hypot(grid().x - np.float32(x), grid().y - np.float32(y))
+    return np.hypot(coordinates().x - np.float32(x), coordinates().y - np.float32(y))
 
 
 def ramp(values: Field, start: float, end: float) -> Field:
@@ -111,7 +111,7 @@ def ramp(values: Field, start: float, end: float) -> Field:
 @functools.cache
 def _shape() -> tuple[Field, Field]:
     """Height and coverage, the same for every part."""
-    radius = grid().radius
+    radius = coordinates().radius
     height = PLATE_HEIGHT * np.ones_like(radius)
     for step, start, end in _STEPS[:2]:
         height += step * ramp(radius, start, end)
@@ -136,8 +136,8 @@ def _stamp() -> Field:
     (width, height), _ = cv2.getTextSize(_NUMBER, face, scale, thick)
     origin = ((columns - width) // 2, (rows + height) // 2)
     cv2.putText(strip, _NUMBER, origin, face, scale, 255, thick, cv2.LINE_AA)
-    along = (np.pi / 2 - grid().angle) * HOLE_CIRCLE * (rows / tall) + columns / 2
-    across = (grid().radius - HOLE_CIRCLE + tall / 2) * (rows / tall)
+    along = (np.pi / 2 - coordinates().angle) * HOLE_CIRCLE * (rows / tall) + columns / 2
+    across = (coordinates().radius - HOLE_CIRCLE + tall / 2) * (rows / tall)
     drawn = cv2.remap(strip, along, across, cv2.INTER_AREA, borderValue=0)
     soft = cv2.GaussianBlur(drawn, (0, 0), SIZE / 640)
     return soft.astype(np.float32) / np.float32(255)
@@ -150,7 +150,7 @@ def _turn(rng: np.random.Generator) -> Field:
     arcs: Field = rng.standard_normal((256, _GRAIN_RINGS), dtype=np.float32)
     arcs = cv2.blur(np.concatenate([arcs, arcs[:32]]), (1, 33))[:256]
     marks = 2.9 * arcs + 0.55 * rings + 2.2 * coarse
-    column = grid().radius * np.float32(_GRAIN_RINGS / 1.5)
-    row = (grid().angle + np.float32(np.pi)) * np.float32(255 / (2 * np.pi))
+    column = coordinates().radius * np.float32(_GRAIN_RINGS / 1.5)
+    row = (coordinates().angle + np.float32(np.pi)) * np.float32(255 / (2 * np.pi))
     drawn = cv2.remap(marks, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     return drawn / np.float32(2)

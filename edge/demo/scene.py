@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edge.demo.defects import DEFECTS
-from edge.demo.flange import SIZE, Field, Surface, grid, make_flange
-
-Picture = npt.NDArray[np.uint8]
+from edge.demo.flange import SIZE, Field, Surface, coordinates, make_flange
+from edge.result import Image
 
 BELT_LENGTH = 4
 """Frames until the belt's texture repeats."""
@@ -52,7 +50,7 @@ class Part:
 
 def draw_part(
     rng: np.random.Generator, *, size: int = 256, defect: str | None = None
-) -> tuple[Picture, Picture]:
+) -> tuple[Image, Image]:
     """Draw one part in place under the camera.
 
     Args:
@@ -127,7 +125,7 @@ def expose(part: Part, *, belt: float, light: Light) -> Field:
     return cv2.pow(np.maximum(seen, 0), 0.8) * np.float32(255)
 
 
-def develop(exposure: Field, rng: np.random.Generator) -> Picture:
+def develop(exposure: Field, rng: np.random.Generator) -> Image:
     """Add the sensor's noise, which grows with the square root of the light, and round."""
     y, x = rng.integers(SIZE, size=2)
     strength = cv2.sqrt(exposure * np.float32(0.65 / 128) + np.float32(0.35))
@@ -181,7 +179,7 @@ def _reflect(part: Part, light: Light) -> Field:
 
 def _wedges(centre: tuple[float, float], light: Light) -> Field:
     """Two bright wedges: rings of grooves mirror a lamp only where they lie across it."""
-    x, y = grid().x - np.float32(centre[0]), grid().y - np.float32(centre[1])
+    x, y = coordinates().x - np.float32(centre[0]), coordinates().y - np.float32(centre[1])
     square = x * x + y * y + np.float32(1e-4)
     wedges = np.full_like(x, 0.10)
     for azimuth, power, width in ((0.0, 0.34, 0.10), (2.1, 0.16, 0.06)):

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from edge.demo.defects import DEFECTS
-from edge.demo.scene import Picture, draw_part
+from edge.demo.scene import draw_part
+from edge.result import Image
 
 _TRAIN, _TEST, _DEFECT = range(3)  # so that no two sets share a random stream
 
@@ -69,7 +70,7 @@ def _make_folder(folder: Path) -> Path:
     return folder
 
 
-def _write(path: Path, picture: Picture) -> None:
+def _write(path: Path, picture: Image) -> None:
     done, encoded = cv2.imencode(".png", picture)
     if not done:
         raise OSError(f"{path}: OpenCV cannot encode PNG; reinstall opencv-python")

@@ -24,7 +24,7 @@ Asked once: it stays active after our last engine, as the CUDA runtime holds it 
 """
 
 
-class Device:
+class GpuContext:
     """A GPU's context, current inside ``with device:``; blocks may be nested and in any thread.
 
     The context that is current where it is made is the one that it uses, so arrays of pycuda,
@@ -87,7 +87,7 @@ class Device:
                 if not lost:
                     raise
 
-    def __enter__(self) -> Device:
+    def __enter__(self) -> GpuContext:
         self._cuda.drive("cuCtxPushCurrent", self.context)
         return self
 

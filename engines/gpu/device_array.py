@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from engines.batches import CHANNELS
 from engines.cuda import Cuda
 from engines.errors import EngineError
-from engines.gpu.context import Device
+from engines.gpu.context import GpuContext
 
 LEGACY_STREAM = 1
 ALIGNMENT = 256
@@ -58,7 +58,7 @@ class DeviceImages:
 
 
 def images_from_device(
-    array: DeviceArray, *, size: tuple[int, int], device: Device, cuda: Cuda, where: str
+    array: DeviceArray, *, size: tuple[int, int], device: GpuContext, cuda: Cuda, where: str
 ) -> DeviceImages:
     """Check an array and look up whose memory it is; nothing is copied or waited for.
 
@@ -120,7 +120,7 @@ def _stream(given: dict[str, Any], where: str) -> int | None:
     return None if stream is None else int(stream)
 
 
-def _check_memory(address: int, *, device: Device, cuda: Cuda, where: str) -> None:
+def _check_memory(address: int, *, device: GpuContext, cuda: Cuda, where: str) -> None:
     kinds = cuda.runtime.cudaMemoryType
     found = cuda.run("cudaPointerGetAttributes", address)
     if found.type not in (kinds.cudaMemoryTypeDevice, kinds.cudaMemoryTypeManaged):

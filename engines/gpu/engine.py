@@ -20,7 +20,7 @@ from engines.batches import Signature, check_images, signature_from_input
 from engines.cuda import Cuda, DeviceLostError, gpus
 from engines.engine import Images, Output, Precision, Ticket
 from engines.errors import EngineError
-from engines.gpu.context import Device
+from engines.gpu.context import GpuContext
 from engines.gpu.device_array import DeviceArray, DeviceImages, images_from_device
 from engines.gpu.loaded_plan import LoadedPlan
 from engines.gpu.slot import Slot, Tensor
@@ -59,7 +59,7 @@ class Libraries:
 class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
     """A plan, ready to run; a `PipelinedEngine` that takes images of the GPU as well.
 
-    It uses the CUDA context that is current where it is made, see `engines.gpu.context.Device`.
+    It uses the CUDA context that is current where it is made, see `engines.gpu.context.GpuContext`.
 
     Args:
         plan: checked, compiled for this GPU and this version.
@@ -94,7 +94,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         self._numbers = itertools.count()
         self._lost = False
         self._plan: LoadedPlan | None = None
-        self._gpu: Device | None = Device(self._cuda)
+        self._gpu: GpuContext | None = GpuContext(self._cuda)
         try:
             with self._gpu:
                 self._open(plan, libraries.trt)
@@ -130,7 +130,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         found = gpus()  # first: it says best what is wrong with a machine without a GPU
         libraries = Libraries.installed(flavour)
         # Held from before the compiler uses the GPU, so that it is known whose the context is.
-        device = Device(libraries.cuda)
+        device = GpuContext(libraries.cuda)
         try:
             gpu = found[device.index]
             problem = unsupported_gpu_reason(flavour, gpu.compute_capability)
@@ -230,7 +230,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
                 loaded.execution(),
                 image=image,
                 outputs=loaded.outputs,
-                maps_input=self._device().maps_input,
+                maps_input=self._context().maps_input,
             )
             self._all.append(slot)
         self._free = list(self._all)
@@ -242,19 +242,19 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         if problem:
             self.notes.append(f"{self.name}: the compiled kernels are not kept: {problem}")
 
-    def _require_working(self) -> Device:
+    def _require_working(self) -> GpuContext:
         if self._plan is None:
             raise EngineError(f"{self.name}: the engine is closed; open it again")
         if self._lost:
             raise DeviceLostError(f"{self.name}: the GPU was lost; close the engine, open it again")
-        return self._device()
+        return self._context()
 
-    def _device(self) -> Device:
+    def _context(self) -> GpuContext:
         if self._gpu is None:
             raise EngineError(f"{self.name}: the engine is closed; open it again")
         return self._gpu
 
-    def _check(self, images: Images | DeviceArray, gpu: Device) -> Images | DeviceImages:
+    def _check(self, images: Images | DeviceArray, gpu: GpuContext) -> Images | DeviceImages:
         if isinstance(images, np.ndarray) or not isinstance(images, DeviceArray):
             check_images(images, self._signature, where=self.name)
             return images

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ from engines.plans.layers import Layer, layers_from_inspector, layers_from_log
 from engines.plans.log import BuildMessages, quiet_logger
 from engines.plans.plan import Compatible, Plan, Typing
 from engines.plans.precision_proof import prove
-from engines.plans.progress import Progress, monitor
+from engines.plans.progress import monitor_from_progress
 from engines.plans.turing import TURING, graph_for_turing
 
 WEAK_UNTIL = (10, 3)
@@ -46,7 +46,7 @@ def compile_plan(
     gpu: Sequence[str] = (),
     workspace_mib: int | None = None,
     compatible: Sequence[Compatible] = (),
-    progress: Progress | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Plan:
     """Compile a graph, and prove that the plan computes in the graph's types.
 
@@ -67,7 +67,7 @@ def compile_plan(
     """
     trt = import_flavour(flavour)
     target = target_from_options(flavour, gpu, workspace_mib=workspace_mib, compatible=compatible)
-    build = _Build(trt, model, target, monitor(trt, progress) if progress else None)
+    build = _Build(trt, model, target, monitor_from_progress(trt, progress) if progress else None)
     # One at a time: what the one logger hears must be this build's, and the memory is shared.
     with _compiling:
         try:

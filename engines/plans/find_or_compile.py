@@ -16,7 +16,6 @@ from engines.plans.compile import compile_plan
 from engines.plans.flavours import RTX, architecture, import_flavour
 from engines.plans.layers import precision_problem
 from engines.plans.plan import Plan
-from engines.plans.progress import Progress
 
 
 def find_or_compile_plan(
@@ -27,7 +26,7 @@ def find_or_compile_plan(
     gpu: Gpu,
     plans: Path | None = None,
     say: Callable[[str], None] | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Plan:
     """The plan from the cache if it fits, or a new one; the reason is said either way.
 

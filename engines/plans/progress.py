@@ -5,10 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
-
-Progress: TypeAlias = Callable[[float], None]
-"""Receives the share that is done, from 0 to 1, never less than before."""
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -24,10 +21,10 @@ class Shares:
     A phase counts as a part of the step that its parent is in.
 
     Args:
-        progress: is told each time the share has grown.
+        progress: receives the share, 0 to 1, each time it has grown.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Callable[[float], None]) -> None:
         self._progress = progress
         self._lock = threading.Lock()
         self._phases: dict[str, _Phase] = {}
@@ -72,14 +69,14 @@ class Shares:
         return min(1.0, max(shares, default=0.0))
 
 
-def monitor(trt: Any, progress: Progress) -> Any:
+def monitor_from_progress(trt: Any, progress: Callable[[float], None]) -> Any:
     """TensorRT's progress monitor that moves `progress`.
 
     What `progress` raises, and Ctrl-C, which Python notices only here while TensorRT works, stops
     the build: TensorRT cannot carry an exception, so the monitor keeps it in `stopped_by`.
     """
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class BuildMonitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.stopped_by: BaseException | None = None
@@ -103,4 +100,4 @@ def monitor(trt: Any, progress: Progress) -> Any:
             except BaseException as error:  # noqa: BLE001 - raised again when TensorRT is done
                 self.stopped_by = error
 
-    return Monitor()
+    return BuildMonitor()

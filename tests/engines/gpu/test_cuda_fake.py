@@ -10,7 +10,7 @@ from fake_cuda import FOREIGN, PRIMARY, Machine
 from fake_gpu import Violation
 from fake_tensorrt import FakeTensorRt, expected, opened, pictures
 
-from engines.gpu.context import Device
+from engines.gpu.context import GpuContext
 from engines.gpu.memory import Resources
 from engines.gpu.slot import Slot
 
@@ -182,27 +182,27 @@ def test_a_wrong_runtime_is_caught(wrong, monkeypatch) -> None:
 
 
 def test_a_forgotten_context_is_caught(monkeypatch) -> None:
-    monkeypatch.setattr(Device, "__enter__", lambda self: self)
-    monkeypatch.setattr(Device, "__exit__", lambda *_: None)
+    monkeypatch.setattr(GpuContext, "__enter__", lambda self: self)
+    monkeypatch.setattr(GpuContext, "__exit__", lambda *_: None)
     with pytest.raises(Violation, match="without a current context"):
         opened(Machine())
 
 
 def test_a_context_left_current_is_caught(monkeypatch) -> None:
-    monkeypatch.setattr(Device, "__exit__", lambda *_: None)
+    monkeypatch.setattr(GpuContext, "__exit__", lambda *_: None)
     with pytest.raises(Violation, match="contexts left current"):
         used(Machine())
 
 
 def test_a_context_that_is_never_released_is_caught(monkeypatch) -> None:
-    monkeypatch.setattr(Device, "close", lambda *_, **__: None)
+    monkeypatch.setattr(GpuContext, "close", lambda *_, **__: None)
     with pytest.raises(Violation, match="still held"):
         used(Machine())
 
 
 def test_memory_of_another_context_is_caught() -> None:
     machine = Machine()
-    Device(machine.cuda)
+    GpuContext(machine.cuda)
     machine.current.append(PRIMARY)
     address = machine.cuda.run("cudaMalloc", 16)
     machine.current.append(FOREIGN)
@@ -212,7 +212,7 @@ def test_memory_of_another_context_is_caught() -> None:
 
 def test_an_error_that_is_left_for_the_next_library_is_caught() -> None:
     machine = Machine()
-    Device(machine.cuda).close()
+    GpuContext(machine.cuda).close()
     machine.current.append(PRIMARY)
     machine.fail("cudaMalloc", 2)
     machine.cuda.runtime.cudaMalloc(16)
