@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cameras.image_files import IMAGE_SUFFIXES
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 
 GOOD = "good"
 
@@ -89,9 +89,13 @@ def dataset_from_folder(path: Path) -> Dataset:
             mask that belongs to no image.
     """
     if path.is_file():
-        raise DatasetError(f"{shown(path)}: is a file; give the folder that holds the images")
+        raise DatasetError(
+            f"{printable_path(path)}: is a file; give the folder that holds the images"
+        )
     if not path.is_dir():
-        raise DatasetError(f"{shown(path)}: no such folder; give the folder that holds the images")
+        raise DatasetError(
+            f"{printable_path(path)}: no such folder; give the folder that holds the images"
+        )
     try:
         if (path / "train").is_dir():
             return _mvtec(path)
@@ -99,7 +103,7 @@ def dataset_from_folder(path: Path) -> Dataset:
             return _labelled(path)
         return _plain(path)
     except OSError as error:
-        where = shown(Path(error.filename)) if error.filename else shown(path)
+        where = printable_path(Path(error.filename)) if error.filename else printable_path(path)
         raise DatasetError(f"{where}: {error.strerror}; check its permissions") from error
 
 
@@ -131,8 +135,8 @@ def read_mask(
     if pixels.shape[:2] != image_size:
         (height, width), (rows, columns) = pixels.shape[:2], image_size
         raise DatasetError(
-            f"{shown(path)}: the mask is {width}x{height} and its image {columns}x{rows} pixels; "
-            "draw the mask at the image's size"
+            f"{printable_path(path)}: the mask is {width}x{height} and its image {columns}x{rows} "
+            "pixels; draw the mask at the image's size"
         )
     colours = pixels.reshape(*image_size, -1)[:, :, :3]  # without alpha: opaque black is sound
     floor = 127 if path.suffix.lower() in _LOSSY else 0  # lossy files have 8 bits
@@ -150,11 +154,11 @@ def _decode(path: Path) -> npt.NDArray[np.generic]:
         # imdecode rather than imread: OpenCV cannot open names that are not valid UTF-8.
         pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
     except OSError as error:
-        raise DatasetError(f"{shown(path)}: {error.strerror}; check the mask") from error
+        raise DatasetError(f"{printable_path(path)}: {error.strerror}; check the mask") from error
     except cv2.error as error:
-        raise DatasetError(f"{shown(path)}: cannot be decoded: {error.err}") from error
+        raise DatasetError(f"{printable_path(path)}: cannot be decoded: {error.err}") from error
     if pixels is None:
-        raise DatasetError(f"{shown(path)}: cannot be decoded; save the mask again as PNG")
+        raise DatasetError(f"{printable_path(path)}: cannot be decoded; save the mask again as PNG")
     return pixels
 
 
@@ -206,7 +210,7 @@ def _samples(kinds: dict[str, list[Path]], *, masks: Path) -> tuple[Sample, ...]
     if spare:
         lost = sorted(spare, key=_order)
         raise DatasetError(
-            f"{shown(masks)}: {len(lost)} masks without an image: "
+            f"{printable_path(masks)}: {len(lost)} masks without an image: "
             f"{_list_names([f'{mask.parent.name}/{mask.name}' for mask in lost])}; "
             "name each after its image in the folder of the same defect, or remove it"
         )
@@ -255,9 +259,8 @@ def _nothing_in(folder: Path) -> str:
         if subs
         else "give the folder that holds the images"
     )
-    return (
-        f"{shown(folder)}: no images ({wanted}), found {' and '.join(found) or 'nothing'}; {advice}"
-    )
+    there = " and ".join(found) or "nothing"
+    return f"{printable_path(folder)}: no images ({wanted}), found {there}; {advice}"
 
 
 def _empty(kinds: dict[str, list[Path]]) -> tuple[str, ...]:
@@ -266,7 +269,7 @@ def _empty(kinds: dict[str, list[Path]]) -> tuple[str, ...]:
 
 
 def _list_names(names: Sequence[str]) -> str:
-    texts = [shown(Path(name)) for name in names[:_NAMES_SHOWN]]
+    texts = [printable_path(Path(name)) for name in names[:_NAMES_SHOWN]]
     more = [f"and {len(names) - _NAMES_SHOWN} more"] if len(names) > _NAMES_SHOWN else []
     return ", ".join(texts + more)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from calibrate.dataset import GOOD, Sample
 from calibrate.metrics import Figure, PixelTally, best_f1, image_auroc
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class _Tally:
     def add(self, item: Scored) -> None:
         reason = _unusable(item)
         if reason or item.score is None:
-            self._skipped[shown(item.sample.path)] = reason
+            self._skipped[printable_path(item.sample.path)] = reason
             return
         self._scores.append(float(item.score))
         self._labels.append(item.sample.defect)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 
 Image: TypeAlias = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 Size: TypeAlias = tuple[int, int]  # (height, width) in px
@@ -141,7 +141,11 @@ def _decode_ahead(
             return fit_image(image_from_file(path), size, roi)
         except ImageError as error:
             text = str(error)
-            return error if shown(path) in text else ImageError(f"{shown(path)}: {text}")
+            return (
+                error
+                if printable_path(path) in text
+                else ImageError(f"{printable_path(path)}: {text}")
+            )
 
     with ThreadPoolExecutor(AHEAD, thread_name_prefix="decode") as pool:
         for start in range(0, len(paths), BATCH * AHEAD):

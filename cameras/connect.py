@@ -1,4 +1,7 @@
-"""What the user names becomes a source of frames: one table of schemes."""
+"""What the user names becomes a source of frames: one table of schemes.
+
+A module is loaded when its scheme is asked for: to read a PNG, nothing of cameras is needed.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,13 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from cameras.devices.genicam import open_genicam
-from cameras.devices.gstreamer import open_csi, open_pipeline
-from cameras.devices.network import open_network
-from cameras.devices.v4l2 import open_v4l2
 from cameras.errors import SourceError
-from cameras.files.replay import open_replay
-from cameras.files.source import open_path
-from cameras.files.watched_folder import open_folder
-from cameras.options import Options, words_from_query
-from cameras.push.http import open_post
-from cameras.push.tcp import open_tcp
-from cameras.push.zeromq import open_zeromq
-from cameras.redaction import looks_like_address, redacted, shown
+from cameras.files.path import open_path
+from cameras.options import OpenOptions
+from cameras.redaction import looks_like_address, printable_path, redacted
 from cameras.source import Source
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(//)?")
@@ -30,110 +23,82 @@ _BEFORE_PATH = re.compile(r"\A(?:file|watch|replay|v4l2):(?://)?", re.IGNORECASE
 _INDEX = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the user asked for beside the address.
+def _open_network(address: str, options: OpenOptions) -> Source:
+    from cameras.devices.network import open_network
 
-    Attributes:
-        stall_after: seconds without a frame that count as a stall.
-        open_timeout: seconds in which a network camera has to answer.
-        words: options in place of, or beside, those of the address.
-    """
-
-    stall_after: float
-    open_timeout: float
-    words: Mapping[str, str] = field(default_factory=dict)
-
-    def taken_apart(self, address: str) -> tuple[str, Options]:
-        """Return the address without its query, and the options of both.
-
-        Raises:
-            SourceError: a query that cannot be read.
-        """
-        bare, _, query = address.partition("?")
-        name = redacted(bare)
-        return bare, Options(name, {**words_from_query(name, query), **self.words})
-
-    def none(self, name: str) -> None:
-        """Refuse options where a source takes none."""
-        Options(name, self.words).done()
+    return open_network(address, options)
 
 
-def _network(address: str, wishes: Wishes) -> Source:
-    return open_network(
-        address,
-        words=dict(wishes.words),
-        stall_after=wishes.stall_after,
-        open_timeout=wishes.open_timeout,
-    )
+def _open_v4l2(address: str, options: OpenOptions) -> Source:
+    from cameras.devices.v4l2 import open_v4l2
 
-
-def _v4l2(address: str, wishes: Wishes) -> Source:
-    bare, options = wishes.taken_apart(address)
+    bare, options = _split_query(address, options)
     path = _BEFORE_PATH.sub("", bare)
     if _INDEX.fullmatch(path):
         path = f"/dev/video{int(path)}"
-    return open_v4l2(Path(path), options=options, stall_after=wishes.stall_after)
+    return open_v4l2(Path(path), options)
 
 
-def _csi(address: str, wishes: Wishes) -> Source:
-    bare, options = wishes.taken_apart(address)
-    return open_csi(bare, options=options, stall_after=wishes.stall_after)
+def _open_csi(address: str, options: OpenOptions) -> Source:
+    from cameras.devices.gstreamer import open_csi
+
+    return open_csi(*_split_query(address, options))
 
 
-def _gst(address: str, wishes: Wishes) -> Source:
-    wishes.none("gst:")
-    return open_pipeline(address, stall_after=wishes.stall_after)
+def _open_gst(address: str, options: OpenOptions) -> Source:
+    from cameras.devices.gstreamer import open_pipeline
+
+    return open_pipeline(address, options.with_query("gst:", ""))
 
 
-def _genicam(address: str, wishes: Wishes) -> Source:
-    bare, options = wishes.taken_apart(address)
-    return open_genicam(
-        bare, options=options, stall_after=wishes.stall_after, open_timeout=wishes.open_timeout
-    )
+def _open_genicam(address: str, options: OpenOptions) -> Source:
+    from cameras.devices.genicam import open_genicam
+
+    return open_genicam(*_split_query(address, options))
 
 
-def _watch(address: str, wishes: Wishes) -> Source:
-    bare, options = wishes.taken_apart(address)
-    return open_folder(_local(bare), options=options)
+def _open_watch(address: str, options: OpenOptions) -> Source:
+    from cameras.files.watched_folder import open_watched_folder
+
+    bare, options = _split_query(address, options)
+    return open_watched_folder(_local_path(bare), options)
 
 
-def _replay(address: str, wishes: Wishes) -> Source:
-    bare, options = wishes.taken_apart(address)
-    return open_replay(_local(bare), options=options, stall_after=wishes.stall_after)
+def _open_replay(address: str, options: OpenOptions) -> Source:
+    from cameras.devices.replay import open_replay
+
+    bare, options = _split_query(address, options)
+    return open_replay(_local_path(bare), options)
 
 
-def _push(opener: Callable[..., Source]) -> Callable[[str, Wishes], Source]:
-    def opened(address: str, wishes: Wishes) -> Source:
-        bare, options = wishes.taken_apart(address)
-        return opener(bare, options=options, stall_after=wishes.stall_after)
+def _open_post(address: str, options: OpenOptions) -> Source:
+    from cameras.push.http import open_post
 
-    return opened
+    return open_post(*_split_query(address, options))
 
 
-def _file(address: str, wishes: Wishes) -> Source:
-    wishes.none(shown(address))
-    return open_path(_local(address))
+def _open_file(address: str, options: OpenOptions) -> Source:
+    return _open_files(_local_path(address), options.with_query(printable_path(address), ""))
 
 
-SCHEMES: Mapping[str, Callable[[str, Wishes], Source]] = MappingProxyType(
+SCHEMES: Mapping[str, Callable[[str, OpenOptions], Source]] = MappingProxyType(
     {
-        "rtsp": _network,
-        "rtsps": _network,
-        "http": _network,
-        "https": _network,
-        "v4l2": _v4l2,
-        "csi": _csi,
-        "gst": _gst,
-        "genicam": _genicam,
-        "file": _file,
-        "watch": _watch,
-        "tcp": _push(open_tcp),
-        "post": _push(open_post),
-        "zmq": _push(open_zeromq),
-        "replay": _replay,
+        "rtsp": _open_network,
+        "rtsps": _open_network,
+        "http": _open_network,
+        "https": _open_network,
+        "v4l2": _open_v4l2,
+        "csi": _open_csi,
+        "gst": _open_gst,
+        "genicam": _open_genicam,
+        "file": _open_file,
+        "watch": _open_watch,
+        "post": _open_post,
+        "replay": _open_replay,
     }
 )
+_WITHOUT_SLASHES = (_open_v4l2, _open_gst, _open_genicam, _open_watch, _open_replay)
+"""What names a path or a pipeline, and so needs no ``//``."""
 
 
 def open_source(
@@ -148,8 +113,8 @@ def open_source(
     Args:
         source: ``0``, ``/dev/video0``, ``rtsp://…``, ``http://…``, ``csi://0``, ``gst:…``,
             ``genicam:…``, a file, a folder (images directly in it), a glob (``'parts/**/*.png'``),
-            ``watch:FOLDER``, ``tcp://…``, ``post://…``, ``zmq://…`` or ``replay:FILE``, with
-            options in its query; docs/cameras.md lists them.
+            ``watch:FOLDER``, ``post://…`` or ``replay:FILE``, with options in its query;
+            docs/cameras.md lists them.
         stall_after: live only: seconds without a frame after which a frame without image comes.
         open_timeout: network only: seconds in which the camera has to answer.
         options: the same words as in the query, and in place of its own.
@@ -166,37 +131,32 @@ def open_source(
     for name, value in {"stall_after": stall_after, "open_timeout": open_timeout}.items():
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} {value}: must be a positive number of seconds")
-    words = {word: _written(value) for word, value in (options or {}).items()}
-    wishes = Wishes(stall_after, open_timeout, words)
+    words = {word: _text_from_value(value) for word, value in (options or {}).items()}
+    asked = OpenOptions("", words, stall_after=stall_after, open_timeout=open_timeout)
     if isinstance(source, int):
-        return _v4l2(f"/dev/video{source}", wishes)
+        return _open_v4l2(f"/dev/video{source}", asked)
     if isinstance(source, Path):
-        return _path(source, wishes)
+        return _open_local(source, asked)
     if not source.strip() or "\0" in source or not _can_be_a_name(source):
         raise SourceError("no source named; try 0, /dev/video0, rtsp://…, a file or a folder")
     scheme = _SCHEME.match(source)
     if scheme is not None:
         opener = SCHEMES.get(scheme[1].lower())
         if opener is not None and (scheme[2] or opener in _WITHOUT_SLASHES):
-            return opener(source, wishes)
+            return opener(source, asked)
         if scheme[2]:
             known = ", ".join(f"{name}:" for name in SCHEMES)
             raise SourceError(f"{redacted(source)}: unknown scheme; known: {known}")
     if _INDEX.fullmatch(source.partition("?")[0]) and not Path(source).exists():
-        return _v4l2(source, wishes)
-    return _named(source, wishes)
+        return _open_v4l2(source, asked)
+    return _open_what_looks_like_a_path(source, asked)
 
 
-_WITHOUT_SLASHES = (_v4l2, _gst, _genicam, _watch, _replay)
-"""What names a path or a pipeline, and so needs no ``//``."""
-
-
-def _named(source: str, wishes: Wishes) -> Source:
-    """Open what looks like a path."""
+def _open_what_looks_like_a_path(source: str, options: OpenOptions) -> Source:
     try:
         if _is_device(Path(source.partition("?")[0])):
-            return _v4l2(source, wishes)
-        return _path(_expanded(source), wishes)
+            return _open_v4l2(source, options)
+        return _open_local(_expand(source), options)
     except SourceError:
         if looks_like_address(source):
             raise SourceError(
@@ -205,19 +165,29 @@ def _named(source: str, wishes: Wishes) -> Source:
         raise
 
 
-def _path(path: Path, wishes: Wishes) -> Source:
+def _open_local(path: Path, options: OpenOptions) -> Source:
     if _is_device(path):
-        return _v4l2(str(path), wishes)
-    wishes.none(shown(path))
+        return _open_v4l2(str(path), options)
+    return _open_files(path, options.with_query(printable_path(path), ""))
+
+
+def _open_files(path: Path, options: OpenOptions) -> Source:
+    options.refuse_unknown()  # files take none
     return open_path(path)
 
 
-def _local(address: str) -> Path:
-    """The path behind a scheme, with or without ``//``."""
-    return _expanded(_BEFORE_PATH.sub("", address))
+def _split_query(address: str, options: OpenOptions) -> tuple[str, OpenOptions]:
+    """Return the address without its query, and the options of both."""
+    bare, _, query = address.partition("?")
+    return bare, options.with_query(redacted(bare), query)
 
 
-def _expanded(name: str) -> Path:
+def _local_path(address: str) -> Path:
+    """Return the path behind a scheme, with or without ``//``."""
+    return _expand(_BEFORE_PATH.sub("", address))
+
+
+def _expand(name: str) -> Path:
     path = Path(name)
     try:
         return path.expanduser()
@@ -231,10 +201,12 @@ def _is_device(path: Path) -> bool:
     try:
         return path.is_char_device()
     except OSError as error:
-        raise SourceError(f"{shown(path)}: {error.strerror}; check path and permissions") from error
+        raise SourceError(
+            f"{printable_path(path)}: {error.strerror}; check path and permissions"
+        ) from error
 
 
-def _written(value: str | float) -> str:
+def _text_from_value(value: str | float) -> str:
     """Return a value as it would stand in a query; 30.0 and true are 30 and 1."""
     if isinstance(value, str):
         return value

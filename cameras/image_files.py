@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cameras.errors import ImageError
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30
@@ -52,7 +52,7 @@ def image_from_file(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     try:
         return image_from_bytes(data)
     except ImageError as error:
-        raise ImageError(f"{shown(path)}: {error}") from error
+        raise ImageError(f"{printable_path(path)}: {error}") from error
 
 
 def image_from_bytes(data: bytes) -> npt.NDArray[np.uint8]:
@@ -84,14 +84,18 @@ def _bytes_from_file(path: str | os.PathLike[str]) -> bytes:
         # A pipe or device named .png would block for ever: it is asked before it is opened.
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{shown(path)}: not a regular file; name an image file")
+            raise ImageError(f"{printable_path(path)}: not a regular file; name an image file")
         if status.st_size == 0:
-            raise ImageError(f"{shown(path)}: the file is empty; copy it again")
+            raise ImageError(f"{printable_path(path)}: the file is empty; copy it again")
         if status.st_size > MAX_BYTES:
-            raise ImageError(f"{shown(path)}: {status.st_size >> 20} MiB is more than an image has")
+            raise ImageError(
+                f"{printable_path(path)}: {status.st_size >> 20} MiB is more than an image has"
+            )
         return Path(path).read_bytes()
     except OSError as error:
-        raise ImageError(f"{shown(path)}: {error.strerror}; check path and permissions") from error
+        raise ImageError(
+            f"{printable_path(path)}: {error.strerror}; check path and permissions"
+        ) from error
 
 
 def _refuse_bomb(data: bytes, kind: str) -> None:

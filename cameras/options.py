@@ -15,22 +15,45 @@ _YES = {"1": True, "on": True, "yes": True, "true": True}
 _NO = {"0": False, "off": False, "no": False, "false": False}
 
 
-class Options:
-    """Words and values, each asked for by the kind of source that knows it.
+class OpenOptions:
+    """What the user asked for beside the address: two times, and words with values.
 
-    What nobody asked for is an error, so that a mistyped word is never silently ignored; the words
-    that were asked for are those that the error lists. Values never appear in a message when their
-    word could stand for a secret, which `cameras.redaction` decides.
+    Each word is asked for by the kind of source that knows it. What nobody asked for is an error,
+    so that a mistyped word is never silently ignored; the words that were asked for are those that
+    the error lists. Values never appear in a message when their word could stand for a secret,
+    which `cameras.redaction` decides.
 
     Args:
         name: of the source, credentials redacted, for messages.
         words: in the order in which they were written.
+        stall_after: live only: seconds without a frame that count as a stall.
+        open_timeout: network only: seconds in which the camera has to answer.
     """
 
-    def __init__(self, name: str, words: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        words: Mapping[str, str],
+        *,
+        stall_after: float = 1.0,
+        open_timeout: float = 2.0,
+    ) -> None:
         self.name = name
+        self.stall_after = stall_after
+        self.open_timeout = open_timeout
         self._words = dict(words)
         self._known: list[str] = []
+
+    def with_query(self, name: str, query: str) -> OpenOptions:
+        """Return the same for a source of this name, with the words of its query below these.
+
+        Raises:
+            SourceError: a query that cannot be read.
+        """
+        words = words_from_query(name, query) | self._words
+        return OpenOptions(
+            name, words, stall_after=self.stall_after, open_timeout=self.open_timeout
+        )
 
     def text(self, word: str) -> str | None:
         """Return the value as it was written; None when it was not given."""
@@ -51,7 +74,7 @@ class Options:
         except ValueError:
             number = math.nan
         if not low <= number <= high:
-            raise self._wrong(word, f"must be a number from {low:g} to {high:g}")
+            raise self._wrong_value(word, f"must be a number from {low:g} to {high:g}")
         return number
 
     def whole(self, word: str, *, low: int, high: int) -> int | None:
@@ -64,7 +87,7 @@ class Options:
         if number is None:
             return None
         if number != int(number):
-            raise self._wrong(word, "must be a whole number")
+            raise self._wrong_value(word, "must be a whole number")
         return int(number)
 
     def size(self, word: str) -> tuple[int, int] | None:
@@ -78,7 +101,7 @@ class Options:
             return None
         found = _SIZE.fullmatch(value)
         if found is None or not int(found[1]) * int(found[2]):
-            raise self._wrong(word, "must be WIDTHxHEIGHT, such as 1280x720")
+            raise self._wrong_value(word, "must be WIDTHxHEIGHT, such as 1280x720")
         return int(found[1]), int(found[2])
 
     def flag(self, word: str) -> bool | None:
@@ -92,7 +115,7 @@ class Options:
             return None
         known = (_YES | _NO).get(value.lower())
         if known is None:
-            raise self._wrong(word, "must be on or off")
+            raise self._wrong_value(word, "must be on or off")
         return known
 
     def choice(self, word: str, choices: Sequence[str]) -> str | None:
@@ -103,22 +126,22 @@ class Options:
         """
         value = self.text(word)
         if value is not None and value not in choices:
-            raise self._wrong(word, f"must be {' or '.join(choices)}")
+            raise self._wrong_value(word, f"must be {' or '.join(choices)}")
         return value
 
-    def named(self, kind: str, belongs: Callable[[str], bool]) -> dict[str, str]:
+    def matching(self, kind: str, belongs: Callable[[str], bool]) -> dict[str, str]:
         """Return all words of a kind that only a camera can know, in their order.
 
         Args:
             kind: what they are called among the known words.
             belongs: tells whether a word is one of them.
         """
-        found = {word: value for word, value in self._words.items() if belongs(word)}
-        self._known += [*found, kind]
-        return found
+        matching = {word: value for word, value in self._words.items() if belongs(word)}
+        self._known += [*matching, kind]
+        return matching
 
-    def done(self) -> None:
-        """Refuse what nobody asked for.
+    def refuse_unknown(self) -> None:
+        """Refuse the words that nobody asked for.
 
         Raises:
             SourceError: an unknown word.
@@ -128,7 +151,7 @@ class Options:
             known = f"known: {', '.join(self._known)}" if self._known else "it takes none"
             raise SourceError(f"{self.name}: unknown option '{one_line(unknown[0])}'; {known}")
 
-    def _wrong(self, word: str, what: str) -> SourceError:
+    def _wrong_value(self, word: str, what: str) -> SourceError:
         return SourceError(f"{self.name}: {word} {what}")
 
 

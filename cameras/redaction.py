@@ -43,7 +43,7 @@ def looks_like_address(text: str) -> bool:
     return "@" in text and ":" in text.rpartition("@")[0]
 
 
-def shown(path: str | os.PathLike[str]) -> str:
+def printable_path(path: str | os.PathLike[str]) -> str:
     """Return a path that can be printed and recorded, whatever bytes its name is made of."""
     try:
         name = os.fsencode(path).decode("utf-8", "backslashreplace")

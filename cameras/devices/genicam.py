@@ -23,8 +23,8 @@ import numpy.typing as npt
 from cameras.capture.source import LiveSource
 from cameras.devices.pixels import NAMES, bgr_from_pixels
 from cameras.errors import CameraError, SourceError
-from cameras.options import Options
-from cameras.redaction import one_line, shown
+from cameras.options import OpenOptions
+from cameras.redaction import one_line, printable_path
 
 if TYPE_CHECKING:
     from harvesters.core import Buffer, Harvester, ImageAcquirer
@@ -180,9 +180,7 @@ class GenicamCamera:
         return None
 
 
-def open_genicam(
-    address: str, *, options: Options, stall_after: float, open_timeout: float
-) -> LiveSource:
+def open_genicam(address: str, options: OpenOptions) -> LiveSource:
     """Open a GenICam camera.
 
     Args:
@@ -190,8 +188,6 @@ def open_genicam(
             the only one.
         options: ``producer``, ``size``, ``fps``, ``exposure_ms``, ``gain``, and any feature of
             the camera by its own name, such as ``PixelFormat=BayerRG8``, set in this order.
-        stall_after: seconds without a frame that count as a stall.
-        open_timeout: seconds in which cameras have to answer.
 
     Raises:
         SourceError: harvesters or a producer is missing, or a wrong option.
@@ -207,20 +203,20 @@ def open_genicam(
         producers=_producers(options),
         camera=camera,
         features=features,
-        find_timeout_s=open_timeout,
-        read_timeout_s=stall_after,
+        find_timeout_s=options.open_timeout,
+        read_timeout_s=options.stall_after,
     )
-    options.done()
+    options.refuse_unknown()
     name = f"genicam:{one_line(camera)}" if camera else "genicam:"
-    return LiveSource(device, name=name, stall_after=stall_after, check=_CHECK)
+    return LiveSource(device, name=name, stall_after=options.stall_after, check=_CHECK)
 
 
-def _producers(options: Options) -> tuple[str, ...]:
+def _producers(options: OpenOptions) -> tuple[str, ...]:
     named = options.text("producer")
     if named is not None:
         path = Path(named).expanduser()
         if path.suffix != ".cti" or not path.is_file():
-            raise SourceError(f"{options.name}: producer {shown(path)}: no such .cti file")
+            raise SourceError(f"{options.name}: producer {printable_path(path)}: no such .cti file")
         return (str(path.absolute()),)
     folders = [Path(part) for part in os.environ.get(_PRODUCERS, "").split(os.pathsep) if part]
     found = sorted(str(path) for folder in folders for path in folder.glob("*.cti"))
@@ -232,7 +228,7 @@ def _producers(options: Options) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _features(options: Options) -> tuple[tuple[str, str, bool], ...]:
+def _features(options: OpenOptions) -> tuple[tuple[str, str, bool], ...]:
     """Return what is set, in order: the words for all cameras, then the camera's own features."""
     features: list[tuple[str, str, bool]] = []
     if (size := options.size("size")) is not None:
@@ -245,7 +241,7 @@ def _features(options: Options) -> tuple[tuple[str, str, bool], ...]:
         features.append(("ExposureTime", str(exposure_ms * 1000), True))
     if (gain := options.number("gain", low=-1000, high=1000)) is not None:
         features += [("GainAuto", "Off", False), ("Gain", str(gain), True)]
-    own = options.named("Feature", lambda word: word[:1].isupper())
+    own = options.matching("Feature", lambda word: word[:1].isupper())
     features += [(word, value, True) for word, value in own.items()]
     return tuple(features)
 

@@ -7,7 +7,7 @@ import cv2
 from cameras.capture.source import LiveSource
 from cameras.devices.opencv import OpenCvDevice
 from cameras.errors import SourceError
-from cameras.options import Options
+from cameras.options import OpenOptions
 from cameras.redaction import redacted, redacted_pipeline
 
 _SIZE = (1920, 1080)
@@ -15,14 +15,13 @@ _RATE_HZ = 30.0
 _END = "appsink drop=true max-buffers=1 sync=false"
 
 
-def open_csi(address: str, *, options: Options, stall_after: float) -> LiveSource:
+def open_csi(address: str, options: OpenOptions) -> LiveSource:
     """Open a CSI camera by its sensor number.
 
     Args:
         address: ``csi://N``.
         options: ``size`` and ``fps`` that the sensor delivers (1920x1080, 30), ``flip`` (0 to 7,
             nvvidconv's flip-method), ``exposure_ms`` and ``gain`` (by hand).
-        stall_after: seconds without a frame that count as a stall.
 
     Raises:
         SourceError: not a number, a wrong option, or this OpenCV has no GStreamer (that of PyPI
@@ -32,18 +31,18 @@ def open_csi(address: str, *, options: Options, stall_after: float) -> LiveSourc
     sensor = address.removeprefix("csi://")
     if not (sensor.isascii() and sensor.isdigit() and len(sensor) <= 3):
         raise SourceError(f"{redacted(address)}: the sensor's number is missing; write csi://0")
-    pipeline = csi_pipeline(int(sensor), options=options)
-    options.done()
+    pipeline = csi_pipeline(int(sensor), options)
+    options.refuse_unknown()
     _require_gstreamer(address)
     return LiveSource(
         OpenCvDevice(pipeline, cv2.CAP_GSTREAMER),
         name=address,
-        stall_after=stall_after,
+        stall_after=options.stall_after,
         check="the ribbon cable, the sensor's mode, and `systemctl restart nvargus-daemon`",
     )
 
 
-def csi_pipeline(sensor: int, *, options: Options) -> str:
+def csi_pipeline(sensor: int, options: OpenOptions) -> str:
     """Return the pipeline: the image processor's NV12 becomes BGR, the newest frame wins.
 
     Source: Jetson Linux Developer Guide, "Accelerated GStreamer" (nvarguscamerasrc, nvvidconv).
@@ -71,18 +70,19 @@ def csi_pipeline(sensor: int, *, options: Options) -> str:
     )
 
 
-def open_pipeline(address: str, *, stall_after: float) -> LiveSource:
+def open_pipeline(address: str, options: OpenOptions) -> LiveSource:
     """Open a GStreamer pipeline.
 
     Args:
         address: ``gst:`` and a pipeline as gst-launch-1.0 takes it. Without an ``appsink`` at its
             end, the conversion to BGR and one that keeps the newest frame are appended.
-        stall_after: seconds without a frame that count as a stall.
+        options: it takes no words.
 
     Raises:
-        SourceError: no pipeline, or this OpenCV has no GStreamer (that of PyPI never has).
+        SourceError: no pipeline, a word, or this OpenCV has no GStreamer (that of PyPI never has).
         CameraError: it does not start.
     """
+    options.refuse_unknown()
     pipeline = address.partition(":")[2].strip().strip("!").strip()
     name = f"gst:{redacted_pipeline(pipeline)}"
     if not pipeline:
@@ -93,7 +93,7 @@ def open_pipeline(address: str, *, stall_after: float) -> LiveSource:
     return LiveSource(
         OpenCvDevice(pipeline, cv2.CAP_GSTREAMER),
         name=name,
-        stall_after=stall_after,
+        stall_after=options.stall_after,
         check="the pipeline with gst-launch-1.0, with fakesink in place of its appsink",
     )
 

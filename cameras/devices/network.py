@@ -10,7 +10,7 @@ import cv2
 from cameras.capture.source import LiveSource
 from cameras.devices.opencv import OpenCvDevice
 from cameras.errors import SourceError
-from cameras.options import Options, words_from_query
+from cameras.options import OpenOptions
 from cameras.redaction import redacted
 
 _CHECK = "address, user and password, that the camera is on, cable and network"
@@ -18,9 +18,7 @@ _OPTIONS = re.compile(r"#([a-z_]+=[^#@?&]*(?:&[a-z_]+=[^#@?&]*)*)\Z")
 _FFMPEG = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
-def open_network(
-    address: str, *, words: dict[str, str], stall_after: float, open_timeout: float
-) -> LiveSource:
+def open_network(address: str, options: OpenOptions) -> LiveSource:
     """Open a network camera.
 
     Args:
@@ -28,36 +26,32 @@ def open_network(
             which appear in no message, record or picture. Its query is the camera's own; options
             follow a ``#``: ``transport`` (RTSP: tcp, the default, or udp) and ``ca`` (rtsps and
             https: file of the authority that the camera's certificate must be signed by).
-        words: further options.
-        stall_after: seconds without a frame that count as a stall; also ends a blocked read.
-        open_timeout: seconds in which it has to answer.
+        options: further ones; its `stall_after` also ends a blocked read.
 
     Raises:
         SourceError: a wrong option.
         CameraError: it did not answer.
     """
-    name = redacted(address)
     found = _OPTIONS.search(address)
     if found is not None:
         address = address[: found.start()]
-        name = redacted(address)
-        words = words_from_query(name, found[1]) | words
+    options = options.with_query(redacted(address), found[1] if found is not None else "")
     parameters = (
-        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(open_timeout * 1000)),
-        *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(stall_after * 1000)),
+        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(options.open_timeout * 1000)),
+        *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(options.stall_after * 1000)),
         # Each further decoder thread holds back one more frame.
         *(cv2.CAP_PROP_N_THREADS, 1),
     )
-    ffmpeg = _ffmpeg_options(address.partition(":")[0].lower(), Options(name, words))
+    ffmpeg = _ffmpeg_options(address.partition(":")[0].lower(), options)
     return LiveSource(
         OpenCvDevice(address, cv2.CAP_FFMPEG, parameters, environment=ffmpeg),
-        name=name,
-        stall_after=stall_after,
+        name=options.name,
+        stall_after=options.stall_after,
         check=_CHECK,
     )
 
 
-def _ffmpeg_options(scheme: str, options: Options) -> tuple[tuple[str, str], ...]:
+def _ffmpeg_options(scheme: str, options: OpenOptions) -> tuple[tuple[str, str], ...]:
     """Return the variable in which OpenCV finds FFmpeg's options, ``key;value|key;value``.
 
     None without options: OpenCV then chooses TCP itself, or what the user's own variable says.
@@ -72,6 +66,6 @@ def _ffmpeg_options(scheme: str, options: Options) -> tuple[tuple[str, str], ...
             if not Path(authority).is_file() or set(authority) & set(";|"):
                 raise SourceError(f"{options.name}: ca must be the path of a PEM file")
             pairs |= {"tls_verify": "1", "ca_file": authority}
-    options.done()
+    options.refuse_unknown()
     text = "|".join(f"{key};{value}" for key, value in pairs.items())
     return ((_FFMPEG, text),) if pairs else ()

@@ -11,8 +11,8 @@ import cv2
 from cameras.capture.source import LiveSource
 from cameras.devices.opencv import OpenCvDevice
 from cameras.errors import SourceError
-from cameras.options import Options
-from cameras.redaction import shown
+from cameras.options import OpenOptions
+from cameras.redaction import printable_path
 
 _CHECK = "that no other program uses it, the cable, and `v4l2-ctl --list-devices`"
 _BY_ID = Path("/dev/v4l/by-id")
@@ -42,7 +42,7 @@ _OFF_BEFORE = {"white_balance_k": "auto_white_balance", "focus": "autofocus"}
 _LIMIT = 1_000_000
 
 
-def open_v4l2(path: Path, *, options: Options, stall_after: float) -> LiveSource:
+def open_v4l2(path: Path, options: OpenOptions) -> LiveSource:
     """Open a Video4Linux device.
 
     Args:
@@ -50,7 +50,6 @@ def open_v4l2(path: Path, *, options: Options, stall_after: float) -> LiveSource
         options: ``size``, ``fps`` and ``format`` (four letters, such as MJPG or YUYV), of which
             the camera takes the nearest that it has; ``exposure_ms``, ``auto_exposure`` and the
             other controls, without which a camera is not used.
-        stall_after: seconds without a frame that count as a stall.
 
     Raises:
         SourceError: no such device, no permission to use it, or a wrong option.
@@ -58,19 +57,20 @@ def open_v4l2(path: Path, *, options: Options, stall_after: float) -> LiveSource
     """
     parameters = _format(options)
     controls = (*_exposure(options), *_controls(options))
-    options.done()
+    options.refuse_unknown()
     _require(path)
     # Read once, at the first use of such a device; the default is ten seconds.
-    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(max(1, math.ceil(stall_after))))
+    timeout_s = max(1, math.ceil(options.stall_after))
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(timeout_s))
     return LiveSource(
         OpenCvDevice(str(path), cv2.CAP_V4L2, parameters, controls),
-        name=shown(path),
-        stall_after=stall_after,
+        name=printable_path(path),
+        stall_after=options.stall_after,
         check=_CHECK,
     )
 
 
-def _format(options: Options) -> tuple[int, ...]:
+def _format(options: OpenOptions) -> tuple[int, ...]:
     size, fps = options.size("size"), options.number("fps", low=0.1, high=1000)
     letters = options.text("format")
     if letters is not None and not (len(letters) == 4 and letters.isascii()):
@@ -87,7 +87,7 @@ def _format(options: Options) -> tuple[int, ...]:
     return tuple(parameters)
 
 
-def _exposure(options: Options) -> tuple[tuple[str, int, float], ...]:
+def _exposure(options: OpenOptions) -> tuple[tuple[str, int, float], ...]:
     exposure_ms = options.number("exposure_ms", low=0.1, high=60_000)
     automatic = options.flag("auto_exposure")
     if exposure_ms is not None:
@@ -104,7 +104,7 @@ def _exposure(options: Options) -> tuple[tuple[str, int, float], ...]:
     return tuple(controls)
 
 
-def _controls(options: Options) -> tuple[tuple[str, int, float], ...]:
+def _controls(options: OpenOptions) -> tuple[tuple[str, int, float], ...]:
     switches = {word: options.flag(word) for word in _SWITCHES}
     values = {word: options.number(word, low=-_LIMIT, high=_LIMIT) for word in _VALUES}
     for word, switch in _OFF_BEFORE.items():
@@ -120,12 +120,13 @@ def _controls(options: Options) -> tuple[tuple[str, int, float], ...]:
 
 def _require(path: Path) -> None:
     if not path.exists():
-        raise SourceError(f"{shown(path)}: no such camera; present: {_present()}")
+        raise SourceError(f"{printable_path(path)}: no such camera; present: {_present()}")
     if not path.is_char_device():
-        raise SourceError(f"{shown(path)}: not a camera device; name /dev/videoN")
+        raise SourceError(f"{printable_path(path)}: not a camera device; name /dev/videoN")
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceError(
-            f"{shown(path)}: no permission; run `sudo usermod -aG video $USER` and log in again"
+            f"{printable_path(path)}: no permission; run `sudo usermod -aG video $USER` and log in "
+            "again"
         )
 
 
@@ -134,4 +135,4 @@ def _present() -> str:
     named = sorted(_BY_ID.iterdir()) if _BY_ID.is_dir() else []
     linked = {link.resolve() for link in named}
     plain = sorted(path for path in Path("/dev").glob("video*") if path not in linked)
-    return ", ".join(shown(path) for path in (*named, *plain)) or "none"
+    return ", ".join(printable_path(path) for path in (*named, *plain)) or "none"

@@ -16,7 +16,7 @@ _POLL_S = 0.1
 _JOIN_S = 3.0
 
 
-class Prefetched(AbstractContextManager["Prefetched"]):
+class ReadAhead(AbstractContextManager["ReadAhead"]):
     """A source whose frames are read ahead of their use by a thread; it can be read once.
 
     Args:

@@ -27,8 +27,8 @@ import numpy.typing as npt
 from cameras.errors import ImageError, SourceError
 from cameras.frame import Frame
 from cameras.image_files import IMAGE_SUFFIXES, image_from_file
-from cameras.options import Options
-from cameras.redaction import shown
+from cameras.options import OpenOptions
+from cameras.redaction import printable_path
 from cameras.source import frame_now
 
 _POLL_MS = 50.0
@@ -116,8 +116,8 @@ class _Growing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Watching:
-    """See `open_folder`."""
+class _WatchOptions:
+    """See `open_watched_folder`."""
 
     folder: Path
     pattern: str
@@ -125,7 +125,7 @@ class _Watching:
     settle_s: float
 
 
-def open_folder(folder: Path, *, options: Options) -> FolderWatch:
+def open_watched_folder(folder: Path, options: OpenOptions) -> WatchedFolder:
     """Wait for pictures in a folder.
 
     A picture counts when its size and time of change have stood still for a while; a host that
@@ -141,29 +141,31 @@ def open_folder(folder: Path, *, options: Options) -> FolderWatch:
     """
     poll_ms = options.number("poll_ms", low=1, high=3_600_000)
     settle_ms = options.number("settle_ms", low=0, high=3_600_000)
-    watching = _Watching(
+    watching = _WatchOptions(
         folder,
         options.text("pattern") or "*",
         (_POLL_MS if poll_ms is None else poll_ms) / 1000,
         (_SETTLE_MS if settle_ms is None else settle_ms) / 1000,
     )
     existing = options.choice("existing", ("skip", "all"))
-    options.done()
+    options.refuse_unknown()
     if not folder.is_dir():
-        raise SourceError(f"{shown(folder)}: no such folder to watch; make it, or name another")
-    return FolderWatch(watching, inspect_existing=existing == "all")
+        raise SourceError(
+            f"{printable_path(folder)}: no such folder to watch; make it, or name another"
+        )
+    return WatchedFolder(watching, inspect_existing=existing == "all")
 
 
-class FolderWatch(AbstractContextManager["FolderWatch"]):
-    """Pictures in the order of their times of change; every one is delivered; see `open_folder`."""
+class WatchedFolder(AbstractContextManager["WatchedFolder"]):
+    """Pictures in the order of their times of change, every one; see `open_watched_folder`."""
 
     live = False
     dropped = 0
     rate_hz: float | None = None
     length: int | None = None
 
-    def __init__(self, watching: _Watching, *, inspect_existing: bool) -> None:
-        self.name = f"watch:{shown(watching.folder)}"
+    def __init__(self, watching: _WatchOptions, *, inspect_existing: bool) -> None:
+        self.name = f"watch:{printable_path(watching.folder)}"
         self._watching = watching
         self._stop = threading.Event()
         self._index = 0
@@ -248,7 +250,9 @@ class FolderWatch(AbstractContextManager["FolderWatch"]):
         for name in [name for name in self._growing if name not in listed]:
             if self._growing.pop(name).stamp.inode not in inodes:  # and not merely renamed
                 path = self._watching.folder / name
-                reason = f"{shown(path)}: was removed before it could be read; keep it longer"
+                reason = (
+                    f"{printable_path(path)}: was removed before it could be read; keep it longer"
+                )
                 yield self._frame(path, None, reason)
         for name in sorted(new, key=lambda name: (listed[name].changed_ns, os.fsencode(name))):
             if self._has_settled(name, listed[name]):
@@ -273,7 +277,7 @@ class FolderWatch(AbstractContextManager["FolderWatch"]):
             if _stamp_of(path.stat()) != stamp:
                 return  # it was written meanwhile: the next listing sees it change
         except OSError:
-            reason = reason or f"{shown(path)}: was removed while it was read"
+            reason = reason or f"{printable_path(path)}: was removed while it was read"
         waited = time.monotonic() - self._growing[name].since_s
         if image is None and waited < max(_PATIENCE_S, self._watching.settle_s):
             return
@@ -283,7 +287,7 @@ class FolderWatch(AbstractContextManager["FolderWatch"]):
 
     def _frame(self, path: Path, image: npt.NDArray[np.uint8] | None, reason: str) -> Frame:
         index, self._index = self._index, self._index + 1
-        return frame_now(shown(path), index, image, reason)
+        return frame_now(printable_path(path), index, image, reason)
 
 
 def _stamp_of_entry(entry: os.DirEntry[str]) -> FileStamp | None:

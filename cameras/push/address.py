@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cameras.errors import CameraError, SourceError
-from cameras.options import Options
+from cameras.options import OpenOptions
 
 CONNECTIONS = 16
 """That a source serves at once; further ones are closed."""
@@ -42,7 +42,7 @@ class Binding:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def binding_from_address(address: str, options: Options) -> Binding:
+def binding_from_address(address: str, options: OpenOptions) -> Binding:
     """Return where ``scheme://HOST:PORT`` listens; without HOST it is 127.0.0.1.
 
     An address that others reach needs the option ``token`` or ``token_file``.
@@ -114,7 +114,7 @@ def cannot_listen(name: str, error: OSError) -> CameraError:
     return CameraError(f"{name}: cannot listen: {what}; choose another port or address")
 
 
-def _token(options: Options) -> bytes:
+def _token(options: OpenOptions) -> bytes:
     """Return what ``token`` says or ``token_file`` holds."""
     token, file = options.text("token"), options.text("token_file")
     if token is not None and file is not None:

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from cameras.errors import ImageError
-from cameras.options import Options
+from cameras.options import OpenOptions
 from cameras.push.address import (
     CONNECTIONS,
     PATIENCE_S,
@@ -25,7 +25,7 @@ from cameras.push.address import (
     cannot_listen,
 )
 from cameras.push.limits import Limits, Listening, names_of
-from cameras.push.queue import Arrival, Inbox, InboxFullError, Rules
+from cameras.push.queue import Arrival, Inbox, InboxFullError, Rules, rules_from_options
 from cameras.redaction import one_line
 
 LOG = logging.getLogger("cameras")
@@ -34,22 +34,21 @@ _IDLE_S = 60.0  # a connection without a whole request, however slowly one trick
 _PIECE = 1 << 20
 
 
-def open_post(address: str, *, options: Options, stall_after: float) -> Inbox:
+def open_post(address: str, options: OpenOptions) -> Inbox:
     """Listen for pictures.
 
     Args:
         address: ``post://HOST:PORT``; without HOST, 127.0.0.1.
         options: ``token`` or ``token_file`` (``Authorization: Bearer …``), ``newest``, ``queue``,
             ``max_mib``.
-        stall_after: with ``newest``: seconds of silence that are told.
 
     Raises:
         SourceError: a wrong address or option.
         CameraError: the address cannot be had.
     """
     binding = binding_from_address(address, options)
-    rules = Rules.asked(options, stall_after=stall_after)
-    options.done()
+    rules = rules_from_options(options)
+    options.refuse_unknown()
     try:
         server = _Server(binding, rules)
     except OSError as error:

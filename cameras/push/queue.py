@@ -20,14 +20,14 @@ import numpy.typing as npt
 from cameras.errors import ImageError
 from cameras.frame import Frame
 from cameras.image_files import image_from_bytes
-from cameras.options import Options
+from cameras.options import OpenOptions
 
 MAX_BYTES = 64 << 20
 """Of one picture that a host brings: an uncompressed one of 20 megapixels."""
 _NS = 1_000_000_000
 _MAX_AGE_NS = _NS // 5
-_HELD_BYTES = 1 << 30  # decoded, in the queue
-_MOST_REASONS = 1000
+_MAX_HELD_BYTES = 1 << 30  # decoded, in the queue
+_MAX_REASONS = 1000
 
 
 class InboxFullError(Exception):
@@ -68,18 +68,18 @@ class Rules:
     stall_after: float
     max_bytes: int
 
-    @classmethod
-    def asked(cls, options: Options, *, stall_after: float) -> Rules:
-        """Return what the options ask for: ``newest``, ``queue``, ``max_mib``.
 
-        Raises:
-            SourceError: a value that makes no sense.
-        """
-        newest = options.flag("newest") or False
-        waiting = options.whole("queue", low=1, high=1000) or 8
-        mib = options.number("max_mib", low=0.001, high=1024)
-        limit = MAX_BYTES if mib is None else int(mib * (1 << 20))
-        return cls(newest, 1 if newest else waiting, stall_after, limit)
+def rules_from_options(options: OpenOptions) -> Rules:
+    """Return what the options ask for: ``newest``, ``queue``, ``max_mib``.
+
+    Raises:
+        SourceError: a value that makes no sense.
+    """
+    newest = options.flag("newest") or False
+    waiting = options.whole("queue", low=1, high=1000) or 8
+    mib = options.number("max_mib", low=0.001, high=1024)
+    max_bytes = MAX_BYTES if mib is None else int(mib * (1 << 20))
+    return Rules(newest, 1 if newest else waiting, options.stall_after, max_bytes)
 
 
 class Inbox(AbstractContextManager["Inbox"]):
@@ -104,7 +104,7 @@ class Inbox(AbstractContextManager["Inbox"]):
         self._index = 0
         self._closed = False
         self._stop: Callable[[], None] | None = None
-        self._heard_ns = self._lamented_ns = time.monotonic_ns()
+        self._heard_ns = self._silence_reported_ns = time.monotonic_ns()
         self._overflow = f"{name}: {rules.waiting} pictures wait already; send slower"
 
     def served_by(self, stop: Callable[[], None]) -> Inbox:
@@ -162,7 +162,7 @@ class Inbox(AbstractContextManager["Inbox"]):
         if self.live:
             return False
         pictures = sum(frame.image is not None for frame in self._frames)
-        return pictures >= self.rules.waiting or self._held_bytes >= _HELD_BYTES
+        return pictures >= self.rules.waiting or self._held_bytes >= _MAX_HELD_BYTES
 
     def _put(
         self, arrival: Arrival, image: npt.NDArray[np.uint8] | None, reason: str
@@ -172,7 +172,7 @@ class Inbox(AbstractContextManager["Inbox"]):
             if image is not None and self._is_full():
                 image, reason = None, self._overflow
             index, self._index = self._index, self._index + 1
-            if self._closed or len(self._frames) >= self.rules.waiting + _MOST_REASONS:
+            if self._closed or len(self._frames) >= self.rules.waiting + _MAX_REASONS:
                 self.dropped += 1
                 return index, False
             if self.live:
@@ -199,17 +199,17 @@ class Inbox(AbstractContextManager["Inbox"]):
                 if not self.live:
                     self._changed.wait()
                     continue
-                left_ns = max(self._heard_ns, self._lamented_ns) - time.monotonic_ns()
+                left_ns = max(self._heard_ns, self._silence_reported_ns) - time.monotonic_ns()
                 left_ns += int(self.rules.stall_after * _NS)
                 if left_ns <= 0:
-                    return self._silent()
+                    return self._report_silence()
                 self._changed.wait(left_ns / _NS)
         return None
 
-    def _silent(self) -> Frame:
+    def _report_silence(self) -> Frame:
         """A frame that says for how long none has come; holds the lock."""
         now = Arrival.now()
-        self._lamented_ns = now.monotonic_ns
+        self._silence_reported_ns = now.monotonic_ns
         silent_s = (now.monotonic_ns - self._heard_ns) / _NS
         reason = f"{self.name}: no picture for {silent_s:.1f} s; check the host that sends them"
         index, self._index = self._index, self._index + 1

@@ -20,7 +20,7 @@ from calibrate.learnt import OpenEngine
 from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
 from calibrate.threshold import Threshold
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 from edge.building.golden_images import golden_images
 from edge.building.methods import LearningMethod
 from edge.building.precision_gate import (
@@ -209,7 +209,7 @@ def _prepare(
         usable, skipped = usable_images(dataset.train, size=options.size, roi=options.roi)
     for item in skipped:
         say(f"skipped: {item.reason}")
-    name = shown(output.name.removesuffix(".edge"))
+    name = printable_path(output.name.removesuffix(".edge"))
     return _Job(name, options, backbone, engine, dataset, usable, skipped, method, checkpoints)
 
 

@@ -42,7 +42,7 @@ from calibrate.progress import Stages
 from calibrate.threshold import Threshold, moved, threshold_from_scores
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 from edge.building.methods import Taught
 from edge.evaluation.measure import file_sha256
 from edge.options import BuildOptions
@@ -180,7 +180,7 @@ def _read_labelled(
         chosen.append(sample)
     if not chosen:
         return None
-    names = tuple(shown(Path(sample.defect, sample.path.name)) for sample in chosen)
+    names = tuple(printable_path(Path(sample.defect, sample.path.name)) for sample in chosen)
     defective = np.array([sample.defect != GOOD for sample in chosen], bool)
     return _Labelled(np.stack(images), names, defective)
 
@@ -372,7 +372,7 @@ class _PrecisionGate:
                 fp32=each.fp32,
                 built=each.built,
                 images=self._stack(each.images),
-                names=tuple(shown(path.name) for path in each.images),
+                names=tuple(printable_path(path.name) for path in each.images),
             )
             for each in taught.inspector.trials
         ]

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 from edge.result import Result
 from edge.sinks.losses import LossCounter
 from edge.sinks.sink import SinkError
@@ -76,7 +76,7 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
     lossless = True
 
     def __init__(self, path: str | os.PathLike[str], *, max_rows: int = MAX_ROWS) -> None:
-        self.losses = LossCounter(shown(path), "results")
+        self.losses = LossCounter(printable_path(path), "results")
         self._max_rows = max_rows
         self._waiting: deque[_Row] = deque()
         self._since_s = 0.0  # when the oldest of them came
@@ -85,7 +85,7 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
         try:
             self._database: sqlite3.Connection | None = _open_database(Path(path))
         except (sqlite3.Error, OSError) as error:
-            raise SinkError(f"{shown(path)}: {error}; name another file") from error
+            raise SinkError(f"{printable_path(path)}: {error}; name another file") from error
 
     def write(self, result: Result) -> None:
         """Add one row; it is committed with others, see the class."""

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 from edge.sinks.sink import SinkError, open_folder
 
 MIB = 1 << 20
@@ -51,7 +51,9 @@ class DiskQuota:
         try:
             self._files = deque(_find_our_files(self._folder))
         except OSError as error:
-            raise SinkError(f"{shown(folder)}: {error.strerror}; name another folder") from error
+            raise SinkError(
+                f"{printable_path(folder)}: {error.strerror}; name another folder"
+            ) from error
         self.used_bytes = sum(size for _, size in self._files)
 
     def path_for(self, name: str) -> Path:

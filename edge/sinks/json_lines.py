@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 from edge.result import Result
 from edge.sinks.losses import LossCounter
 from edge.sinks.rotated_file import RotatedFile
@@ -41,11 +41,13 @@ class JsonLinesFile:
         max_bytes: int | None = None,
         backups: int = 9,
     ) -> None:
-        self.losses = LossCounter(shown(path), "result lines")
+        self.losses = LossCounter(printable_path(path), "result lines")
         try:
             self._file = RotatedFile(path, append=append, max_bytes=max_bytes, backups=backups)
         except OSError as error:
-            raise SinkError(f"{shown(path)}: {error.strerror}; name a file to write") from error
+            raise SinkError(
+                f"{printable_path(path)}: {error.strerror}; name a file to write"
+            ) from error
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Write one line; a full disk costs this line, and is logged once."""

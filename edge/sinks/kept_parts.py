@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 import cv2
 
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 from edge.drawing.overlay import draw
 from edge.result import Result, Verdict
 from edge.sinks.disk_quota import DiskLimits, DiskQuota
@@ -35,7 +35,7 @@ class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
     alone = True  # what it keeps is evidence: it does not wait for a video
 
     def __init__(self, folder: str | os.PathLike[str], *, limits: DiskLimits | None = None) -> None:
-        self.losses = LossCounter(shown(folder), "kept parts")
+        self.losses = LossCounter(printable_path(folder), "kept parts")
         self._quota = DiskQuota(folder, limits)
         self._repeats = RepeatFilter()
 

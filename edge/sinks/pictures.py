@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 from edge.result import Image, Result, Verdict
 from edge.sinks.losses import LossCounter
 from edge.sinks.sink import Paint, Painter, name_from_result, open_folder
@@ -36,7 +36,7 @@ class PicturesSink(AbstractContextManager["PicturesSink"]):
         only_ng: bool = False,
         paint: Paint | None = None,
     ) -> None:
-        self.losses = LossCounter(shown(folder), "pictures")
+        self.losses = LossCounter(printable_path(folder), "pictures")
         self._folder = open_folder(folder)
         self._only_ng = only_ng
         self._paint = paint or Painter()

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 from edge.drawing.overlay import draw
 from edge.result import Image, Result
 from edge.sinks.losses import LossCounter
@@ -94,9 +94,11 @@ def open_folder(folder: str | os.PathLike[str]) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SinkError(f"{shown(folder)}: {error.strerror}; name another folder") from error
+        raise SinkError(
+            f"{printable_path(folder)}: {error.strerror}; name another folder"
+        ) from error
     if not os.access(path, os.W_OK):
-        raise SinkError(f"{shown(folder)}: not writable; name another folder")
+        raise SinkError(f"{printable_path(folder)}: not writable; name another folder")
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cameras.redaction import shown
+from cameras.redaction import printable_path
 from edge.result import Image, Result
 from edge.sinks.disk_quota import DiskLimits, DiskQuota
 from edge.sinks.losses import LossCounter
@@ -56,7 +56,7 @@ class VideoSink(AbstractContextManager["VideoSink"]):
         paint: Paint | None = None,
         limits: DiskLimits | None = None,
     ) -> None:
-        self.losses = LossCounter(shown(path), "video frames")
+        self.losses = LossCounter(printable_path(path), "video frames")
         self._path = Path(path)
         self._rate_hz = rate_hz
         self._paint = paint or Painter()
@@ -171,11 +171,11 @@ class _VideoFile:
         self._writer.release()
         # The encoder does not tell of a full disk: what it left is asked instead.
         if self._frames_on_disk() < 0.9 * self.frames:
-            raise OSError(f"incomplete, kept as {shown(self._part)}; is the disk full?")
+            raise OSError(f"incomplete, kept as {printable_path(self._part)}; is the disk full?")
         try:
             self._part.replace(self.path)
         except OSError as error:
-            raise OSError(f"kept as {shown(self._part)}: {error.strerror}") from error
+            raise OSError(f"kept as {printable_path(self._part)}: {error.strerror}") from error
 
     def _frames_on_disk(self) -> int:
         capture = cv2.VideoCapture()
@@ -197,13 +197,13 @@ def _check_encoder(path: Path, rate_hz: float) -> None:
         SinkError: no video can be written there.
     """
     if path.suffix.lower() not in _CODECS:
-        raise SinkError(f"{shown(path)}: unknown kind of video; use {', '.join(_CODECS)}")
+        raise SinkError(f"{printable_path(path)}: unknown kind of video; use {', '.join(_CODECS)}")
     part = _part_of(path)
     try:
         part.touch()
         _open_writer(part, rate_hz, (64, 64)).release()
     except OSError as error:
-        raise SinkError(f"{shown(path)}: {error.strerror or error}") from error
+        raise SinkError(f"{printable_path(path)}: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
 

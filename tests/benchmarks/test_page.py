@@ -20,8 +20,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from replay import Replay
 
-from cameras.files.replay import Replay
 from edge.inspection.inspector import Inspector, load
 from edge.options import LifeOptions
 from edge.service.camera_status import CameraStatus, StatusOptions

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 import cameras.devices.genicam
 import cameras.devices.gstreamer
 import cameras.devices.network
+import cameras.devices.replay
 import cameras.devices.v4l2
-import cameras.files.replay
 from cameras.capture.device import device_from_json, json_from_device
 from cameras.connect import SCHEMES, open_source
 from cameras.errors import CameraError, SourceError
-from cameras.options import Options, words_from_query
+from cameras.options import OpenOptions, words_from_query
 from cameras.redaction import redacted, redacted_pipeline
 
 SECRET = "Zq9secret"
@@ -28,7 +28,7 @@ MODULES = (
     cameras.devices.genicam,
     cameras.devices.gstreamer,
     cameras.devices.network,
-    cameras.files.replay,
+    cameras.devices.replay,
     cameras.devices.v4l2,
 )
 
@@ -64,11 +64,11 @@ def test_words_have_values_once() -> None:
 
 
 def test_an_unknown_word_is_named_with_those_that_are_known() -> None:
-    options = Options("cam", {"siz": "1x1"})
+    options = OpenOptions("cam", {"siz": "1x1"})
     options.size("size")
     options.flag("newest")
     with pytest.raises(SourceError, match=r"cam: unknown option 'siz'; known: size, newest"):
-        options.done()
+        options.refuse_unknown()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_unknown_word_is_named_with_those_that_are_known() -> None:
 )
 def test_a_value_that_makes_no_sense_is_an_error(ask, value) -> None:
     with pytest.raises(SourceError, match=r"^cam: w must be"):
-        ask(Options("cam", {"w": value}))
+        ask(OpenOptions("cam", {"w": value}))
 
 
 def test_options_given_beside_the_address_win(recorder, tmp_path) -> None:
@@ -135,14 +135,15 @@ def test_the_query_is_the_cameras_and_options_follow_a_hash(
         ("genicam:1", "no GenTL producer"),
         ("replay:/nowhere.mp4", "no such file"),
         ("watch:/nowhere", "no such folder"),
-        ("tcp://127.0.0.1", "port is missing"),
-        ("tcp://cam.example.com:5000", "no IP address"),
+        ("post://127.0.0.1", "port is missing"),
+        ("tcp://127.0.0.1:5000", "unknown scheme"),
+        ("post://cam.example.com:5000", "no IP address"),
         ("post://127.0.0.1:70000", "port is missing"),
-        ("tcp://0.0.0.0:5000", "others can reach this address; give token_file"),
-        ("zmq://[::]:5000", "others can reach this address"),
+        ("post://0.0.0.0:5000", "others can reach this address; give token_file"),
+        ("post://[::]:5000", "others can reach this address"),
         ("post://0.0.0.0:5000?token=short", "token must be 16 to 1024"),
-        ("tcp://:5000?token=0123456789abcdef&token_file=/x", "exclude each other"),
-        ("tcp://:5000?token_file=/nowhere", "token_file cannot be read"),
+        ("post://:5000?token=0123456789abcdef&token_file=/x", "exclude each other"),
+        ("post://:5000?token_file=/nowhere", "token_file cannot be read"),
         ("post://:0?queue=0", "queue must be a number"),
         ("~nobody-has-this-name/x.png", "no such file"),
         ("x" * 5000, "File name too long"),
@@ -171,8 +172,8 @@ def test_every_scheme_is_in_the_table_and_the_unknown_ones_are_told() -> None:
         f"http:/h/video?x@y:&pwd={SECRET}&a@b",
         f"genicam://op:{SECRET}@h",
         f"csi://op:{SECRET}@0",
-        f"tcp://op:{SECRET}@127.0.0.1:0",
-        f"tcp://0.0.0.0:1?newest=maybe&token={SECRET}{SECRET}",
+        f"post://op:{SECRET}@127.0.0.1:0",
+        f"post://0.0.0.0:1?newest=maybe&token={SECRET}{SECRET}",
         f"post://:1?token={SECRET}{SECRET}&nothing=1",
     ],
 )

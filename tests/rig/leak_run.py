@@ -16,8 +16,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from replay import Replay
 
-from cameras.files.replay import Replay
 from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import load
 from edge.options import LifeOptions

@@ -24,7 +24,7 @@ from calibrate.images import Image, Roi, Size, evenly, fit_image
 from calibrate.prn.defects.foreground import Mask
 from cameras.errors import ImageError
 from cameras.image_files import IMAGE_SUFFIXES, image_from_bytes
-from cameras.redaction import shown, sort_key
+from cameras.redaction import printable_path, sort_key
 
 _MASKS = "ground_truth"
 _SUFFIX = "_mask"
@@ -85,11 +85,11 @@ def defect_samples(folder: Path) -> tuple[Sample, ...]:
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "no such folder"
-        raise DatasetError(f"{shown(folder)}: {what}; give a folder of defects with masks")
+        raise DatasetError(f"{printable_path(folder)}: {what}; give a folder of defects with masks")
     try:
         return _pair_with_masks(folder)
     except OSError as error:
-        where = shown(error.filename) if error.filename else shown(folder)
+        where = printable_path(error.filename) if error.filename else printable_path(folder)
         raise DatasetError(f"{where}: {error.strerror}; check its permissions") from error
 
 
@@ -106,7 +106,7 @@ def defects_from_samples(
 
 
 def _read(sample: Sample, *, size: Size, roi: Roi | None) -> RealDefect:
-    where = shown(sample.path)
+    where = printable_path(sample.path)
     if sample.mask is None:
         raise DatasetError(f"{where}: no mask; draw {sample.path.stem}{_SUFFIX}.png beside it")
     try:
@@ -123,8 +123,8 @@ def _read(sample: Sample, *, size: Size, roi: Roi | None) -> RealDefect:
     if not marked.any():
         inside = "" if roi is None else " inside the region of interest"
         raise DatasetError(
-            f"{shown(sample.mask)}: marks nothing{inside}; paint the defect white, or leave "
-            f"{sample.path.name} out"
+            f"{printable_path(sample.mask)}: marks nothing{inside}; paint the defect white, or "
+            f"leave {sample.path.name} out"
         )
     digest = hashlib.sha256(content).hexdigest()
     return RealDefect(sample.path, sample.defect, digest, fitted, _shrink(marked, size))
@@ -192,24 +192,26 @@ def _images(folder: Path) -> list[Path]:
 def _refuse_unpaired(folder: Path, *, lonely: Sequence[Path], spare: Sequence[Path]) -> None:
     if lonely:
         raise DatasetError(
-            f"{shown(folder)}: {len(lonely)} images without a mask: {_list_names(folder, lonely)}; "
+            f"{printable_path(folder)}: {len(lonely)} images without a mask: "
+            f"{_list_names(folder, lonely)}; "
             f"draw each NAME{_SUFFIX}.png, white where defective, or move the image away"
         )
     if spare:
         raise DatasetError(
-            f"{shown(folder)}: {len(spare)} masks without an image: {_list_names(folder, spare)}; "
+            f"{printable_path(folder)}: {len(spare)} masks without an image: "
+            f"{_list_names(folder, spare)}; "
             "name each after its image, or move it away"
         )
 
 
 def _list_names(folder: Path, paths: Sequence[Path]) -> str:
-    names = [shown(path.relative_to(folder)) for path in paths[:_NAMES_SHOWN]]
+    names = [printable_path(path.relative_to(folder)) for path in paths[:_NAMES_SHOWN]]
     more = [f"and {len(paths) - _NAMES_SHOWN} more"] if len(paths) > _NAMES_SHOWN else []
     return ", ".join(names + more)
 
 
 def _nothing_in(folder: Path) -> str:
     return (
-        f"{shown(folder)}: no defects; put NAME.png and NAME{_SUFFIX}.png into it, or give a "
-        f"folder with test/<defect> and {_MASKS}/<defect>"
+        f"{printable_path(folder)}: no defects; put NAME.png and NAME{_SUFFIX}.png into it, or "
+        f"give a folder with test/<defect> and {_MASKS}/<defect>"
     )

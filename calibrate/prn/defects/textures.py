@@ -13,7 +13,7 @@ import numpy.typing as npt
 from calibrate.dataset import DatasetError
 from calibrate.images import Image, Size, evenly
 from cameras.image_files import IMAGE_SUFFIXES, image_from_file
-from cameras.redaction import shown, sort_key
+from cameras.redaction import printable_path, sort_key
 
 ToneCurve = npt.NDArray[np.float32]  # (256, 3): what each level of each channel becomes, 0 to 1
 
@@ -43,7 +43,7 @@ def textures_from_folder(
 def _paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "no such folder"
-        raise DatasetError(f"{shown(folder)}: {what}; give a folder of texture images")
+        raise DatasetError(f"{printable_path(folder)}: {what}; give a folder of texture images")
     found: list[Path] = []
     for home, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -53,12 +53,12 @@ def _paths(folder: Path) -> list[Path]:
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
         ]
     if not found:
-        raise DatasetError(f"{shown(folder)}: no images; give a folder of texture images")
+        raise DatasetError(f"{printable_path(folder)}: no images; give a folder of texture images")
     return sorted(found, key=sort_key)
 
 
 def _refuse(error: OSError) -> None:
-    where = shown(error.filename) if error.filename else "the folder of textures"
+    where = printable_path(error.filename) if error.filename else "the folder of textures"
     raise DatasetError(f"{where}: {error.strerror}; check its permissions") from error
 
 

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 from dated_camera import DatedCamera
+from replay import Replay
 from still_scene import FPS
 
 from cameras.connect import open_source
-from cameras.files.replay import Replay
 from cameras.frame import Frame
 from edge.health.checks import Health
 from edge.health.frozen import UNSURE_S, StreamHealth

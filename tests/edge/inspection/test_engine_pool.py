@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 from judging import Kept
+from replay import Replay
 
-from cameras.files.replay import Replay
 from edge.inspection.engine_pool import EnginePool
 from edge.result import Verdict
 from edge.stream.loop import Camera, stream_cameras

@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 import pytest
+from replay import Replay
 
-from cameras.files.replay import Replay
 from cameras.source import frame_now
 from edge.inspection import hot_swap as module
 from edge.inspection.hot_swap import HotSwapInspector

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import itertools, json, sys, time
 import numpy as np
-from cameras.files.replay import Replay
+from replay import Replay
 from edge.result import Result, Verdict
 from edge.service.signals import stop_on_signals
 from edge.stream.loop import stream

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 import pytest
 from judging import Kept
+from replay import Replay
 from waiting import wait_until
 
 import edge.stream.loop
 from cameras.errors import CameraError, SourceError
-from cameras.files.replay import Replay
-from cameras.files.source import open_path
+from cameras.files.path import open_path
 from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Result, Verdict, error_from_frame
 from edge.service.result_counts import ResultCounts

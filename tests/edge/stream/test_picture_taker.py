@@ -8,10 +8,10 @@ import time
 import numpy as np
 import pytest
 from dated_camera import DatedCamera
+from replay import Replay
 from waiting import wait_until
 
 from cameras.errors import CameraError
-from cameras.files.replay import Replay
 from edge.health.checks import Health
 from edge.stream.picture_taker import NoMorePicturesError, PictureTaker
 

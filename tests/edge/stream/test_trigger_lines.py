@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from judging import Kept, judged
+from replay import Replay
 
-from cameras.files.replay import Replay
 from edge.health.checks import Health
 from edge.inspection.verdict import DecisionSettings
 from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines

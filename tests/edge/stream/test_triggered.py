@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from judging import judged
+from replay import Replay
 from waiting import wait_until
 
 from cameras.errors import CameraError
-from cameras.files.replay import Replay
 from cameras.source import frame_now
 from edge.health.checks import Health
 from edge.inspection.verdict import DecisionSettings

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cameras.connect import open_source
+from cameras.devices.replay import ReplayDevice
 from cameras.errors import CameraError
-from cameras.files.replay import ReplayDevice
 
 
 @pytest.fixture

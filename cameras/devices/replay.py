@@ -1,10 +1,8 @@
-"""Frames from memory: pictures that a program holds, and files played as if by a camera."""
+"""Files that play as a camera: ``replay:FILE``, at their pace, over and over."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,79 +11,37 @@ import numpy.typing as npt
 
 from cameras.capture.source import LiveSource
 from cameras.errors import CameraError
-from cameras.files.source import open_path
-from cameras.frame import Frame
-from cameras.options import Options
-from cameras.redaction import shown
-from cameras.source import frame_now
+from cameras.files.path import open_path
+from cameras.options import OpenOptions
+from cameras.redaction import printable_path
 
 _RATE_HZ = 30.0
-_MOST_MIB = 1024.0
+_MAX_MIB = 1024.0
 
 
-class Replay(AbstractContextManager["Replay"]):
-    """A source of images that are already in memory, in order, each once.
-
-    Args:
-        images: (H, W, 3) uint8 BGR each; read lazily, so that it may be endless.
-        name: what records and messages call it.
-        rate_hz: what the frames are said to come at; nothing is slowed down to it.
-    """
-
-    live = False
-    dropped = 0
-
-    def __init__(
-        self,
-        images: Iterable[npt.NDArray[np.uint8]],
-        *,
-        name: str = "memory",
-        rate_hz: float | None = None,
-    ) -> None:
-        self.name = name
-        self.rate_hz = rate_hz
-        self.length = len(images) if isinstance(images, (list, tuple, np.ndarray)) else None
-        self._images = images
-        self._closed = False
-
-    def __iter__(self) -> Iterator[Frame]:
-        for index, image in enumerate(self._images):
-            if self._closed:
-                return
-            yield frame_now(self.name, index, image)
-
-    def close(self) -> None:
-        """End the iteration; a second call does nothing."""
-        self._closed = True
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def open_replay(path: Path, *, options: Options, stall_after: float) -> LiveSource:
+def open_replay(path: Path, options: OpenOptions) -> LiveSource:
     """Play a video, a picture or a folder as a camera would deliver it, over and over.
 
     It is read into memory first, so that its pace is its own; frames that come too fast are
     dropped and counted, as a camera's are.
 
     Args:
-        path: what `cameras.files.source.open_path` takes.
+        path: what `cameras.files.path.open_path` takes.
         options: ``fps`` (default: the file's own rate, or 30), ``max_mib`` of memory (1024).
-        stall_after: seconds without a frame that count as a stall.
 
     Raises:
         SourceError: nothing there, or a wrong option.
         CameraError: no picture in it, or more than fits.
     """
     fps = options.number("fps", low=0.01, high=10_000)
-    most_mib = options.number("max_mib", low=1, high=1 << 20) or _MOST_MIB
-    options.done()
+    max_mib = options.number("max_mib", low=1, high=1 << 20) or _MAX_MIB
+    options.refuse_unknown()
     with open_path(path):  # what is wrong with it is said at once, and without a second process
         pass
     return LiveSource(
-        ReplayDevice(str(path.absolute()), fps or 0.0, most_mib),
-        name=f"replay:{shown(path)}",
-        stall_after=stall_after,
+        ReplayDevice(str(path.absolute()), fps or 0.0, max_mib),
+        name=f"replay:{printable_path(path)}",
+        stall_after=options.stall_after,
         check="that the file is whole",
         repeats=True,
     )
@@ -98,17 +54,17 @@ class ReplayDevice:
     Attributes:
         path: video, image, folder or glob.
         rate_hz: frames per second; 0 = the file's own, or 30.
-        most_mib: of memory for its pictures.
+        max_mib: of memory for its pictures.
     """
 
     path: str
     rate_hz: float
-    most_mib: float
+    max_mib: float
 
     def open(self) -> ReplayCamera:
         """See `Device.open`."""
         images: list[npt.NDArray[np.uint8]] = []
-        left = self.most_mib * (1 << 20)
+        left = self.max_mib * (1 << 20)
         with open_path(Path(self.path)) as source:
             rate_hz = self.rate_hz or source.rate_hz or _RATE_HZ
             for frame in source:
@@ -116,7 +72,7 @@ class ReplayDevice:
                     continue
                 left -= frame.image.nbytes
                 if left < 0:
-                    raise CameraError(f"is more than {self.most_mib:g} MiB; raise max_mib, or cut")
+                    raise CameraError(f"is more than {self.max_mib:g} MiB; raise max_mib, or cut")
                 images.append(frame.image)
         if not images:
             raise CameraError("has no picture that can be read")

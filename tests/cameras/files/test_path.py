@@ -10,7 +10,6 @@ import pytest
 
 from cameras.connect import open_source
 from cameras.errors import CameraError, SourceError
-from cameras.files.replay import Replay
 
 DATA = Path(__file__).resolve().parents[3] / "../shared/data"
 
@@ -171,13 +170,6 @@ def test_a_device_that_is_no_camera_is_refused() -> None:
 def test_times_must_be_positive(tmp_path) -> None:
     with pytest.raises(ValueError, match="stall_after"):
         open_source(tmp_path, stall_after=0)
-
-
-def test_memory_is_a_source() -> None:
-    images = [np.full((2, 2, 3), value, np.uint8) for value in (3, 1, 2)]
-    with Replay(images) as source:
-        assert source.length == 3
-        assert values(source) == [3, 1, 2]
 
 
 @pytest.mark.realdata

@@ -1,0 +1,47 @@
+"""What a path names: an image, a folder of images, a pattern, or a video."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from cameras.errors import SourceError
+from cameras.files.images import VIDEO_SUFFIXES, list_folder, list_matches, open_images
+from cameras.files.video import open_video
+from cameras.image_files import IMAGE_SUFFIXES, kind_of
+from cameras.redaction import printable_path
+from cameras.source import Source
+
+
+def open_path(path: Path) -> Source:
+    """Open an image, a folder of images, a pattern or a video file; every frame is delivered.
+
+    Raises:
+        SourceError: nothing there, nothing in it, or neither image nor video.
+    """
+    name = printable_path(path)
+    try:
+        if path.is_dir():
+            return open_images(path, list_folder(path))
+        if path.exists():
+            return open_images(path, [path]) if _is_image(path) else open_video(path)
+    except OSError as error:
+        raise SourceError(f"{name}: {error.strerror}; check path and permissions") from error
+    if glob.has_magic(str(path)):
+        return open_images(path, list_matches(path))
+    raise SourceError(f"{name}: no such file or folder; {_describe_nearest(path)}")
+
+
+def _is_image(path: Path) -> bool:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    if path.suffix.lower() in VIDEO_SUFFIXES or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return kind_of(file.read(16)) is not None
+
+
+def _describe_nearest(path: Path) -> str:
+    """Return the part of a path that exists, as a hint."""
+    parent = next((folder for folder in path.absolute().parents if folder.is_dir()), Path("/"))
+    return f"{printable_path(parent)} exists, the rest does not"
