@@ -81,15 +81,15 @@ class Ending(enum.Enum):
 class ChildHandler(Protocol):
     """What uses a child; every call comes from the thread that supervises it."""
 
-    def child_starts(self) -> object:
+    def on_start(self) -> object:
         """Return the message that the child, which is about to be started, is told first."""
         ...
 
-    def child_says(self, message: object) -> None:
+    def on_message(self, message: object) -> None:
         """The child sent a message."""
         ...
 
-    def child_lost(self, ending: Ending, reason: str) -> None:
+    def on_lost(self, ending: Ending, reason: str) -> None:
         """The child is gone, or about to be since it was killed; it is started again."""
         ...
 
@@ -186,15 +186,15 @@ class ChildProcess:
 
     def _run(self) -> None:
         try:
-            self._live_again_and_again()
+            self._keep_running()
         finally:
             self.heartbeat.close()
 
-    def _live_again_and_again(self) -> None:
+    def _keep_running(self) -> None:
         attempt = 0
         while not self._closing.is_set():
             began = time.monotonic()
-            self._live()
+            self._run_once()
             attempt = 0 if time.monotonic() - began > HEALTHY_S else attempt
             pauses_s = self._options.pauses_s
             if self._closing.wait(pauses_s[min(attempt, len(pauses_s) - 1)]):
@@ -202,20 +202,22 @@ class ChildProcess:
             attempt += 1
             self.restarts += 1
 
-    def _live(self) -> None:
+    def _run_once(self) -> None:
         """One life of the child; the handler is told of its end once, unless this is closed."""
-        first = self._handler.child_starts()
+        first = self._handler.on_start()
         try:
             life = self._life = self._start()
         except OSError as error:
-            self._lose(Ending.NOT_STARTED, f"{self._options.name} cannot be started: {error}")
+            self._report_loss(
+                Ending.NOT_STARTED, f"{self._options.name} cannot be started: {error}"
+            )
             return
         try:
             life.link.send(first)  # if it is gone already, that is seen in a moment
             self._watch(life)
             was_killed = life.kill_reason != ""
             if was_killed:  # its end may keep us waiting
-                self._lose(Ending.KILLED, life.kill_reason)
+                self._report_loss(Ending.KILLED, life.kill_reason)
         finally:
             self._life = None
             life.link.close()
@@ -223,11 +225,11 @@ class ChildProcess:
             if life.process.stdout is not None:
                 life.process.stdout.close()
         if not was_killed:
-            self._lose(Ending.BY_ITSELF, f"{self._options.name} ended: {status}")
+            self._report_loss(Ending.BY_ITSELF, f"{self._options.name} ended: {status}")
 
-    def _lose(self, ending: Ending, reason: str) -> None:
+    def _report_loss(self, ending: Ending, reason: str) -> None:
         if not self._closing.is_set():
-            self._handler.child_lost(ending, reason)
+            self._handler.on_lost(ending, reason)
 
     def _start(self) -> _Life:
         options = self._options
@@ -240,7 +242,7 @@ class ChildProcess:
                 [*options.command, *map(str, handed)],
                 pass_fds=handed,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if piped else _standard_error(),
+                stdout=subprocess.PIPE if piped else _find_standard_error(),
                 stderr=subprocess.STDOUT if piped else None,
                 env={**os.environ, **options.environment},
             )
@@ -266,16 +268,20 @@ class ChildProcess:
         while not self._closing.is_set() and not life.kill_reason:
             ready = dict(poll.poll(self._tick_s * 1000))
             # First what libraries wrote: it explains what the process then says.
-            if output is not None and output.fileno() in ready and not self._read(life, output):
+            if (
+                output is not None
+                and output.fileno() in ready
+                and not self._read_output(life, output)
+            ):
                 poll.unregister(output)
-            if life.link.fileno() in ready and not self._hear(life):
+            if life.link.fileno() in ready and not self._take_message(life):
                 return
             now_s = time.monotonic()
-            if reason := self._reason_to_kill(life, min(now_s - last_s, 2 * self._tick_s)):
+            if reason := self._find_kill_reason(life, min(now_s - last_s, 2 * self._tick_s)):
                 life.kill(reason)
             last_s = now_s
 
-    def _hear(self, life: _Life) -> bool:
+    def _take_message(self, life: _Life) -> bool:
         """Take one message; False if there will be no more."""
         try:
             message = life.link.receive()
@@ -286,10 +292,10 @@ class ChildProcess:
             return True
         life.is_alive = True
         if not life.kill_reason:
-            self._handler.child_says(message)
+            self._handler.on_message(message)
         return True
 
-    def _reason_to_kill(self, life: _Life, awake_s: float) -> str:
+    def _find_kill_reason(self, life: _Life, awake_s: float) -> str:
         """Why the child has to be killed, or an empty string.
 
         Args:
@@ -320,7 +326,7 @@ class ChildProcess:
             return f"{options.name} gave no sign of life for {life.silent_s:.2g} s"
         return options.overdue if life.overdue_s >= OVERDUE_AFTER_S else ""
 
-    def _read(self, life: _Life, output: IO[bytes]) -> bool:
+    def _read_output(self, life: _Life, output: IO[bytes]) -> bool:
         """Hand on the lines that the child wrote; False if there will be no more."""
         try:
             data = os.read(output.fileno(), 1 << 16)
@@ -359,7 +365,7 @@ def _is_runnable(process_id: int) -> bool:
     return b"R" in states
 
 
-def _standard_error() -> int:
+def _find_standard_error() -> int:
     """The descriptor of this process's standard error, or one that takes everything."""
     try:
         return sys.stderr.fileno()

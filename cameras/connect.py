@@ -15,7 +15,7 @@ from types import MappingProxyType
 from cameras.errors import SourceError
 from cameras.files.path import open_path
 from cameras.options import OpenOptions
-from cameras.redaction import looks_like_address, printable_path, redacted
+from cameras.redaction import looks_like_address, printable_path, redact_address
 from cameras.source import Source
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(//)?")
@@ -146,7 +146,7 @@ def open_source(
             return opener(source, asked)
         if scheme[2]:
             known = ", ".join(f"{name}:" for name in SCHEMES)
-            raise SourceError(f"{redacted(source)}: unknown scheme; known: {known}")
+            raise SourceError(f"{redact_address(source)}: unknown scheme; known: {known}")
     if _INDEX.fullmatch(source.partition("?")[0]) and not Path(source).exists():
         return _open_v4l2(source, asked)
     return _open_what_looks_like_a_path(source, asked)
@@ -160,7 +160,7 @@ def _open_what_looks_like_a_path(source: str, options: OpenOptions) -> Source:
     except SourceError:
         if looks_like_address(source):
             raise SourceError(
-                f"{redacted(source)}: no such file; an address begins with rtsp:// or http://"
+                f"{redact_address(source)}: no such file; an address begins with rtsp:// or http://"
             ) from None
         raise
 
@@ -179,7 +179,7 @@ def _open_files(path: Path, options: OpenOptions) -> Source:
 def _split_query(address: str, options: OpenOptions) -> tuple[str, OpenOptions]:
     """Return the address without its query, and the options of both."""
     bare, _, query = address.partition("?")
-    return bare, options.with_query(redacted(bare), query)
+    return bare, options.with_query(redact_address(bare), query)
 
 
 def _local_path(address: str) -> Path:

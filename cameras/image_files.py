@@ -57,7 +57,7 @@ def image_from_file(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
 
 def image_from_bytes(data: bytes) -> npt.NDArray[np.uint8]:
     """Decode the bytes of one image file; as `image_from_file`, without a path in the message."""
-    kind = kind_of(data)
+    kind = kind_from_bytes(data)
     if kind is None:
         raise ImageError(
             "not an image that can be read; use PNG, JPEG, BMP, WebP, TIFF, GIF, PGM or PPM"
@@ -68,13 +68,13 @@ def image_from_bytes(data: bytes) -> npt.NDArray[np.uint8]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
-        raise ImageError(f"this {kind} cannot be decoded: {_said(error)}") from error
+        raise ImageError(f"this {kind} cannot be decoded: {_reason_from_error(error)}") from error
     if image is None:
         raise ImageError(f"this {kind} is damaged or cut short; copy it again")
-    return _eight_bits(image, kind)
+    return _to_eight_bits(image, kind)
 
 
-def kind_of(data: bytes) -> str | None:
+def kind_from_bytes(data: bytes) -> str | None:
     """Return the kind of image that these first bytes begin, such as ``PNG``; None = no image."""
     return next((kind for kind, begins in _KINDS.items() if begins(data)), None)
 
@@ -135,7 +135,7 @@ def _refuse_cut_jpeg(data: bytes) -> None:
         raise ImageError("this JPEG is cut short; copy it again")
 
 
-def _eight_bits(image: npt.NDArray[Any], kind: str) -> npt.NDArray[np.uint8]:
+def _to_eight_bits(image: npt.NDArray[Any], kind: str) -> npt.NDArray[np.uint8]:
     if image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(f"this {kind} decodes to shape {image.shape}; save it as grey or RGB")
     if image.dtype == np.uint8:
@@ -146,6 +146,6 @@ def _eight_bits(image: npt.NDArray[Any], kind: str) -> npt.NDArray[np.uint8]:
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _said(error: cv2.error) -> str:
+def _reason_from_error(error: cv2.error) -> str:
     """Return OpenCV's reason without its source file, on one line."""
     return " ".join(str(error.err or error).split())

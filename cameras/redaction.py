@@ -17,7 +17,7 @@ _INSIDE = re.compile(r"(:/).*@", re.DOTALL)
 _SCHEME = re.compile(r"((?:rtsps?|https?|rtmp|srt|ftp|tcp|udp|post|zmq|onvif)(?::/?|//))", re.I)
 
 
-def redacted(address: str) -> str:
+def redact_address(address: str) -> str:
     """Return an address without user, password and the query's secrets.
 
     Everything up to the last ``@`` goes, since cameras accept passwords with ``/``, ``?`` and
@@ -27,12 +27,12 @@ def redacted(address: str) -> str:
     begin, mark, rest = address.partition("://")
     begin += mark
     if not mark:
-        begin, rest = _mistyped(address)
+        begin, rest = _split_mistyped(address)
     _, at, host = rest.rpartition("@")
     return one_line(_SECRET.sub(r"\1***", f"{begin}{'***@' if at else ''}{host}"))
 
 
-def redacted_pipeline(pipeline: str) -> str:
+def redact_pipeline(pipeline: str) -> str:
     """Return a GStreamer pipeline without the users and passwords of its elements."""
     hidden = _INSIDE.sub(r"\1/***@", _PROPERTY.sub(r"\1***", pipeline))
     return one_line(_SECRET.sub(r"\1***", hidden))
@@ -65,7 +65,7 @@ def sort_key(path: Path) -> bytes:
     return os.fsencode(path)
 
 
-def _mistyped(address: str) -> tuple[str, str]:
+def _split_mistyped(address: str) -> tuple[str, str]:
     """Split behind the scheme of an address without ``://``; what is no address is no rest."""
     if not looks_like_address(address):
         return address, ""

@@ -69,7 +69,7 @@ class _Outlet:
     def tell(self, message: Connected | Lost) -> None:
         self._link.send(message)
 
-    def opens(self) -> None:
+    def mark_opening(self) -> None:
         """Part what libraries write about this connection from what they wrote before."""
         os.write(sys.stdout.fileno(), OPENS + b"\n")
 
@@ -88,7 +88,7 @@ class _Outlet:
             if ring is None or image.shape[:2] != ring.shape:
                 if ring is not None:
                     ring.abandon()
-                ring, into = self._sized(image)
+                ring, into = self._make_ring(image)
             if into is None:  # all slots are in use: the frame counts as dropped
                 return True
             if image is not into:
@@ -100,7 +100,7 @@ class _Outlet:
         os.eventfd_write(self._bell, 1)
         return True
 
-    def _sized(
+    def _make_ring(
         self, image: npt.NDArray[np.uint8]
     ) -> tuple[RingWriter, npt.NDArray[np.uint8] | None]:
         height, width = image.shape[:2]
@@ -130,21 +130,21 @@ class _Capture:
         attempt = 0
         usual = 0
         while not self._stop.is_set():
-            delivered, reason = self._connection()
+            delivered, reason = self._connect_and_drain()
             if self._stop.is_set():
                 return
             self._outlet.tell(Lost(reason))
-            usual = usual or _private_bytes()
-            if _private_bytes() - usual > MAX_LEAKED_BYTES:
+            usual = usual or _count_private_bytes()
+            if _count_private_bytes() - usual > MAX_LEAKED_BYTES:
                 return
             attempt = 0 if delivered else attempt
             self._stop.wait(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
             attempt += 1
 
-    def _connection(self) -> tuple[bool, str]:
+    def _connect_and_drain(self) -> tuple[bool, str]:
         """One connection; whether it delivered, and why it ended."""
         self._heartbeat.busy_until(time.monotonic_ns() + int(OPEN_WITHIN_S * _NS))
-        self._outlet.opens()
+        self._outlet.mark_opening()
         try:
             camera = self._device.open()
         except CameraError as error:
@@ -161,7 +161,7 @@ class _Capture:
 
     def _drain(self, camera: Opened) -> tuple[bool, str]:
         """Hand out pictures until the connection is lost; whether there was any, and why."""
-        backlog = _Backlog(camera.rate_hz or _USUAL_HZ)
+        backlog = _BacklogFilter(camera.rate_hz or _USUAL_HZ)
         delivered = False
         while not self._stop.is_set():
             began = time.monotonic_ns()
@@ -185,13 +185,13 @@ class _Capture:
         return delivered, "stopped"
 
 
-def _private_bytes() -> int:
+def _count_private_bytes() -> int:
     """Return the memory that is this process's alone: the frames' is shared."""
     _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
-class _Backlog:
+class _BacklogFilter:
     """Tells pictures that queued up somewhere from those that come when they are taken.
 
     Opening collects pictures for up to seconds before it returns; a network that was interrupted,

@@ -61,16 +61,16 @@ class _Ring:
         height, width = shape
         self.shape = shape
         self.descriptor = descriptor
-        self._stride = _stride(height, width)
+        self._bytes_of_slot = _bytes_of_slot(height, width)
         access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        self._memory = mmap.mmap(descriptor, _size(height, width), mmap.MAP_SHARED, access)
+        self._memory = mmap.mmap(descriptor, _bytes_of_ring(height, width), mmap.MAP_SHARED, access)
         self._words = memoryview(self._memory).cast("Q")
         # The mapping goes with the last array in it; this one with the ring, or the last lease.
         weakref.finalize(self, os.close, descriptor)
 
     def _pixels(self, slot: int) -> npt.NDArray[np.uint8]:
         height, width = self.shape
-        where = _DATA + slot * self._stride
+        where = _DATA + slot * self._bytes_of_slot
         return np.frombuffer(self._memory, np.uint8, height * width * 3, where)
 
     def _lock(self, slot: int) -> bool:
@@ -94,7 +94,7 @@ class RingWriter(_Ring):
     def __init__(self, shape: tuple[int, int]) -> None:
         flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
         descriptor = os.memfd_create("edge-frames", flags)
-        os.ftruncate(descriptor, _size(*shape))
+        os.ftruncate(descriptor, _bytes_of_ring(*shape))
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
         super().__init__(descriptor, shape, writable=True)
         height, width = shape
@@ -109,7 +109,7 @@ class RingWriter(_Ring):
         for slot in range(SLOTS):
             if (empty or slot != newest) and self._lock(slot):
                 self._slot = slot
-                self._words[_at(slot, _SEQUENCE)] |= 1
+                self._words[_word_index(slot, _SEQUENCE)] |= 1
                 return self._images[slot]
         return None
 
@@ -118,10 +118,10 @@ class RingWriter(_Ring):
         slot = self._slot
         if slot is None:
             return
-        self._words[_at(slot, _NUMBER)] = stamp.number
-        self._words[_at(slot, _MONOTONIC)] = stamp.monotonic_ns
-        self._words[_at(slot, _CAPTURED_AT)] = stamp.captured_at_ns
-        self._words[_at(slot, _SEQUENCE)] += 1
+        self._words[_word_index(slot, _NUMBER)] = stamp.number
+        self._words[_word_index(slot, _MONOTONIC)] = stamp.monotonic_ns
+        self._words[_word_index(slot, _CAPTURED_AT)] = stamp.captured_at_ns
+        self._words[_word_index(slot, _SEQUENCE)] += 1
         self._words[_LATEST] = stamp.number + 1 << _SLOT_BITS | slot
         self.abandon()
 
@@ -145,7 +145,7 @@ class RingReader(_Ring):
 
     def __init__(self, descriptor: int, shape: tuple[int, int]) -> None:
         try:
-            _check(descriptor, shape)
+            _check_memory(descriptor, shape)
         except (RingError, OSError):
             os.close(descriptor)
             raise
@@ -167,11 +167,11 @@ class RingReader(_Ring):
                 return None
             if not self._lock(slot):  # overtaken: a newer one has just come
                 continue
-            stamp = self._stamp(slot)
+            stamp = self._read_stamp(slot)
             if stamp is None or stamp.number < number:
                 self._unlock(slot)
                 return None
-            return stamp, self._leased(slot)
+            return stamp, self._lease(slot)
         return None
 
     @property
@@ -179,11 +179,11 @@ class RingReader(_Ring):
         """Slots whose pictures are in use."""
         return len(self._leases)
 
-    def _stamp(self, slot: int) -> Stamp | None:
-        sequence, *values = (self._words[_at(slot, word)] for word in range(_WORDS))
+    def _read_stamp(self, slot: int) -> Stamp | None:
+        sequence, *values = (self._words[_word_index(slot, word)] for word in range(_WORDS))
         return None if sequence % 2 else Stamp(*values)
 
-    def _leased(self, slot: int) -> npt.NDArray[np.uint8]:
+    def _lease(self, slot: int) -> npt.NDArray[np.uint8]:
         height, width = self.shape
         pixels = self._pixels(slot)
         if len(self._leases) >= SLOTS - SPARE:
@@ -202,23 +202,23 @@ class RingReader(_Ring):
         self._unlock(slot)
 
 
-def _at(slot: int, word: int) -> int:
+def _word_index(slot: int, word: int) -> int:
     return _HEAD + slot * _WORDS + word
 
 
-def _stride(height: int, width: int) -> int:
+def _bytes_of_slot(height: int, width: int) -> int:
     """Bytes from slot to slot: whole pages."""
     return -(-height * width * 3 // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
-def _size(height: int, width: int) -> int:
-    return _DATA + SLOTS * _stride(height, width)
+def _bytes_of_ring(height: int, width: int) -> int:
+    return _DATA + SLOTS * _bytes_of_slot(height, width)
 
 
-def _check(descriptor: int, shape: tuple[int, int]) -> None:
+def _check_memory(descriptor: int, shape: tuple[int, int]) -> None:
     if not all(0 < side <= _LARGEST_SIDE for side in shape):
         raise RingError(f"pictures of {shape[1]} x {shape[0]}: not a size")
-    if os.fstat(descriptor).st_size != _size(*shape):
+    if os.fstat(descriptor).st_size != _bytes_of_ring(*shape):
         raise RingError(f"memory of a wrong size for pictures of {shape[1]} x {shape[0]}")
     if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
         raise RingError("memory that may shrink")

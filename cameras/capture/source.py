@@ -83,7 +83,7 @@ class LiveSource(AbstractContextManager["LiveSource"]):
         """Frames that were captured and never handed out, so far."""
         if self._stop.is_set():
             return self._captured - self._used
-        return max(0, self._process.child.heartbeat.count - self._used - self._waiting())
+        return max(0, self._process.child.heartbeat.count - self._used - self._count_waiting())
 
     @property
     def restarts(self) -> int:
@@ -114,11 +114,11 @@ class LiveSource(AbstractContextManager["LiveSource"]):
             while not self._stop.is_set():
                 self._silence_bell()
                 now = time.monotonic_ns()
-                if (frame := self._fresh(now)) is not None:
+                if (frame := self._take_fresh(now)) is not None:
                     return frame
                 until_ns = int(max(self._due_ns, self._last_ns + self._stall_ns * _SOONER))
                 if now >= until_ns:
-                    return self._missing(now)
+                    return self._report_missing(now)
                 if end_ns is not None and now >= end_ns:
                     return None
                 self._wait(min(until_ns, until_ns if end_ns is None else end_ns) - now)
@@ -155,7 +155,7 @@ class LiveSource(AbstractContextManager["LiveSource"]):
         self._last_ns = time.monotonic_ns()
         self._due_ns = self._last_ns + int(self._stall_ns * _SOONER)
 
-    def _fresh(self, now: int) -> Frame | None:
+    def _take_fresh(self, now: int) -> Frame | None:
         """The newest frame, if it has not been handed out and is no older than it may be."""
         ring = self._process.ring
         found = ring.newest(self._newest) if ring is not None else None
@@ -167,9 +167,9 @@ class LiveSource(AbstractContextManager["LiveSource"]):
         if now - stamp.monotonic_ns > _MAX_AGE_NS:
             return None
         self._used += 1
-        return self._frame(stamp, image)
+        return self._make_frame(stamp, image)
 
-    def _missing(self, now: int) -> Frame:
+    def _report_missing(self, now: int) -> Frame:
         """A frame that says for how long there was none, and what is known about it."""
         self._due_ns = now + int(self._stall_ns * _SOONER)
         silent = (now - self._last_ns) / _NS
@@ -177,13 +177,15 @@ class LiveSource(AbstractContextManager["LiveSource"]):
         why = f" ({trouble})" if trouble else ""
         self._missed += 1
         reason = f"{self.name}: no frame for {silent:.1f} s{why}; check {self._check}"
-        return self._frame(Stamp(self._newest, now, time.time_ns()), None, reason)
+        return self._make_frame(Stamp(self._newest, now, time.time_ns()), None, reason)
 
-    def _frame(self, stamp: Stamp, image: npt.NDArray[np.uint8] | None, reason: str = "") -> Frame:
+    def _make_frame(
+        self, stamp: Stamp, image: npt.NDArray[np.uint8] | None, reason: str = ""
+    ) -> Frame:
         index = stamp.number + self._missed
         return Frame(self.name, index, stamp.captured_at_ns, stamp.monotonic_ns, image, reason)
 
-    def _waiting(self) -> int:
+    def _count_waiting(self) -> int:
         """Whether the newest frame may still be handed out."""
         return int(self._process.child.heartbeat.count - 1 > self._newest)
 

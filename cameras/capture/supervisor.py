@@ -12,7 +12,7 @@ from types import MappingProxyType
 from cameras.capture.messages import OPENS, CaptureTask, Connected, Lost, Memory
 from cameras.capture.ring import RingError, RingReader
 from cameras.child_process import ChildOptions, ChildProcess, Ending, python_command
-from cameras.redaction import one_line, redacted
+from cameras.redaction import one_line, redact_address
 
 LOG = logging.getLogger("edge.capture")
 STARVED = 5
@@ -72,14 +72,14 @@ class CaptureProcess:
         self.child.close()
         self.ring = None
 
-    def child_starts(self) -> CaptureTask:
-        """See `ChildHandler.child_starts`."""
+    def on_start(self) -> CaptureTask:
+        """See `ChildHandler.on_start`."""
         self._library_error = ""
         self._sizes.clear()
         return self._task
 
-    def child_says(self, message: object) -> None:
-        """See `ChildHandler.child_says`."""
+    def on_message(self, message: object) -> None:
+        """See `ChildHandler.on_message`."""
         if isinstance(message, Memory):
             try:
                 self.ring = RingReader(message.descriptor, (message.height, message.width))
@@ -97,8 +97,8 @@ class CaptureProcess:
             LOG.info("%s: %s; it is opened again", self._name, self.trouble)
         os.eventfd_write(self._bell, 1)
 
-    def child_lost(self, ending: Ending, reason: str) -> None:
-        """See `ChildHandler.child_lost`."""
+    def on_lost(self, ending: Ending, reason: str) -> None:
+        """See `ChildHandler.on_lost`."""
         self._set_trouble(reason)
         LOG.error("%s: %s; it is started again", self._name, reason)
 
@@ -111,16 +111,16 @@ class CaptureProcess:
         if line.endswith(OPENS):
             self._sizes.clear()
             return
-        LOG.debug("%s: %s", self._name, _redacted(line))
+        LOG.debug("%s: %s", self._name, _redact_line(line))
         if (found := _FFMPEG_ERROR.match(line)) is not None:
-            self._library_error = _redacted(found[1])
+            self._library_error = _redact_line(found[1])
         if (found := _RESIZED.search(line)) is not None:
             self._sizes.add(found[1])
             if len(self._sizes) > 1:
                 self.child.kill("the camera changed its size")
 
 
-def _redacted(line: bytes) -> str:
+def _redact_line(line: bytes) -> str:
     """A line of a library's, without credentials."""
     text = line.decode("utf-8", "replace")
-    return one_line(_ADDRESS.sub(lambda address: redacted(address[0]), text))
+    return one_line(_ADDRESS.sub(lambda address: redact_address(address[0]), text))

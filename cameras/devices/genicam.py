@@ -33,7 +33,7 @@ _PRODUCERS = "GENICAM_GENTL64_PATH"
 _CHECK = "power and cable, its IP address, and that no other program uses it"
 _BUFFERS = 4
 _POLL_MS = 100
-_MOST_TOLD = 8
+_MAX_LISTED = 8
 _TRACE = re.compile(r"\s*:?\s*\w*Exception thrown.*")
 _SWITCH = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
@@ -66,25 +66,25 @@ class GenicamDevice:
         logging.getLogger("harvesters.core").setLevel(logging.CRITICAL)
         harvester = Harvester()
         try:
-            return self._opened(harvester)
+            return self._open_camera(harvester)
         # AttributeError: a feature that every camera must have is not there.
         except (ApiError, TransportError, ValueError, OSError, AttributeError) as error:
             harvester.reset()
-            raise CameraError(_said(error)) from error
+            raise CameraError(_first_line(error)) from error
         except CameraError:
             harvester.reset()
             raise
 
-    def _opened(self, harvester: Harvester) -> GenicamCamera:
+    def _open_camera(self, harvester: Harvester) -> GenicamCamera:
         for path in self.producers:
             harvester.add_file(path, check_existence=True, check_validity=True)
         harvester.timeout_for_update = round(self.find_timeout_s * 1000)
         harvester.update()
-        found = _chosen(list(harvester.device_info_list), self.camera)
+        found = _choose_camera(list(harvester.device_info_list), self.camera)
         acquirer = harvester.create(found)
         nodes = acquirer.remote_device.node_map
         for name, value, needed in self.features:
-            _set(nodes, name, value, needed=needed)
+            _set_feature(nodes, name, value, needed=needed)
         if nodes.PixelFormat.value not in NAMES:
             known = [name for name in nodes.PixelFormat.symbolics if name in NAMES]
             raise CameraError(
@@ -109,7 +109,7 @@ class GenicamCamera:
         self._acquirer = acquirer
         self._timeout_s = timeout_s
         self._buffer: Buffer | None = None
-        self.rate_hz = self._nominal_rate()
+        self.rate_hz = self._read_nominal_rate()
 
     def grab(self) -> bool:
         """See `Opened.grab`; a picture with lost packets is left out."""
@@ -168,7 +168,7 @@ class GenicamCamera:
             except self._errors:  # the camera is gone; the next fetch says so
                 return
 
-    def _nominal_rate(self) -> float | None:
+    def _read_nominal_rate(self) -> float | None:
         nodes = self._acquirer.remote_device.node_map
         for name in ("AcquisitionResultingFrameRate", "ResultingFrameRate", "AcquisitionFrameRate"):
             try:
@@ -198,9 +198,9 @@ def open_genicam(address: str, options: OpenOptions) -> LiveSource:
         raise SourceError(
             f"{options.name}: harvesters is not installed; pip install 'protoedge[genicam]'"
         )
-    features = _features(options)
+    features = _features_from_options(options)
     device = GenicamDevice(
-        producers=_producers(options),
+        producers=_find_producers(options),
         camera=camera,
         features=features,
         find_timeout_s=options.open_timeout,
@@ -211,7 +211,7 @@ def open_genicam(address: str, options: OpenOptions) -> LiveSource:
     return LiveSource(device, name=name, stall_after=options.stall_after, check=_CHECK)
 
 
-def _producers(options: OpenOptions) -> tuple[str, ...]:
+def _find_producers(options: OpenOptions) -> tuple[str, ...]:
     named = options.text("producer")
     if named is not None:
         path = Path(named).expanduser()
@@ -228,7 +228,7 @@ def _producers(options: OpenOptions) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _features(options: OpenOptions) -> tuple[tuple[str, str, bool], ...]:
+def _features_from_options(options: OpenOptions) -> tuple[tuple[str, str, bool], ...]:
     """Return what is set, in order: the words for all cameras, then the camera's own features."""
     features: list[tuple[str, str, bool]] = []
     if (size := options.size("size")) is not None:
@@ -246,23 +246,23 @@ def _features(options: OpenOptions) -> tuple[tuple[str, str, bool], ...]:
     return tuple(features)
 
 
-def _chosen(infos: list[Any], camera: str) -> Any:
+def _choose_camera(infos: list[Any], camera: str) -> Any:
     """Return the camera that was named, or the only one.
 
     Raises:
         CameraError: none, or several to choose from.
     """
-    matching = [info for info in infos if not camera or camera in _names_of(info)]
+    matching = [info for info in infos if not camera or camera in _list_names(info)]
     if len(matching) == 1:
         return matching[0]
-    told = [next(_names_of(info), "?") for info in infos]
-    present = ", ".join(one_line(name) for name in told[:_MOST_TOLD]) or "none"
+    told = [next(_list_names(info), "?") for info in infos]
+    present = ", ".join(one_line(name) for name in told[:_MAX_LISTED]) or "none"
     if not matching:
         raise CameraError(f"is not there; present: {present}")
     raise CameraError(f"is one of several; name one: {present}")
 
 
-def _names_of(info: Any) -> Iterator[str]:
+def _list_names(info: Any) -> Iterator[str]:
     """Yield what a camera can be called by, the most telling first."""
     from genicam.gentl import GenericException as TransportError
 
@@ -275,7 +275,7 @@ def _names_of(info: Any) -> Iterator[str]:
             yield str(name)
 
 
-def _set(nodes: Any, name: str, value: str, *, needed: bool) -> None:
+def _set_feature(nodes: Any, name: str, value: str, *, needed: bool) -> None:
     """Set one feature.
 
     Raises:
@@ -303,10 +303,10 @@ def _set(nodes: Any, name: str, value: str, *, needed: bool) -> None:
         else:
             raise CameraError(f"cannot set {name}; it is no value")
     except (ApiError, ValueError, KeyError) as error:
-        raise CameraError(f"refuses {name}={one_line(value)}: {_said(error)}") from error
+        raise CameraError(f"refuses {name}={one_line(value)}: {_first_line(error)}") from error
 
 
-def _said(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """Return the first line of what a library says, without what follows about its source."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return one_line(_TRACE.sub("", lines[0]))[:200]

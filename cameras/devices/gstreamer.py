@@ -8,7 +8,7 @@ from cameras.capture.source import LiveSource
 from cameras.devices.opencv import OpenCvDevice
 from cameras.errors import SourceError
 from cameras.options import OpenOptions
-from cameras.redaction import redacted, redacted_pipeline
+from cameras.redaction import redact_address, redact_pipeline
 
 _SIZE = (1920, 1080)
 _RATE_HZ = 30.0
@@ -30,8 +30,10 @@ def open_csi(address: str, options: OpenOptions) -> LiveSource:
     """
     sensor = address.removeprefix("csi://")
     if not (sensor.isascii() and sensor.isdigit() and len(sensor) <= 3):
-        raise SourceError(f"{redacted(address)}: the sensor's number is missing; write csi://0")
-    pipeline = csi_pipeline(int(sensor), options)
+        raise SourceError(
+            f"{redact_address(address)}: the sensor's number is missing; write csi://0"
+        )
+    pipeline = pipeline_from_sensor(int(sensor), options)
     options.refuse_unknown()
     _require_gstreamer(address)
     return LiveSource(
@@ -42,7 +44,7 @@ def open_csi(address: str, options: OpenOptions) -> LiveSource:
     )
 
 
-def csi_pipeline(sensor: int, options: OpenOptions) -> str:
+def pipeline_from_sensor(sensor: int, options: OpenOptions) -> str:
     """Return the pipeline: the image processor's NV12 becomes BGR, the newest frame wins.
 
     Source: Jetson Linux Developer Guide, "Accelerated GStreamer" (nvarguscamerasrc, nvvidconv).
@@ -84,7 +86,7 @@ def open_pipeline(address: str, options: OpenOptions) -> LiveSource:
     """
     options.refuse_unknown()
     pipeline = address.partition(":")[2].strip().strip("!").strip()
-    name = f"gst:{redacted_pipeline(pipeline)}"
+    name = f"gst:{redact_pipeline(pipeline)}"
     if not pipeline:
         raise SourceError("gst: without a pipeline; write 'gst:v4l2src device=/dev/video0'")
     _require_gstreamer(name)
@@ -99,7 +101,7 @@ def open_pipeline(address: str, options: OpenOptions) -> LiveSource:
 
 
 def _require_gstreamer(name: str) -> None:
-    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER) and _built_with_gstreamer():
+    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER) and _is_built_with_gstreamer():
         return
     raise SourceError(
         f"{name}: this OpenCV {cv2.__version__} was built without GStreamer; use the system's "
@@ -108,7 +110,7 @@ def _require_gstreamer(name: str) -> None:
     )
 
 
-def _built_with_gstreamer() -> bool:
+def _is_built_with_gstreamer() -> bool:
     """Tell whether the backend is in this build, which the registry does not know for plug-ins."""
     lines = cv2.getBuildInformation().splitlines()
     return any("GStreamer" in line and "YES" in line for line in lines)

@@ -11,7 +11,7 @@ from cameras.capture.source import LiveSource
 from cameras.devices.opencv import OpenCvDevice
 from cameras.errors import SourceError
 from cameras.options import OpenOptions
-from cameras.redaction import redacted
+from cameras.redaction import redact_address
 
 _CHECK = "address, user and password, that the camera is on, cable and network"
 _OPTIONS = re.compile(r"#([a-z_]+=[^#@?&]*(?:&[a-z_]+=[^#@?&]*)*)\Z")
@@ -35,14 +35,14 @@ def open_network(address: str, options: OpenOptions) -> LiveSource:
     found = _OPTIONS.search(address)
     if found is not None:
         address = address[: found.start()]
-    options = options.with_query(redacted(address), found[1] if found is not None else "")
+    options = options.with_query(redact_address(address), found[1] if found is not None else "")
     parameters = (
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(options.open_timeout * 1000)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(options.stall_after * 1000)),
         # Each further decoder thread holds back one more frame.
         *(cv2.CAP_PROP_N_THREADS, 1),
     )
-    ffmpeg = _ffmpeg_options(address.partition(":")[0].lower(), options)
+    ffmpeg = _ffmpeg_from_options(address.partition(":")[0].lower(), options)
     return LiveSource(
         OpenCvDevice(address, cv2.CAP_FFMPEG, parameters, environment=ffmpeg),
         name=options.name,
@@ -51,7 +51,7 @@ def open_network(address: str, options: OpenOptions) -> LiveSource:
     )
 
 
-def _ffmpeg_options(scheme: str, options: OpenOptions) -> tuple[tuple[str, str], ...]:
+def _ffmpeg_from_options(scheme: str, options: OpenOptions) -> tuple[tuple[str, str], ...]:
     """Return the variable in which OpenCV finds FFmpeg's options, ``key;value|key;value``.
 
     None without options: OpenCV then chooses TCP itself, or what the user's own variable says.

@@ -38,7 +38,7 @@ class OpenCvDevice:
         """See `Device.open`."""
         capture = cv2.VideoCapture()
         try:
-            with _environment(self.environment):
+            with _set_environment(self.environment):
                 if isinstance(self.target, int):
                     opened = capture.open(self.target, self.backend, self.parameters)
                 else:
@@ -50,7 +50,7 @@ class OpenCvDevice:
             raise CameraError("does not answer")
         try:
             for name, number, value in self.controls:
-                _set(capture, name, number, value)
+                _set_control(capture, name, number, value)
         except CameraError:
             capture.release()
             raise
@@ -106,7 +106,7 @@ def bgr_from_picture(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     raise CameraError(f"delivers pictures of shape {image.shape}; set it to colour or grey")
 
 
-def _set(capture: cv2.VideoCapture, name: str, number: int, value: float) -> None:
+def _set_control(capture: cv2.VideoCapture, name: str, number: int, value: float) -> None:
     try:
         accepted = capture.set(number, value)
     except cv2.error:
@@ -116,7 +116,7 @@ def _set(capture: cv2.VideoCapture, name: str, number: int, value: float) -> Non
 
 
 @contextlib.contextmanager
-def _environment(variables: tuple[tuple[str, str], ...]) -> Iterator[None]:
+def _set_environment(variables: tuple[tuple[str, str], ...]) -> Iterator[None]:
     """Set variables for a while; what was there before comes back."""
     before = {name: os.environ.get(name) for name, _ in variables}
     os.environ.update(dict(variables))

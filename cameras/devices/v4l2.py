@@ -55,10 +55,10 @@ def open_v4l2(path: Path, options: OpenOptions) -> LiveSource:
         SourceError: no such device, no permission to use it, or a wrong option.
         CameraError: it does not deliver, or refuses a control.
     """
-    parameters = _format(options)
-    controls = (*_exposure(options), *_controls(options))
+    parameters = _format_from_options(options)
+    controls = (*_exposure_from_options(options), *_controls_from_options(options))
     options.refuse_unknown()
-    _require(path)
+    _check_device(path)
     # Read once, at the first use of such a device; the default is ten seconds.
     timeout_s = max(1, math.ceil(options.stall_after))
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(timeout_s))
@@ -70,7 +70,7 @@ def open_v4l2(path: Path, options: OpenOptions) -> LiveSource:
     )
 
 
-def _format(options: OpenOptions) -> tuple[int, ...]:
+def _format_from_options(options: OpenOptions) -> tuple[int, ...]:
     size, fps = options.size("size"), options.number("fps", low=0.1, high=1000)
     letters = options.text("format")
     if letters is not None and not (len(letters) == 4 and letters.isascii()):
@@ -87,7 +87,7 @@ def _format(options: OpenOptions) -> tuple[int, ...]:
     return tuple(parameters)
 
 
-def _exposure(options: OpenOptions) -> tuple[tuple[str, int, float], ...]:
+def _exposure_from_options(options: OpenOptions) -> tuple[tuple[str, int, float], ...]:
     exposure_ms = options.number("exposure_ms", low=0.1, high=60_000)
     automatic = options.flag("auto_exposure")
     if exposure_ms is not None:
@@ -104,7 +104,7 @@ def _exposure(options: OpenOptions) -> tuple[tuple[str, int, float], ...]:
     return tuple(controls)
 
 
-def _controls(options: OpenOptions) -> tuple[tuple[str, int, float], ...]:
+def _controls_from_options(options: OpenOptions) -> tuple[tuple[str, int, float], ...]:
     switches = {word: options.flag(word) for word in _SWITCHES}
     values = {word: options.number(word, low=-_LIMIT, high=_LIMIT) for word in _VALUES}
     for word, switch in _OFF_BEFORE.items():
@@ -118,9 +118,9 @@ def _controls(options: OpenOptions) -> tuple[tuple[str, int, float], ...]:
     )
 
 
-def _require(path: Path) -> None:
+def _check_device(path: Path) -> None:
     if not path.exists():
-        raise SourceError(f"{printable_path(path)}: no such camera; present: {_present()}")
+        raise SourceError(f"{printable_path(path)}: no such camera; present: {_list_devices()}")
     if not path.is_char_device():
         raise SourceError(f"{printable_path(path)}: not a camera device; name /dev/videoN")
     if not os.access(path, os.R_OK | os.W_OK):
@@ -130,7 +130,7 @@ def _require(path: Path) -> None:
         )
 
 
-def _present() -> str:
+def _list_devices() -> str:
     """The cameras that are there; those with a lasting name by it."""
     named = sorted(_BY_ID.iterdir()) if _BY_ID.is_dir() else []
     linked = {link.resolve() for link in named}

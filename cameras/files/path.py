@@ -8,7 +8,7 @@ from pathlib import Path
 from cameras.errors import SourceError
 from cameras.files.images import VIDEO_SUFFIXES, list_folder, list_matches, open_images
 from cameras.files.video import open_video
-from cameras.image_files import IMAGE_SUFFIXES, kind_of
+from cameras.image_files import IMAGE_SUFFIXES, kind_from_bytes
 from cameras.redaction import printable_path
 from cameras.source import Source
 
@@ -38,7 +38,7 @@ def _is_image(path: Path) -> bool:
     if path.suffix.lower() in VIDEO_SUFFIXES or not path.is_file():
         return False
     with path.open("rb") as file:
-        return kind_of(file.read(16)) is not None
+        return kind_from_bytes(file.read(16)) is not None
 
 
 def _describe_nearest(path: Path) -> str:

@@ -191,11 +191,11 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
             try:
                 listing = self._list()
             except OSError as error:
-                yield from self._gone(error)
+                yield from self._report_gone(error)
                 self._stop.wait(max(self._watching.poll_s, 0.2))
                 continue
             took = time.monotonic() - began
-            for frame in self._fresh(listing):
+            for frame in self._deliver_new(listing):
                 yield frame
                 if self._stop.is_set():
                     return
@@ -222,7 +222,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
                 stamps = {
                     entry.name: stamp
                     for entry in entries
-                    if self._matches(entry.name) and (stamp := _stamp_of_entry(entry)) is not None
+                    if self._matches(entry.name) and (stamp := _stamp_from_entry(entry)) is not None
                 }
         finally:
             os.close(folder)
@@ -233,14 +233,14 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
             return False
         return fnmatch.fnmatchcase(name, self._watching.pattern)
 
-    def _gone(self, error: OSError) -> Iterator[Frame]:
+    def _report_gone(self, error: OSError) -> Iterator[Frame]:
         """The folder cannot be listed, such as a share whose server is down: tell it once."""
         if not self._lost:
             self._lost = True
             reason = f"{self.name}: {error.strerror}; it is tried again, check path and server"
-            yield self._frame(self._watching.folder, None, reason)
+            yield self._make_frame(self._watching.folder, None, reason)
 
-    def _fresh(self, listing: _Listing) -> Iterator[Frame]:
+    def _deliver_new(self, listing: _Listing) -> Iterator[Frame]:
         """Yield what is whole and was not yet delivered."""
         listed = listing.stamps
         came_back = self._lost or listing.folder != self._folder
@@ -253,7 +253,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
                 reason = (
                     f"{printable_path(path)}: was removed before it could be read; keep it longer"
                 )
-                yield self._frame(path, None, reason)
+                yield self._make_frame(path, None, reason)
         for name in sorted(new, key=lambda name: (listed[name].changed_ns, os.fsencode(name))):
             if self._has_settled(name, listed[name]):
                 yield from self._read(name, listed[name])
@@ -274,7 +274,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
         except ImageError as error:
             reason = str(error)
         try:
-            if _stamp_of(path.stat()) != stamp:
+            if _stamp_from_status(path.stat()) != stamp:
                 return  # it was written meanwhile: the next listing sees it change
         except OSError:
             reason = reason or f"{printable_path(path)}: was removed while it was read"
@@ -283,21 +283,21 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
             return
         del self._growing[name]
         self._inspected.add(name, stamp)
-        yield self._frame(path, image, "" if image is not None else reason)
+        yield self._make_frame(path, image, "" if image is not None else reason)
 
-    def _frame(self, path: Path, image: npt.NDArray[np.uint8] | None, reason: str) -> Frame:
+    def _make_frame(self, path: Path, image: npt.NDArray[np.uint8] | None, reason: str) -> Frame:
         index, self._index = self._index, self._index + 1
         return frame_now(printable_path(path), index, image, reason)
 
 
-def _stamp_of_entry(entry: os.DirEntry[str]) -> FileStamp | None:
+def _stamp_from_entry(entry: os.DirEntry[str]) -> FileStamp | None:
     """Return the stamp of a regular file; None if it is none, or was removed since it was listed.
 
     Raises:
         OSError: it cannot be asked, such as on a share whose server is down.
     """
     try:
-        return _stamp_of(entry.stat()) if entry.is_file() else None
+        return _stamp_from_status(entry.stat()) if entry.is_file() else None
     except OSError as error:
         if error.errno not in _REMOVED:
             raise
@@ -308,5 +308,5 @@ def _without_inode(stamp: FileStamp) -> FileStamp:
     return stamp._replace(inode=0)
 
 
-def _stamp_of(status: os.stat_result) -> FileStamp:
+def _stamp_from_status(status: os.stat_result) -> FileStamp:
     return FileStamp(status.st_ino, status.st_size, status.st_mtime_ns)

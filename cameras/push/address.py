@@ -10,12 +10,12 @@ from pathlib import Path
 from cameras.errors import CameraError, SourceError
 from cameras.options import OpenOptions
 
-CONNECTIONS = 16
+MAX_CONNECTIONS = 16
 """That a source serves at once; further ones are closed."""
 PATIENCE_S = 10.0
 """Within which a picture that began to arrive must be complete."""
-_SHORTEST_TOKEN = 16
-_LONGEST_TOKEN = 1024
+_MIN_TOKEN_LENGTH = 16
+_MAX_TOKEN_LENGTH = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Binding:
     port: int
     token: bytes = field(default=b"", repr=False)
 
-    def admits(self, shown: bytes) -> bool:
+    def accepts_token(self, shown: bytes) -> bool:
         """Tell whether this is the token, in a time that tells nothing about it."""
         return hmac.compare_digest(shown, self.token)
 
@@ -51,7 +51,7 @@ def binding_from_address(address: str, options: OpenOptions) -> Binding:
         SourceError: not of this form, or reachable by others without a token.
     """
     scheme, _, rest = address.partition("://")
-    token = _token(options)
+    token = _token_from_options(options)
     try:
         host, port = host_and_port(rest.rstrip("/"))
     except ValueError as error:
@@ -100,21 +100,21 @@ def token_from_text(text: str) -> bytes:
     Raises:
         ValueError: too short, too long, or not ASCII; it is not told.
     """
-    if not (_SHORTEST_TOKEN <= len(text) <= _LONGEST_TOKEN and text.isascii()):
+    if not (_MIN_TOKEN_LENGTH <= len(text) <= _MAX_TOKEN_LENGTH and text.isascii()):
         raise ValueError(
-            f"must be {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} ASCII characters; "
+            f"must be {_MIN_TOKEN_LENGTH} to {_MAX_TOKEN_LENGTH} ASCII characters; "
             "`openssl rand -hex 24` makes one"
         )
     return text.encode()
 
 
-def cannot_listen(name: str, error: OSError) -> CameraError:
+def error_from_bind(name: str, error: OSError) -> CameraError:
     """Return the error of an address that cannot be had."""
     what = error.strerror or str(error)
     return CameraError(f"{name}: cannot listen: {what}; choose another port or address")
 
 
-def _token(options: OpenOptions) -> bytes:
+def _token_from_options(options: OpenOptions) -> bytes:
     """Return what ``token`` says or ``token_file`` holds."""
     token, file = options.text("token"), options.text("token_file")
     if token is not None and file is not None:

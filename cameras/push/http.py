@@ -18,13 +18,13 @@ from typing import Any
 from cameras.errors import ImageError
 from cameras.options import OpenOptions
 from cameras.push.address import (
-    CONNECTIONS,
+    MAX_CONNECTIONS,
     PATIENCE_S,
     Binding,
     binding_from_address,
-    cannot_listen,
+    error_from_bind,
 )
-from cameras.push.limits import Limits, Listening, names_of
+from cameras.push.limits import LimitedServer, Limits, host_names
 from cameras.push.queue import Arrival, Inbox, InboxFullError, Rules, rules_from_options
 from cameras.redaction import one_line
 
@@ -52,16 +52,16 @@ def open_post(address: str, options: OpenOptions) -> Inbox:
     try:
         server = _Server(binding, rules)
     except OSError as error:
-        raise cannot_listen(options.name, error) from error
+        raise error_from_bind(options.name, error) from error
     server.start()
     return server.inbox.served_by(server.end)
 
 
-class _Server(Listening):
+class _Server(LimitedServer):
     """Its connections stay open: an earlier host is not pushed out by a later one."""
 
     def __init__(self, binding: Binding, rules: Rules) -> None:
-        limits = Limits(places=CONNECTIONS, seconds=_IDLE_S)
+        limits = Limits(places=MAX_CONNECTIONS, seconds=_IDLE_S)
         super().__init__(binding, _Handler, limits=limits, name="edge-post")
         self.inbox = Inbox(f"post://{self.bound.address}", rules)
 
@@ -82,30 +82,30 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take in one picture."""
         arrival = Arrival.now()
-        self.server.of_use(self.connection)
+        self.server.mark_useful(self.connection)
         try:
-            length = self._checked()
-            number = self._accepted(self._body(length), arrival)
+            length = self._check_request()
+            number = self._accept(self._read_body(length), arrival)
         except _Refused as error:
             self.close_connection = True  # its body may not have been read
             self._answer(error.status, {"error": str(error)})
         else:
             self._answer(HTTPStatus.ACCEPTED, {"frame": number})
 
-    def _checked(self) -> int:
+    def _check_request(self) -> int:
         """Return the length of the body of a request that may deliver.
 
         Raises:
             _Refused: it may not.
         """
         binding = self.server.bound
-        if not _names_us(self.headers.get_all("Host", []), binding):
+        if not _is_our_host(self.headers.get_all("Host", []), binding):
             raise _Refused(HTTPStatus.MISDIRECTED_REQUEST, "another Host was asked for")
         if self.headers.get("Origin") is not None:
             raise _Refused(HTTPStatus.FORBIDDEN, "pages in a browser cannot deliver pictures")
         if binding.token:
             shown = self.headers.get("Authorization", "").encode("latin-1", "replace")
-            if not binding.admits(shown.removeprefix(b"Bearer ")):
+            if not binding.accepts_token(shown.removeprefix(b"Bearer ")):
                 raise _Refused(HTTPStatus.UNAUTHORIZED, "send Authorization: Bearer TOKEN")
         if self.path != "/":
             raise _Refused(HTTPStatus.NOT_FOUND, "pictures are posted to /")
@@ -113,9 +113,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _Refused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: image/jpeg, or another image"
             )
-        return self._length()
+        return self._read_length()
 
-    def _length(self) -> int:
+    def _read_length(self) -> int:
         lengths = self.headers.get_all("Content-Length", [])
         if self.headers.get("Transfer-Encoding") is not None or len(lengths) != 1:
             raise _Refused(HTTPStatus.LENGTH_REQUIRED, "send one Content-Length, no chunks")
@@ -127,7 +127,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {most} bytes are taken")
         return int(text)
 
-    def _body(self, length: int) -> bytes:
+    def _read_body(self, length: int) -> bytes:
         """Read the body; a picture that comes in part only becomes ERROR."""
         lost = "a picture came in part only; check the host and the network"
         deadline = time.monotonic() + PATIENCE_S
@@ -149,7 +149,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.connection.settimeout(_IDLE_S)
         return bytes(data)
 
-    def _accepted(self, data: bytes, arrival: Arrival) -> int:
+    def _accept(self, data: bytes, arrival: Arrival) -> int:
         try:
             return self.server.inbox.accept(data, arrival)
         except ImageError as error:
@@ -171,8 +171,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         LOG.debug("%s: %s", self.server.inbox.name, one_line(format % args))
 
 
-def _names_us(hosts: list[str], binding: Binding) -> bool:
+def _is_our_host(hosts: list[str], binding: Binding) -> bool:
     """Tell whether a request's Host is this server; one that others reach asks for a token."""
     if ipaddress.ip_address(binding.host).is_unspecified:
         return len(hosts) == 1
-    return len(hosts) == 1 and hosts[0].lower() in names_of(binding.host, binding.port)
+    return len(hosts) == 1 and hosts[0].lower() in host_names(binding.host, binding.port)

@@ -48,7 +48,7 @@ class Limits:
     burst: int = 0
 
 
-class Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """Serves each connection in a thread, within limits; `start` begins, `end` ends it.
 
     Args:
@@ -97,7 +97,7 @@ class Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 _shut(connection)
             self._lock.wait_for(lambda: not (self._open or self._leaving), timeout=_CLOSE_S)
 
-    def of_use(self, connection: socket.socket) -> None:
+    def mark_useful(self, connection: socket.socket) -> None:
         """Note that a connection has just brought what it is there for."""
         with self._lock:
             if connection in self._open:
@@ -156,7 +156,7 @@ class Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
         LOG.info("%s: a connection ended", self.bound.address, exc_info=True)
 
 
-def names_of(host: str, port: int) -> frozenset[str]:
+def host_names(host: str, port: int) -> frozenset[str]:
     """What a request's Host may be for an address of this machine, in lower case.
 
     Nothing else: by another name, a page in a browser here could reach what is for this machine.
@@ -171,10 +171,10 @@ def names_of(host: str, port: int) -> frozenset[str]:
     names = {f"[{ip}]" if ip.version == 6 else str(ip)}
     if str(ip) in ("127.0.0.1", "::1"):
         names.add("localhost")
-    return with_port(names, port)
+    return add_port(names, port)
 
 
-def with_port(names: set[str], port: int) -> frozenset[str]:
+def add_port(names: set[str], port: int) -> frozenset[str]:
     """Names as they are asked for at a port, which a browser leaves out where it is 80."""
     asked = {f"{name}:{port}" for name in names}
     return frozenset(asked | names if port == 80 else asked)

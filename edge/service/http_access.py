@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from cameras.push.address import Binding, host_and_port, token_from_file
-from cameras.push.limits import names_of, with_port
+from cameras.push.limits import add_port, host_names
 from edge.service.http_routes import Response, text_response
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
@@ -82,7 +82,7 @@ class RequestGuard:
         self._bound = bound
         names = {name.lower() for name in hosts}
         # Without a port as well: a proxy in front may listen where browsers leave it out.
-        self._hosts = with_port({name for name in names if ":" not in name}, bound.port) | names
+        self._hosts = add_port({name for name in names if ":" not in name}, bound.port) | names
 
     def refusal(self, headers: Message, *, own_ip: str) -> Response | None:
         """Why a request gets nothing; None if it may read.
@@ -95,7 +95,7 @@ class RequestGuard:
             own_ip: the address of this machine that it came to.
         """
         hosts = [value.strip().lower() for value in headers.get_all("Host", [])]
-        if len(hosts) != 1 or hosts[0] not in names_of(own_ip, self._bound.port) | self._hosts:
+        if len(hosts) != 1 or hosts[0] not in host_names(own_ip, self._bound.port) | self._hosts:
             line = "another host's name; life.monitor_hosts has those that are ours"
             return text_response(HTTPStatus.MISDIRECTED_REQUEST, line)
         origins = headers.get_all("Origin", [])
@@ -118,11 +118,11 @@ class RequestGuard:
         scheme, _, rest = shown[0].strip().partition(" ")
         word = rest.strip().encode("latin-1", "replace")
         if scheme.lower() == "bearer":
-            return self._bound.admits(word)
+            return self._bound.accepts_token(word)
         if scheme.lower() != "basic":
             return False
         try:
             pair = base64.b64decode(word, validate=True)
         except binascii.Error:
             return False
-        return self._bound.admits(pair.partition(b":")[2])
+        return self._bound.accepts_token(pair.partition(b":")[2])

@@ -1,8 +1,8 @@
 """The page, ``/healthz`` and ``/metrics``: read-only, and only for those who may read.
 
-It stands on `cameras.push.limits.Listening`, not on a WSGI server: waitress neither ends a request
-that trickles in for ever nor lets a newcomer take the oldest connection's place, reads a body
-before it answers, and takes folded headers and any version of HTTP.
+It stands on `cameras.push.limits.LimitedServer`, not on a WSGI server: waitress neither ends a
+request that trickles in for ever nor lets a newcomer take the oldest connection's place, reads a
+body before it answers, and takes folded headers and any version of HTTP.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from http.client import parse_headers
 
-from cameras.push.limits import Limits, Listening
+from cameras.push.limits import LimitedServer, Limits
 from edge.options import LifeOptions
 from edge.service.http_access import Access, MonitorError, RequestGuard, monitor_binding
 from edge.service.http_routes import GetReport, Pictures, Response, Routes, text_response
@@ -135,7 +135,7 @@ def open_monitor(
         yield
 
 
-class _MonitorServer(Listening):
+class _MonitorServer(LimitedServer):
     routes: Routes
     guard: RequestGuard
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
-from cameras.redaction import one_line, redacted
+from cameras.redaction import one_line, redact_address
 from edge.options import LogFormat, LogLevel
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
@@ -74,7 +74,7 @@ def logging_to(
 
 def without_credentials(text: str) -> str:
     """Text whose addresses have no user, password or token, whoever wrote it."""
-    return _ADDRESS.sub(lambda found: redacted(found[0]), text)
+    return _ADDRESS.sub(lambda found: redact_address(found[0]), text)
 
 
 def _message(record: logging.LogRecord) -> str:

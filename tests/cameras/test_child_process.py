@@ -32,13 +32,13 @@ class Handler:
         self.lost: queue.Queue = queue.Queue()
         self.child = ChildProcess(ChildOptions("the child", kinds=(Said,), **options), self)
 
-    def child_starts(self) -> Order:
+    def on_start(self) -> Order:
         return self.first
 
-    def child_says(self, message: object) -> None:
+    def on_message(self, message: object) -> None:
         self.said.put(message.what)
 
-    def child_lost(self, ending: Ending, reason: str) -> None:
+    def on_lost(self, ending: Ending, reason: str) -> None:
         self.lost.put((ending, reason))
 
     def wait_lost(self) -> tuple[Ending, str]:
@@ -221,11 +221,11 @@ sys.path.insert(0, sys.argv[2])
 from child import Order, Said
 from cameras.child_process import ChildOptions, ChildProcess
 class Handler:
-    def child_starts(self):
+    def on_start(self):
         return Order(sys.argv[3])
-    def child_says(self, message):
+    def on_message(self, message):
         pass
-    def child_lost(self, ending, reason):
+    def on_lost(self, ending, reason):
         pass
 child = ChildProcess(ChildOptions("it", (sys.executable, sys.argv[1]), (Said,)), Handler())
 child.start()

@@ -21,7 +21,7 @@ from cameras.capture.device import device_from_json, json_from_device
 from cameras.connect import SCHEMES, open_source
 from cameras.errors import CameraError, SourceError
 from cameras.options import OpenOptions, words_from_query
-from cameras.redaction import redacted, redacted_pipeline
+from cameras.redaction import redact_address, redact_pipeline
 
 SECRET = "Zq9secret"
 MODULES = (
@@ -232,9 +232,9 @@ def test_any_text_is_a_source_or_one_line(recorder, monkeypatch, tmp_path, text)
 def test_no_part_of_a_password_survives_wherever_it_stands(around, tail) -> None:
     secret = f"Zq9{tail}Zq9"
     for scheme in ("rtsp://", "rtsp:/", "rtsp:", "http://", ""):
-        assert "Zq9" not in redacted(f"{scheme}op:{secret}@{around.replace('@', '')}")
+        assert "Zq9" not in redact_address(f"{scheme}op:{secret}@{around.replace('@', '')}")
     pipeline = f'rtspsrc location="rtsp://op:{secret}@h/1" user-pw="{tail}Zq9" ! decodebin'
-    assert "Zq9" not in redacted_pipeline(pipeline)
+    assert "Zq9" not in redact_pipeline(pipeline)
 
 
 def test_a_pipeline_is_shown_without_secrets_and_ends_in_the_newest_frame(recorder) -> None:

@@ -103,15 +103,15 @@ class _Conversation:
         self._events = events
         self._failure: Failed | None = None
 
-    def child_starts(self) -> WorkerSetup:
-        """See `ChildHandler.child_starts`."""
+    def on_start(self) -> WorkerSetup:
+        """See `ChildHandler.on_start`."""
         self._failure = None
         if self.child.restarts:
             self._events.worker_restarted()
         return self._setup
 
-    def child_says(self, message: object) -> None:
-        """See `ChildHandler.child_says`."""
+    def on_message(self, message: object) -> None:
+        """See `ChildHandler.on_message`."""
         if isinstance(message, Answer):
             self._events.worker_answer(message)
         elif isinstance(message, Failed):
@@ -124,8 +124,8 @@ class _Conversation:
             self._setup = replace(self._setup, recipe_id=message.recipe.recipe_id)
             self._events.worker_changed(message.recipe, message.error, message.reason)
 
-    def child_lost(self, ending: Ending, reason: str) -> None:
-        """See `ChildHandler.child_lost`."""
+    def on_lost(self, ending: Ending, reason: str) -> None:
+        """See `ChildHandler.on_lost`."""
         code = _CODES[ending]
         if self._failure is not None:  # it told why it ends
             code, reason = self._failure.code, self._failure.reason

@@ -35,7 +35,7 @@ class Outlet:
     def busy_until(self, moment_ns: int) -> None:
         pass
 
-    def opens(self) -> None:
+    def mark_opening(self) -> None:
         pass
 
     def tell(self, message: Lost) -> None:

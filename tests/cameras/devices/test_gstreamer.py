@@ -6,10 +6,10 @@ import cv2
 import pytest
 
 from cameras.connect import open_source
-from cameras.devices.gstreamer import _built_with_gstreamer
+from cameras.devices.gstreamer import _is_built_with_gstreamer
 from cameras.errors import CameraError, SourceError
 
-HAS = cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER) and _built_with_gstreamer()
+HAS = cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER) and _is_built_with_gstreamer()
 LIVE = "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=30/1"
 
 

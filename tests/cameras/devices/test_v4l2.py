@@ -47,7 +47,7 @@ def opened(monkeypatch):
             devices.append((name, device))
 
     monkeypatch.setattr(cameras.devices.v4l2, "LiveSource", Recorder)
-    monkeypatch.setattr(cameras.devices.v4l2, "_require", lambda path: None)
+    monkeypatch.setattr(cameras.devices.v4l2, "_check_device", lambda path: None)
 
     def open_it(source, **options) -> tuple[str, OpenCvDevice]:
         open_source(source, **options)

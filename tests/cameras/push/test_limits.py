@@ -12,7 +12,7 @@ import pytest
 from waiting import wait_until
 
 from cameras.push.address import Binding
-from cameras.push.limits import Limits, Listening, names_of
+from cameras.push.limits import LimitedServer, Limits, host_names
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -22,13 +22,13 @@ class Echo(socketserver.BaseRequestHandler):
         with contextlib.suppress(OSError):
             while data := self.request.recv(100):
                 if data == b"!":
-                    self.server.of_use(self.request)
+                    self.server.mark_useful(self.request)
                 self.request.sendall(data)
 
 
 @contextlib.contextmanager
 def listening(limits: Limits):
-    server = Listening(Binding("127.0.0.1", 0), Echo, limits=limits, name="echo")
+    server = LimitedServer(Binding("127.0.0.1", 0), Echo, limits=limits, name="echo")
     server.start()
     try:
         yield server
@@ -37,7 +37,7 @@ def listening(limits: Limits):
         server.end()
 
 
-def connected(server: Listening) -> socket.socket:
+def connected(server: LimitedServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.bound.port), timeout=30)
 
 
@@ -132,4 +132,4 @@ def test_a_connection_that_cannot_be_accepted_does_not_keep_a_processor_busy(mon
     ],
 )
 def test_what_it_may_be_called(host, port, names) -> None:
-    assert names_of(host, port) == names
+    assert host_names(host, port) == names
