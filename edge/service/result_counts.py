@@ -45,7 +45,7 @@ class ResultCounts:
         self._live = live
         self._lock = threading.Lock()
         self._verdicts: Counter[Verdict] = Counter()
-        self._stages_ms: Counter[str] = Counter()
+        self._stages_ms: dict[str, float] = {}
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._buckets = [0] * len(_BUCKET_NAMES)
         self._latency_sum_ms = 0.0
@@ -72,7 +72,7 @@ class ResultCounts:
         with self._lock:
             self._verdicts[verdict] += 1
             for stage, ms in stages_ms.items():
-                self._stages_ms[stage] += ms  # type: ignore[assignment]
+                self._stages_ms[stage] = self._stages_ms.get(stage, 0.0) + ms
             if latency_ms is not None:
                 self._latencies_ms.append(latency_ms)
                 self._buckets[bisect_left(BUCKETS_MS, latency_ms)] += 1

@@ -15,7 +15,7 @@ from edge.sinks.sink import Sink
 from edge.sinks.threads import SinkThreads
 from edge.stream.loop import CameraResults, sum_up
 from edge.stream.summary import Summary
-from edge.stream.triggered import Inspects, Triggered, TriggerOptions
+from edge.stream.triggered import FrameInspector, Triggered, TriggerOptions
 
 LOG = logging.getLogger("edge.stream.triggered")
 _POLL_S = 0.05
@@ -37,7 +37,7 @@ class TriggeredCamera:
 
     name: str
     source: Source
-    inspector: Inspects
+    inspector: FrameInspector
     options: TriggerOptions
     sinks: Sequence[Sink] = ()
     counts: ResultCounts = field(default_factory=ResultCounts)
@@ -65,7 +65,9 @@ def trigger_by_lines(
     """
     numbers: queue.Queue[int | None] = queue.Queue(_LINES)
     # A daemon: nobody can end a read of standard input.
-    threading.Thread(target=_read, args=(lines, numbers), name="edge-lines", daemon=True).start()
+    threading.Thread(
+        target=_read_numbers, args=(lines, numbers), name="edge-lines", daemon=True
+    ).start()
     with contextlib.ExitStack() as stack:
         shared = stack.enter_context(SinkThreads(sinks, live=True, stop=stop))
         results: list[CameraResults] = []
@@ -77,7 +79,7 @@ def trigger_by_lines(
                 camera.inspector, camera.source, options=camera.options, on_result=own.give
             )
             triggers.append(stack.enter_context(triggered))
-        for count, number in enumerate(_until(stop, numbers), start=1):
+        for count, number in enumerate(_numbers_until(stop, numbers), start=1):
             for triggered in triggers:
                 triggered.trigger(number)
             if count == max_parts:
@@ -85,7 +87,7 @@ def trigger_by_lines(
     return sum_up(results, shared, sinks)
 
 
-def _read(lines: Iterable[str], numbers: queue.Queue[int | None]) -> None:
+def _read_numbers(lines: Iterable[str], numbers: queue.Queue[int | None]) -> None:
     """Lines become numbers; 0 stands for the next one, None for the end."""
     for line in lines:
         word = line.strip()
@@ -96,7 +98,7 @@ def _read(lines: Iterable[str], numbers: queue.Queue[int | None]) -> None:
     numbers.put(None)
 
 
-def _until(stop: threading.Event, numbers: queue.Queue[int | None]) -> Iterable[int | None]:
+def _numbers_until(stop: threading.Event, numbers: queue.Queue[int | None]) -> Iterable[int | None]:
     while not stop.is_set():
         try:
             number = numbers.get(timeout=_POLL_S)

@@ -1,4 +1,4 @@
-"""Triggered mode: a picture, an inspection and a result for each trigger; none is ever without one.
+"""Triggered mode: each trigger has a picture, an inspection and, whatever happens, one result.
 
     trigger ──▶ awaiting ──(first picture after it)──▶ waiting ──▶ inspected ──▶ result
         └─(too many are under way: ERROR at once)        └─(deadline: ERROR)─┘
@@ -25,14 +25,15 @@ from cameras.source import Source, frame_now
 from edge.health.checks import Health
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.verdict import DecisionSettings
+from edge.options import StreamOptions
 from edge.result import OnResult, Result, Verdict, error_from_frame
 from edge.stream.picture_taker import CLOSE_S, PictureTaker
 
 LOG = logging.getLogger("edge.stream.triggered")
-UNDER_WAY = 8
 PART_DEADLINE_MS = 1000.0
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
+_DEFAULTS = StreamOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ class TriggerOptions:
         ValueError: out of range.
     """
 
-    under_way: int = UNDER_WAY
+    under_way: int = _DEFAULTS.under_way
     deadline_ms: float = PART_DEADLINE_MS
-    settle_ms: float = 0.0
+    settle_ms: float = _DEFAULTS.settle_ms
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -65,8 +66,8 @@ class TriggerOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Triggers:
-    """What was counted.
+class TriggerCounts:
+    """What became of triggers.
 
     Attributes:
         triggered: triggers in all; each has its result, or will have it by its deadline.
@@ -81,7 +82,7 @@ class Triggers:
     late: int = 0
 
 
-class Inspects(Protocol):
+class FrameInspector(Protocol):
     """An `Inspector`, or what stands for one."""
 
     @property
@@ -105,10 +106,9 @@ class _Part:
     triggered_ns: int
     deadline_ns: int
     future: Future[Result] = field(default_factory=Future)
-    picture: Future[Frame] | None = None
+    picture: Future[Frame] | None = None  # of a part that is, or was, under way
     frame: Frame | None = None
     result: Result | None = None
-    counted: bool = True  # among those under way
 
 
 class Triggered(AbstractContextManager["Triggered"]):
@@ -125,7 +125,7 @@ class Triggered(AbstractContextManager["Triggered"]):
 
     def __init__(
         self,
-        inspector: Inspects,
+        inspector: FrameInspector,
         source: Source,
         *,
         options: TriggerOptions | None = None,
@@ -139,7 +139,7 @@ class Triggered(AbstractContextManager["Triggered"]):
         self._order: deque[_Part] = deque()  # to be told, in the order of their triggers
         self._waiting: deque[_Part] = deque()  # to be inspected
         self._under_way = 0
-        self._count = Triggers()
+        self._counts = TriggerCounts()
         self._closing = False
         self._within = DeadlineRunner(
             inspector.inspect,
@@ -149,7 +149,7 @@ class Triggered(AbstractContextManager["Triggered"]):
         self._pictures = PictureTaker(
             source, lambda: inspector.health, settle_ms=self._options.settle_ms
         )
-        works = (self._inspect_parts, self._tell)
+        works = (self._inspect_parts, self._report_results)
         self._threads = [
             threading.Thread(target=work, name=f"edge-trigger-{n}", daemon=True)
             for n, work in enumerate(works)
@@ -158,10 +158,10 @@ class Triggered(AbstractContextManager["Triggered"]):
             thread.start()
 
     @property
-    def counts(self) -> Triggers:
-        """What was counted so far."""
+    def counts(self) -> TriggerCounts:
+        """What became of the triggers so far."""
         with self._changed:
-            return self._count
+            return self._counts
 
     def trigger(self, part: int | None = None) -> Future[Result]:
         """Take the next picture as a part, and inspect it; returns at once.
@@ -174,18 +174,17 @@ class Triggered(AbstractContextManager["Triggered"]):
         """
         now = time.monotonic_ns()
         with self._changed:
-            self._add(triggered=1)
-            number = self._count.triggered if part is None else part
+            self._count(triggered=1)
+            number = self._counts.triggered if part is None else part
             new = _Part(number, now, now + int(self._options.deadline_ms * _NS_PER_MS))
-            problem = self._refusal()
-            new.counted = not problem
-            self._under_way += new.counted
+            refusal = self._refusal_reason()
             self._order.append(new)
-            if not problem:
+            if not refusal:
+                self._under_way += 1
                 new.picture = self._pictures.request(now)
             self._changed.notify_all()
         if new.picture is None:
-            self._settle(new, self._failed(new, problem))
+            self._settle_error(new, refusal)
         else:
             new.picture.add_done_callback(partial(self._receive_picture, new))
         return new.future
@@ -200,10 +199,10 @@ class Triggered(AbstractContextManager["Triggered"]):
                 return
             self._closing = True
             self._changed.notify_all()
-        inspects, tells = self._threads
-        tells.join(self._options.deadline_ms / 1e3 + CLOSE_S)
+        inspecting, reporting = self._threads
+        reporting.join(self._options.deadline_ms / 1e3 + CLOSE_S)
         self._pictures.close()
-        inspects.join(CLOSE_S)
+        inspecting.join(CLOSE_S)
         self._within.close()
 
     def __exit__(self, *_: object) -> None:
@@ -215,7 +214,7 @@ class Triggered(AbstractContextManager["Triggered"]):
             return
         error = picture.exception()
         if error is not None:
-            self._settle(part, self._failed(part, str(error)))
+            self._settle_error(part, str(error))
             return
         frame = picture.result()
         with self._changed:
@@ -224,12 +223,12 @@ class Triggered(AbstractContextManager["Triggered"]):
                 self._waiting.append(part)
                 self._changed.notify_all()
         if frame.image is None:
-            self._settle(part, self._failed(part, frame.reason))
+            self._settle_error(part, frame.reason)
 
     def _inspect_parts(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._over())
+                self._changed.wait_for(lambda: self._waiting or self._is_over())
                 if not self._waiting:
                     return
                 part = self._waiting.popleft()
@@ -237,10 +236,10 @@ class Triggered(AbstractContextManager["Triggered"]):
             left_ms = (part.deadline_ns - time.monotonic_ns()) / _NS_PER_MS
             if frame is None or overdue or left_ms <= 0:
                 continue  # its deadline has passed while it waited
-            self._settle(part, self._named(part, self._within(frame, deadline_ms=left_ms)))
+            self._settle(part, self._within(frame, deadline_ms=left_ms))
 
-    def _tell(self) -> None:
-        """Run in a thread: keep deadlines, and tell the results in the order of the triggers."""
+    def _report_results(self) -> None:
+        """Run in a thread: keep deadlines, and report results in the order of the triggers."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._order or self._closing)
@@ -250,69 +249,66 @@ class Triggered(AbstractContextManager["Triggered"]):
                 while part.result is None and time.monotonic_ns() < part.deadline_ns:
                     left_s = (part.deadline_ns - time.monotonic_ns()) / _NS_PER_S
                     self._changed.wait(max(left_s, 0))
-            self._let_pass(part)
+            self._fail_overdue(part)
             result, frame = part.result, part.frame
             with self._changed:
                 self._order.popleft()
                 self._changed.notify_all()
             if self._on_result is not None and result is not None:
                 try:
-                    self._on_result(frame or self._missing(result.reason), result)
+                    self._on_result(frame or self._missing_frame(result.reason), result)
                 except Exception:
                     # The border: whoever listens must not keep the next part's result.
                     LOG.exception("a listener failed")
 
-    def _let_pass(self, part: _Part) -> None:
+    def _fail_overdue(self, part: _Part) -> None:
         """ERROR for a part whose deadline has passed."""
         if part.result is not None:
             return
-        passed = f"within {self._options.deadline_ms:g} ms"
-        reason = f"no picture {passed}" if part.frame is None else f"no result {passed}"
-        self._settle(part, self._failed(part, reason))
+        lacking = "picture" if part.frame is None else "result"
+        self._settle_error(part, f"no {lacking} within {self._options.deadline_ms:g} ms")
         if part.picture is not None:
             part.picture.cancel()
 
     def _settle(self, part: _Part, result: Result) -> None:
-        """Set a part's result, unless it has one."""
+        """Give a part its result, unless it has one."""
+        result = dataclasses.replace(result, part=part.number)
         with self._changed:
             if part.result is not None:
                 # The deadline itself comes twice, as an ERROR of the inspection as well.
-                self._add(late=result.verdict is not Verdict.ERROR)
+                self._count(late=result.verdict is not Verdict.ERROR)
                 return
-            self._add(overdue=time.monotonic_ns() >= part.deadline_ns)
+            self._count(overdue=time.monotonic_ns() >= part.deadline_ns)
             part.result = result
-            self._under_way -= part.counted
+            self._under_way -= part.picture is not None
             self._changed.notify_all()
         if part.future.set_running_or_notify_cancel():
             part.future.set_result(result)
 
-    def _refusal(self) -> str:
+    def _settle_error(self, part: _Part, reason: str) -> None:
+        frame = part.frame or self._missing_frame(reason)
+        threshold = self._inspector.settings.threshold
+        self._settle(part, error_from_frame(frame, threshold=threshold, reason=reason))
+
+    def _refusal_reason(self) -> str:
         """Why a trigger cannot be taken now; empty if it can."""
         if self._closing:
             return "the line is being closed"
         if self._under_way < self._options.under_way:
             return ""
-        self._add(overflowed=1)
+        self._count(overflowed=1)
         return (
             f"overflow: {self._under_way} parts are under way already; trigger more slowly, or "
             "take a faster engine"
         )
 
-    def _over(self) -> bool:
+    def _is_over(self) -> bool:
         return self._closing and not self._order
 
-    def _add(self, **counts: int) -> None:
-        now = self._count
+    def _count(self, **counts: int) -> None:
+        now = self._counts
         changed = {name: getattr(now, name) + more for name, more in counts.items()}
-        self._count = dataclasses.replace(now, **changed)
+        self._counts = dataclasses.replace(now, **changed)
 
-    def _missing(self, reason: str) -> Frame:
+    def _missing_frame(self, reason: str) -> Frame:
         return frame_now(self._source.name, 0, None, reason)
-
-    def _failed(self, part: _Part, reason: str) -> Result:
-        frame = part.frame or self._missing(reason)
-        threshold = self._inspector.settings.threshold
-        return self._named(part, error_from_frame(frame, threshold=threshold, reason=reason))
-
-    def _named(self, part: _Part, result: Result) -> Result:
-        return dataclasses.replace(result, part=part.number)
