@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
-from pathlib import Path
+from itertools import chain, repeat
 
-from engines.engine import Engine, Precision
+from engines.engine import Engine, EngineOptions
 from engines.errors import EngineError
 
 AUTO = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What an engine is opened with.
-
-    Attributes:
-        precision: of the graph.
-        plans: folder that keeps compiled plans, such as a bundle's ``engines``; None compiles anew
-            each time.
-        threads: of a CPU engine; None lets it choose.
-        say: receives a line about what takes long, such as why a plan is compiled again.
-        progress: receives the share of a plan's compilation that is done, while it is opened.
-    """
-
-    precision: Precision
-    plans: Path | None = None
-    threads: int | None = None
-    say: Callable[[str], None] | None = None
-    progress: Callable[[float], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +121,11 @@ def _open_tensorrt(flavour: str) -> Callable[[bytes, EngineOptions], Engine]:
         from engines.gpu.engine import TensorRtEngine
         from engines.gpu.reopen import ReopeningEngine
 
-        watchers = [options.progress]  # of the first opening: later ones are beside the line
-
         def open_tensorrt() -> TensorRtEngine:
-            return TensorRtEngine.from_model(
-                model,
-                precision=options.precision,
-                flavour=flavour,
-                plans=options.plans,
-                say=options.say,
-                progress=watchers.pop() if watchers else None,
-            )
+            return TensorRtEngine.from_model(model, flavour=flavour, options=next(each_time))
 
+        # Nobody watches the progress of later openings: they are beside the line.
+        each_time = chain([options], repeat(replace(options, progress=None)))
         return ReopeningEngine(open_tensorrt, say=options.say)
 
     return opener

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NewType, Protocol, TypeAlias, runtime_checkable
 
@@ -19,6 +21,26 @@ EXACT = "exact/"
 
 The precision stage leaves them alone, and so does an engine that may otherwise choose a cheaper
 arithmetic."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What an engine is opened with.
+
+    Attributes:
+        precision: of the graph.
+        plans: folder that keeps compiled plans, such as a bundle's ``engines``; None compiles anew
+            each time.
+        threads: of a CPU engine; None lets it choose.
+        say: receives a line about what takes long, such as why a plan is compiled again.
+        progress: receives the share of a plan's compilation that is done, while it is opened.
+    """
+
+    precision: Precision
+    plans: Path | None = None
+    threads: int | None = None
+    say: Callable[[str], None] | None = None
+    progress: Callable[[float], None] | None = None
 
 
 class Engine(Protocol):

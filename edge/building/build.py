@@ -37,8 +37,8 @@ from edge.plans import check_rtx_gpus
 from edge.result import Image
 from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
-from engines.choose import Choice, EngineOptions, choose_engine, open_engine
-from engines.engine import Engine, Precision
+from engines.choose import Choice, choose_engine, open_engine
+from engines.engine import Engine, EngineOptions, Precision
 from engines.errors import EngineError
 from engines.plans.cache import store_plan
 from engines.plans.compile import compile_plan

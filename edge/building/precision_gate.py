@@ -46,8 +46,8 @@ from cameras.redaction import printable_path
 from edge.building.methods import Taught
 from edge.evaluation.measure import file_sha256
 from edge.options import BuildOptions
-from engines.choose import EngineOptions, open_engine
-from engines.engine import Engine, Precision
+from engines.choose import open_engine
+from engines.engine import Engine, EngineOptions, Precision
 from engines.manifest import LimitsRecord
 
 RANK_IMAGES = 16  # good ones, on which blocks are told apart

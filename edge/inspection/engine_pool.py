@@ -8,7 +8,8 @@ from collections.abc import Callable
 from edge.inspection.inspector import Inspector, settings_from_bundle
 from edge.inspection.verdict import DecisionSettings
 from engines.bundle import MODEL, Bundle
-from engines.choose import AUTO, Choice, EngineOptions, choose_engine, open_engine
+from engines.choose import AUTO, Choice, choose_engine, open_engine
+from engines.engine import EngineOptions
 from engines.errors import EngineError
 from engines.shared import EngineShare, SharedEngine
 

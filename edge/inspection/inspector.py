@@ -33,8 +33,8 @@ from edge.inspection.self_test import (
 from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
 from edge.result import Result, Roi, error_from_frame
 from engines.bundle import Bundle
-from engines.choose import AUTO, EngineOptions, choose_engine, open_engine
-from engines.engine import Engine, Images, Output
+from engines.choose import AUTO, choose_engine, open_engine
+from engines.engine import Engine, EngineOptions, Images, Output
 from engines.errors import EngineError
 from engines.gpu.reopen import ReopeningEngine
 from engines.shared import EngineShare

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engines.batches import Signature, check_images, signature_from_input
 from engines.cuda import Cuda, DeviceLostError, gpus
-from engines.engine import Images, Output, Precision, Ticket
+from engines.engine import EngineOptions, Images, Output, Ticket
 from engines.errors import EngineError
 from engines.gpu.context import GpuContext
 from engines.gpu.device_array import DeviceArray, DeviceImages, images_from_device
@@ -104,25 +103,13 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
             raise
 
     @classmethod
-    def from_model(
-        cls,
-        model: bytes,
-        *,
-        precision: Precision,
-        flavour: str,
-        plans: Path | None = None,
-        say: Callable[[str], None] | None = None,
-        progress: Callable[[float], None] | None = None,
-    ) -> TensorRtEngine:
+    def from_model(cls, model: bytes, *, flavour: str, options: EngineOptions) -> TensorRtEngine:
         """Run a graph: its plan from the folder if it fits, else compiled.
 
         Args:
             model: serialised ONNX, input `image` uint8 (N, H, W, 3).
-            precision: of the graph; a plan that doesn't execute it is refused.
             flavour: ``tensorrt`` or ``tensorrt-rtx``.
-            plans: folder that keeps the plan; None compiles anew each time.
-            say: receives a line when a plan is compiled, with the reason, and the `notes`.
-            progress: receives the share of the compilation that is done.
+            options: `say` receives the reason when a plan is compiled, and the `notes`.
 
         Raises:
             EngineError: no library, no GPU, or it doesn't take the graph.
@@ -130,30 +117,22 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         found = gpus()  # first: it says best what is wrong with a machine without a GPU
         libraries = Libraries.installed(flavour)
         # Held from before the compiler uses the GPU, so that it is known whose the context is.
-        device = GpuContext(libraries.cuda)
+        context = GpuContext(libraries.cuda)
         try:
-            gpu = found[device.index]
+            gpu = found[context.index]
             problem = unsupported_gpu_reason(flavour, gpu.compute_capability)
             if problem:
                 raise EngineError(problem)
-            with device:
-                plan = find_or_compile_plan(
-                    model,
-                    flavour=flavour,
-                    precision=precision,
-                    gpu=gpu,
-                    plans=plans,
-                    say=say,
-                    progress=progress,
-                )
+            with context:
+                plan = find_or_compile_plan(model, flavour=flavour, gpu=gpu, options=options)
             engine = cls(plan, libraries=libraries, device=gpu.name)
         except BaseException as error:
-            device.close(lost=isinstance(error, DeviceLostError))
+            context.close(lost=isinstance(error, DeviceLostError))
             raise
-        device.close()
-        if say is not None:
+        context.close()
+        if options.say is not None:
             for note in engine.notes:
-                say(note)
+                options.say(note)
         return engine
 
     def infer(self, images: Images | DeviceArray) -> tuple[Output, ...]:

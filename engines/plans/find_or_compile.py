@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from engines.cuda import Gpu
-from engines.engine import Precision
+from engines.engine import EngineOptions
 from engines.errors import EngineError
 from engines.plans.builder import PORTABLE_FROM, RTX_GPUS
 from engines.plans.cache import PlanKey, UnusablePlanError, load_plan, store_plan
@@ -18,44 +17,32 @@ from engines.plans.layers import precision_problem
 from engines.plans.plan import Plan
 
 
-def find_or_compile_plan(
-    model: bytes,
-    *,
-    flavour: str,
-    precision: Precision,
-    gpu: Gpu,
-    plans: Path | None = None,
-    say: Callable[[str], None] | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> Plan:
+def find_or_compile_plan(model: bytes, *, flavour: str, gpu: Gpu, options: EngineOptions) -> Plan:
     """The plan from the cache if it fits, or a new one; the reason is said either way.
 
     Args:
         model: serialised ONNX.
         flavour: ``tensorrt`` or ``tensorrt-rtx``.
-        precision: of the graph; a plan that doesn't execute it is refused.
         gpu: that will run the plan.
-        plans: folder that keeps the plan; None compiles anew each time.
-        say: receives a line when a plan is compiled, with the reason.
-        progress: receives the share of the compilation that is done.
+        options: a plan that doesn't execute their precision is refused.
 
     Raises:
         EngineError: no library, it doesn't take the graph, or the plan isn't what was asked for.
     """
-    tell = say or _silently
-    plan, reason = _find_plan(model, flavour=flavour, gpu=gpu, plans=plans)
+    say = options.say or _silently
+    plan, reason = _find_plan(model, flavour=flavour, gpu=gpu, plans=options.plans)
     if plan is None:
-        tell(f"{flavour}: compiling the plan: {reason}")
+        say(f"{flavour}: compiling the plan: {reason}")
         here = (gpu.compute_capability,) if _has_target(flavour, gpu) else ()
-        plan = compile_plan(model, flavour=flavour, gpu=here, progress=progress)
+        plan = compile_plan(model, flavour=flavour, gpu=here, progress=options.progress)
         for note in plan.notes:
-            tell(f"{flavour}: {note}")
-        if plans is not None:
+            say(f"{flavour}: {note}")
+        if options.plans is not None:
             try:
-                store_plan(plans, plan)
+                store_plan(options.plans, plan)
             except OSError as error:
-                tell(f"{flavour}: the plan is not kept: {error.strerror}: {error.filename}")
-    problem = precision_problem(plan.layers, precision)
+                say(f"{flavour}: the plan is not kept: {error.strerror}: {error.filename}")
+    problem = precision_problem(plan.layers, options.precision)
     if problem:
         raise EngineError(f"{flavour}: {problem}; build with another --precision")
     return plan

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from probes import POOLED_BYTES, pools_graph, products_graph
 
-from engines.choose import EngineOptions, open_engine
+from engines.choose import open_engine
 from engines.cpu.processor import usable_cores
-from engines.engine import Engine, Precision
+from engines.engine import Engine, EngineOptions, Precision
 from engines.graph_cost import Cost, costs_from_onnx
 
 CPU_ENGINES = frozenset({"openvino", "onnxruntime"})

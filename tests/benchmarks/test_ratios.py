@@ -21,8 +21,8 @@ from cameras.image_files import image_from_bytes
 from edge.inspection.inspector import Inspector, load
 from edge.sinks.json_lines import JsonLinesSink
 from edge.stream.loop import stream
-from engines.choose import EngineOptions, open_engine
-from engines.engine import Engine
+from engines.choose import open_engine
+from engines.engine import Engine, EngineOptions
 
 pytestmark = pytest.mark.benchmark
 

@@ -17,7 +17,8 @@ from roofline import (
 )
 
 from edge.inspection.inspector import load
-from engines.choose import EngineOptions, open_engine
+from engines.choose import open_engine
+from engines.engine import EngineOptions
 from engines.graph_cost import Cost, costs_from_onnx
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from engines import choose
 from engines.cuda import gpus
+from engines.engine import EngineOptions
 from engines.errors import EngineError
 
 
@@ -24,7 +25,7 @@ def _break(monkeypatch, name: str) -> None:
     monkeypatch.setitem(choose.ENGINES, name, broken)
 
 
-FP32 = choose.EngineOptions("fp32", threads=1)
+FP32 = EngineOptions("fp32", threads=1)
 without_gpu = pytest.mark.skipif(_has_gpu(), reason="this machine has an NVIDIA GPU")
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from engines import sealed_files
 from engines.cuda import Gpu
+from engines.engine import EngineOptions
 from engines.gpu.loaded_plan import LoadedPlan
 from engines.plans import find_or_compile
 from engines.plans.cache import PlanRecord
@@ -87,10 +88,8 @@ class World:
         plan = find_or_compile.find_or_compile_plan(
             self.model,
             flavour=self.flavour,
-            precision="fp16",
             gpu=here,
-            plans=self.folder,
-            say=self.told.append,
+            options=EngineOptions("fp16", self.folder, say=self.told.append),
         )
         library = SimpleNamespace(Runtime=lambda log: self)
         with pytest.raises(HandedOverError):

@@ -178,7 +178,7 @@ def test_the_second_start_on_a_cpu_compiles_nothing(bundle, good_image, monkeypa
 
     with load(bundle, engine="openvino") as first:
         score = first.inspect(good_image).score
-    monkeypatch.setattr(openvino_compile, "_compiled", compiled)
+    monkeypatch.setattr(openvino_compile, "_compile", compiled)
     with load(bundle, engine="openvino") as second:
         assert second.inspect(good_image).score == score
 

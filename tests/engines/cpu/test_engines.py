@@ -199,7 +199,8 @@ def refused(*args, **kwargs):
     raise SystemExit("a connection was opened")
 socket.socket.connect = refused
 socket.getaddrinfo = refused
-from engines.choose import EngineOptions, open_engine
+from engines.choose import open_engine
+from engines.engine import EngineOptions
 import numpy
 for name in ("openvino", "onnxruntime"):
     model = open(sys.argv[1], "rb").read()

@@ -12,7 +12,7 @@ from fake_tensorrt import FakeTensorRt, fake_plan, opened, pictures, same
 from in_flight import infer_each
 
 from engines.cuda import DeviceLostError
-from engines.engine import PipelinedEngine
+from engines.engine import EngineOptions, PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
 
@@ -293,8 +293,8 @@ def test_from_a_model_the_context_is_held_from_before_the_compiler(
         assert asked["gpu"] is gpu
         machine.gpu.lost = 700 if code == 700 else 0
         machine.fail("cudaMalloc", code)
-        if asked["progress"]:
-            asked["progress"](1.0)
+        if asked["options"].progress:
+            asked["options"].progress(1.0)
         return fake_plan()
 
     monkeypatch.setattr(engine, "gpus", lambda: [gpu])
@@ -302,14 +302,14 @@ def test_from_a_model_the_context_is_held_from_before_the_compiler(
     monkeypatch.setattr(
         Libraries, "installed", classmethod(lambda cls, flavour: cls(machine.cuda, trt))
     )
-    ask = {"precision": "fp32", "flavour": "tensorrt"}
     if code:
         with pytest.raises(DeviceLostError if code == 700 else EngineError, match=str(code)):
-            TensorRtEngine.from_model(b"", **ask)
+            TensorRtEngine.from_model(b"", flavour="tensorrt", options=EngineOptions("fp32"))
         assert machine.resets == (code == 700)
         return
     shares: list[float] = []
-    with TensorRtEngine.from_model(b"", **ask, progress=shares.append) as engine:
+    options = EngineOptions("fp32", progress=shares.append)
+    with TensorRtEngine.from_model(b"", flavour="tensorrt", options=options) as engine:
         assert shares == [1.0]
         assert engine.device == "Fake 1"
         assert same(engine.infer(pictures(2)), pictures(2))

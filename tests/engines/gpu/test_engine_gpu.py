@@ -11,6 +11,7 @@ from in_flight import infer_each
 
 from engines.choose import ENGINES
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
+from engines.engine import EngineOptions
 from engines.gpu.engine import TensorRtEngine
 
 FLAVOURS = [name for name in ENGINES if name.startswith("tensorrt")]
@@ -39,7 +40,7 @@ def test_it_agrees_with_onnx_runtime(
     said: list[str] = []
     for _ in range(2):  # compiled, then from the folder
         with TensorRtEngine.from_model(
-            model, precision=precision, flavour=flavour, plans=tmp_path, say=said.append
+            model, flavour=flavour, options=EngineOptions(precision, tmp_path, say=said.append)
         ) as engine:
             for got, right in zip(engine.infer(images), wanted, strict=True):
                 np.testing.assert_allclose(got, right, atol=TOLERANCE[precision])
@@ -51,7 +52,9 @@ def test_it_agrees_with_onnx_runtime(
 
 
 def test_it_is_launched_as_a_graph(flavour, inspector_graph, images) -> None:
-    with TensorRtEngine.from_model(inspector_graph(), precision="fp32", flavour=flavour) as engine:
+    with TensorRtEngine.from_model(
+        inspector_graph(), flavour=flavour, options=EngineOptions("fp32")
+    ) as engine:
         engine.infer(images)
         if engine.why_no_graph:
             pytest.fail(f"not captured: {engine.why_no_graph}")
@@ -63,7 +66,9 @@ def test_torch_arrays_give_what_numpys_give(flavour, inspector_graph, images) ->
     torch = importlib.import_module("torch")
     if not torch.cuda.is_available():
         pytest.skip("this torch has no CUDA")
-    with TensorRtEngine.from_model(inspector_graph(), precision="fp32", flavour=flavour) as engine:
+    with TensorRtEngine.from_model(
+        inspector_graph(), flavour=flavour, options=EngineOptions("fp32")
+    ) as engine:
         wanted = engine.infer(images)
         for got, right in zip(engine.infer(torch.as_tensor(images).cuda()), wanted, strict=True):
             assert np.array_equal(got, right)
@@ -74,7 +79,9 @@ def test_how_long_it_takes(flavour, precision, inspector_graph, capsys) -> None:
     """Prints; asserts nothing of time."""
     model = inspector_graph(precision, size=256)
     image = np.zeros((1, 256, 256, 3), np.uint8)
-    with TensorRtEngine.from_model(model, precision=precision, flavour=flavour) as engine:
+    with TensorRtEngine.from_model(
+        model, flavour=flavour, options=EngineOptions(precision)
+    ) as engine:
         list(infer_each(engine, [image] * 100))
         alone = []
         for _ in range(500):

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines.cuda import Gpu
+from engines.engine import EngineOptions
 from engines.plans.cache import (
     PlanKey,
     UnusablePlanError,
@@ -200,10 +201,8 @@ def test_a_plan_is_compiled_once_and_again_only_with_a_reason(tmp_path, features
         return find_or_compile_plan(
             model,
             flavour="tensorrt-rtx",
-            precision=precision,
             gpu=GPU,
-            plans=tmp_path,
-            say=told.append,
+            options=EngineOptions(precision, tmp_path, say=told.append),
         )
 
     first = plan(features_graph("fp16"))
@@ -228,10 +227,8 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_not_the_engine(
     plan = find_or_compile_plan(
         features_graph(),
         flavour="tensorrt-rtx",
-        precision="fp32",
         gpu=GPU,
-        plans=tmp_path / "engines",
-        say=told.append,
+        options=EngineOptions("fp32", tmp_path / "engines", say=told.append),
     )
     assert plan.gpu == ("sm89",)
     assert "the plan is not kept" in told[-1]
