@@ -122,8 +122,9 @@ def test_a_stream_is_seen_with_picture_counts_and_a_reject(
     shutil.copy(next(iter(sorted(bad.iterdir()))), good / "zz.png")
     with Streaming(tmp_path, f"replay:{good}?fps=10", "--bundle", bundle) as streaming:
         streaming.reject()
-        dom = browser.dom(streaming.address)
-        screen = browser.screenshot(streaming.address)
+        # Few seconds of its own: each of them waits for eight pictures of a busy machine.
+        dom = browser.dom(streaming.address, seconds=2)
+        screen = browser.screenshot(streaming.address, seconds=2)
     assert 'data-state="ready"' in dom
     assert 'src="blob:' in live(dom)
     assert re.search(r'<div class="ok"><dt>OK</dt><dd>[1-9]', dom)

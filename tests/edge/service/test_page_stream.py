@@ -81,16 +81,16 @@ right = {{ source = "rtsp://operator:geheim@127.0.0.1:9/x?token=geheim" }}
 
 
 @pytest.mark.parametrize(
-    ("section", "words"),
+    ("command", "section", "words"),
     [
-        ('monitor = "0.0.0.0:0"', "others can reach this address; give life.monitor_token"),
-        ('monitor = "line3:80"', "the host is no IP address"),
-        ('monitor = "127.0.0.1:0"\nmonitor_token = "away"', "monitor_token: away: cannot be read"),
-        ('monitor = "127.0.0.1:0"\nmonitor_hosts = ["a b"]', "'a b' is not a host name"),
-        ('monitor_token = "short"\nmonitor_tokens = 1', "life.monitor_tokens"),
+        ("stream", 'monitor = "0.0.0.0:0"', "others can reach this address; give life.monitor_t"),
+        ("serve", 'monitor = "0.0.0.0:0"', "others can reach this address; give life.monitor_t"),
+        ("stream", 'monitor = "line3:80"', "the host is no IP address"),
+        ("stream", 'monitor = "[::1]:0"\nmonitor_token = "away"', "token: away: cannot be read"),
+        ("stream", 'monitor = "[::1]:0"\nmonitor_hosts = ["a b"]', "'a b' is not a host name"),
+        ("stream", 'monitor_token = "short"\nmonitor_tokens = 1', "life.monitor_tokens"),
     ],
 )
-@pytest.mark.parametrize("command", ["stream", "serve"])
 def test_what_is_wrong_in_the_configuration_is_one_line(
     run, drawn, built, tmp_path, command, section, words
 ) -> None:
