@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -92,9 +93,10 @@ def checked(kind: type[Model], content: Any, *, path: Path = CONFIG, section: st
         return kind.model_validate(content)
     except ValidationError as error:
         where, reason = place_and_reason(error, kind)
+        place = ".".join(filter(None, (section, where)))
+        end = "" if reason.endswith("?") else ";"
         raise ConfigError(
-            f"{path}: {'.'.join(filter(None, (section, where)))}: {reason}; docs/edge_toml.md "
-            "lists every key"
+            f"{path}: {place}: {reason}{end} docs/edge_toml.md lists every key"
         ) from error
 
 
@@ -102,10 +104,12 @@ def place_and_reason(error: ValidationError, kind: type[BaseModel]) -> tuple[str
     """Where the first mistake is, such as ``stream.threshold``, and what is wrong there."""
     first = error.errors()[0]
     place = first["loc"]
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = re.sub(r"^(Value error, |Input |String )", "", first["msg"])
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), _keys_at(kind, place[:-1]), n=1)
         reason = f"no such key; did you mean {near[0]}?" if near else "no such key"
+    elif isinstance(first["input"], str | int | float) and first["type"] != "value_error":
+        reason = f"{first['input']!r} {reason}"
     return ".".join(map(str, place)), reason
 
 

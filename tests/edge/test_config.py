@@ -23,7 +23,10 @@ def test_without_a_file_the_defaults_hold() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[build]\nimage = 'x'", "build.image: no such key; did you mean images?"),
+        (
+            "[build]\nimage = 'x'",
+            "build.image: no such key; did you mean images? docs/edge_toml.md lists every key",
+        ),
         ("[bild]\n", "bild: no such key; did you mean build?"),
         ("[stream]\nxyzzy = 1", "stream.xyzzy: no such key; docs/edge_toml.md lists every key"),
         (
@@ -33,7 +36,10 @@ def test_without_a_file_the_defaults_hold() -> None:
         ("[build]\nroi = '1,2,3'", "build.roi: region of interest '1,2,3': give x,y,width,height"),
         ("[build]\nlayers = ['a', 'a']", "build.layers: 'a,a': give names"),
         ("build = 3", "build"),
-        ("[build]\nprecision = 'fp8'", "build.precision"),
+        (
+            "[build]\nprecision = 'fp8'",
+            "build.precision: 'fp8' should be 'fp32', 'fp16' or 'int8';",
+        ),
         ("[build]\nmin_area = -1", "build.min_area"),
         ("[stream]\nthreshold = nan", "stream.threshold"),
         ("x = ", "not TOML"),

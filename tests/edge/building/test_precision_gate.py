@@ -121,7 +121,7 @@ def test_what_cannot_be_had_is_refused_and_the_old_bundle_stays(
 def test_limits_that_make_no_sense_are_refused_before_the_work(good, tmp_path, run) -> None:
     outcome = run("build", good, "--max-score-error", "0", "--output", tmp_path / "x.edge")
     assert outcome.code == 2
-    assert "'--max-score-error': Input should be greater than 0" in outcome.line()
+    assert "'--max-score-error': 0.0 should be greater than 0" in outcome.line()
 
 
 def test_an_error_that_nobody_limited_is_a_goal_and_missing_it_a_warning(

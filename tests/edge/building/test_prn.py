@@ -197,7 +197,7 @@ def test_build_prn_by_command(run, good) -> None:
     [
         (("--layers", "layer2"), "PRN compares the stages"),
         (("--size", "72"), "multiples of 32"),
-        (("--batch", "3"), "a multiple of 2"),
+        (("--batch", "3"), "'--batch': 3 should be a multiple of 2"),
         (("--defects", "nowhere"), "nowhere"),
         (("--textures", "nowhere"), "nowhere"),
     ],

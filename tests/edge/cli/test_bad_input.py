@@ -274,9 +274,9 @@ def test_wrong_backbones(run, good, small, built, tmp_path) -> None:
         (("--size", "99999"), "4096"),
         (("--roi", "1,2,3"), "'1,2,3'"),
         (("--roi", "0,0,9999,9999"), "reaches beyond the image"),
-        (("--false-rejects", "0"), "'--false-rejects': Input should be greater than 0"),
-        (("--false-rejects", "nan"), "'--false-rejects': Input should be less than 1"),
-        (("--batch", "3"), "'--batch': Input should be a multiple of 2"),
+        (("--false-rejects", "0"), "'--false-rejects': 0.0 should be greater than 0"),
+        (("--false-rejects", "nan"), "'--false-rejects': nan should be less than 1"),
+        (("--batch", "3"), "'--batch': 3 should be a multiple of 2"),
         (("--prototypes", "0"), "--prototypes"),
         (("--precision", "fp8"), "--precision"),
         (("--model", "padim"), "'--model': 'padim' is not one of 'protoad'"),
@@ -320,8 +320,8 @@ def test_a_grid_where_there_is_no_folder(run, built, drawn) -> None:
 
 def test_wrong_settings_of_a_stream(run, built, drawn) -> None:
     for option, says in {
-        "--threshold=nan": "'--threshold': Input should be a finite number",
-        "--stall-after=-1": "'--stall-after': Input should be greater than 0",
+        "--threshold=nan": "'--threshold': nan should be a finite number",
+        "--stall-after=-1": "'--stall-after': -1.0 should be greater than 0",
         "--ignore=nowhere.png": "nowhere.png",
         "--max-frames=0": "--max-frames",
     }.items():

@@ -208,7 +208,7 @@ def test_free_running_needs_no_plc(serve, toml, tmp_path) -> None:
         (
             "",
             ("--deadline-ms", "-1", "--bridge", "modbus"),
-            "'--deadline-ms': Input should be",
+            "'--deadline-ms': -1.0 should be",
         ),
     ],
 )
