@@ -19,7 +19,7 @@ from rich.text import Text
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
-TOLD_EVERY_S = 30.0  # in a log
+TELL_EVERY_S = 30.0  # in a log
 
 
 def say(line: str) -> None:
@@ -35,24 +35,24 @@ def print_json(content: Mapping[str, Any]) -> None:
 
 def print_table(title: str, rows: Iterable[tuple[str, object]]) -> None:
     """Print a title, then names and values; None shows as a dash."""
-    _print(title, (), [(name, text_of(value)) for name, value in rows])
+    _print(title, (), [(name, text_from_value(value)) for name, value in rows])
 
 
 def print_columns(title: str, head: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """Print a title, then a table with a head."""
-    _print(title, head, [tuple(text_of(value) for value in row) for row in rows])
+    _print(title, head, [tuple(text_from_value(value) for value in row) for row in rows])
 
 
-def text_of(value: object) -> str:
+def text_from_value(value: object) -> str:
     """A value as text: floats with four digits, several values with commas between them."""
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {text_of(item)}" for name, item in value.items()) or "-"
+        return ", ".join(f"{name} {text_from_value(item)}" for name, item in value.items()) or "-"
     if isinstance(value, list | tuple):
-        return ", ".join(text_of(item) for item in value) or "-"
+        return ", ".join(text_from_value(item) for item in value) or "-"
     return printable(str(value))
 
 
@@ -90,7 +90,7 @@ class StageLines:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._begun: dict[str, float] = {}
-        self._told: dict[str, float] = {}
+        self._told_at: dict[str, float] = {}
         self._done: set[str] = set()
 
     def show(self, name: str, share: float) -> None:
@@ -103,8 +103,8 @@ class StageLines:
     def tell(self, name: str, line: str) -> None:
         """Write how a stage goes, now and then."""
         now = time.monotonic()
-        if now - self._told.setdefault(name, now) >= TOLD_EVERY_S:
-            self._told[name] = now
+        if now - self._told_at.setdefault(name, now) >= TELL_EVERY_S:
+            self._told_at[name] = now
             self._write(f"{name}: {line}")
 
 

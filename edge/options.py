@@ -286,7 +286,7 @@ class ServeOptions(OptionsModel):
         example="/dev/video0",
         name="SOURCE",
     )
-    bridges: Bridges = option((), "Bridges to open", example=("modbus",), name="--bridge")
+    bridges: Bridges = option((), "Bridges to open.", example=("modbus",), name="--bridge")
     mode: Literal["triggered", "free"] = setting(
         "triggered", "Who triggers: a PLC, or the station itself every `every_ms`."
     )

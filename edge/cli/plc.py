@@ -23,7 +23,7 @@ class MapOptions(OptionsModel):
     """What `edge plc map` prints."""
 
     bridges: Bridges = option(
-        get_args(BridgeName), "Bridges whose map to print", name="--bridge", example="all of them"
+        get_args(BridgeName), "Bridges whose map to print.", name="--bridge", example="all of them"
     )
 
 
