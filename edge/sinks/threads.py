@@ -35,9 +35,8 @@ class SinkThreads(AbstractContextManager["SinkThreads"]):
             told when nothing more waits. The caller closes them.
         live: whether a result that finds no room is left out and counted, and a sink that raises
             is too; otherwise `put` waits, and raises.
-        stop: once it is set, sinks are waited for as if `live`.
-        drain_s: most seconds that the end waits then for what is not yet written; otherwise it
-            waits as long as a sink writes anything within 30 s.
+        stop: once it is set, sinks are waited for as if `live`: the end waits 2 s for what is not
+            yet written; otherwise as long as a sink writes anything within 30 s.
     """
 
     def __init__(
@@ -46,10 +45,8 @@ class SinkThreads(AbstractContextManager["SinkThreads"]):
         *,
         live: bool,
         stop: threading.Event | None = None,
-        drain_s: float = DRAIN_S,
     ) -> None:
         stop = stop or threading.Event()
-        self._drain_s = drain_s
         self._threads = [_SinkThread(group, live=live, stop=stop) for group in _group(sinks)]
 
     @property
@@ -84,7 +81,7 @@ class SinkThreads(AbstractContextManager["SinkThreads"]):
         """
         for thread in self._threads:
             thread.end()
-        deadline = time.monotonic() + self._drain_s
+        deadline = time.monotonic() + DRAIN_S
         for thread in self._threads:
             thread.join(deadline)
         for thread in self._threads:

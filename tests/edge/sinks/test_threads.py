@@ -69,9 +69,9 @@ def no_thread_stays():
 
 def test_every_record_arrives_bare_and_in_order_and_is_flushed_at_the_end() -> None:
     records, drawing = Sink(lossless=True), Sink(lossless=False)
-    with SinkThreads([records, drawing], live=False) as writers:
+    with SinkThreads([records, drawing], live=False) as threads:
         for number in range(500):
-            writers.put(result_of(number))
+            threads.put(result_of(number))
     assert [result.frame for result in records.got] == list(range(500))
     assert [result.frame for result in drawing.got] == list(range(500))
     assert records.got[0].image is None
@@ -79,23 +79,24 @@ def test_every_record_arrives_bare_and_in_order_and_is_flushed_at_the_end() -> N
     assert records.flushed_at[-1] == 500
     assert len(records.threads) == len(drawing.threads) == 1
     assert records.threads != drawing.threads
-    assert (writers.dropped, writers.lost) == (0, 0)
+    assert (threads.dropped, threads.lost) == (0, 0)
 
 
 def test_one_that_hangs_delays_no_other_and_no_camera(monkeypatch, caplog) -> None:
     monkeypatch.setattr(module, "MAX_RECORDS", 50)
+    monkeypatch.setattr(module, "DRAIN_S", 0.1)
     gate = threading.Event()
     hung, picture = Sink(lossless=True, gate=gate), Sink(lossless=False, gate=gate)
     good = Sink(lossless=True)
-    writers = SinkThreads([hung, good, picture], live=True, drain_s=0.1)
+    threads = SinkThreads([hung, good, picture], live=True)
     for number in range(200):
-        writers.put(result_of(number))
+        threads.put(result_of(number))
         wait_for(lambda number=number: len(good.got) == number + 1)
     assert [result.frame for result in good.got] == list(range(200))
-    writers.close()
+    threads.close()
     # What was in its hands when it was given up counts as lost.
-    assert writers.lost == 200
-    assert writers.dropped == 200
+    assert threads.lost == 200
+    assert threads.dropped == 200
     assert tuple(sink.losses.total for sink in (hung, good, picture)) == (200, 0, 200)
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
@@ -108,12 +109,12 @@ def test_files_wait_for_a_slow_one_until_told_to_stop(monkeypatch) -> None:
     monkeypatch.setattr(module, "DRAIN_S", 0.2)
     gate, stop = threading.Event(), threading.Event()
     slow = Sink(lossless=True, gate=gate)
-    writers = SinkThreads([slow], live=False, stop=stop, drain_s=0.2)
+    threads = SinkThreads([slow], live=False, stop=stop)
     put: list[int] = []
 
     def feed() -> None:
         for number in range(8):
-            writers.put(result_of(number))
+            threads.put(result_of(number))
             put.append(number)
 
     feeder = threading.Thread(target=feed)
@@ -124,25 +125,25 @@ def test_files_wait_for_a_slow_one_until_told_to_stop(monkeypatch) -> None:
     stop.set()
     feeder.join(20)
     assert len(put) == 8
-    writers.close()
-    assert writers.lost == 8
+    threads.close()
+    assert threads.lost == 8
     gate.set()
 
 
 def test_one_that_raises_is_counted_live_and_ends_files(caplog) -> None:
     broken, good = Broken(lossless=True), Sink(lossless=True)
-    with SinkThreads([broken, good], live=True) as writers:
+    with SinkThreads([broken, good], live=True) as threads:
         for number in range(20):
-            writers.put(result_of(number))
-    assert writers.lost == len(broken.got) == len(good.got) == 20
+            threads.put(result_of(number))
+    assert threads.lost == len(broken.got) == len(good.got) == 20
     assert len([record for record in caplog.records if record.exc_info]) == 1
-    with pytest.raises(ValueError, match="a mistake"), SinkThreads([broken], live=False) as writers:
+    with pytest.raises(ValueError, match="a mistake"), SinkThreads([broken], live=False) as threads:
         for number in range(20):
-            writers.put(result_of(number))
+            threads.put(result_of(number))
 
 
 def test_no_sink_no_thread() -> None:
     before = threading.active_count()
-    with SinkThreads([], live=True) as writers:
-        writers.put(result_of(0))
+    with SinkThreads([], live=True) as threads:
+        threads.put(result_of(0))
         assert threading.active_count() == before
