@@ -31,7 +31,7 @@ from edge.building.prn import prn_method
 from edge.building.protoad import protoad_method
 from edge.building.report import build_report
 from edge.evaluation.measure import Measured, measure, png_from_image
-from edge.health.learn import learn_health, unseen
+from edge.health.learn import learn_health, undetectable_checks
 from edge.options import BuildOptions, ModelName
 from edge.plans import check_rtx_gpus
 from edge.result import Image
@@ -221,8 +221,8 @@ def _learn_health(job: _Job, *, stages: Stages, say: Callable[[str], None]) -> r
     """What a healthy picture looks like, so that a camera's faults can be told."""
     with stages.stage("frame health"):
         health = learn_health(job.usable, size=job.options.size, roi=job.options.roi)
-    for sign in unseen(health):
-        say(f"health: on these images {sign} pictures cannot be told from good ones")
+    for check in undetectable_checks(health):
+        say(f"health: on these images {check} pictures cannot be told from good ones")
     return health
 
 

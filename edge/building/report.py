@@ -10,7 +10,7 @@ from calibrate.threshold import Threshold
 from edge.building.methods import Taught
 from edge.drawing.report import Picture, Report, Table, ThresholdSection, report_html
 from edge.evaluation.measure import Measured, picture_grid
-from edge.health.learn import unseen
+from edge.health.learn import undetectable_checks
 from engines.manifest import HealthRecord, Manifest, ParityRecord
 
 JPEG_QUALITY = 88
@@ -94,7 +94,7 @@ def describe_parity(parity: ParityRecord) -> str:
 def describe_health(health: HealthRecord) -> str:
     """What the limits of a healthy picture catch, in one sentence."""
     caught = ", ".join(f"{name} {share:.0%}" for name, share in health.caught.items())
-    missing = ", ".join(unseen(health))
+    missing = ", ".join(undetectable_checks(health))
     return f"simulated faults caught: {caught}" + (f"; no limit: {missing}" if missing else "")
 
 

@@ -1,4 +1,4 @@
-"""Whether a picture is fit to be judged: black, burnt out, blurred, occluded.
+"""Whether a single picture is fit to be judged: black, burnt out, blurred, occluded.
 
 A picture that is not gets ERROR: a covered lens may look like nothing but good parts to a model
 that compares patches. Each limit was learnt from the good images (`edge.health.learn`).
@@ -13,14 +13,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from edge.health.measurements import Grid, Signs
+from edge.health.measurements import Grid, ImageStats
 from engines.manifest import HealthRecord, OcclusionRecord
 
 GAINS = (0.75, 1.33)  # of the light as a whole: a lamp that ages covers nothing
-LEAST_GREY = 20.0  # a darker cell says nothing about the light
+MIN_GREY = 20.0  # a darker cell says nothing about the light
 _DETAIL_KEPT = 0.4  # of a cell's least detail, below which something smooth hides it
-_LEAST_DETAIL = 8.0  # a cell with less has none to lose
-_LEAST_SLACK = 16.0  # grey levels beyond those seen
+_MIN_DETAIL = 8.0  # a cell with less has none to lose
+_MIN_SLACK = 16.0  # grey levels beyond those seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,60 +40,60 @@ class Occlusion:
     typical: Grid
     detail: Grid
 
-    def share(self, signs: Signs) -> float:
-        """Share of the cells that look like nothing in the good images at their place."""
-        bright = self.typical > LEAST_GREY
-        gain = float(np.median(signs.light[bright] / self.typical[bright])) if bright.any() else 1.0
-        light = signs.light / np.clip(gain, *GAINS)
-        slack = np.maximum(_LEAST_SLACK, (self.high - self.low) / 2)
+    def measure_share(self, stats: ImageStats) -> float:
+        """Return the share of cells that look like nothing in the good images at their place."""
+        bright = self.typical > MIN_GREY
+        gain = float(np.median(stats.light[bright] / self.typical[bright])) if bright.any() else 1.0
+        light = stats.light / np.clip(gain, *GAINS)
+        slack = np.maximum(_MIN_SLACK, (self.high - self.low) / 2)
         strange = (light < self.low - slack) | (light > self.high + slack)
-        smooth = (self.detail > _LEAST_DETAIL) & (signs.detail < _DETAIL_KEPT * self.detail)
+        smooth = (self.detail > _MIN_DETAIL) & (stats.detail < _DETAIL_KEPT * self.detail)
         return float(np.mean(strange | smooth))
 
 
-class Health:
-    """Judges a picture's signs by a bundle's limits.
+class ImageChecks:
+    """Compares what is measured on a picture with a bundle's limits.
 
     Args:
         record: limits; None = nothing was learnt, nothing is wrong.
-        off: signs that are not looked at.
+        off: names of checks that are left out.
 
     Attributes:
         record: as given.
         off: as given.
 
     Raises:
-        ValueError: a sign that there is not.
+        ValueError: a check that there is not.
     """
 
     def __init__(self, record: HealthRecord | None, *, off: frozenset[str] = frozenset()) -> None:
-        unknown = sorted(off - set(NAMES))
+        unknown = sorted(off - set(CHECKS))
         if unknown:
-            raise ValueError(f"health {unknown[0]!r}: give one of {', '.join(NAMES)}")
+            raise ValueError(f"health {unknown[0]!r}: give one of {', '.join(CHECKS)}")
         self.record = record
         self.off = off
         found = record.occluded if record is not None else None
         self.occlusion = occlusion_from_record(found) if found is not None else None
 
     @functools.cached_property
-    def looks(self) -> bool:
-        """Whether a single picture is looked at, at all."""
+    def needs_stats(self) -> bool:
+        """Whether a picture has to be measured, at all."""
         return self.record is not None and any(name not in self.off for name in _CHECKS)
 
-    def without(self, *names: str) -> Health:
-        """The same, but for some signs."""
-        return Health(self.record, off=self.off | set(names))
+    def without(self, *names: str) -> ImageChecks:
+        """The same, but for some stats."""
+        return ImageChecks(self.record, off=self.off | set(names))
 
-    def problem(self, signs: Signs) -> str:
-        """Why the picture is not fit to be judged, beginning with the sign; empty if it is."""
+    def find_problem(self, stats: ImageStats) -> str:
+        """Return why a picture is not fit to be judged, the check first; empty if it is."""
         for name, check in _CHECKS.items():
-            reason = "" if name in self.off else check(self, signs)
+            reason = "" if name in self.off else check(self, stats)
             if reason:
                 return f"{name}: {reason}"
         return ""
 
-    def wrong_size(self, shape: tuple[int, ...]) -> str:
-        """Why a picture is not of the good images' size, beginning with the sign.
+    def find_wrong_size(self, shape: tuple[int, ...]) -> str:
+        """Return why a picture is not of the good images' size, the check first.
 
         Empty if it is, or if they have many. It matters where a region of interest is given in
         pixels; without one, any size is fitted.
@@ -110,37 +110,37 @@ class Health:
             "region of interest is given in their pixels; set the camera back"
         )
 
-    def _black(self, signs: Signs) -> str:
+    def _black(self, stats: ImageStats) -> str:
         limit = self.record.black if self.record else None
-        if limit is None or signs.brightness >= limit:
+        if limit is None or stats.brightness >= limit:
             return ""
         return (
-            f"its brightest part has grey level {signs.brightness:.0f}, at least {limit:.0f} is "
+            f"its brightest part has grey level {stats.brightness:.0f}, at least {limit:.0f} is "
             "healthy; check light, lens cap and exposure"
         )
 
-    def _saturated(self, signs: Signs) -> str:
+    def _saturated(self, stats: ImageStats) -> str:
         limit = self.record.white if self.record else None
-        if limit is None or signs.white <= limit:
+        if limit is None or stats.white <= limit:
             return ""
         return (
-            f"{signs.white:.0%} of the picture is burnt out, at most {limit:.0%} is healthy; check "
+            f"{stats.white:.0%} of the picture is burnt out, at most {limit:.0%} is healthy; check "
             "light and exposure"
         )
 
-    def _blurred(self, signs: Signs) -> str:
+    def _blurred(self, stats: ImageStats) -> str:
         limit = self.record.blurred if self.record else None
-        if limit is None or signs.sharpness >= limit:
+        if limit is None or stats.sharpness >= limit:
             return ""
         return (
-            f"sharpness {signs.sharpness:.2f}, at least {limit:.2f} is healthy; check focus, lens "
+            f"sharpness {stats.sharpness:.2f}, at least {limit:.2f} is healthy; check focus, lens "
             "and shutter"
         )
 
-    def _occluded(self, signs: Signs) -> str:
+    def _occluded(self, stats: ImageStats) -> str:
         if self.occlusion is None:
             return ""
-        share = self.occlusion.share(signs)
+        share = self.occlusion.measure_share(stats)
         if share <= self.occlusion.limit:
             return ""
         return (
@@ -150,25 +150,25 @@ class Health:
         )
 
 
-_CHECKS: Mapping[str, Callable[[Health, Signs], str]] = MappingProxyType(
+_CHECKS: Mapping[str, Callable[[ImageChecks, ImageStats], str]] = MappingProxyType(
     {
-        "black": Health._black,
-        "saturated": Health._saturated,
-        "blurred": Health._blurred,
-        "occluded": Health._occluded,
+        "black": ImageChecks._black,
+        "saturated": ImageChecks._saturated,
+        "blurred": ImageChecks._blurred,
+        "occluded": ImageChecks._occluded,
     }
 )
-NAMES = (*_CHECKS, "size", "frozen")
+CHECKS = (*_CHECKS, "size", "frozen")
 
 
-def sign_in(reason: str) -> str:
-    """The sign that made a result an ERROR, by its reason; empty if it was none."""
+def check_from_reason(reason: str) -> str:
+    """Return the check that made a result an ERROR; empty if it was none of them."""
     word = reason.partition(": ")[0]
-    return word if word in NAMES else ""
+    return word if word in CHECKS else ""
 
 
 def occlusion_from_record(record: OcclusionRecord) -> Occlusion:
-    """Limits as arrays; a grid is square.
+    """Return limits as arrays; a grid is square.
 
     Raises:
         ValueError: it is not.

@@ -1,4 +1,4 @@
-"""What only time tells of a camera: a picture that no longer changes, or has changed its size.
+"""A picture that no longer changes.
 
 A sensor's noise changes every picture. Where it arrives, one that repeats exactly is frozen. But
 an encoder may leave out noise: its pictures of a still scene repeat until the next key frame, and
@@ -8,35 +8,40 @@ fault, and a picture that stays for longer is.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import deque
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cameras.frame import Frame
-from edge.health.checks import Health, sign_in
-from edge.health.low_noise import Quiet
-from edge.result import Image, Result, Verdict, error_from_frame
+from edge.health.low_noise import LowNoiseDetector
+from edge.result import Image
 
+# Seconds
 QUICK_S = 1.5  # unchanged for so long is frozen where pictures have been changing
 UNSURE_S = 10.0  # and at the start, or in a still scene, before it is known how long pictures stay
-LONGEST_S = 30.0  # whatever was learnt
-FEWEST = 5  # pictures that repeat; fewer prove nothing at a low rate
-STAYS = 1.5  # times as long as pictures have stayed by themselves
-STILL_STAYS = 3.5  # the same in a still scene: a key frame or two may change nothing
-MEMORY = 512  # pictures that one which comes again is compared with: loops are frozen too
-RUNS = 20  # latest of those that ended by themselves
+MAX_PATIENCE_S = 30.0  # whatever was learnt
 RESTLESS_S = 3.0  # without a picture that stayed, and pictures are said to be changing
 ALIVE_S = 1.0  # without a picture that stayed, and one that was frozen is believed again
-NOISY = 0.5  # share of a picture's pieces that change each time, of late, if noise arrives
-LATE_S = 1.5  # time constant of that share
-STILL = 8.0  # grey levels by which any part of a still scene differs after a key frame
-_LEAST_RUN_S = 0.5  # a shorter one is an encoder's or a camera's everyday
-_LONGEST_STEP_S = 1.0
+LATE_S = 1.5  # time constant of the share of a picture that changes
+_MIN_RUN_S = 0.5  # a shorter one is an encoder's or a camera's everyday
+_MAX_STEP_S = 1.0
+
+# Times as long as pictures have stayed by themselves
+STAYS = 1.5
+STILL_STAYS = 3.5  # in a still scene: a key frame or two may change nothing
+
+# Pictures
+MIN_REPEATS = 5  # fewer prove nothing at a low rate
+MEMORY = 512  # that one which comes again is compared with: loops are frozen too
+RUNS = 20  # latest of those that ended by themselves
+
+# Changes
+NOISY_SHARE = 0.5  # of a picture's pieces that change each time, of late, if noise arrives
+STILL_GREY = 8.0  # grey levels by which any part of a still scene differs after a key frame
+
+# How a picture is cut up
 _PIECES = 4  # of each row
 _WORD = 8  # bytes
 _LARGE = 1_000_000  # px from which every eighth row is looked at, else every fourth
@@ -46,8 +51,8 @@ Marks = npt.NDArray[np.uint64]
 _WEIGHTS: Marks = np.random.default_rng(0).integers(1, 2**63, 65_536, np.uint64) | np.uint64(1)
 
 
-class Frozen:
-    """Tells a picture that stays from a scene that is still; sees every frame of one camera."""
+class FreezeDetector:
+    """Tells a picture that stays from a still scene; sees every frame of one camera."""
 
     def __init__(self) -> None:
         self._marks: Marks | None = None
@@ -62,30 +67,30 @@ class Frozen:
         self._runs: deque[float] = deque(maxlen=RUNS)
         self._frozen_ns: int | None = None  # since when it is frozen, if it is
         self._refreshed = 0  # how often it stayed and then changed a little, since it is frozen
-        self._quiet = Quiet()
+        self._low_noise = LowNoiseDetector()
 
-    def problem(self, image: Image, monotonic_ns: int) -> str:
-        """Why the picture says nothing about the present; empty if it may be believed.
+    def find_problem(self, image: Image, monotonic_ns: int) -> str:
+        """Return why the picture says nothing about the present; empty if it may be believed.
 
         Args:
             image: (H, W, 3) uint8 BGR.
             monotonic_ns: when it was captured.
         """
         rows = np.ascontiguousarray(image[:: 8 if image.size > 3 * _LARGE else 4])
-        marks = _marks_of(rows)
+        marks = _marks_from_rows(rows)
         key = hash(marks.tobytes())
-        self._follow(marks, monotonic_ns)
+        self._update_changed(marks, monotonic_ns)
         if key not in self._seen:
             self._learn(rows, monotonic_ns)
             self._remember(key)
             self._new_ns, self._repeats, self._rows = monotonic_ns, 0, rows
-            self._patience_s = self._patience(monotonic_ns)
+            self._patience_s = self._find_patience(monotonic_ns)
         else:
             self._repeats += 1
             stayed_s = (monotonic_ns - self._new_ns) / _NS
-            if stayed_s >= self._patience_s and self._repeats >= FEWEST:
+            if stayed_s >= self._patience_s and self._repeats >= MIN_REPEATS:
                 self._frozen_ns = self._new_ns if self._frozen_ns is None else self._frozen_ns
-        quiet_ns = self._quiet.since_ns(rows, monotonic_ns)
+        quiet_ns = self._low_noise.find_begin(rows, monotonic_ns)
         since_ns = quiet_ns if self._frozen_ns is None else self._frozen_ns
         if since_ns is None:
             return ""
@@ -94,12 +99,12 @@ class Frozen:
             "check the camera and what lies between"
         )
 
-    def _follow(self, marks: Marks, now_ns: int) -> None:
+    def _update_changed(self, marks: Marks, now_ns: int) -> None:
         """Keep up how much of the picture changes, of late."""
         if self._restless_ns is None:
             self._restless_ns = now_ns
         elif self._marks is not None and self._marks.shape == marks.shape:
-            step_s = min(_LONGEST_STEP_S, max(0, now_ns - self._last_ns) / _NS)
+            step_s = min(_MAX_STEP_S, max(0, now_ns - self._last_ns) / _NS)
             changed = float(np.count_nonzero(self._marks != marks)) / max(1, marks.size)
             self._changed += (1.0 - math.exp(-step_s / LATE_S)) * (changed - self._changed)
         self._marks, self._last_ns = marks, now_ns
@@ -107,10 +112,10 @@ class Frozen:
     def _learn(self, rows: Image, now_ns: int) -> None:
         """Draw conclusions from a new picture: how long the last one stayed, and what is new."""
         stayed_s = (now_ns - self._new_ns) / _NS
-        stayed = self._repeats > 0 and stayed_s >= _LEAST_RUN_S
+        stayed = self._repeats > 0 and stayed_s >= _MIN_RUN_S
         if not stayed and self._frozen_ns is None:
             return
-        moved = self._moved(rows)
+        moved = self._has_moved(rows)
         if stayed:
             self._restless_ns = now_ns
             self._refreshed += self._frozen_ns is not None
@@ -122,18 +127,18 @@ class Frozen:
         if moved or lives or self._refreshed >= 2:
             self._frozen_ns, self._refreshed = None, 0
 
-    def _moved(self, rows: Image) -> bool:
+    def _has_moved(self, rows: Image) -> bool:
         """Whether the scene is no longer as it was, rather than coded anew."""
         if self._rows is None or rows.shape != self._rows.shape:
             return True
         change = cv2.absdiff(rows, self._rows)
-        return float(np.max(cv2.resize(change, (8, 8), interpolation=cv2.INTER_AREA))) >= STILL
+        return float(np.max(cv2.resize(change, (8, 8), interpolation=cv2.INTER_AREA))) >= STILL_GREY
 
-    def _patience(self, now_ns: int) -> float:
+    def _find_patience(self, now_ns: int) -> float:
         """How long a picture may stay from now on."""
         longest = sorted(self._runs)
         began_ns = now_ns if self._restless_ns is None else self._restless_ns
-        if self._changed >= NOISY:
+        if self._changed >= NOISY_SHARE:
             # Here a long stay was a fault, unless it comes again and again.
             stays = STAYS * longest[-3] if len(longest) >= 3 else 0.0
             least = QUICK_S
@@ -141,7 +146,7 @@ class Frozen:
             restless = (now_ns - began_ns) / _NS >= RESTLESS_S
             stays = (STAYS if restless else STILL_STAYS) * (longest[-1] if longest else 0.0)
             least = QUICK_S if restless else UNSURE_S
-        return min(LONGEST_S, max(least, stays))
+        return min(MAX_PATIENCE_S, max(least, stays))
 
     def _remember(self, key: int) -> None:
         self._seen[key] = None
@@ -149,84 +154,7 @@ class Frozen:
             del self._seen[next(iter(self._seen))]
 
 
-class CameraHealth:
-    """Looks at every frame of one camera.
-
-    Args:
-        health: of the inspector at work, asked for with each frame since another may take over;
-            what it leaves out is left out here, and pictures of the sizes of its good images may
-            follow each other.
-        source: where the frames come from. One that plays a recording over and over, which it
-            tells by its attribute ``repeats``, is not frozen.
-    """
-
-    def __init__(self, health: Callable[[], Health], source: object = None) -> None:
-        self._health = health
-        self._repeats = bool(getattr(source, "repeats", False))
-        self._frozen = Frozen()
-        self._size: tuple[int, int] | None = None
-
-    def problem(self, frame: Frame) -> str:
-        """Why the frame is no good, beginning with the sign; empty if nothing is known."""
-        image = frame.image
-        if image is None or image.ndim != 3 or 0 in image.shape:
-            return ""
-        health = self._health()
-        reason = "" if "size" in health.off else self._changed_size(image, health)
-        if reason:
-            return f"size: {reason}"
-        if self._repeats or "frozen" in health.off:
-            return ""
-        reason = self._frozen.problem(image, frame.monotonic_ns)
-        return f"frozen: {reason}" if reason else ""
-
-    def seen(self, frame: Frame) -> Frame:
-        """The frame, without its image and with the reason where that is no good."""
-        problem = self.problem(frame)
-        return dataclasses.replace(frame, image=None, reason=problem) if problem else frame
-
-    def _changed_size(self, image: Image, health: Health) -> str:
-        height, width = image.shape[:2]
-        learnt = health.record.sizes if health.record else ()
-        if self._size is None or (height, width) in learnt:
-            self._size = (height, width)
-        if (height, width) == self._size:
-            return ""
-        return (
-            f"the picture has {width}x{height} px, it had {self._size[1]}x{self._size[0]}; set "
-            "the camera back, or start again if this is meant"
-        )
-
-
-class StreamHealth:
-    """Judges one camera's frames: those that time tells to be no good are ERROR.
-
-    Args:
-        inspect: judges a frame by itself.
-        health: of the inspector at work; see `CameraHealth`.
-        source: where the frames come from; see `CameraHealth`.
-    """
-
-    def __init__(
-        self,
-        inspect: Callable[[Frame], Result],
-        health: Callable[[], Health],
-        source: object = None,
-    ) -> None:
-        self._inspect = inspect
-        self._camera = CameraHealth(health, source)
-
-    def __call__(self, frame: Frame) -> Result:
-        """The frame's result, or ERROR; a frame without an image is left to `inspect`."""
-        problem = self._camera.problem(frame)
-        result = self._inspect(frame)
-        # A black picture that stays is above all black; one of another size is above all that.
-        if not problem or (result.verdict is Verdict.ERROR and sign_in(problem) != "size"):
-            return result
-        return error_from_frame(frame, threshold=result.threshold, reason=problem)
-
-
-def _marks_of(rows: Image) -> Marks:
+def _marks_from_rows(rows: Image) -> Marks:
     """A number for each piece of each row, that changes with any of its bytes."""
     flat = rows.reshape(len(rows), -1)
     words = flat.shape[1] // (_WORD * _PIECES)

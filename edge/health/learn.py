@@ -18,43 +18,43 @@ import numpy.typing as npt
 
 from calibrate.images import Roi, Size, evenly, fit_image
 from cameras.image_files import image_from_file
-from edge.health.checks import Health, Occlusion
-from edge.health.measurements import Grid, SignReader, Signs
+from edge.health.checks import ImageChecks, Occlusion
+from edge.health.measurements import Grid, ImageStats, ImageStatsReader
 from engines.manifest import HealthRecord, OcclusionRecord
 
 Grey = npt.NDArray[np.uint8]  # (h, w)
 
-MOST_IMAGES = 300  # more change next to nothing
-MOST_SIZES = 4  # of files; more, and any size is healthy
+MAX_IMAGES = 300  # more change next to nothing
+MAX_SIZES = 4  # of files; more, and any size is healthy
 FOLDS = 5
 BLUR = 1 / 64  # standard deviation, as a share of the picture's longer side
 COVERED = 0.4  # share of the picture behind a simulated obstacle
 COVERS = (15, 80, 150, 225)  # its grey levels
 COVER_NOISE = 2.0  # and their standard deviation: a sensor sees nothing without
 OVEREXPOSED = 4.0
-CAUGHT = 0.5  # share of simulated faults below which a sign tells nothing
+MIN_CAUGHT = 0.5  # share of simulated faults below which a check tells nothing
 _AT_ONCE = 4
-_LEAST_BLACK = 8.0
-_LEAST_OCCLUDED = 0.25
+_MIN_BLACK = 8.0
+_MIN_OCCLUDED = 0.25
 _USUAL = (2.0, 98.0)  # percent of the images: a few odd ones must not hide an obstacle
 _WHITE_SLACK = 0.15
-_BLUR_ROOM = 0.5  # of the way from the least sharp good image to a blurred one
+_BLUR_MARGIN = 0.5  # of the way from the least sharp good image to a blurred one
 _BLUR_SEEN = 0.85  # of the least sharpness; a blurred one above it looks like a good one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Specimen:
-    """Signs of a good image, and of what faults would make of it.
+class FaultSample:
+    """What is measured on a good image, and on what faults would make of it.
 
     Attributes:
         shape: (height, width) of its file.
-        good: its own signs.
-        faults: by the sign that should tell.
+        good: of the image itself.
+        faults: by the check that should tell.
     """
 
     shape: tuple[int, int]
-    good: Signs
-    faults: dict[str, Signs]
+    good: ImageStats
+    faults: dict[str, ImageStats]
 
 
 def learn_health(images: Sequence[Path], *, size: Size, roi: Roi | None) -> HealthRecord:
@@ -68,20 +68,20 @@ def learn_health(images: Sequence[Path], *, size: Size, roi: Roi | None) -> Heal
     Raises:
         ImageError: an image that was readable before is not any more.
     """
-    some = evenly(images, MOST_IMAGES)
+    some = evenly(images, MAX_IMAGES)
 
-    def read(turn: int, path: Path) -> Specimen:
+    def read(turn: int, path: Path) -> FaultSample:
         image = image_from_file(path)
         fitted = fit_image(image, size, roi)
-        return specimen(SignReader(size), fitted, shape=image.shape[:2], turn=turn)
+        return sample_from_image(ImageStatsReader(size), fitted, shape=image.shape[:2], turn=turn)
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="health") as pool:
-        return health_from_specimens(list(pool.map(read, range(len(some)), some)))
+        return record_from_samples(list(pool.map(read, range(len(some)), some)))
 
 
-def specimen(
-    reader: SignReader, fitted: npt.NDArray[np.uint8], *, shape: tuple[int, ...], turn: int
-) -> Specimen:
+def sample_from_image(
+    reader: ImageStatsReader, fitted: npt.NDArray[np.uint8], *, shape: tuple[int, ...], turn: int
+) -> FaultSample:
     """Measure a good image, and simulated faults of it.
 
     Args:
@@ -90,48 +90,48 @@ def specimen(
         shape: of the file.
         turn: running number: faults differ from one image to the next.
     """
-    grey = reader.reduced(fitted)
+    grey = reader.reduce(fitted)
     drawn = {
         "black": cv2.convertScaleAbs(grey, alpha=0.02),
         "saturated": cv2.convertScaleAbs(grey, alpha=OVEREXPOSED),
-        "blurred": blurred(grey, turn),
-        "occluded": covered(grey, turn),
+        "blurred": blur(grey, turn),
+        "occluded": cover(grey, turn),
     }
     faults = {name: reader.read_grey(np.asarray(one, np.uint8)) for name, one in drawn.items()}
-    return Specimen((shape[0], shape[1]), reader.read_grey(grey), faults)
+    return FaultSample((shape[0], shape[1]), reader.read_grey(grey), faults)
 
 
-def health_from_specimens(specimens: Sequence[Specimen]) -> HealthRecord:
-    """Choose limits; a sign that misses more than half of its simulated faults gets none."""
-    sizes = Counter(one.shape for one in specimens)
+def record_from_samples(samples: Sequence[FaultSample]) -> HealthRecord:
+    """Choose limits; a check that misses more than half of its simulated faults gets none."""
+    sizes = Counter(one.shape for one in samples)
     found = HealthRecord(
-        images=len(specimens),
-        sizes=tuple(sorted(sizes)) if len(sizes) <= MOST_SIZES else (),
-        black=_black(specimens),
-        white=_white(specimens),
-        blurred=_blurred(specimens),
-        occluded=_occluded(specimens),
+        images=len(samples),
+        sizes=tuple(sorted(sizes)) if len(sizes) <= MAX_SIZES else (),
+        black=_black_limit(samples),
+        white=_white_limit(samples),
+        blurred=_blur_limit(samples),
+        occluded=_occlusion_limit(samples),
     )
-    health = Health(found)
+    checks = ImageChecks(found)
     caught = {
-        name: float(np.mean([health.problem(one.faults[name]) != "" for one in specimens]))
-        for name in specimens[0].faults
+        name: float(np.mean([checks.find_problem(one.faults[name]) != "" for one in samples]))
+        for name in samples[0].faults
     }
     return found.model_copy(update={"caught": {k: round(v, 3) for k, v in caught.items()}})
 
 
-def unseen(record: HealthRecord) -> list[str]:
-    """Signs for which no limit could be found."""
+def undetectable_checks(record: HealthRecord) -> list[str]:
+    """Return the checks for which no limit could be found."""
     limits = {
         "black": record.black,
         "saturated": record.white,
         "blurred": record.blurred,
         "occluded": record.occluded,
     }
-    return [sign for sign, limit in limits.items() if limit is None]
+    return [check for check, limit in limits.items() if limit is None]
 
 
-def blurred(grey: Grey, turn: int) -> Grey:
+def blur(grey: Grey, turn: int) -> Grey:
     """Out of focus, with as much noise as before: that comes from behind the lens."""
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     noise = float(np.median(np.abs(cv2.filter2D(grey, cv2.CV_32F, kernel)))) / (0.6745 * 6)
@@ -140,7 +140,7 @@ def blurred(grey: Grey, turn: int) -> Grey:
     return np.asarray(np.clip(np.rint(smooth), 0, 255), np.uint8)
 
 
-def covered(grey: Grey, turn: int) -> Grey:
+def cover(grey: Grey, turn: int) -> Grey:
     """Something smooth before the lens, from one of the four sides."""
     picture = np.rot90(grey, turn % 4).copy()
     part = picture[: round(COVERED * picture.shape[0])]
@@ -149,43 +149,43 @@ def covered(grey: Grey, turn: int) -> Grey:
     return np.ascontiguousarray(np.rot90(picture, -(turn % 4)))
 
 
-def _black(specimens: Sequence[Specimen]) -> float | None:
-    least = min(one.good.brightness for one in specimens)
-    limit = max(_LEAST_BLACK, least / 2)
+def _black_limit(samples: Sequence[FaultSample]) -> float | None:
+    least = min(one.good.brightness for one in samples)
+    limit = max(_MIN_BLACK, least / 2)
     return limit if least > limit else None
 
 
-def _white(specimens: Sequence[Specimen]) -> float | None:
-    shares = [one.good.white for one in specimens]
+def _white_limit(samples: Sequence[FaultSample]) -> float | None:
+    shares = [one.good.white for one in samples]
     limit = max(shares) + max(_WHITE_SLACK, 3 * (max(shares) - float(np.median(shares))))
-    told = [one.faults["saturated"].white > limit for one in specimens]
-    return round(limit, 4) if np.mean(told) >= CAUGHT else None
+    told = [one.faults["saturated"].white > limit for one in samples]
+    return round(limit, 4) if np.mean(told) >= MIN_CAUGHT else None
 
 
-def _blurred(specimens: Sequence[Specimen]) -> float | None:
-    least = min(one.good.sharpness for one in specimens)
-    most = float(np.median([one.faults["blurred"].sharpness for one in specimens]))
-    return round(least - _BLUR_ROOM * (least - most), 4) if most < _BLUR_SEEN * least else None
+def _blur_limit(samples: Sequence[FaultSample]) -> float | None:
+    least = min(one.good.sharpness for one in samples)
+    most = float(np.median([one.faults["blurred"].sharpness for one in samples]))
+    return round(least - _BLUR_MARGIN * (least - most), 4) if most < _BLUR_SEEN * least else None
 
 
-def _occluded(specimens: Sequence[Specimen]) -> OcclusionRecord | None:
+def _occlusion_limit(samples: Sequence[FaultSample]) -> OcclusionRecord | None:
     """The whole's ranges; the limit from images whose own part of them was left out."""
     shares = []
-    for fold in range(min(FOLDS, len(specimens))):
-        others = [one for index, one in enumerate(specimens) if index % FOLDS != fold]
-        held_out = specimens[fold::FOLDS]
+    for fold in range(min(FOLDS, len(samples))):
+        others = [one for index, one in enumerate(samples) if index % FOLDS != fold]
+        held_out = samples[fold::FOLDS]
         if others:
-            shares += [_ranges(others, 1.0).share(one.good) for one in held_out]
+            shares += [_learn_ranges(others, 1.0).measure_share(one.good) for one in held_out]
     most = max(shares, default=1.0)
-    limit = max(_LEAST_OCCLUDED, most + max(0.1, most / 2))
-    found = _ranges(specimens, limit)
-    told = [found.share(one.faults["occluded"]) > limit for one in specimens]
-    return _record(found) if np.mean(told) >= CAUGHT else None
+    limit = max(_MIN_OCCLUDED, most + max(0.1, most / 2))
+    found = _learn_ranges(samples, limit)
+    told = [found.measure_share(one.faults["occluded"]) > limit for one in samples]
+    return _record_from_occlusion(found) if np.mean(told) >= MIN_CAUGHT else None
 
 
-def _ranges(specimens: Sequence[Specimen], limit: float) -> Occlusion:
-    light = np.stack([one.good.light for one in specimens])
-    detail = np.stack([one.good.detail for one in specimens])
+def _learn_ranges(samples: Sequence[FaultSample], limit: float) -> Occlusion:
+    light = np.stack([one.good.light for one in samples])
+    detail = np.stack([one.good.detail for one in samples])
     return Occlusion(
         limit=limit,
         low=np.percentile(light, _USUAL[0], axis=0).astype(np.float32),
@@ -195,7 +195,7 @@ def _ranges(specimens: Sequence[Specimen], limit: float) -> Occlusion:
     )
 
 
-def _record(found: Occlusion) -> OcclusionRecord:
+def _record_from_occlusion(found: Occlusion) -> OcclusionRecord:
     def numbers(grid: Grid) -> tuple[float, ...]:
         return tuple(round(float(value), 2) for value in grid.ravel())
 

@@ -15,30 +15,35 @@ import numpy.typing as npt
 
 from edge.result import Image
 
-WINDOW_S = 0.9
-STAYS_S = 0.15  # that it has to be quiet for, after a window that was
-LOUD = 0.015  # mean change in grey levels, in most pieces, from which noise is said to arrive
-QUIET = 0.03  # and below which it does not
-FALLS = 4.0  # times below the least that there has been
-LIVES = 2.0  # times below it from which it is believed again
-KEPT = 0.75  # share of a window's pictures that changed least: the others are key frames
-FEWEST = 5  # pictures in a window
+# Seconds
+WINDOW_S = 0.9  # over which changes are looked at
+QUIET_FOR_S = 0.15  # that it has to be quiet for, after a window that was
 KNOWN_S = 3.0  # of noise, before its absence says anything
 FADES_S = 2.5  # so much later a picture counts that may have been fading already
-MEMORY_S = 120.0
-LONGEST_S = 60.0  # then the noise has gone for another reason, or the picture repeats exactly
+MEMORY_S = 120.0  # of the least noise
+MAX_QUIET_S = 60.0  # then the noise has gone for another reason, or the picture repeats exactly
 OFF_S = (600.0, 3600.0, 1e9)
 """After each time that it ended by itself: an encoder may leave noise out where nothing moves."""
-_EVERY_S = 0.1
+_EVERY_S = 0.1  # it is looked
+_MAX_STEP_S = 1.0  # between two pictures that are compared
+
+# Grey levels: the mean change in most pieces
+LOUD = 0.015  # from which noise is said to arrive
+QUIET = 0.03  # below which it does not
+
+# Factors and counts
+FALLS = 4.0  # times below the least that there has been
+LIVES = 2.0  # times below it from which it is believed again
+KEPT_SHARE = 0.75  # of a window's pictures, those that changed least: the others are key frames
+MIN_PICTURES = 5  # in a window
 _SAMPLE = (48, 96)  # values of a picture that are looked at, down and across; green is enough
 _GRID = (12, 8)  # pieces across and down
-_LONGEST_STEP_S = 1.0
 _NS = 1e9
 
 Pieces = npt.NDArray[np.float32]
 
 
-class Quiet:
+class LowNoiseDetector:
     """Follows by how much the pieces of a picture change; sees every frame of one camera."""
 
     def __init__(self) -> None:
@@ -51,8 +56,8 @@ class Quiet:
         self._endings = 0
         self._off_until_ns = 0
 
-    def since_ns(self, rows: Image, now_ns: int) -> int | None:
-        """Since when nothing lives in the picture; None if it does, or nothing is known.
+    def find_begin(self, rows: Image, now_ns: int) -> int | None:
+        """Return since when nothing lives in the picture; None if it does, or nothing is known.
 
         Args:
             rows: some of a picture's rows, (H, W, 3) uint8.
@@ -60,32 +65,32 @@ class Quiet:
         """
         height, width = rows.shape[:2]
         down, across = max(1, height // _SAMPLE[0]), max(1, width // _SAMPLE[1])
-        self._follow(np.ascontiguousarray(rows[::down, ::across, 1]), now_ns)
+        self._add_change(np.ascontiguousarray(rows[::down, ::across, 1]), now_ns)
         if now_ns - self._looked_ns < _EVERY_S * _NS or now_ns < self._off_until_ns:
             return self._since_ns
         self._looked_ns = now_ns
-        level = self._level(now_ns)
+        level = self._measure_level(now_ns)
         if level is None:
             return self._since_ns
-        usual = self._usual(now_ns)
+        least = self._find_least(now_ns)
         if self._since_ns is not None:
             lasted_s = (now_ns - self._since_ns) / _NS
-            if usual is None or level >= usual / LIVES or lasted_s > LONGEST_S:
-                self._end(now_ns)
-        elif usual is not None and level < min(QUIET, usual / FALLS):
+            if least is None or level >= least / LIVES or lasted_s > MAX_QUIET_S:
+                self._stop_believing(now_ns)
+        elif least is not None and level < min(QUIET, least / FALLS):
             self._quiet_ns = self._quiet_ns or now_ns
-            if now_ns - self._quiet_ns >= STAYS_S * _NS:
-                self._since_ns = now_ns - int((WINDOW_S + STAYS_S) * _NS)
+            if now_ns - self._quiet_ns >= QUIET_FOR_S * _NS:
+                self._since_ns = now_ns - int((WINDOW_S + QUIET_FOR_S) * _NS)
         else:
             self._quiet_ns = None
             self._levels.append((now_ns, level))
         return self._since_ns
 
-    def _follow(self, sample: Image, now_ns: int) -> None:
+    def _add_change(self, sample: Image, now_ns: int) -> None:
         """Take in by how much each piece has changed."""
         last, self._sample = self._sample, sample
         passed_ns, self._last_ns = now_ns - self._last_ns, now_ns
-        if last is None or last.shape != sample.shape or passed_ns > _LONGEST_STEP_S * _NS:
+        if last is None or last.shape != sample.shape or passed_ns > _MAX_STEP_S * _NS:
             self._changes.clear()
             return
         change = cv2.absdiff(sample, last).astype(np.float32)
@@ -94,16 +99,16 @@ class Quiet:
         while now_ns - self._changes[0][0] > WINDOW_S * _NS:
             self._changes.popleft()
 
-    def _level(self, now_ns: int) -> float | None:
+    def _measure_level(self, now_ns: int) -> float | None:
         """What half of the pieces change by at least; None before a window is full."""
-        if len(self._changes) < FEWEST or now_ns - self._changes[0][0] < 0.8 * WINDOW_S * _NS:
+        if len(self._changes) < MIN_PICTURES or now_ns - self._changes[0][0] < 0.8 * WINDOW_S * _NS:
             return None
         changes = np.stack([pieces for _, pieces in self._changes])
         order = np.argsort(changes.mean(axis=1))
-        least = changes[order[: max(1, round(KEPT * len(changes)))]]
+        least = changes[order[: max(1, round(KEPT_SHARE * len(changes)))]]
         return float(np.median(least.mean(axis=0)))
 
-    def _usual(self, now_ns: int) -> float | None:
+    def _find_least(self, now_ns: int) -> float | None:
         """The least that there has been; None where noise does not always arrive."""
         while self._levels and now_ns - self._levels[0][0] > MEMORY_S * _NS:
             self._levels.popleft()
@@ -113,7 +118,7 @@ class Quiet:
             return None
         return min(levels) if min(levels) >= LOUD else None
 
-    def _end(self, now_ns: int) -> None:
+    def _stop_believing(self, now_ns: int) -> None:
         """It lives, or what it did is no sign of anything here: begin to learn anew."""
         off_s = OFF_S[min(self._endings, len(OFF_S) - 1)]
         self._off_until_ns = now_ns + int(off_s * _NS)

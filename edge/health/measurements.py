@@ -1,4 +1,4 @@
-"""What a picture shows of its own health: brightness, glare, sharpness, and light in its parts."""
+"""What is measured on a picture: brightness, glare, sharpness, and light in its parts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Grid = npt.NDArray[np.float32]  # (CELLS, CELLS)
 
 CELLS = 8  # along each side
 WHITE = 250  # grey level from which a pixel counts as burnt out
-LONGEST = 256  # px: a larger model's image is halved until it fits
+MAX_SIDE = 256  # px: a larger model's image is halved until it fits
 COARSE = 4  # px of the fine picture to one of the coarse
 _FAINT = 0.5  # mean gradient of the coarse picture below which there is nothing to be sharp
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Signs:
-    """What is measured on one picture, as the model sees it.
+class ImageStats:
+    """Measurements of one picture, as the model sees it.
 
     Attributes:
         brightness: grey level, 0 to 255, that one pixel in a hundred exceeds.
@@ -41,7 +41,7 @@ class Signs:
     detail: Grid
 
 
-class SignReader:
+class ImageStatsReader:
     """Measures pictures of one size; its buffers are made once, so it serves one thread.
 
     Args:
@@ -52,7 +52,7 @@ class SignReader:
         self._size = size
         height, width = size
         self._halvings: list[npt.NDArray[np.uint8]] = []
-        while max(height, width) > LONGEST and min(height, width) >= 2 * CELLS:
+        while max(height, width) > MAX_SIDE and min(height, width) >= 2 * CELLS:
             height, width = height // 2, width // 2
             self._halvings.append(np.empty((height, width), np.uint8))
         small = (max(1, height // COARSE), max(1, width // COARSE))
@@ -61,7 +61,7 @@ class SignReader:
         self._fine_slopes = _Slopes((height, width))
         self._coarse_slopes = _Slopes(small)
 
-    def read(self, fitted: Image) -> Signs:
+    def read(self, fitted: Image) -> ImageStats:
         """Measure a picture.
 
         Args:
@@ -72,22 +72,22 @@ class SignReader:
             grey = cv2.resize(grey, half.shape[::-1], dst=half, interpolation=cv2.INTER_LINEAR)
         return self.read_grey(np.asarray(grey, np.uint8))
 
-    def read_grey(self, grey: npt.NDArray[np.uint8]) -> Signs:
-        """Measure a picture that `reduced` gave, or what was made of one."""
+    def read_grey(self, grey: npt.NDArray[np.uint8]) -> ImageStats:
+        """Measure a picture that `reduce` gave, or what was made of one."""
         shares = np.cumsum(cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel()) / grey.size
         small = self._coarse.shape[::-1]
         cv2.resize(grey, small, dst=self._coarse, interpolation=cv2.INTER_AREA)
-        energy = self._fine_slopes.of(grey)
-        below = self._coarse_slopes.of(self._coarse)
-        return Signs(
+        energy = self._fine_slopes.measure(grey)
+        below = self._coarse_slopes.measure(self._coarse)
+        return ImageStats(
             brightness=float(np.searchsorted(shares, 0.99)),
             white=float(1 - shares[WHITE - 1]),
             sharpness=energy / below if below >= _FAINT else 0.0,
-            light=_cells(self._coarse),
-            detail=_cells(self._fine_slopes.each()),
+            light=_average_cells(self._coarse),
+            detail=_average_cells(self._fine_slopes.map_slopes()),
         )
 
-    def reduced(self, fitted: Image) -> npt.NDArray[np.uint8]:
+    def reduce(self, fitted: Image) -> npt.NDArray[np.uint8]:
         """The grey picture that is measured, as a copy."""
         self.read(fitted)
         return (self._halvings[-1] if self._halvings else self._grey).copy()
@@ -101,20 +101,20 @@ class _Slopes:
         self._steep, self._both = (np.empty(shape, np.uint8) for _ in range(2))
         self._root = math.sqrt(shape[0] * shape[1])
 
-    def of(self, grey: npt.NDArray[np.uint8]) -> float:
+    def measure(self, grey: npt.NDArray[np.uint8]) -> float:
         """Root of the mean square of a picture's slopes."""
         cv2.spatialGradient(grey, self._x, self._y)
         along, across = cv2.norm(self._x, cv2.NORM_L2), cv2.norm(self._y, cv2.NORM_L2)
         return math.hypot(along, across) / self._root
 
-    def each(self) -> npt.NDArray[np.uint8]:
+    def map_slopes(self) -> npt.NDArray[np.uint8]:
         """Each pixel's slope in the last picture, both ways together; valid until the next one."""
         cv2.convertScaleAbs(self._x, dst=self._both)
         cv2.convertScaleAbs(self._y, dst=self._steep)
         return np.asarray(cv2.add(self._both, self._steep, dst=self._both), np.uint8)
 
 
-def _cells(picture: npt.NDArray[np.uint8]) -> Grid:
+def _average_cells(picture: npt.NDArray[np.uint8]) -> Grid:
     """Mean of each cell."""
     found = cv2.resize(picture, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
     return np.asarray(found, np.float32)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from cameras.frame import Frame
-from edge.health.checks import Health
+from edge.health.checks import ImageChecks
 from edge.inspection.inspector import Inspector
 from edge.inspection.verdict import DecisionSettings
 from edge.result import Result, error_from_frame
@@ -89,7 +89,7 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
         return self.inspector.settings
 
     @property
-    def health(self) -> Health:
+    def health(self) -> ImageChecks:
         """Of the inspector at work."""
         return self.inspector.health
 

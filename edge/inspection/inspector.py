@@ -20,9 +20,9 @@ from cameras.errors import ImageError
 from cameras.frame import Frame
 from cameras.source import frame_now
 from edge import console
-from edge.health.checks import Health
-from edge.health.frozen import StreamHealth
-from edge.health.measurements import SignReader
+from edge.health.checks import ImageChecks
+from edge.health.frame_checker import FrameChecker
+from edge.health.measurements import ImageStatsReader
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.self_test import (
     GoldenImages,
@@ -86,8 +86,8 @@ class Inspector(AbstractContextManager["Inspector"]):
         """
         self.bundle = bundle
         self.settings = settings
-        self.health = Health(bundle.manifest.health)
-        self._signs = SignReader(bundle.manifest.size)
+        self.health = ImageChecks(bundle.manifest.health)
+        self._image_stats = ImageStatsReader(bundle.manifest.size)
         self._lock = threading.Lock()  # an engine has one set of buffers
         self._starting = threading.Lock()
         self._golden = GoldenImages(bundle)
@@ -164,7 +164,7 @@ class Inspector(AbstractContextManager["Inspector"]):
             with open_source(source) as opened:
                 inspect: Callable[[Frame], Result] = self.inspect
                 if opened.live:
-                    inspect = StreamHealth(self.inspect, lambda: self.health, opened)
+                    inspect = FrameChecker(lambda: self.health, opened).guard(self.inspect)
                 yield from (inspect(frame) for frame in opened)
         else:
             yield from self._inspect_each(source)
@@ -275,10 +275,12 @@ class Inspector(AbstractContextManager["Inspector"]):
         roi = self.bundle.manifest.roi
         learnt = (roi.x, roi.y, roi.width, roi.height) if roi else None
         if learnt is not None and learnt == self.settings.roi:
-            problem = self.health.wrong_size(shape)
+            problem = self.health.find_wrong_size(shape)
             if problem:
                 return problem
-        return self.health.problem(self._signs.read(fitted)) if self.health.looks else ""
+        if not self.health.needs_stats:
+            return ""
+        return self.health.find_problem(self._image_stats.read(fitted))
 
     def _test_itself(self, engine: Engine) -> None:
         """See that the engine gives the build's scores, and that all around it is right.

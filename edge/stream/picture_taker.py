@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import Source
-from edge.health.checks import Health
-from edge.health.frozen import CameraHealth
+from edge.health.checks import ImageChecks
+from edge.health.frame_checker import FrameChecker
 
 LOG = logging.getLogger("edge.stream.triggered")
 CLOSE_S = 3.0
@@ -44,17 +44,17 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
 
     Args:
         source: open; closed with this object.
-        health: of the inspector at work; see `CameraHealth`.
+        health: of the inspector at work; see `FrameChecker`.
         settle_ms: a live picture counts from so long after its trigger: a camera's pictures come
             later than they were taken.
     """
 
     def __init__(
-        self, source: Source, health: Callable[[], Health], *, settle_ms: float = 0.0
+        self, source: Source, health: Callable[[], ImageChecks], *, settle_ms: float = 0.0
     ) -> None:
         self.live = source.live
         self._source = source
-        self._camera = CameraHealth(health, source)
+        self._checker = FrameChecker(health, source)
         self._settle_ns = int(settle_ms * _NS_PER_MS)
         self._changed = threading.Condition()
         self._requests: deque[_Request] = deque()
@@ -103,7 +103,7 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
         name = self._source.name
         try:
             for frame in self._frames():
-                self._offer(self._camera.seen(frame) if self.live else frame)
+                self._offer(self._checker.check(frame) if self.live else frame)
             end: tuple[type[CameraError], str] = (
                 NoMorePicturesError,
                 f"{name}: there are no more pictures",

@@ -21,7 +21,7 @@ from cameras.source import Source
 from edge import console
 from edge.config import Config
 from edge.fields import overlay
-from edge.health.frozen import StreamHealth
+from edge.health.frame_checker import FrameChecker
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.engine_pool import EnginePool
 from edge.inspection.hot_swap import HotSwapInspector
@@ -190,7 +190,7 @@ def open_judge(
             within = DeadlineRunner(inspect, deadline_ms=deadline_ms, threshold=threshold)
             inspect = stack.enter_context(within)
         if source.live:
-            inspect = StreamHealth(inspect, lambda: inspector.health, source)
+            inspect = FrameChecker(lambda: inspector.health, source).guard(inspect)
         yield inspect
 
 

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
-from edge.health.checks import Health
+from edge.health.checks import ImageChecks
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.verdict import DecisionSettings
 from edge.options import StreamOptions
@@ -91,7 +91,7 @@ class FrameInspector(Protocol):
         ...
 
     @property
-    def health(self) -> Health:
+    def health(self) -> ImageChecks:
         """What is expected of its pictures."""
         ...
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.health.checks import Health
+from edge.health.checks import ImageChecks
 from edge.inspection.inspector import load
 from engines.bundle import Bundle
 
@@ -64,7 +64,7 @@ def test_scores_and_verdicts_are_those_of_edge(built, drawn, tmp_path) -> None:
         images.append(tmp_path / f"{name}.png")
         cv2.imwrite(str(images[-1]), cv2.resize(picture, shape))
     with load(built, engine="onnxruntime") as inspector:
-        inspector.health = Health(None)  # a host judges whatever it is given
+        inspector.health = ImageChecks(None)  # a host judges whatever it is given
         results = [inspector.inspect(cv2.imread(str(path))) for path in images]
     found = verdicts(built, *images)
     assert [verdict for verdict, _ in found] == [str(result.verdict) for result in results]

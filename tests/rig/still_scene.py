@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from edge.health.frozen import Frozen
+from edge.health.frozen import FreezeDetector
 
 FPS = 30
 WIDTH, HEIGHT = 320, 240
@@ -67,12 +67,12 @@ class Coded:
 
 
 def alarms(
-    source: Source, *, seconds: float, fps: float = FPS, frozen: Frozen | None = None
+    source: Source, *, seconds: float, fps: float = FPS, frozen: FreezeDetector | None = None
 ) -> list[float]:
     """Seconds at which a picture was called frozen."""
-    frozen = frozen or Frozen()
+    frozen = frozen or FreezeDetector()
     times = [index / fps for index in range(round(seconds * fps))]
-    return [t for t in times if frozen.problem(source(t), round(t * 1e9))]
+    return [t for t in times if frozen.find_problem(source(t), round(t * 1e9))]
 
 
 def until(times: list[float], *, step: float = 1.5 / FPS) -> list[tuple[float, float]]:

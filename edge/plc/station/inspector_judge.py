@@ -12,7 +12,7 @@ from cameras.connect import open_source
 from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import frame_now
-from edge.health.checks import Health, sign_in
+from edge.health.checks import ImageChecks, check_from_reason
 from edge.inspection.hot_swap import FAILURES, HotSwapInspector
 from edge.inspection.inspector import Inspector, invalid_image_reason, load
 from edge.inspection.upkeep import Upkeep
@@ -136,9 +136,9 @@ class InspectorJudge:
         except NoMorePicturesError:
             return frame_now(self._options.source, 0, None, "there is no picture in it")
 
-    def _health(self) -> Health:
+    def _health(self) -> ImageChecks:
         """Of the inspector at work."""
-        return Health(None) if self._inspector is None else self._inspector.health
+        return ImageChecks(None) if self._inspector is None else self._inspector.health
 
     def _ensure_camera(self) -> None:
         if self._camera is not None or self._grab is not None:
@@ -166,7 +166,7 @@ def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: in
     error = ErrorCode.NONE
     if result.verdict is Verdict.ERROR:
         error = ErrorCode.ENGINE
-        if sign_in(result.reason):
+        if check_from_reason(result.reason):
             error = ErrorCode.BAD_PICTURE
         elif frame.image is None:
             error = ErrorCode.NO_PICTURE

@@ -9,15 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
-from calibrate.images import fit_image
 from edge.building.build import build
-from edge.health.checks import NAMES, Health
-from edge.health.learn import health_from_specimens, learn_health, specimen, unseen
-from edge.health.measurements import CELLS, SignReader
+from edge.health.checks import CHECKS
+from edge.health.learn import undetectable_checks
+from edge.health.measurements import ImageStatsReader
 from edge.inspection.inspector import Inspector, load
 from edge.options import BuildOptions
 from edge.result import Verdict
@@ -97,7 +93,7 @@ def test_the_engine_never_sees_a_bad_picture(inspector, parts, monkeypatch) -> N
     assert inspector.inspect(parts[0] * 0).verdict is Verdict.ERROR
 
 
-def test_signs_can_be_left_out(built, parts) -> None:
+def test_checks_can_be_left_out(built, parts) -> None:
     black = parts[0] * 0
     with load(built, engine="onnxruntime") as loaded:
         loaded.health = loaded.health.without("black", "blurred")
@@ -119,7 +115,7 @@ def rewritten(built: Path, target: Path, **changed: object) -> Path:
 def test_a_bundle_from_before_still_loads_and_looks_at_nothing(built, parts, tmp_path) -> None:
     path = rewritten(built, tmp_path / "old.edge", health=None)
     with load(path, engine="onnxruntime") as loaded:
-        assert not loaded.health.looks
+        assert not loaded.health.needs_stats
         assert loaded.inspect(parts[0] * 0).verdict is not Verdict.ERROR
         assert loaded.inspect(parts[0]).verdict is Verdict.OK
 
@@ -131,7 +127,7 @@ def test_limits_survive_the_manifest(built) -> None:
     assert manifest.health.images == 12
     assert manifest.health.sizes == ((128, 128),)
     assert set(manifest.health.caught.values()) == {1.0}
-    assert unseen(manifest.health) == []
+    assert undetectable_checks(manifest.health) == []
     old = manifest.model_dump()
     del old["health"]
     assert Manifest.model_validate(old).health is None
@@ -162,118 +158,15 @@ def test_a_region_of_interest_wants_pictures_of_the_size_it_was_given_in(drawn, 
         assert not loaded.inspect(cv2.resize(image, (160, 120))).reason.startswith("size")
 
 
-# --- signs ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(8, 8), (128, 128), (64, 512), (1024, 1024), (300, 77)])
-def test_signs_of_any_size(size) -> None:
-    random = np.random.default_rng(1)
-    signs = SignReader(size).read(random.integers(0, 256, (*size, 3), np.uint8))
-    assert signs.light.shape == signs.detail.shape == (CELLS, CELLS)
-    assert 0 <= signs.white <= 1 and 0 <= signs.brightness <= 255
-    assert np.isfinite(signs.sharpness)
-
-
-@settings(max_examples=60, deadline=None)
-@given(arrays.arrays(np.uint8, (24, 32, 3)))
-def test_any_picture_has_finite_signs_and_a_problem_or_none(image) -> None:
-    reader = SignReader((24, 32))
-    signs = reader.read(image)
-    values = [signs.brightness, signs.white, signs.sharpness, *signs.light.ravel()]
-    assert np.isfinite([*values, *signs.detail.ravel()]).all()
-    health = Health(health_from_specimens([specimen(reader, image, shape=(24, 32), turn=0)]))
-    assert health.problem(signs) == "", "the one image that was learnt from is healthy"
-    assert Health(None).problem(signs) == ""
-
-
-@given(st.floats(0.5, 1.3))
-@settings(max_examples=20, deadline=None)
-def test_contrast_is_no_sharpness(gain) -> None:
-    random = np.random.default_rng(2)
-    image = cv2.GaussianBlur(random.integers(0, 256, (96, 96, 3), np.uint8), (0, 0), 2)
-    reader = SignReader((96, 96))
-    before = reader.read(image).sharpness
-    dimmer = cv2.convertScaleAbs(image, alpha=gain)
-    assert reader.read(np.asarray(dimmer, np.uint8)).sharpness == pytest.approx(before, rel=0.05)
-
-
-def test_the_blurrier_the_less_sharp(parts) -> None:
-    reader = SignReader(SIZE)
-    values = [
-        reader.read(cv2.GaussianBlur(parts[0], (0, 0), sigma)).sharpness
-        for sigma in (0.1, 0.7, 1.5, 3.0, 6.0)
-    ]
-    assert values == sorted(values, reverse=True)
-    assert values[0] > 2 * values[-1]
-
-
-# --- learning -------------------------------------------------------------------------------
-
-
-def test_a_product_without_contrast_gets_no_limits_that_mean_nothing(tmp_path) -> None:
-    """Noise alone, nearly white: blurred it looks as sharp, and nothing is left to burn."""
-    random = np.random.default_rng(3)
-    paths = []
-    for index in range(6):
-        grey = np.clip(random.normal(256, 3, (96, 96, 1)), 0, 255).astype(np.uint8)
-        paths.append(tmp_path / f"{index}.png")
-        cv2.imwrite(str(paths[-1]), np.repeat(grey, 3, axis=2))
-    record = learn_health(paths, size=(96, 96), roi=None)
-    assert {"saturated", "blurred"} <= set(unseen(record))
-    assert record.black is not None
-    health = Health(record)
-    image = fit_image(cv2.imread(str(paths[0])), (96, 96))
-    assert health.problem(SignReader((96, 96)).read(image)) == ""
-
-
-def test_the_build_says_what_it_cannot_see(tmp_path, drawn) -> None:
-    """Pictures of many exposures: whatever covers a part of one looks like another."""
-    folder = tmp_path / "good"
-    folder.mkdir()
-    for index, path in enumerate(sorted((drawn / "train" / "good").iterdir())):
-        gain = (0.05, 0.4, 1.0, 3.0)[index % 4]
-        cv2.imwrite(str(folder / path.name), cv2.convertScaleAbs(cv2.imread(str(path)), alpha=gain))
-    said: list[str] = []
-    options = BuildOptions(precision="fp32", size=(64, 64), prototypes=16, engine="onnxruntime")
-    made = build(folder, tmp_path / "x.edge", options=options, say=said.append)
-    missing = unseen(made.bundle.manifest.health)
-    assert "occluded" in missing
-    for sign in missing:
-        assert f"health: on these images {sign} pictures cannot be told from good ones" in said
-
-
 def test_names_are_those_that_can_be_left_out() -> None:
-    assert NAMES == ("black", "saturated", "blurred", "occluded", "size", "frozen")
-
-
-def test_one_image_is_enough_to_learn_from_and_is_healthy(parts) -> None:
-    reader = SignReader(SIZE)
-    one = specimen(reader, fit_image(parts[0], SIZE), shape=SIZE, turn=0)
-    record = health_from_specimens([one])
-    assert Health(record).problem(one.good) == ""
-    assert Health(record).problem(one.faults["black"]).startswith("black: ")
-
-
-@pytest.mark.realdata
-@pytest.mark.parametrize(("name", "part", "most"), [("bottle", 4, 0), ("magnetic_tile", 12, 0)])
-def test_no_false_alarm_on_real_parts(name, part, most, realdata: Path) -> None:
-    """Good and defective parts that took no part; see docs/health.md for all of them."""
-    train = sorted((realdata / name / "train" / "good").iterdir())[::part]
-    health = Health(learn_health(train, size=(256, 256), roi=None))
-    reader = SignReader((256, 256))
-    found = []
-    for path in sorted((realdata / name / "test").glob("*/*"))[:: part // 2]:
-        signs = reader.read(fit_image(cv2.imread(str(path)), (256, 256)))
-        found.append(health.problem(signs))
-    assert len(found) > 40
-    assert sum(problem != "" for problem in found) <= most, [p for p in found if p]
+    assert CHECKS == ("black", "saturated", "blurred", "occluded", "size", "frozen")
 
 
 def test_occlusion_knows_the_place(inspector, parts) -> None:
     """Mirrored, every patch is known, but not there: a model of patches alone cannot tell."""
-    signs = SignReader(SIZE).read(parts[0])
+    stats = ImageStatsReader(SIZE).read(parts[0])
     occlusion = inspector.health.occlusion
     assert occlusion is not None
-    assert occlusion.share(signs) == 0
-    moved = dataclasses.replace(signs, light=np.roll(signs.light, 4, axis=0))
-    assert occlusion.share(moved) > occlusion.limit
+    assert occlusion.measure_share(stats) == 0
+    moved = dataclasses.replace(stats, light=np.roll(stats.light, 4, axis=0))
+    assert occlusion.measure_share(moved) > occlusion.limit

@@ -1,4 +1,4 @@
-"""Frozen: a still scene is no fault, a picture that stays is one."""
+"""FreezeDetector: a still scene is no fault, a picture that stays is one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from still_scene import FPS, Coded, Sensor, alarms, until
 
 from cameras.frame import Frame
-from edge.health.checks import Health
-from edge.health.frozen import LONGEST_S, QUICK_S, UNSURE_S, CameraHealth, Frozen
-from edge.health.low_noise import LONGEST_S as LONGEST_QUIET_S
+from edge.health.checks import ImageChecks
+from edge.health.frame_checker import FrameChecker
+from edge.health.frozen import MAX_PATIENCE_S, QUICK_S, UNSURE_S, FreezeDetector
+from edge.health.low_noise import MAX_QUIET_S
 
 # --- a sensor's noise arrives ---------------------------------------------------------------
 
@@ -81,19 +82,19 @@ def test_a_camera_that_repeats_every_picture_is_no_fault(scene) -> None:
 def test_a_few_pictures_prove_nothing(scene) -> None:
     """One a minute: the same twice may be a camera's slip."""
     picture = Sensor(scene, sigma=2.0).take()
-    frozen = Frozen()
-    told = [bool(frozen.problem(picture, round(60e9 * minute))) for minute in range(10)]
+    frozen = FreezeDetector()
+    told = [bool(frozen.find_problem(picture, round(60e9 * minute))) for minute in range(10)]
     assert told.index(True) == 5
 
 
 def test_a_missing_frame_and_a_stall_are_no_freeze(scene) -> None:
     sensor = Sensor(scene, sigma=2.0)
-    seen = CameraHealth(lambda: Health(None))
+    seen = FrameChecker(lambda: ImageChecks(None))
     clock = 0.0
     for index in range(200):
         clock += 60.0 if index % 50 == 0 else 1 / FPS
         image = None if index % 10 == 0 else sensor.take()
-        assert seen.problem(Frame("cam", index, 0, round(clock * 1e9), image)) == ""
+        assert seen.find_problem(Frame("cam", index, 0, round(clock * 1e9), image)) == ""
 
 
 def test_nothing_moves_and_nothing_lives_is_told_at_last(scene) -> None:
@@ -193,7 +194,7 @@ def test_noise_that_goes_for_another_reason_costs_a_minute_and_no_more(scene) ->
         return coded.through(loud.take(t) if t < 8 else soft.take(t))
 
     found = until(alarms(source, seconds=90))
-    assert all(begin > 8 and end < 8 + 2 + LONGEST_QUIET_S for begin, end in found)
+    assert all(begin > 8 and end < 8 + 2 + MAX_QUIET_S for begin, end in found)
 
 
 # --- whatever comes -------------------------------------------------------------------------
@@ -208,30 +209,30 @@ def test_noise_that_goes_for_another_reason_costs_a_minute_and_no_more(scene) ->
 )
 def test_any_pictures_at_any_times(given_frames) -> None:
     """Never an exception; never an alarm for a picture that was never there before."""
-    frozen, clock, known = Frozen(), 0, set()
+    frozen, clock, known = FreezeDetector(), 0, set()
     for value, step, size in given_frames:
         clock += step
-        told = frozen.problem(np.full((*size, 3), value, np.uint8), clock)
+        told = frozen.find_problem(np.full((*size, 3), value, np.uint8), clock)
         if (value, size) not in known and not known:
             assert told == ""
         known.add((value, size))
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.floats(QUICK_S, 3 * LONGEST_S), st.integers(0, 2**16))
+@given(st.floats(QUICK_S, 3 * MAX_PATIENCE_S), st.integers(0, 2**16))
 def test_no_lesson_makes_it_wait_for_longer_than_the_longest(stay, seed) -> None:
     """Still scenes of any rhythm, then nothing new for ever."""
     random = np.random.default_rng(seed)
-    frozen, clock = Frozen(), 0.0
+    frozen, clock = FreezeDetector(), 0.0
     for _ in range(5):
         picture = random.integers(100, 103, (8, 32, 3)).astype(np.uint8)
         for _ in range(8):
-            frozen.problem(picture, round(clock * 1e9))
+            frozen.find_problem(picture, round(clock * 1e9))
             clock += stay / 8
     begun = clock
-    while not frozen.problem(picture, round(clock * 1e9)):
+    while not frozen.find_problem(picture, round(clock * 1e9)):
         clock += 0.5
-    assert clock - begun <= LONGEST_S + 0.5
+    assert clock - begun <= MAX_PATIENCE_S + 0.5
 
 
 @pytest.mark.realdata
@@ -239,13 +240,15 @@ def test_no_lesson_makes_it_wait_for_longer_than_the_longest(stay, seed) -> None
 def test_real_videos_are_alive(name, fps, realdata: Path) -> None:
     """Coded by others, with next to nothing moving for long; as if they came from a camera."""
     video = cv2.VideoCapture(str(realdata / "videos" / f"{name}.mp4"))
-    frozen, count = Frozen(), 0
+    frozen, count = FreezeDetector(), 0
     try:
         while True:
             good, picture = video.read()
             if not good:
                 break
-            assert frozen.problem(np.asarray(picture, np.uint8), round(count / fps * 1e9)) == ""
+            assert (
+                frozen.find_problem(np.asarray(picture, np.uint8), round(count / fps * 1e9)) == ""
+            )
             count += 1
     finally:
         video.release()

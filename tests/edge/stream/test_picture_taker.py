@@ -12,7 +12,7 @@ from replay import Replay
 from waiting import wait_until
 
 from cameras.errors import CameraError
-from edge.health.checks import Health
+from edge.health.checks import ImageChecks
 from edge.stream.picture_taker import NoMorePicturesError, PictureTaker
 
 IMAGES = [np.full((8, 8, 3), value, np.uint8) for value in range(3)]
@@ -26,7 +26,7 @@ def no_thread_stays():
 
 
 def taker(source, **options) -> PictureTaker:
-    return PictureTaker(source, lambda: Health(None), **options)
+    return PictureTaker(source, lambda: ImageChecks(None), **options)
 
 
 def test_files_are_read_when_somebody_asks_and_not_before() -> None:

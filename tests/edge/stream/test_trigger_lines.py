@@ -14,7 +14,7 @@ import pytest
 from judging import Kept, judged
 from replay import Replay
 
-from edge.health.checks import Health
+from edge.health.checks import ImageChecks
 from edge.inspection.verdict import DecisionSettings
 from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
@@ -24,7 +24,9 @@ LONG = TriggerOptions(deadline_ms=20_000, under_way=100)
 
 def camera(name: str, values: list[int]) -> TriggeredCamera:
     images = [np.full((8, 8, 3), value, np.uint8) for value in values]
-    inspector = SimpleNamespace(inspect=judged, settings=DecisionSettings(0.5), health=Health(None))
+    inspector = SimpleNamespace(
+        inspect=judged, settings=DecisionSettings(0.5), health=ImageChecks(None)
+    )
     return TriggeredCamera(name, Replay(images), inspector, LONG)
 
 

@@ -16,7 +16,7 @@ from waiting import wait_until
 
 from cameras.errors import CameraError
 from cameras.source import frame_now
-from edge.health.checks import Health
+from edge.health.checks import ImageChecks
 from edge.inspection.verdict import DecisionSettings
 from edge.result import Result, Verdict
 from edge.stream.triggered import Triggered, TriggerOptions
@@ -29,7 +29,9 @@ def image(value: int) -> np.ndarray:
 
 
 def inspector(inspect=judged):
-    return SimpleNamespace(inspect=inspect, settings=DecisionSettings(0.5), health=Health(None))
+    return SimpleNamespace(
+        inspect=inspect, settings=DecisionSettings(0.5), health=ImageChecks(None)
+    )
 
 
 class Live:

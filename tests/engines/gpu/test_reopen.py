@@ -156,14 +156,14 @@ def test_a_first_engine_that_does_not_open_is_an_error_at_once() -> None:
 
 
 def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
-    from edge.health.checks import Health
+    from edge.health.checks import ImageChecks
     from edge.inspection.inspector import Inspector
     from edge.inspection.verdict import DecisionSettings
     from edge.result import Verdict
 
     inspector = object.__new__(Inspector)  # without a bundle: only the engine matters here
     inspector.engine, inspector._lock = line.engine, threading.Lock()
-    inspector.health = Health(None)
+    inspector.health = ImageChecks(None)
     inspector.settings = DecisionSettings(
         threshold=0.5, min_area=1, ignore=None, roi=None, score_pixels=1
     )

@@ -10,8 +10,8 @@ import pytest
 
 from cameras.connect import open_source
 from cameras.frame import Frame
-from edge.health.checks import Health
-from edge.health.frozen import StreamHealth
+from edge.health.checks import ImageChecks
+from edge.health.frame_checker import FrameChecker
 from edge.result import Result, Verdict, error_from_frame
 
 PATIENT_S = 60.0  # this machine may be busy with other things
@@ -48,7 +48,7 @@ def test_a_camera_that_freezes_is_told_and_believed_again(scheme, servers, monke
 
     monkeypatch.setattr(servers, "numbered", seen)
     handler = servers.MjpegHandler if scheme == "http" else servers.RtspHandler
-    judge = StreamHealth(ok, lambda: Health(None))
+    judge = FrameChecker(lambda: ImageChecks(None)).guard(ok)
     froze_s = told_s = thawed_s = None
     with (
         servers.Camera(handler) as camera,

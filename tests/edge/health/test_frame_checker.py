@@ -16,8 +16,9 @@ from still_scene import FPS
 
 from cameras.connect import open_source
 from cameras.frame import Frame
-from edge.health.checks import Health
-from edge.health.frozen import UNSURE_S, StreamHealth
+from edge.health.checks import ImageChecks
+from edge.health.frame_checker import FrameChecker
+from edge.health.frozen import UNSURE_S
 from edge.inspection.inspector import load
 from edge.plc.station import inspector_judge as station
 from edge.plc.station.inspector_judge import InspectorJudge
@@ -43,7 +44,7 @@ def frames(pictures: list[np.ndarray | None], *, fps: float = FPS) -> list[Frame
 def test_a_picture_of_another_size_is_an_error_until_the_camera_is_set_back() -> None:
     random = np.random.default_rng(0)
     large, small = (random.integers(0, 255, (*s, 3), np.uint8) for s in ((48, 64), (24, 32)))
-    judge = StreamHealth(ok, lambda: Health(None))
+    judge = FrameChecker(lambda: ImageChecks(None)).guard(ok)
     results = [judge(frame) for frame in frames([large, small, None, small, large])]
     assert [str(result.verdict) for result in results] == ["OK", "ERROR", "ERROR", "ERROR", "OK"]
     assert results[1].reason.startswith("size: the picture has 32x24 px, it had 64x48; ")
@@ -54,8 +55,8 @@ def test_a_picture_of_another_size_is_an_error_until_the_camera_is_set_back() ->
 def test_sizes_of_the_good_images_may_follow_each_other() -> None:
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 255, (*s, 3), np.uint8) for s in ((48, 64), (24, 32), (12, 8))]
-    health = Health(HealthRecord(images=2, sizes=((24, 32), (48, 64))))
-    judge = StreamHealth(ok, lambda: health)
+    health = ImageChecks(HealthRecord(images=2, sizes=((24, 32), (48, 64))))
+    judge = FrameChecker(lambda: health).guard(ok)
     results = [judge(frame) for frame in frames(pictures)]
     assert [str(result.verdict) for result in results] == ["OK", "OK", "ERROR"]
 
@@ -64,25 +65,25 @@ def test_an_inspector_that_takes_over_brings_its_own_limits() -> None:
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 255, (*s, 3), np.uint8) for s in ((48, 64), (24, 32))]
     record = HealthRecord(images=2, sizes=((24, 32), (48, 64)))
-    at_work = [Health(None)]
-    judge = StreamHealth(ok, lambda: at_work[0])
+    at_work = [ImageChecks(None)]
+    judge = FrameChecker(lambda: at_work[0]).guard(ok)
     given = frames([*pictures, pictures[1]])
     assert [str(judge(frame).verdict) for frame in given[:2]] == ["OK", "ERROR"]
-    at_work[0] = Health(record)
+    at_work[0] = ImageChecks(record)
     assert str(judge(given[2]).verdict) == "OK"
 
 
 def test_what_is_left_out_is_left_out(scene) -> None:
     small = cv2.resize(scene, (64, 48))
     pictures: list[np.ndarray | None] = [*[scene] * 400, small]
-    judge = StreamHealth(ok, lambda: Health(None, off=frozenset({"frozen", "size"})))
+    judge = FrameChecker(lambda: ImageChecks(None, off=frozenset({"frozen", "size"}))).guard(ok)
     assert {str(judge(frame).verdict) for frame in frames(pictures)} == {"OK"}
 
 
 def test_a_recording_that_is_played_over_and_over_is_not_frozen(scene, tmp_path) -> None:
     cv2.imwrite(str(tmp_path / "part.png"), scene)
     with open_source(f"replay:{tmp_path}?fps=20") as source:
-        judge = StreamHealth(ok, lambda: Health(None), source)
+        judge = FrameChecker(lambda: ImageChecks(None), source).guard(ok)
         later = (
             dataclasses.replace(frame, monotonic_ns=frame.index * 1_000_000_000)
             for frame in itertools.islice(source, 30)
@@ -92,15 +93,15 @@ def test_a_recording_that_is_played_over_and_over_is_not_frozen(scene, tmp_path)
 
 def test_a_frozen_frame_keeps_what_is_worse(scene) -> None:
     """A black picture repeats as well; that it is black says more."""
-    judge = StreamHealth(
-        lambda f: error_from_frame(f, threshold=0.5, reason="black: x"), lambda: Health(None)
+    judge = FrameChecker(lambda: ImageChecks(None)).guard(
+        lambda frame: error_from_frame(frame, threshold=0.5, reason="black: x")
     )
     reasons = {judge(frame).reason for frame in frames([scene] * 400)}
     assert reasons == {"black: x"}
 
 
 def test_a_frozen_camera_is_an_error_in_results(scene) -> None:
-    judge = StreamHealth(ok, lambda: Health(None))
+    judge = FrameChecker(lambda: ImageChecks(None)).guard(ok)
     results = [judge(frame) for frame in frames([scene] * 400)]
     first = next(i for i, result in enumerate(results) if result.verdict is Verdict.ERROR)
     assert first == UNSURE_S * FPS
@@ -131,7 +132,7 @@ def test_a_fault_is_told_within_two_seconds_and_nothing_is_ok_after_it(
     fps, begin, end = 10, 3.0, 7.0
     verdicts: list[tuple[float, Result]] = []
     with load(built, engine="onnxruntime") as inspector:
-        judge = StreamHealth(inspector.inspect, lambda: inspector.health)
+        judge = FrameChecker(lambda: inspector.health).guard(inspector.inspect)
         last = good.astype(np.uint8)
         for index in range(100):
             t = index / fps
