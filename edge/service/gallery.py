@@ -1,7 +1,7 @@
 """Pictures for the page: what each camera shows now, and its last rejected parts.
 
-Encoded pictures alone are kept, never a frame: its memory is the camera's. Nothing is drawn for
-nobody, and all cameras together may spend about a two-hundredth of the machine on it.
+Only encoded pictures are kept, never a frame: its memory is the camera's. Nothing is drawn while
+nobody watches, and all cameras together may spend about a two-hundredth of the machine on it.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from edge.sinks.sink import RateMeter
 from engines.cpu.processor import usable_cores
 
 WATCHED_S = 5.0
-"""For so long somebody who asked counts as watching."""
+"""For so long after asking, somebody counts as watching."""
 FRESH_S = 2.0
 """An older picture is not given: it would be taken for what is there now."""
 WAIT_S = 0.5
-"""Longest wait of somebody who asks for a picture that is not drawn yet."""
+"""Longest wait for a picture that is not drawn yet."""
 SHARE = 0.005
 """Of the machine's processors: what drawing and encoding may take, for all cameras together."""
 LIVE_EVERY_S = 0.1
 REJECT_EVERY_S = 0.5
-REJECTS = 12
-SIDE = 960  # px: longest side of a picture
-SIDE_OF_MANY = 640  # where the page shows several beside each other
+MAX_REJECTS = 12
+MAX_SIDE = 960  # px: longest side of a picture
+MAX_SIDE_OF_MANY = 640  # where the page shows several beside each other
 MANY = 3
 _QUALITY = 80  # of JPEG
 
 
 class Galleries:
-    """Those of all cameras, which share the time there is; any thread may ask.
+    """The galleries of all cameras, which share one budget of time; any thread may ask.
 
     Args:
-        cpus: processors' worth of time that the machine has; None asks it.
+        cpus: how many processors the machine may use; None asks it.
     """
 
     def __init__(self, *, cpus: float | None = None) -> None:
@@ -68,7 +68,7 @@ class Galleries:
     @property
     def side(self) -> int:
         """Longest side of live pictures, in px."""
-        return SIDE if len(self._of) < MANY else SIDE_OF_MANY
+        return MAX_SIDE if len(self._of) < MANY else MAX_SIDE_OF_MANY
 
     def pause_s(self, cost_s: float) -> float:
         """How long a camera draws nothing after a picture that cost so much processor time."""
@@ -93,13 +93,13 @@ class Gallery(AbstractContextManager["Gallery"]):
         self._repeats = RepeatFilter()
         self._changed = threading.Condition()
         self._live: DrawnResult | None = None
-        self._rejects: deque[DrawnResult] = deque(maxlen=REJECTS)
+        self._rejects: deque[DrawnResult] = deque(maxlen=MAX_REJECTS)
         self._asked_s = -math.inf
         self._rested_s = self._live_due_s = self._reject_due_s = -math.inf
         self._pause_s = 0.0
 
     def write(self, result: Result) -> None:
-        """Draw a result if it is wanted and there is time; keep nothing else of it."""
+        """Draw a result if somebody wants it and there is time; keep nothing else of it."""
         now = time.monotonic()
         rate_hz = self._rate.count(now)
         rejected = self._is_shown_as_reject(result, now)
@@ -107,7 +107,7 @@ class Gallery(AbstractContextManager["Gallery"]):
             return
         begun_s = time.thread_time()
         try:
-            side = SIDE if rejected else self._shared.side
+            side = MAX_SIDE if rejected else self._shared.side
             picture = draw(shrink(result, side), rate_hz=rate_hz)
             jpeg = jpeg_from_image(picture, quality=_QUALITY)
         except (cv2.error, OSError) as error:
@@ -125,11 +125,8 @@ class Gallery(AbstractContextManager["Gallery"]):
                 self._rejects.appendleft(shown)
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Do nothing: pictures can be seen until the monitor is closed."""
-
     def __exit__(self, *_: object) -> None:
-        self.close()
+        """Do nothing: pictures can be seen until the monitor is closed."""
 
     def live(self, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
         """See `edge.service.http_routes.Pictures`."""
@@ -158,7 +155,7 @@ class Gallery(AbstractContextManager["Gallery"]):
         return watched and now >= max(self._rested_s, self._live_due_s)
 
     def _is_shown_as_reject(self, result: Result, now: float) -> bool:
-        """Whether it is one, and its turn: one picture's rest may be borrowed, so the first is."""
+        """Whether it is one, and due: one pause may be cut short, so the first always is."""
         if result.verdict is Verdict.OK or now < self._reject_due_s:
             return False
         if self._rested_s - now > self._pause_s:
@@ -166,7 +163,7 @@ class Gallery(AbstractContextManager["Gallery"]):
         return result.verdict is Verdict.NG or self._repeats.is_news(result.reason)
 
     def _rest(self, now: float, *, cost_s: float, rejected: bool) -> None:
-        """Draw nothing until this picture's time is no more than its share."""
+        """Draw nothing until this picture has cost no more than its share of the time."""
         self._pause_s = self._shared.pause_s(cost_s)
         self._rested_s = max(self._rested_s, now) + self._pause_s
         self._live_due_s = now + LIVE_EVERY_S

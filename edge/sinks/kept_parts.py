@@ -50,11 +50,8 @@ class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
         else:
             self.losses.end_outage()
 
-    def close(self) -> None:
-        """Do nothing: every part is complete as soon as it is written."""
-
     def __exit__(self, *_: object) -> None:
-        self.close()
+        """Do nothing: every part is complete as soon as it is written."""
 
     def _is_kept(self, result: Result) -> bool:
         if result.verdict is not Verdict.ERROR:

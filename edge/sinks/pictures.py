@@ -53,11 +53,8 @@ class PicturesSink(AbstractContextManager["PicturesSink"]):
         else:
             self.losses.end_outage()
 
-    def close(self) -> None:
-        """Do nothing: every picture is complete as soon as it is written."""
-
     def __exit__(self, *_: object) -> None:
-        self.close()
+        """Do nothing: every picture is complete as soon as it is written."""
 
 
 def jpeg_from_image(image: Image, *, quality: int = 95) -> bytes:

@@ -71,7 +71,7 @@ class WindowSink(AbstractContextManager["WindowSink"]):
         """Close the window; a second call does nothing."""
         if not self._closed:
             self._closed = True
-            with contextlib.suppress(cv2.error):  # whoever sits there may have closed it
+            with contextlib.suppress(cv2.error):  # the user may have closed it
                 cv2.destroyWindow(self._title)
 
     def __exit__(self, *_: object) -> None:

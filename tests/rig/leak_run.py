@@ -7,6 +7,7 @@ LEAK bytes are kept from each frame: what measures must be seen to find them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -79,9 +80,10 @@ def main(bundle: Path, folder: Path, frames: int, leak: int) -> None:
             if frame.index == frames - 1:
                 ended.extend((rss_bytes(), open_files(), threading.active_count()))
 
-        summary = stream(exchange.inspect, Replay(images()), sinks=sinks, on_result=count)
-        for sink in sinks:
-            sink.close()
+        with contextlib.ExitStack() as stack:
+            for sink in sinks:
+                stack.enter_context(sink)
+            summary = stream(exchange.inspect, Replay(images()), sinks=sinks, on_result=count)
     report = {
         "frames": summary.frames,
         "ng": summary.ng,

@@ -17,7 +17,7 @@ from waiting import wait_until
 from edge.drawing.overlay import draw
 from edge.result import Region, Result, Verdict
 from edge.service import gallery as module
-from edge.service.gallery import REJECTS, SIDE, SIDE_OF_MANY, Galleries, Gallery, shrink
+from edge.service.gallery import MAX_REJECTS, MAX_SIDE, MAX_SIDE_OF_MANY, Galleries, Gallery, shrink
 from edge.sinks.threads import SinkThreads
 
 START_NS = 1_769_853_300_123_000_000
@@ -180,7 +180,7 @@ def test_rejects_are_shown_two_a_second_and_the_last_twelve_stay(clock) -> None:
             assert len(gallery.rejects()) == 1  # the first of them at once
         time.now += 0.1
     shown = [picture.result["frame"] for picture in gallery.rejects()]
-    assert shown == [95 - 5 * back for back in range(REJECTS)]
+    assert shown == [95 - 5 * back for back in range(MAX_REJECTS)]
 
 
 def test_the_first_reject_is_shown_however_busy_the_live_picture_is(clock) -> None:
@@ -238,13 +238,13 @@ def test_pictures_are_reduced_and_more_so_beside_others(clock) -> None:
     first = galleries.gallery("a")
     first.live()
     first.write(result_of(0, image=picture_of(1920, 1080)))
-    assert size_of(first.live()[0].jpeg) == (SIDE, SIDE * 9 // 16)
+    assert size_of(first.live()[0].jpeg) == (MAX_SIDE, MAX_SIDE * 9 // 16)
     for name in "bc":
         galleries.gallery(name)
     other = galleries.gallery("d")
     other.live()
     other.write(result_of(0, image=picture_of(1080, 1920)))
-    assert size_of(other.live()[0].jpeg) == (SIDE_OF_MANY * 9 // 16, SIDE_OF_MANY)
+    assert size_of(other.live()[0].jpeg) == (MAX_SIDE_OF_MANY * 9 // 16, MAX_SIDE_OF_MANY)
     other.write(result_of(1, Verdict.NG, image=picture_of(320, 240)))
     assert size_of(other.rejects()[0].jpeg) == (320, 240)
 
