@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from calibrate.dataset import GOOD, Sample
 from calibrate.metrics import Figure, PixelTally, best_f1, image_auroc
+from calibrate.threshold import reaches
 from cameras.redaction import printable_path
 
 
@@ -26,6 +27,8 @@ class Scored:
         mask: (H, W) bool at the same size; None for a good image means "no defective pixel", and
             leaves a defective one out of the pixel figures.
         reason: why there is no score, such as "cannot be decoded"; empty otherwise.
+        rejected: whether it is a reject, where more than the score decides, such as a smallest
+            area; None where the score alone does.
     """
 
     sample: Sample
@@ -33,6 +36,7 @@ class Scored:
     anomaly_map: npt.NDArray[np.float32] | None = None
     mask: npt.NDArray[np.bool_] | None = None
     reason: str = ""
+    rejected: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,8 @@ class Evaluation:
         aupro: per-region overlap, integrated to a false-positive rate of 0.3 and normalised.
         f1_max: largest F1 over all thresholds, reached at `f1_max_threshold`; chosen on these
             very images, so an upper limit and no setting for a line.
-        false_rejects: good images whose score reaches `threshold`.
-        escapes: defective images whose score stays below `threshold`.
+        false_rejects: good images that are rejected at `threshold`.
+        escapes: defective images that are not.
         good_images, defect_images: images that were scored.
         per_defect: by the name of the defect.
         skipped: reason by image, for those that have no finite score.
@@ -94,7 +98,7 @@ def evaluate(scored: Iterable[Scored], *, threshold: float) -> Evaluation:
 
     Args:
         scored: images with their scores, in any order; consumed once.
-        threshold: scores from it upwards are rejected; finite.
+        threshold: scores that reach it are rejected, unless an image says otherwise; finite.
 
     Raises:
         ValueError: the threshold is not finite, or a map and its mask differ in shape.
@@ -113,6 +117,7 @@ class _Tally:
     def __init__(self) -> None:
         self._scores: list[float] = []
         self._labels: list[str] = []
+        self._rejected: list[bool | None] = []
         self._skipped: dict[str, str] = {}
         self._pixels = PixelTally()
         self._without_mask = 0
@@ -126,6 +131,7 @@ class _Tally:
             return
         self._scores.append(float(item.score))
         self._labels.append(item.sample.defect)
+        self._rejected.append(item.rejected)
         self._add_pixels(item)
 
     def _add_pixels(self, item: Scored) -> None:
@@ -144,7 +150,10 @@ class _Tally:
     def evaluation(self, *, threshold: float) -> Evaluation:
         """All figures at `threshold`."""
         defects = [label != GOOD for label in self._labels]
-        rejected = [score >= threshold for score in self._scores]
+        rejected = [
+            reaches(score, threshold) if known is None else known
+            for score, known in zip(self._scores, self._rejected, strict=True)
+        ]
         pairs = list(zip(defects, rejected, strict=True))
         auroc = image_auroc(self._scores, defects=defects)
         f1 = best_f1(self._scores, defects=defects)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from calibrate.threshold import reaches
+
 PRO_FPR_LIMIT = 0.3
 """AUPRO integrates up to this false-positive rate (Bergmann et al., MVTec AD, IJCV 2021)."""
 
@@ -33,9 +35,9 @@ class BestF1:
 
     Attributes:
         value: the F1 itself.
-        threshold: midway between the lowest rejected and the highest accepted score, so that it
-            separates the same images whether a score equal to it is rejected or not; the lowest
-            score itself where every image is rejected. None where `value` is undefined.
+        threshold: midway between the lowest rejected and the highest accepted score, a float32;
+            the lowest rejected score itself where nothing lies between the two, or where every
+            image is rejected. None where `value` is undefined.
     """
 
     value: Figure
@@ -80,15 +82,18 @@ def best_f1(scores: Sequence[float], *, defects: Sequence[bool]) -> BestF1:
         return BestF1(Figure(None, reason), None)
     from sklearn.metrics import precision_recall_curve
 
-    values = np.asarray(scores, dtype=np.float64)
+    values = np.asarray(scores, dtype=np.float32)
     precision, recall, cuts = precision_recall_curve(np.asarray(defects, dtype=bool), values)
     # The curve's last point (precision 1, recall 0) has no threshold.
     both = precision[:-1] + recall[:-1]
     f1 = np.divide(2 * precision[:-1] * recall[:-1], both, out=np.zeros_like(both), where=both > 0)
     best = int(np.argmax(f1))
-    lower = values[values < cuts[best]]
-    threshold = (cuts[best] + lower.max()) / 2 if lower.size else cuts[best]
-    return BestF1(Figure(float(f1[best])), float(threshold))
+    lowest = float(cuts[best])
+    accepted = values[~reaches(values, lowest)]
+    between = (lowest + float(accepted.max())) / 2 if accepted.size else lowest
+    if reaches(accepted, between).any():
+        between = lowest
+    return BestF1(Figure(float(f1[best])), float(np.float32(between)))
 
 
 class PixelTally:

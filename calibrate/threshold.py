@@ -1,10 +1,10 @@
-"""The threshold, from good images alone, for the rate of false rejects that the user states."""
+"""The threshold: what it means to reach it, and how it is set from good images alone."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,35 @@ import numpy.typing as npt
 Method: TypeAlias = Literal["order statistic", "tail"]
 CONFIDENCE = 0.95
 TAIL_SHARE = 0.1  # of the scores, to which the tail is fitted
-TAIL_LEAST = 5
-CLOSEST = 1e-7  # to 0 and 1 that a probability is told apart
+MIN_TAIL = 5
+NEAREST = 1e-7  # to 0 and 1 that a probability is told from them
+
+
+@overload
+def reaches(values: float | np.floating, threshold: float) -> bool: ...
+@overload
+def reaches(values: npt.NDArray[np.floating], threshold: float) -> npt.NDArray[np.bool_]: ...
+def reaches(values: float | npt.ArrayLike, threshold: float) -> bool | npt.NDArray[np.bool_]:
+    """Whether a score, or each value of a map or of many scores, reaches a threshold.
+
+    The one comparison, for building, evaluating, inspecting and drawing. Both sides are taken as
+    float32, which engines compute in: the further digits of a threshold in text or JSON must not
+    tell a score from a threshold that is equal to it. NaN reaches nothing.
+
+    Args:
+        values: one, or an array of any shape.
+        threshold: finite as a float32.
+    """
+    with np.errstate(over="ignore"):
+        found = np.asarray(values, np.float32) >= np.float32(threshold)
+    return bool(found) if found.ndim == 0 else found
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A threshold and what can be said for it. A score of at least `value` is a reject.
+    """A threshold and what can be said for it. A score that `reaches` `value` is a reject.
+
+    All is said of scores alone: a smallest area, which only accepts more, is left out.
 
     Attributes:
         value: the threshold.
@@ -30,7 +52,7 @@ class Threshold:
         bound: the true rate is at most this, with `confidence`.
         confidence: of the bound.
         warning: why the rate asked is not proven; empty when it is.
-        moved: from where the rate puts it, as a share of the room (see docs/precision.md).
+        moved: from where the rate puts it, as a share of the margin (see docs/precision.md).
     """
 
     value: float
@@ -84,7 +106,7 @@ def threshold_from_scores(
         value = _probability(_tail_quantile(_logits(ranked), false_rejects))
     else:
         value = _tail_quantile(ranked, false_rejects)
-    return _known(
+    return _describe(
         _just_above(max(value, float(ranked[allowed]))),
         ranked,
         method="order statistic" if enough else "tail",
@@ -93,8 +115,8 @@ def threshold_from_scores(
     )
 
 
-def moved(
-    threshold: Threshold, value: float, *, scores: npt.NDArray[np.float32], room: float
+def move_threshold(
+    threshold: Threshold, value: float, *, scores: npt.NDArray[np.float32], margin: float
 ) -> Threshold:
     """The same threshold elsewhere, with what can be said for it there.
 
@@ -102,19 +124,19 @@ def moved(
         threshold: as it was set from the scores.
         value: the new one.
         scores: (n,) that it was set from.
-        room: that the way is told as a share of.
+        margin: that the way is told as a share of.
     """
-    found = _known(
+    found = _describe(
         value,
         scores,
         method=threshold.method,
         false_rejects=threshold.false_rejects,
         confidence=threshold.confidence,
     )
-    return replace(found, moved=threshold.moved + (value - threshold.value) / room)
+    return replace(found, moved=threshold.moved + (value - threshold.value) / margin)
 
 
-def _known(
+def _describe(
     value: float,
     scores: npt.NDArray[np.float32],
     *,
@@ -122,7 +144,7 @@ def _known(
     false_rejects: float,
     confidence: float,
 ) -> Threshold:
-    rejected = int((scores >= np.float32(value)).sum())
+    rejected = int(reaches(scores, value).sum())
     bound = upper_bound(rejected, len(scores), confidence)
     return Threshold(
         value=value,
@@ -153,14 +175,14 @@ def images_needed(false_rejects: float, confidence: float = CONFIDENCE) -> int:
 def _tail_quantile(ranked: npt.NDArray[np.float32], rate: float) -> float:
     """The quantile at 1 − `rate`, from an exponential fitted to the highest scores."""
     count = len(ranked)
-    most = min(count - 1, max(TAIL_LEAST, math.ceil(TAIL_SHARE * count)))
+    most = min(count - 1, max(MIN_TAIL, math.ceil(TAIL_SHARE * count)))
     start = float(ranked[most])
     excess = float(ranked[:most].astype(np.float64).mean()) - start
     return max(float(ranked[0]), start + excess * math.log(most / (count * rate)))
 
 
 def _logits(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    inside = np.clip(scores.astype(np.float64), CLOSEST, 1 - CLOSEST)
+    inside = np.clip(scores.astype(np.float64), NEAREST, 1 - NEAREST)
     return np.asarray(np.log(inside / (1 - inside)), np.float32)
 
 

@@ -15,6 +15,7 @@ from cameras.frame import Frame
 
 Image: TypeAlias = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 AnomalyMap: TypeAlias = npt.NDArray[np.float32]  # (h, w), at the model's size
+DefectMask: TypeAlias = npt.NDArray[np.bool_]  # (h, w), at the model's size
 Roi: TypeAlias = tuple[int, int, int, int]  # (x, y, width, height) in pixels of the frame
 
 
@@ -61,7 +62,7 @@ class Result:
         verdict: OK, NG or ERROR.
         score: what was compared with the threshold; None when there is no finite score.
         threshold: the score from which a frame is NG.
-        regions: where the defect is, highest peak first.
+        regions: where the defect is, highest peak first; only NG has any.
         reason: why the verdict is ERROR; empty otherwise.
         speed: milliseconds per stage: ``prepare``, ``engine``, ``decide``.
         anomaly_map: (h, w) float32 at the model's size, covering `roi`; None without an image.
@@ -69,6 +70,7 @@ class Result:
         image: (H, W, 3) uint8 BGR as it came in; None when the frame could not be read.
         camera: the name of the camera among several; empty where there is only one, unnamed.
         part: the number of its trigger; None where nothing triggers.
+        defect_mask: (h, w) bool of the map's size, True inside the regions; None without any.
     """
 
     source: str
@@ -85,6 +87,7 @@ class Result:
     image: Image | None = None
     camera: str = ""
     part: int | None = None
+    defect_mask: DefectMask | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the result line: JSON types only, numbers finite, no pictures."""

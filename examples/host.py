@@ -38,6 +38,6 @@ for path in sys.argv[2:]:
     given = {"image": np.ascontiguousarray(fit(image, manifest["size"], manifest["roi"]))[None]}
     anomaly_map, score = (output[0] for output in session.run(None, given))
     finite = np.isfinite(score) and np.isfinite(anomaly_map).all()  # else ERROR, never OK
-    bad = float(score) >= manifest["threshold"]["value"]
+    bad = score >= np.float32(manifest["threshold"]["value"])  # both as float32
     verdict = "ERROR" if not finite else "NG" if bad else "OK"
     sys.stdout.write(f"{path} {verdict} {score:.9g}\n")

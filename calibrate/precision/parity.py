@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from calibrate.images import Image
 from calibrate.metrics import image_auroc
+from calibrate.threshold import reaches
 from engines.choose import ENGINES
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
@@ -273,8 +274,7 @@ def _compare(
     names = [name for trial in trials for name in trial.names]
     defective = np.concatenate([_defective(trial) for trial in trials])
     finite = np.isfinite(built)
-    threshold = np.float32(terms.threshold)
-    flipped = ((fp32 >= threshold) != (built >= threshold)) | ~finite
+    flipped = (reaches(fp32, terms.threshold) != reaches(built, terms.threshold)) | ~finite
     error = np.abs(built.astype(np.float64) - fp32) / terms.margin
     maps = [np.abs(one.maps - other.maps).ravel() for one, other in zip(*sides, strict=True)]
     return EngineParityRecord(
@@ -332,12 +332,12 @@ def agreeing_threshold(
         The threshold, exactly a float32; None if there is none.
     """
     lows, highs = np.array(spans, np.float32).reshape(len(spans), -1, 2).transpose(2, 0, 1)
-    # A verdict differs where low < threshold <= high: the nearest places are just beside a span.
+    # A verdict differs where only `high` reaches it: the nearest places are just beside a span.
     beside = (lows.ravel(), np.nextafter(highs, np.float32(np.inf)).ravel())
     places = np.concatenate([*beside, [np.float32(near)]])
     for place in sorted(places.tolist(), key=lambda value: abs(value - near)):
         if abs(place - near) > within:
             return None
-        if ((lows < place) & (place <= highs)).sum(axis=1).max() <= flips:
+        if (reaches(highs, place) & ~reaches(lows, place)).sum(axis=1).max() <= flips:
             return float(place)
     return None

@@ -32,6 +32,7 @@ from edge.building.protoad import protoad_method
 from edge.building.report import build_report
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.health.learn import learn_health, undetectable_checks
+from edge.inspection.verdict import DecisionSettings
 from edge.options import BuildOptions, ModelName
 from edge.plans import check_rtx_gpus
 from edge.result import Image
@@ -239,8 +240,9 @@ def _measure(
                     engine,
                     job.dataset.test,
                     size=options.size,
-                    roi=options.roi,
-                    threshold=gated.threshold.value,
+                    settings=DecisionSettings(
+                        gated.threshold.value, min_area=options.min_area, roi=options.roi
+                    ),
                     learnt=taught.learnt_files,
                     progress=advance,
                 )

@@ -39,7 +39,7 @@ from calibrate.precision.sensitivity import (
     within_work_budget,
 )
 from calibrate.progress import Stages
-from calibrate.threshold import Threshold, moved, threshold_from_scores
+from calibrate.threshold import Threshold, move_threshold, threshold_from_scores
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
 from cameras.redaction import printable_path
@@ -344,7 +344,7 @@ class _PrecisionGate:
         )
         if value is None:
             return None
-        threshold = moved(found.threshold, value, scores=scores, room=margin)
+        threshold = move_threshold(found.threshold, value, scores=scores, margin=margin)
         with self._stages.stage("parity"):
             again = self.compare(found.taught, threshold).updated(kept=report.record.kept)
         return replace(found, threshold=threshold, report=again)

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.result import AnomalyMap, Image, Result, Verdict
-
-_Pixel = TypeVar("_Pixel", np.uint8, np.float32)
+from edge.drawing.palette import (
+    AT_THRESHOLD,
+    DEFECT,
+    TRUTH,
+    VERDICT_COLOURS,
+    Colour,
+    heat_colours,
+    heat_levels,
+    lay_heat,
+)
+from edge.drawing.text import cut_text, text_width, write_text
+from edge.result import AnomalyMap, DefectMask, Image, Result, Verdict
 
 _CELL = 224  # pixels
 _GAP = 10
 _MARGIN = 20
 _HEAD = 38
 _CAPTION = 34
-_TEXT_ENLARGED = 4  # text is drawn so much larger, then scaled down: smoother letters
-# OpenCV 5 writes with a real font, whose thickness is its weight; OpenCV 4 with strokes.
-_STROKE = 2 if int(cv2.__version__.split(".")[0]) >= 5 else 5
+_LETTER = 10
+_OPACITY = 0.62
 
 _PAPER = (255, 255, 255)  # BGR, as all colours here
+_BLANK = 244  # of a cell in which there is nothing
 _INK = (52, 44, 38)
 _QUIET = (140, 128, 118)
 _LINE = (224, 218, 212)
-_VERDICTS = {Verdict.OK: (86, 140, 40), Verdict.NG: (48, 48, 204), Verdict.ERROR: (20, 130, 220)}
-_FOUND = (60, 60, 235)
-_TRUTH = (90, 190, 60)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +48,7 @@ class Row:
         title: short caption, such as the name of the defect.
         score: None where there is none.
         verdict: OK, NG or ERROR.
+        defect_mask: (h, w) bool of the map's size, where a defect was found; None = nowhere.
     """
 
     image: Image
@@ -51,13 +57,14 @@ class Row:
     title: str
     score: float | None
     verdict: Verdict
+    defect_mask: DefectMask | None = None
 
 
 def grid(rows: Sequence[Row], *, threshold: float) -> Image:
     """Draw the grid.
 
-    Heat runs from half the threshold, where it is clear, to one and a half times the threshold;
-    the scale is the same for every row, so that rows can be compared.
+    Heat has the colours and the scale of `edge.drawing.palette`, the same for every row, so that
+    rows can be compared.
 
     Args:
         rows: at least one.
@@ -75,16 +82,15 @@ def grid(rows: Sequence[Row], *, threshold: float) -> Image:
         raise ValueError(f"threshold is {threshold}; give a finite number above 0")
     truth = any(row.mask is not None for row in rows)
     heads = ["Image", "Heat map", "Found", "Truth"][: 4 if truth else 3]
-    width = 2 * _MARGIN + len(heads) * _CELL + (len(heads) - 1) * _GAP
-    step = _CELL + _CAPTION + _GAP
-    canvas = np.full((_HEAD + len(rows) * step + _MARGIN, width, 3), _PAPER, dtype=np.uint8)
-    for column, head in enumerate(heads):
-        x = _MARGIN + column * (_CELL + _GAP)
-        _write(canvas, head, at=(x, 0), box=(_CELL, _HEAD), colour=_QUIET)
-    _legend(canvas, threshold=threshold)
+    canvas = _canvas(heads, len(rows))
+    _draw_legend(canvas, threshold=threshold)
     for index, row in enumerate(rows):
-        cells = _cells(row, threshold=threshold)
-        _place(canvas, row, cells[: len(heads)], top=_HEAD + index * step)
+        top = _top(index)
+        for column, cell in enumerate(_cells(row, threshold=threshold)[: len(heads)]):
+            _place_cell(canvas, cell, column=column, top=top)
+        _write_verdict(canvas, row.verdict, row.title, column=0, top=top)
+        score = "no score" if row.score is None else f"score {row.score:.4g}"
+        _write(canvas, score, at=(_left(1), top + _CELL), box=(_CELL, _CAPTION), colour=_INK)
     return canvas
 
 
@@ -135,126 +141,74 @@ def compared_grid(rows: Sequence[Compared], columns: Sequence[Column]) -> Image:
     """
     if not rows or not columns:
         raise ValueError("a comparison of nothing; give at least one image and one inspector")
-    heads = ["Image", *(column.name for column in columns), "Truth"]
-    width = 2 * _MARGIN + len(heads) * _CELL + (len(heads) - 1) * _GAP
-    step = _CELL + _CAPTION + _GAP
-    canvas = np.full((_HEAD + len(rows) * step + _MARGIN, width, 3), _PAPER, dtype=np.uint8)
-    for place, head in enumerate(heads):
-        _write(canvas, head, at=(_left(place), 0), box=(_CELL, _HEAD), colour=_QUIET)
+    canvas = _canvas(["Image", *(column.name for column in columns), "Truth"], len(rows))
+    blank = np.full((_CELL, _CELL, 3), _BLANK, np.uint8)
     for index, row in enumerate(rows):
-        top = _HEAD + index * step
-        blank = np.full((_CELL, _CELL, 3), 244, np.uint8)
-        image = blank if row.image is None else _fitted(row.image)
+        top = _top(index)
+        image = blank if row.image is None else _scaled(row.image)
         _place_cell(canvas, image, column=0, top=top)
-        below = (_left(0), top + _CELL)
-        _write(canvas, row.title, at=below, box=(_CELL, _CAPTION), colour=_INK)
+        _write(canvas, row.title, at=(_left(0), top + _CELL), box=(_CELL, _CAPTION), colour=_INK)
         for place, column in enumerate(columns, start=1):
-            _judged(canvas, image, column, index, at=(place, top))
+            _draw_result(canvas, image, column, index, at=(place, top))
         truth = blank if row.mask is None else _truth(image, row.mask)
         _place_cell(canvas, truth, column=len(columns) + 1, top=top)
     return canvas
 
 
-def heat(image: Image, *, anomaly_map: AnomalyMap, threshold: float) -> Image:
-    """Lay an anomaly map over an image: clear below half the threshold, red at 1.5 times it.
-
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        anomaly_map: (h, w), stretched to the image.
-        threshold: above 0.
-
-    Returns:
-        (H, W, 3) uint8 BGR, a new picture.
-    """
-    size = (image.shape[1], image.shape[0])
-    level = cv2.resize(anomaly_map, size, interpolation=cv2.INTER_LINEAR) / threshold - 0.5
-    level = np.nan_to_num(np.clip(level, 0, 1), nan=1.0)  # what is not a number is not fine
-    colours = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    share = np.clip(level * 2.4, 0, 0.62)[..., None]
-    return np.asarray(image * (1 - share) + colours * share + 0.5, dtype=np.uint8)
+def _canvas(heads: Sequence[str], rows: int) -> Image:
+    """White paper with the columns' headings."""
+    width = 2 * _MARGIN + len(heads) * _CELL + (len(heads) - 1) * _GAP
+    canvas = np.full((_top(rows) + _MARGIN, width, 3), _PAPER, dtype=np.uint8)
+    for column, head in enumerate(heads):
+        _write(canvas, head, at=(_left(column), 0), box=(_CELL, _HEAD), colour=_QUIET)
+    return canvas
 
 
 def _cells(row: Row, *, threshold: float) -> list[Image]:
-    """The pictures of one row, each (_CELL, _CELL, 3)."""
-    image = _fitted(row.image)
-    if row.anomaly_map is None:
-        hot, found = image, image
-    else:
-        spread = _fitted(row.anomaly_map)
-        hot = heat(image, anomaly_map=spread, threshold=threshold)
-        found = _marked(image, spread >= threshold, colour=_FOUND)
-    truth = np.full_like(image, 244) if row.mask is None else _truth(image, row.mask)
+    """The pictures of one row, each at most (_CELL, _CELL, 3)."""
+    image = _scaled(row.image)
+    hot, found = image.copy(), image
+    if row.anomaly_map is not None:
+        levels = heat_levels(
+            row.anomaly_map,
+            threshold=threshold,
+            defect_mask=row.defect_mask,
+            size=(image.shape[1], image.shape[0]),
+        )
+        lay_heat(hot, levels, opacity=_OPACITY)
+        found = _mark(image, levels >= AT_THRESHOLD, colour=DEFECT)
+    truth = np.full_like(image, _BLANK) if row.mask is None else _truth(image, row.mask)
     return [image, hot, found, truth]
 
 
-def _truth(image: Image, mask: npt.NDArray[np.bool_]) -> Image:
-    marks = cv2.resize(
-        mask.astype(np.uint8), _inner(mask.shape), interpolation=cv2.INTER_NEAREST_EXACT
-    )
-    return _marked(image, _centred(np.asarray(marks, np.uint8)) > 0, colour=_TRUTH)
-
-
-def _judged(
+def _draw_result(
     canvas: Image, image: Image, column: Column, index: int, *, at: tuple[int, int]
 ) -> None:
     """An inspector's heat map of an image with its verdict and score below."""
     place, top = at
     result = column.results[index]
-    cell = image
+    cell = image.copy()
     if result is not None and result.anomaly_map is not None:
-        spread = _fitted(result.anomaly_map)
-        cell = heat(image, anomaly_map=spread, threshold=column.threshold)
+        levels = heat_levels(
+            result.anomaly_map,
+            threshold=column.threshold,
+            defect_mask=result.defect_mask,
+            size=(cell.shape[1], cell.shape[0]),
+        )
+        lay_heat(cell, levels, opacity=_OPACITY)
     _place_cell(canvas, cell, column=place, top=top)
-    if result is None:
-        return
-    badge = _badge(canvas, result.verdict, at=(_left(place), top + _CELL))
-    told = "no score" if result.score is None else f"{result.score:.4g}"
-    where = (_left(place) + badge + 10, top + _CELL)
-    _write(canvas, told, at=where, box=(_CELL - badge - 10, _CAPTION), colour=_INK)
+    if result is not None:
+        score = "no score" if result.score is None else f"{result.score:.4g}"
+        _write_verdict(canvas, result.verdict, score, column=place, top=top)
 
 
-def _left(column: int) -> int:
-    return _MARGIN + column * (_CELL + _GAP)
+def _truth(image: Image, mask: npt.NDArray[np.bool_]) -> Image:
+    size = (image.shape[1], image.shape[0])
+    marks = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return _mark(image, np.asarray(marks > 0), colour=TRUTH)
 
 
-def _place_cell(canvas: Image, cell: Image, *, column: int, top: int) -> None:
-    x = _left(column)
-    canvas[top : top + _CELL, x : x + _CELL] = cell
-    cv2.rectangle(canvas, (x - 1, top - 1), (x + _CELL, top + _CELL), _LINE, 1)
-
-
-def _badge(canvas: Image, verdict: Verdict, *, at: tuple[int, int]) -> int:
-    """The verdict on its colour; returns its width."""
-    x, y = at
-    width = 64 if verdict is Verdict.ERROR else 38
-    cv2.rectangle(canvas, (x, y + 7), (x + width, y + 27), _VERDICTS[verdict], -1)
-    _write(canvas, verdict.value, at=(x + 7, y), box=(width, _CAPTION), colour=_PAPER)
-    return width
-
-
-def _inner(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(width, height) of an array of this shape, scaled to touch the edges of a cell."""
-    scale = _CELL / max(shape[:2])
-    return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
-
-
-def _fitted(pixels: npt.NDArray[_Pixel]) -> npt.NDArray[_Pixel]:
-    """Scale an image or a map into a cell, its proportions kept."""
-    small = max(pixels.shape[:2]) > _CELL
-    how = cv2.INTER_AREA if small and pixels.ndim == 3 else cv2.INTER_LINEAR
-    scaled = cv2.resize(pixels, _inner(pixels.shape), interpolation=how)
-    return _centred(np.asarray(scaled, dtype=pixels.dtype))
-
-
-def _centred(pixels: npt.NDArray[_Pixel]) -> npt.NDArray[_Pixel]:
-    height, width = pixels.shape[:2]
-    cell = np.full((_CELL, _CELL, *pixels.shape[2:]), 244 if pixels.ndim == 3 else 0, pixels.dtype)
-    top, left = (_CELL - height) // 2, (_CELL - width) // 2
-    cell[top : top + height, left : left + width] = pixels
-    return cell
-
-
-def _marked(image: Image, area: npt.NDArray[np.bool_], *, colour: tuple[int, int, int]) -> Image:
+def _mark(image: Image, area: npt.NDArray[np.bool_], *, colour: Colour) -> Image:
     """A tinted area with a firm outline on a paler image."""
     picture = (image * 0.72 + 255 * 0.28).astype(np.uint8)
     picture[area] = (picture[area] * 0.55 + np.array(colour) * 0.45).astype(np.uint8)
@@ -263,47 +217,62 @@ def _marked(image: Image, area: npt.NDArray[np.bool_], *, colour: tuple[int, int
     return picture
 
 
-def _place(canvas: Image, row: Row, cells: Sequence[Image], *, top: int) -> None:
-    for column, cell in enumerate(cells):
-        _place_cell(canvas, cell, column=column, top=top)
-    below = top + _CELL
-    badge = _badge(canvas, row.verdict, at=(_MARGIN, below))
-    start = _MARGIN + badge + 10
-    room = _CELL - badge - 10
-    _write(canvas, row.title, at=(start, below), box=(room, _CAPTION), colour=_INK)
-    score = "no score" if row.score is None else f"score {row.score:.4g}"
-    second = (_MARGIN + _CELL + _GAP, below)
-    _write(canvas, score, at=second, box=(_CELL, _CAPTION), colour=_INK)
+def _left(column: int) -> int:
+    return _MARGIN + column * (_CELL + _GAP)
 
 
-def _legend(canvas: Image, *, threshold: float) -> None:
+def _top(row: int) -> int:
+    return _HEAD + row * (_CELL + _CAPTION + _GAP)
+
+
+def _scaled(image: Image) -> Image:
+    """An image so large that it touches the edges of a cell."""
+    longest = max(image.shape[:2])
+    size = [max(1, round(side * _CELL / longest)) for side in (image.shape[1], image.shape[0])]
+    how = cv2.INTER_AREA if longest > _CELL else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+
+
+def _place_cell(canvas: Image, picture: Image, *, column: int, top: int) -> None:
+    """Put a picture in the middle of a cell."""
+    height, width = picture.shape[:2]
+    x = _left(column)
+    canvas[top : top + _CELL, x : x + _CELL] = _BLANK
+    down, across = top + (_CELL - height) // 2, x + (_CELL - width) // 2
+    canvas[down : down + height, across : across + width] = picture
+    cv2.rectangle(canvas, (x - 1, top - 1), (x + _CELL, top + _CELL), _LINE, 1)
+
+
+def _write_verdict(canvas: Image, verdict: Verdict, text: str, *, column: int, top: int) -> None:
+    """The verdict on its colour below a cell, and a text beside it."""
+    x, y = _left(column), top + _CELL
+    width = text_width(verdict.value, _LETTER) + 14
+    cv2.rectangle(canvas, (x, y + 7), (x + width, y + 27), VERDICT_COLOURS[verdict], -1)
+    _write(canvas, verdict.value, at=(x + 7, y), box=(width, _CAPTION), colour=_PAPER)
+    beside = (x + width + 10, y)
+    _write(canvas, text, at=beside, box=(_CELL - width - 10, _CAPTION), colour=_INK)
+
+
+def _draw_legend(canvas: Image, *, threshold: float) -> None:
     """The scale of the heat map, beside its heading."""
     bar, tall = 56, 8
-    x = _MARGIN + 2 * _CELL + _GAP - bar - 46
+    x = _left(1) + _CELL - bar - 46
     y = (_HEAD - tall) // 2
-    level = np.linspace(0, 255, bar, dtype=np.uint8)[None].repeat(tall, axis=0)
-    canvas[y : y + tall, x : x + bar] = cv2.applyColorMap(level, cv2.COLORMAP_TURBO)
+    levels = np.linspace(0, 255, bar, dtype=np.uint8)[None].repeat(tall, axis=0)
+    canvas[y : y + tall, x : x + bar] = heat_colours(levels)
     for value, left in ((0.5 * threshold, x - 44), (1.5 * threshold, x + bar + 6)):
         _write(canvas, f"{value:.2g}", at=(left, 0), box=(42, _HEAD), colour=_QUIET)
 
 
 def _write(
-    canvas: Image,
-    text: str,
-    *,
-    at: tuple[int, int],
-    box: tuple[int, int],
-    colour: tuple[int, int, int],
+    canvas: Image, text: str, *, at: tuple[int, int], box: tuple[int, int], colour: Colour
 ) -> None:
     """Write one line, vertically centred in its box and cut where it would leave it."""
-    width, height = box
-    big = np.zeros((height * _TEXT_ENLARGED, width * _TEXT_ENLARGED), dtype=np.uint8)
-    plain = text.encode("ascii", "replace").decode()
-    baseline = round((height / 2 + 5) * _TEXT_ENLARGED)
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.46 * _TEXT_ENLARGED
-    cv2.putText(big, plain, (0, baseline), font, scale, 255, _STROKE, cv2.LINE_AA)
-    ink = cv2.resize(big, (width, height), interpolation=cv2.INTER_AREA)[..., None] / 255.0
-    x, y = at
-    part = canvas[y : y + height, x : x + width]
-    ink = ink[: part.shape[0], : part.shape[1]]
-    part[:] = (part * (1 - ink) + np.array(colour) * ink + 0.5).astype(np.uint8)
+    baseline = at[1] + (box[1] + _LETTER) // 2
+    write_text(
+        canvas,
+        cut_text(text, box[0], _LETTER),
+        (at[0], baseline),
+        letter=_LETTER,
+        colour=colour,
+    )

@@ -6,27 +6,24 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from edge.drawing.palette import (
+    AT_THRESHOLD,
+    DEFECT,
+    VERDICT_COLOURS,
+    Colour,
+    heat_levels,
+    lay_heat,
+)
+from edge.drawing.text import text_width, wrap_text, write_text
 from edge.result import Image, Result, Verdict
 
-_COLOURS = {  # BGR
-    Verdict.OK: (74, 153, 34),
-    Verdict.NG: (52, 44, 208),
-    Verdict.ERROR: (16, 132, 232),
-}
 _WHITE = (255, 255, 255)
 _PALE = (214, 214, 214)
 _DARK = (30, 27, 24)
 _GREY = 88  # of the picture for a frame that was never there
 _EMPTY = (360, 640)  # (H, W) of that picture
-_FONT = cv2.FONT_HERSHEY_DUPLEX
-_FONT_HEIGHT = 21.0  # pixels of this font's capital letters at scale 1
 _BAR_OPACITY = 0.85
-# OpenCV 5 writes with a real font, whose thickness is its weight; OpenCV 4 with strokes.
-_LETTERS_PER_STROKE = 30 if int(cv2.__version__.split(".")[0]) >= 5 else 11
-_LOW, _HIGH = 0.5, 1.5  # in thresholds: where the heat map begins, and where it is full
-_AT_THRESHOLD = 128  # of the 8-bit heat map: the middle of the above
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +35,6 @@ class _Style:
     margin: int
 
     @property
-    def scale(self) -> float:
-        return self.letter / _FONT_HEIGHT
-
-    @property
-    def weight(self) -> int:
-        """Thickness of the letters' lines."""
-        return max(1, round(self.letter / _LETTERS_PER_STROKE))
-
-    @property
     def bar(self) -> int:
         return self.letter + 4 * self.margin
 
@@ -55,8 +43,9 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
     """Return the result's image with everything that an operator has to see.
 
     The heat map's colours have a fixed meaning, so that pictures compare: none below half the
-    threshold, full at one and a half of it. Regions are outlined; a bar shows verdict, score,
-    threshold and rate; an ERROR says why.
+    threshold, orange at it, full red at one and a half of it. From orange on they are where a
+    region counts, and nowhere else. Regions are outlined; a bar shows verdict, score, threshold
+    and rate; an ERROR says why.
 
     Args:
         result: a result; one without an image is drawn on grey.
@@ -73,9 +62,8 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
     height, width = picture.shape[:2]
     letter = max(7, round(min(height, width * 0.75) * 0.03))
     style = _Style(letter=letter, stroke=max(1, round(letter / 6)), margin=max(2, letter // 3))
-    if result.anomaly_map is not None and result.threshold > 0:
-        _draw_map(picture, result, opacity=opacity, style=style)
-    elif result.regions:
+    _draw_map(picture, result, opacity=opacity, style=style)
+    if result.defect_mask is None:
         _draw_boxes(picture, result, style)
     if result.roi is not None:
         x, y, across, down = result.roi
@@ -87,68 +75,40 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
 
 
 def _draw_map(picture: Image, result: Result, *, opacity: float, style: _Style) -> None:
-    """Blend the heat map in and outline the regions, touching only where there is heat."""
-    if result.anomaly_map is None:
-        return
+    """Blend the heat map in and outline the regions."""
     x, y, across, down = result.roi or (0, 0, picture.shape[1], picture.shape[0])
     inside = picture[y : y + down, x : x + across]
-    if inside.size == 0:
+    if result.anomaly_map is None or inside.size == 0:
         return
-    # A score that is not finite, or a threshold of next to nothing, is no reason not to draw.
-    with np.errstate(all="ignore"):
-        relative = np.nan_to_num(result.anomaly_map / np.float32(result.threshold), posinf=_HIGH)
-    level = np.clip((relative - _LOW) / (_HIGH - _LOW), 0.0, 1.0) * 255
-    heat = cv2.resize(
-        np.rint(level).astype(np.uint8),
-        (inside.shape[1], inside.shape[0]),
-        interpolation=cv2.INTER_LINEAR,
+    levels = heat_levels(
+        result.anomaly_map,
+        threshold=result.threshold,
+        defect_mask=result.defect_mask,
+        size=(inside.shape[1], inside.shape[0]),
     )
-    left, top, wide, high = cv2.boundingRect(heat)
-    if wide == 0 or high == 0:
+    lay_heat(inside, levels, opacity=opacity)
+    if result.defect_mask is None:
         return
-    spot = inside[top : top + high, left : left + wide]
-    hot = heat[top : top + high, left : left + wide]
-    weight = cv2.LUT(hot, _weights(opacity))
-    colours = cv2.applyColorMap(hot, _HEAT)
-    spot[:] = cv2.blendLinear(colours, np.ascontiguousarray(spot), weight, 1 - weight)
-    outlines, _ = cv2.findContours(
-        (hot >= _AT_THRESHOLD).astype(np.uint8),
-        cv2.RETR_EXTERNAL,
-        cv2.CHAIN_APPROX_SIMPLE,
-        offset=(left, top),
-    )
-    kept = [line for line in outlines if _is_in_region(line, result, (x, y))]
+    hot = (levels >= AT_THRESHOLD).astype(np.uint8)
+    outlines, _ = cv2.findContours(hot, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if style.stroke > 1:  # a dark rim, so that red is seen on red; it would drown a thin line
-        cv2.drawContours(inside, kept, -1, _DARK, style.stroke + 2, cv2.LINE_AA)
-    cv2.drawContours(inside, kept, -1, _COLOURS[Verdict.NG], style.stroke, cv2.LINE_AA)
-
-
-def _is_in_region(outline: npt.NDArray[np.int32], result: Result, origin: tuple[int, int]) -> bool:
-    """Tell whether an outline belongs to a region that counts, not to an ignored or small one."""
-    left, top, wide, high = cv2.boundingRect(outline)
-    left, top = left + origin[0], top + origin[1]
-    return any(
-        left < region.x + region.width
-        and region.x < left + wide
-        and top < region.y + region.height
-        and region.y < top + high
-        for region in result.regions
-    )
+        cv2.drawContours(inside, outlines, -1, _DARK, style.stroke + 2, cv2.LINE_AA)
+    cv2.drawContours(inside, outlines, -1, DEFECT, style.stroke, cv2.LINE_AA)
 
 
 def _draw_boxes(picture: Image, result: Result, style: _Style) -> None:
-    """Outline regions by their boxes, where there is no map to outline them by."""
+    """Outline regions by their boxes, where nothing says which pixels are in them."""
     for region in result.regions:
         corner = (region.x + region.width - 1, region.y + region.height - 1)
-        cv2.rectangle(picture, (region.x, region.y), corner, _COLOURS[Verdict.NG], style.stroke)
+        cv2.rectangle(picture, (region.x, region.y), corner, DEFECT, style.stroke)
 
 
 def _draw_bar(picture: Image, result: Result, *, rate_hz: float | None, style: _Style) -> None:
     width = picture.shape[1]
     _darken(picture, 0, style.bar)
     baseline = (style.bar + style.letter) // 2
-    badge = _width(result.verdict.value, style) + 4 * style.margin
-    colour = _COLOURS[result.verdict]
+    badge = text_width(result.verdict.value, style.letter) + 4 * style.margin
+    colour = VERDICT_COLOURS[result.verdict]
     corner = (style.margin + badge, style.bar - style.margin)
     _rounded(picture, (style.margin, style.margin), corner, colour=colour, radius=style.margin)
     _write(picture, result.verdict.value, (3 * style.margin, baseline), _WHITE, style)
@@ -156,8 +116,8 @@ def _draw_bar(picture: Image, result: Result, *, rate_hz: float | None, style: _
     rate = "" if rate_hz is None else f"{rate_hz:.1f} fps"
     text = _fitting(_score_texts(result), width - x - style.margin, style)
     _write(picture, text, (x, baseline), _WHITE, style)
-    right = width - 2 * style.margin - _width(rate, style)
-    if rate and right > x + _width(text, style) + 3 * style.margin:
+    right = width - 2 * style.margin - text_width(rate, style.letter)
+    if rate and right > x + text_width(text, style.letter) + 3 * style.margin:
         _write(picture, rate, (right, baseline), _PALE, style)
 
 
@@ -178,7 +138,7 @@ def _score_texts(result: Result) -> list[str]:
 
 def _draw_reason(picture: Image, reason: str, style: _Style) -> None:
     """Write why nothing can be said: in the middle of an empty picture, else at the bottom."""
-    lines = _wrapped(reason, picture.shape[1] - 4 * style.margin, style)
+    lines = wrap_text(reason, picture.shape[1] - 4 * style.margin, style.letter)
     step = 2 * style.letter
     space = picture.shape[0] - style.bar - 2 * style.margin
     lines = lines[: max(1, space // step)]
@@ -215,56 +175,10 @@ def _rounded(
 
 
 def _write(
-    picture: Image, text: str, place: tuple[int, int], colour: tuple[int, int, int], style: _Style
+    picture: Image, text: str, place: tuple[int, int], colour: Colour, style: _Style
 ) -> None:
-    cv2.putText(picture, text, place, _FONT, style.scale, colour, style.weight, cv2.LINE_AA)
-
-
-def _width(text: str, style: _Style) -> int:
-    return int(cv2.getTextSize(text, _FONT, style.scale, style.weight)[0][0]) if text else 0
+    write_text(picture, text, place, letter=style.letter, colour=colour)
 
 
 def _fitting(texts: list[str], width: int, style: _Style) -> str:
-    return next((text for text in texts if _width(text, style) <= width), "")
-
-
-def _wrapped(text: str, width: int, style: _Style) -> list[str]:
-    """Break text into lines of at most `width` pixels."""
-    lines: list[str] = []
-    for word in text.split():
-        for piece in _pieces(word, width, style):
-            longer = f"{lines[-1]} {piece}" if lines else piece
-            if lines and _width(longer, style) <= width:
-                lines[-1] = longer
-            else:
-                lines.append(piece)
-    return lines
-
-
-def _pieces(word: str, width: int, style: _Style) -> list[str]:
-    """Cut a word that is wider than a line, such as a path, into pieces that fit."""
-    pieces = [""]
-    for letter in word:
-        if pieces[-1] and _width(pieces[-1] + letter, style) > width:
-            pieces.append("")
-        pieces[-1] += letter
-    return pieces
-
-
-def _weights(opacity: float) -> npt.NDArray[np.float32]:
-    """Return the heat map's opacity for each of its 256 levels: it fades in, without an edge."""
-    level = np.linspace(0.0, 1.0, 256, dtype=np.float32)
-    eased = level * level * (3 - 2 * level)
-    return np.asarray(np.clip(opacity, 0.0, 1.0) * np.sqrt(eased), np.float32)
-
-
-def _heat_colours() -> npt.NDArray[np.uint8]:
-    """Return (256, 1, 3) BGR: yellow, orange at the threshold, red, each distinct in grey too."""
-    stops = np.array([0, 96, 160, 255], np.float32)
-    channels = [(90, 40, 30, 40), (235, 190, 110, 0), (255, 255, 250, 190)]
-    levels = np.arange(256, dtype=np.float32)
-    ramps = [np.interp(levels, stops, np.array(channel, np.float32)) for channel in channels]
-    return np.stack(ramps, axis=-1).astype(np.uint8)[:, None, :]
-
-
-_HEAT = _heat_colours()
+    return next((text for text in texts if text_width(text, style.letter) <= width), "")

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edge.drawing.loss_chart import loss_chart
-from edge.drawing.score_chart import score_chart
+from edge.drawing.charts import loss_chart, score_chart
 
 Value: TypeAlias = str | int | float | None
 

@@ -159,14 +159,13 @@ def _chosen(samples: Sequence[Sample]) -> list[Sample]:
 def _entry(
     name: str, inspector: Inspector, samples: Sequence[Sample], *, frames: int, stages: Stages
 ) -> Entry:
-    manifest, roi = inspector.bundle.manifest, inspector.settings.roi
+    manifest = inspector.bundle.manifest
     with stages.stage(f"{name}: quality") as advance:
         measured = measure(
             inspector.engine,
             samples,
             size=manifest.size,
-            roi=roi,
-            threshold=inspector.settings.threshold,
+            settings=inspector.settings,
             progress=advance,
         )
 

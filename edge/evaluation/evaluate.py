@@ -51,8 +51,7 @@ def evaluate_bundle(
             inspector.engine,
             dataset.test,
             size=inspector.bundle.manifest.size,
-            roi=inspector.settings.roi,
-            threshold=inspector.settings.threshold,
+            settings=inspector.settings,
             learnt=inspector.bundle.manifest.learnt_files,
             progress=advance,
         )

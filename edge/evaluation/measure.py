@@ -17,6 +17,7 @@ from calibrate.images import Roi, Size, fit_image
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
 from edge.drawing.grid import Row, grid
+from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Image, Verdict
 from engines.engine import Engine
 
@@ -61,8 +62,7 @@ def measure(
     samples: Sequence[Sample],
     *,
     size: Size,
-    roi: Roi | None,
-    threshold: float,
+    settings: DecisionSettings,
     learnt: frozenset[str] = frozenset(),
     progress: Callable[[float], None] | None = None,
 ) -> Measured:
@@ -72,8 +72,8 @@ def measure(
         engine: runs an inspector's graph.
         samples: images with their labels and masks.
         size: (height, width) of the graph.
-        roi: the part that is inspected.
-        threshold: scores from it upwards are rejects.
+        settings: what is a reject, and the part that is inspected. Figures over pixels are of
+            the whole map, also where an ignore mask leaves something out.
         learnt: SHA-256 of files that the inspector learnt from; they are refused, not counted.
         progress: called with the share done.
 
@@ -88,11 +88,11 @@ def measure(
             if learnt and file_sha256(sample.path) in learnt:
                 yield Scored(sample, None, reason=LEARNT)
             else:
-                yield _scored(engine, sample, size=size, roi=roi, seen=seen, threshold=threshold)
+                yield _score(engine, sample, size=size, settings=settings, seen=seen)
             if progress:
                 progress((done + 1) / len(samples))
 
-    evaluation = evaluate(scored(), threshold=threshold)
+    evaluation = evaluate(scored(), threshold=settings.threshold)
     order = sorted(wanted, key=lambda kind: (kind == GOOD, kind))
     rows = tuple(row for kind in order for _, row in seen.rows.get(kind, []))
     return Measured(evaluation, tuple(seen.good), tuple(seen.defects), rows)
@@ -136,19 +136,19 @@ def png_from_image(image: Image) -> bytes:
     return bytes(data.tobytes())
 
 
-def _scored(
-    engine: Engine, sample: Sample, *, size: Size, roi: Roi | None, seen: _Seen, threshold: float
+def _score(
+    engine: Engine, sample: Sample, *, size: Size, settings: DecisionSettings, seen: _Seen
 ) -> Scored:
     try:
         image = image_from_file(sample.path)
-        fitted = fit_image(image, size, roi)
+        fitted = fit_image(image, size, settings.roi)
     except ImageError as error:
         return Scored(sample, None, reason=str(error))
-    mask = truth_of(sample, image_shape=image.shape, size=size, roi=roi)
+    mask = truth_of(sample, image_shape=image.shape, size=size, roi=settings.roi)
     maps, scores = engine.infer(fitted[None])
-    score, anomaly_map = float(scores[0]), maps[0]
-    if np.isfinite(score):
-        verdict = Verdict.NG if score >= threshold else Verdict.OK
-        row = Row(fitted, anomaly_map, mask, sample.defect, score, verdict)
-        seen.add(row, score=score, threshold=threshold)
-    return Scored(sample, score, anomaly_map, mask)
+    found = decide(maps[0], float(scores[0]), settings=settings, frame_shape=image.shape)
+    if found.score is None:
+        return Scored(sample, None, reason=found.reason)
+    row = Row(fitted, maps[0], mask, sample.defect, found.score, found.verdict, found.defect_mask)
+    seen.add(row, score=found.score, threshold=settings.threshold)
+    return Scored(sample, found.score, maps[0], mask, rejected=found.verdict is Verdict.NG)

@@ -247,7 +247,7 @@ class Inspector(AbstractContextManager["Inspector"]):
         prepared = time.perf_counter()
         maps, scores = self.engine.infer(fitted[None])
         inferred = time.perf_counter()
-        verdict, score, regions, reason = decide(
+        judgement = decide(
             maps[0], float(scores[0]), settings=self.settings, frame_shape=picture.shape
         )
         decided = time.perf_counter()
@@ -255,17 +255,18 @@ class Inspector(AbstractContextManager["Inspector"]):
             source=frame.source,
             frame=frame.index,
             captured_at_ns=frame.captured_at_ns,
-            verdict=verdict,
-            score=score,
+            verdict=judgement.verdict,
+            score=judgement.score,
             threshold=self.settings.threshold,
-            regions=regions,
-            reason=reason,
+            regions=judgement.regions,
+            reason=judgement.reason,
             speed={
                 "prepare": (prepared - begun) * 1e3,
                 "engine": (inferred - prepared) * 1e3,
                 "decide": (decided - inferred) * 1e3,
             },
             anomaly_map=maps[0],
+            defect_mask=judgement.defect_mask,
             roi=self.settings.roi,
             image=picture,
         )

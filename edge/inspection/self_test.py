@@ -2,7 +2,7 @@
 
 The engine must give the golden images the scores of the build. What no golden image shows is tried
 with drawn ones: that the picture's colours and places arrive in the network as they are, and that
-what is above the threshold is NG, what is below is OK, and what is no number is ERROR.
+what reaches the threshold is NG, what is below is OK, and what is no number is ERROR.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.inspection.verdict import DecisionSettings
-from edge.result import Image, Region, Roi, Verdict
+from edge.inspection.verdict import DecisionSettings, Judgement
+from edge.result import Image, Roi, Verdict
 from engines.bundle import Bundle
 from engines.engine import Images, Output
 from engines.errors import EngineError
 from engines.manifest import Manifest
 
 Fit: TypeAlias = Callable[[Image, tuple[int, int], Roi | None], Image]
-Decision: TypeAlias = tuple[Verdict, float | None, tuple[Region, ...], str]
-Decide: TypeAlias = Callable[..., Decision]
+Decide: TypeAlias = Callable[..., Judgement]
 
 GOLDEN_TOLERANCE = {
     "protoad": {"fp32": 0.01, "fp16": 0.05, "int8": 0.2},
@@ -36,8 +35,6 @@ score where that is larger.
 Between engines 1e-5 were measured in fp32. ProtoAD: 2 % where one runs fp16 as bf16, and in int8,
 where each rounds in its own way, 11 %. PRN, whose sigmoid is steep: 14 % in both.
 """
-ROUNDING = 1e-5
-"""Of a score: what a mean of float32 values may be off by."""
 _LEVELS = 255.0
 _OFF = 3.0  # levels: interpolation rounds
 _AROUND = 16  # px
@@ -150,7 +147,7 @@ def check_preparation(fit: Fit, *, size: tuple[int, int], roi: Roi | None) -> No
 
 
 def check_decision(decide: Decide, *, settings: DecisionSettings, size: tuple[int, int]) -> None:
-    """See that a map right above the threshold is NG, right below is OK, and NaN is ERROR.
+    """See that a map right at the threshold is NG, right below is OK, and NaN is ERROR.
 
     Args:
         decide: as `edge.inspection.verdict.decide`.
@@ -162,23 +159,23 @@ def check_decision(decide: Decide, *, settings: DecisionSettings, size: tuple[in
     """
     x, y, width, height = settings.roi or (0, 0, *_NO_ROI_SHAPE[::-1])
     shape = (y + height, x + width, 3)
-    # A score that is a mean of many equal values is off by their rounding.
-    apart = max(abs(settings.threshold) * ROUNDING, float(np.finfo(np.float32).tiny))
-    above, below = (np.float32(settings.threshold + sign * apart) for sign in (1, -1))
+    # By more than the next float32 below, which may count as 0 in a thread of an engine's.
+    at = np.float32(settings.threshold)
+    below = at - max(abs(at) * np.float32(1e-6), np.finfo(np.float32).tiny)
 
-    def verdict_of(value: Any, score: float) -> tuple[Verdict, str]:
+    def verdict_of(value: Any, score: Any) -> tuple[Verdict, str]:
         anomaly_map = np.full(size, value, np.float32)
-        verdict, _, _, reason = decide(anomaly_map, score, settings=settings, frame_shape=shape)
-        return verdict, reason
+        found = decide(anomaly_map, float(score), settings=settings, frame_shape=shape)
+        return found.verdict, found.reason
 
-    bad, reason = verdict_of(above, float(above))
+    bad, reason = verdict_of(at, at)
     if bad is Verdict.ERROR and "mask" in reason:
         return  # every part is an ERROR then, and says so
     tries = {
-        "a map right above the threshold": (bad, Verdict.NG),
-        "a map right below the threshold": (verdict_of(below, float(below))[0], Verdict.OK),
-        "a map of NaN": (verdict_of(np.nan, float(below))[0], Verdict.ERROR),
-        "an infinite map": (verdict_of(np.inf, float(below))[0], Verdict.ERROR),
+        "a map right at the threshold": (bad, Verdict.NG),
+        "a map right below the threshold": (verdict_of(below, below)[0], Verdict.OK),
+        "a map of NaN": (verdict_of(np.nan, below)[0], Verdict.ERROR),
+        "an infinite map": (verdict_of(np.inf, below)[0], Verdict.ERROR),
         "a score of NaN": (verdict_of(below, math.nan)[0], Verdict.ERROR),
     }
     for what, (found, wanted) in tries.items():

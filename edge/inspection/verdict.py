@@ -1,4 +1,11 @@
-"""From an anomaly map and a score to a verdict and the regions that explain it."""
+"""From an anomaly map and a score to a verdict and the regions that explain it.
+
+The score decides: NG if it reaches the threshold, and, with a smallest area, if a region of that
+area remains. Regions are the areas where the map reaches the threshold. They explain an NG, so
+nothing else has any: the mean of the highest values may stay below a threshold that a few values
+reach, and then the part is good all through. The reverse is an NG without a region: a score of the
+map before smoothing may reach a threshold that no value of the smoothed map reaches.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +17,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.result import AnomalyMap, Region, Roi, Verdict
+from calibrate.threshold import reaches
+from edge.result import AnomalyMap, DefectMask, Region, Roi, Verdict
 
 SHORT_LABELS = 1 << 16
 Box: TypeAlias = tuple[int, int, int, int, int]  # (left, top, width, height, hot pixels) in px
-IgnoreMask = npt.NDArray[np.uint8]  # (h, w), white (>= 128) = ignore
+IgnoreMask: TypeAlias = npt.NDArray[np.uint8]  # (h, w), white (>= 128) = ignore
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +30,8 @@ class DecisionSettings:
     """What can be changed without building again.
 
     Attributes:
-        threshold: the score from which a frame is NG.
+        threshold: the score from which a frame is NG; kept as a float32, in as many digits as
+            tell it from its neighbours.
         min_area: smallest region, in pixels of the frame, that makes a frame NG; 0 = the score
             alone decides.
         ignore: (h, w) uint8 of any size, covering `roi`; where it is white (>= 128) nothing
@@ -45,8 +54,10 @@ class DecisionSettings:
             ValueError: a threshold that is not finite, a negative area, an empty region of
                 interest, or a mask that is not a grey picture.
         """
-        if not math.isfinite(self.threshold):
+        threshold = _as_float32(self.threshold)
+        if not math.isfinite(threshold):
             raise ValueError(f"threshold {self.threshold}: must be a finite number")
+        object.__setattr__(self, "threshold", threshold)
         if self.min_area < 0:
             raise ValueError(f"min_area {self.min_area}: must be 0 or more pixels")
         if self.roi is not None and (min(self.roi) < 0 or min(self.roi[2:]) < 1):
@@ -58,19 +69,38 @@ class DecisionSettings:
             )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """What is decided about one frame.
+
+    Attributes:
+        verdict: OK, NG or ERROR.
+        score: what was compared with the threshold; None for ERROR.
+        regions: where an NG's defect is, highest peak first.
+        reason: why it is ERROR; empty otherwise.
+        defect_mask: (h, w) bool, True inside the regions; None without any.
+    """
+
+    verdict: Verdict
+    score: float | None
+    regions: tuple[Region, ...] = ()
+    reason: str = ""
+    defect_mask: DefectMask | None = None
+
+
 def decide(
     anomaly_map: AnomalyMap,
     pred_score: float,
     *,
     settings: DecisionSettings,
     frame_shape: tuple[int, ...],
-) -> tuple[Verdict, float | None, tuple[Region, ...], str]:
-    """Return (verdict, score, regions, reason) for one frame.
+) -> Judgement:
+    """Decide about one frame.
 
-    NG when the score reaches the threshold and, if `settings.min_area` is set, a region of that
+    NG when the score `reaches` the threshold and, if `settings.min_area` is set, a region of that
     area remains; ERROR when the engine returned anything that is not finite; OK otherwise. The
-    score is the engine's own, except with an ignore mask: then it is computed in the same way from
-    what lies outside the mask.
+    score is the engine's own, except with an ignore mask: then it is the mean of the highest
+    values of the map outside the mask.
 
     Args:
         anomaly_map: (h, w) float32, covering `settings.roi`.
@@ -78,39 +108,32 @@ def decide(
         settings: threshold, smallest area, ignore mask, region of interest.
         frame_shape: (H, W, ...) of the frame in which regions are expressed.
     """
-    score = float(pred_score)
     if anomaly_map.ndim != 2 or anomaly_map.size == 0:
         return _error(f"anomaly map of shape {anomaly_map.shape}; expected (height, width)")
+    score = _as_float32(pred_score)
     if not math.isfinite(score):
         return _error(f"the engine returned a score of {score}; run `edge doctor`")
     # A NaN passes through both, an infinity through one; and nothing is written in between.
-    highest = anomaly_map.max()
-    if not (math.isfinite(highest) and math.isfinite(anomaly_map.min())):
+    if not (math.isfinite(anomaly_map.max()) and math.isfinite(anomaly_map.min())):
         return _error("the engine returned an anomaly map that is not finite; run `edge doctor`")
+    counted = None
     if settings.ignore is not None:
         counted = _counted(settings.ignore, anomaly_map.shape)
         if not counted.any():
             return _error("the ignore mask leaves nothing to inspect")
-        score = _score(anomaly_map[counted], settings.score_pixels)
-    regions: tuple[Region, ...] = ()
-    if highest >= np.float32(settings.threshold):  # else a good part, as nearly all are
-        regions = find_regions(
+        score = _mean_of_highest(anomaly_map[counted], settings.score_pixels)
+    if reaches(score, settings.threshold):
+        regions, defect_mask = find_regions(
             anomaly_map,
             threshold=settings.threshold,
             min_area=settings.min_area,
-            ignore=settings.ignore,
+            counted=counted,
             roi=settings.roi,
             frame_shape=frame_shape,
         )
-    bad = score >= settings.threshold and (settings.min_area == 0 or len(regions) > 0)
-    return (Verdict.NG if bad else Verdict.OK), score, regions, ""
-
-
-def _score(values: npt.NDArray[np.float32], count: int) -> float:
-    """The mean of the highest values; of all where there are fewer."""
-    if count >= len(values):
-        return float(values.mean())
-    return float(np.partition(values, -count)[-count:].mean())
+        if regions or settings.min_area == 0:
+            return Judgement(Verdict.NG, score, regions, defect_mask=defect_mask)
+    return Judgement(Verdict.OK, score)
 
 
 def find_regions(
@@ -118,45 +141,66 @@ def find_regions(
     *,
     threshold: float,
     min_area: int,
-    ignore: IgnoreMask | None,
+    counted: npt.NDArray[np.bool_] | None,
     roi: Roi | None,
     frame_shape: tuple[int, ...],
-) -> tuple[Region, ...]:
+) -> tuple[tuple[Region, ...], DefectMask | None]:
     """Return the 8-connected areas where the map reaches the threshold, highest peak first.
 
     Args:
         anomaly_map: (h, w) float32, covering `roi`.
         threshold: lowest value that belongs to a region.
         min_area: smaller regions, in pixels of the frame, are left out.
-        ignore: (h, w) uint8 of any size; white areas belong to no region. None = none.
+        counted: (h, w), False where nothing belongs to a region. None = everything counts.
         roi: (x, y, width, height) in pixels of the frame; None = the whole frame.
         frame_shape: (H, W, ...) of the frame.
+
+    Returns:
+        The regions, and (h, w) which values belong to one of them; None without any.
     """
-    # Compared at the map's own precision: a float32 score equal to its threshold must not be
-    # lost to the threshold's further digits.
-    hot = anomaly_map >= np.float32(threshold)
-    if ignore is not None:
-        hot &= _counted(ignore, anomaly_map.shape)
+    hot = reaches(anomaly_map, threshold)
+    if counted is not None:
+        hot &= counted
     # Labelling costs by the pixel, and defects are small: only the part that is hot is labelled.
     left, top, width, height = cv2.boundingRect(hot.view(np.uint8))
     if width == 0 or height == 0:
-        return ()
+        return (), None
     part = (slice(top, top + height), slice(left, left + width))
-    hot, values = hot[part], anomaly_map[part]
-    labels, boxes = _components(np.ascontiguousarray(hot).view(np.uint8))
-    if len(boxes) == 1 and ignore is None:
-        peaks = [float(values.max())]  # what is not hot is lower
+    values = anomaly_map[part]
+    labels, boxes = _components(np.ascontiguousarray(hot[part]).view(np.uint8))
+    if len(boxes) == 1 and counted is None:
+        peaks = [values.max()]  # what is not hot is lower
     else:
         peaks = [_peak(values, labels, label=index + 1, box=box) for index, box in enumerate(boxes)]
     place = roi if roi is not None else (0, 0, frame_shape[1], frame_shape[0])
-    found = [
+    regions = [
         _region(
             (left + box[0], top + box[1], *box[2:]), peak, map_shape=anomaly_map.shape, place=place
         )
         for box, peak in zip(boxes, peaks, strict=True)
     ]
-    kept = [region for region in found if region.area >= min_area]
-    return tuple(sorted(kept, key=lambda region: (-region.peak, region.y, region.x)))
+    large = [region.area >= min_area for region in regions]
+    if not any(large):
+        return (), None
+    if not all(large):
+        hot[part] &= np.array([False, *large])[labels]
+    kept = [region for region, is_large in zip(regions, large, strict=True) if is_large]
+    return tuple(sorted(kept, key=lambda region: (-region.peak, region.y, region.x))), hot
+
+
+def _as_float32(value: float | np.floating) -> float:
+    """Return the number of fewest digits that is the same float32.
+
+    Whoever compares two of them, in whatever precision, finds what `reaches` finds.
+    """
+    with np.errstate(over="ignore"):
+        return float(str(np.float32(value)))
+
+
+def _mean_of_highest(values: npt.NDArray[np.float32], count: int) -> float:
+    """The mean of the highest values, or of all where there are fewer; never above the highest."""
+    highest = values if count >= len(values) else np.partition(values, -count)[-count:]
+    return _as_float32(highest.mean(dtype=np.float64))
 
 
 def _components(hot: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], list[Box]]:
@@ -167,8 +211,8 @@ def _components(hot: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], list[Box]
     """
     height, width = hot.shape
     # Labels of 16 bit are written and read in half the time; two areas never share a 2x2 block.
-    most = ((height + 1) // 2) * ((width + 1) // 2)
-    kind = cv2.CV_16U if most < SHORT_LABELS else cv2.CV_32S
+    max_count = ((height + 1) // 2) * ((width + 1) // 2)
+    kind = cv2.CV_16U if max_count < SHORT_LABELS else cv2.CV_32S
     count, labels = cv2.connectedComponents(hot, connectivity=8, ltype=kind)
     if count == 2:  # mostly: its box is all of this, and gathering boxes takes the longest
         return labels, [(0, 0, width, height, cv2.countNonZero(hot))]
@@ -184,18 +228,18 @@ def _peak(
     *,
     label: int,
     box: Box,
-) -> float:
+) -> np.float32:
     """Return the highest value of a component, looking no further than its box."""
     left, top, width, height, _ = box
     inside = slice(top, top + height), slice(left, left + width)
     values, labels = values[inside], labels[inside]
     highest = np.unravel_index(int(values.argmax()), values.shape)
     if labels[highest] == label:  # nearly always: no other area reaches into the box
-        return float(values[highest])
-    return float(values.max(where=labels == label, initial=-np.inf))
+        return np.float32(values[highest])
+    return np.float32(values.max(where=labels == label, initial=-np.inf))
 
 
-def _region(box: Box, peak: float, *, map_shape: tuple[int, ...], place: Roi) -> Region:
+def _region(box: Box, peak: np.float32, *, map_shape: tuple[int, ...], place: Roi) -> Region:
     """Return a component in pixels of the frame; its box covers every pixel that it touches."""
     left, top, width, height, area = box
     across, down = place[2] / map_shape[1], place[3] / map_shape[0]
@@ -207,7 +251,7 @@ def _region(box: Box, peak: float, *, map_shape: tuple[int, ...], place: Roi) ->
         width=max(1, min(right, place[2]) - x),
         height=max(1, min(bottom, place[3]) - y),
         area=max(1, round(area * across * down)),
-        peak=peak,
+        peak=_as_float32(peak),
     )
 
 
@@ -219,5 +263,5 @@ def _counted(ignore: IgnoreMask, shape: tuple[int, ...]) -> npt.NDArray[np.bool_
     return np.asarray(ignore < 128)
 
 
-def _error(reason: str) -> tuple[Verdict, None, tuple[Region, ...], str]:
-    return Verdict.ERROR, None, (), reason
+def _error(reason: str) -> Judgement:
+    return Judgement(Verdict.ERROR, None, reason=reason)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.drawing.grid import Row, grid, heat
+from edge.drawing.grid import Row, grid
 from edge.result import Verdict
 
 
@@ -11,9 +11,11 @@ def row(*, size=(40, 60), level=0.0, mask=True, verdict=Verdict.OK, title="good"
     height, width = size
     truth = np.zeros(size, dtype=bool)
     truth[height // 4 : height // 2, width // 4 : width // 2] = True
+    anomaly_map = np.where(truth, level, 0.0).astype(np.float32)
     return Row(
         image=np.full((height, width, 3), 120, dtype=np.uint8),
-        anomaly_map=np.where(truth, level, 0.0).astype(np.float32),
+        anomaly_map=anomaly_map,
+        defect_mask=anomaly_map >= 1.0 if verdict is Verdict.NG else None,
         mask=truth if mask else None,
         title=title,
         score=level,
@@ -42,25 +44,12 @@ def test_no_truth_column_where_nothing_is_known():
 
 def test_what_reaches_the_threshold_is_marked_as_found():
     sound = columns_of(grid([row(level=0.99)], threshold=1.0))[2]
-    defective = columns_of(grid([row(level=1.2)], threshold=1.0))[2]
+    defective = columns_of(grid([row(level=1.2, verdict=Verdict.NG)], threshold=1.0))[2]
     red = defective[..., 2].astype(int) - defective[..., 0]
     assert np.ptp(sound[112]) == 0 or (sound[..., 2] == sound[..., 0]).all()
     # The cell is 224 wide, the 60 x 40 image fills 224 x 149 of it; its spot spans x 56..112.
     assert (red[80:110, 65:105] > 40).all()
     assert (red[:, 150:] == 0).all()
-
-
-def test_heat_is_clear_below_half_the_threshold_and_has_one_scale():
-    image = np.full((8, 8, 3), 90, dtype=np.uint8)
-
-    def at(level, threshold):
-        field = np.full((4, 4), level, dtype=np.float32)
-        return heat(image, anomaly_map=field, threshold=threshold)[4, 4].tolist()
-
-    assert at(0.49, 1.0) == at(0.0, 1.0) == [90, 90, 90]
-    assert at(0.8, 1.0) == at(8.0, 10.0) != [90, 90, 90]
-    assert at(1.5, 1.0) == at(99.0, 1.0)
-    assert at(float("nan"), 1.0) == at(99.0, 1.0)
 
 
 def test_an_error_row_without_a_map():

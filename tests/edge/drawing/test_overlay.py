@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge.drawing.grid import Row, grid
 from edge.drawing.overlay import draw
 from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Region, Result, Verdict
@@ -36,18 +37,17 @@ def heat(peak: float) -> np.ndarray:
 
 def result_of(image, anomaly_map, **changes) -> Result:
     chosen = DecisionSettings(0.5, **changes)
-    verdict, score, regions, reason = decide(
-        anomaly_map, float(anomaly_map.max()), settings=chosen, frame_shape=image.shape
-    )
+    found = decide(anomaly_map, float(anomaly_map.max()), settings=chosen, frame_shape=image.shape)
     return Result(
         source="line3",
         frame=0,
         captured_at_ns=0,
-        verdict=verdict,
-        score=score,
+        verdict=found.verdict,
+        score=found.score,
         threshold=0.5,
-        regions=regions,
-        reason=reason,
+        regions=found.regions,
+        reason=found.reason,
+        defect_mask=found.defect_mask,
         anomaly_map=anomaly_map,
         roi=chosen.roi,
         image=image,
@@ -58,7 +58,21 @@ def error(image) -> Result:
     return Result("line3", 0, 0, Verdict.ERROR, None, 0.5, (), OUTAGE, image=image)
 
 
+def row_of(result: Result, title: str, mask: np.ndarray | None) -> Row:
+    """A row of the grid that shows a result."""
+    found = (result.score, result.verdict, result.defect_mask)
+    return Row(result.image, result.anomaly_map, mask, title, *found)
+
+
+def rows() -> list[Row]:
+    truth = heat(0.9) > 0.5
+    good, bad = (result_of(part(240, 320), heat(peak)) for peak in (0.4, 0.9))
+    lost = Row(part(240, 320), None, None, "cannot be judged", None, Verdict.ERROR)
+    return [row_of(bad, "scratch", truth), row_of(good, "good", None), lost]
+
+
 CASES = {
+    "grid": lambda: grid(rows(), threshold=0.5),
     "overlay_ok": lambda: draw(result_of(part(240, 320), heat(0.3)), rate_hz=29.9),
     "overlay_ng": lambda: draw(result_of(part(240, 320), heat(0.9)), rate_hz=29.9),
     "overlay_ng_small": lambda: draw(result_of(part(128, 128), heat(0.9)), rate_hz=29.9),

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.drawing.loss_chart import loss_chart
+from edge.drawing.charts import loss_chart, score_chart
 from edge.drawing.report import Curve, Picture, Report, Table, ThresholdSection, report_html
-from edge.drawing.score_chart import score_chart
 
 VOID = {"meta", "img", "line", "rect"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import cv2
@@ -14,7 +15,7 @@ import edge.inspection.inspector as module
 from calibrate.images import fit_image
 from edge.inspection.inspector import Inspector, load
 from edge.inspection.self_test import check_decision, check_preparation
-from edge.inspection.verdict import DecisionSettings, decide
+from edge.inspection.verdict import DecisionSettings, Judgement, decide
 from edge.result import Verdict
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.errors import EngineError
@@ -120,11 +121,11 @@ def test_what_is_right_always_passes(size, roi, threshold, min_area) -> None:
     check_decision(decide, settings=wanted, size=size)
 
 
-def answer(verdict: Verdict) -> Callable[..., tuple]:
-    return lambda *_, **__: (verdict, 0.0, (), "")
+def answer(verdict: Verdict) -> Callable[..., Judgement]:
+    return lambda *_, **__: Judgement(verdict, 0.0)
 
 
-def with_threshold(factor: float) -> Callable[..., tuple]:
+def with_threshold(factor: float) -> Callable[..., Judgement]:
     def wrong(anomaly_map, score, *, settings, frame_shape):
         other = DecisionSettings(settings.threshold * factor, roi=settings.roi)
         return decide(anomaly_map, score, settings=other, frame_shape=frame_shape)
@@ -135,12 +136,19 @@ def with_threshold(factor: float) -> Callable[..., tuple]:
 def blind(anomaly_map, score, *, settings, frame_shape):
     """NaN is not above anything."""
     verdict = Verdict.NG if score >= settings.threshold else Verdict.OK
-    return verdict, score, (), ""
+    return Judgement(verdict, score)
 
 
 def turned(anomaly_map, score, *, settings, frame_shape):
-    verdict, *rest = decide(anomaly_map, score, settings=settings, frame_shape=frame_shape)
-    return {Verdict.OK: Verdict.NG, Verdict.NG: Verdict.OK}.get(verdict, verdict), *rest
+    found = decide(anomaly_map, score, settings=settings, frame_shape=frame_shape)
+    other = {Verdict.OK: Verdict.NG, Verdict.NG: Verdict.OK}.get(found.verdict, found.verdict)
+    return dataclasses.replace(found, verdict=other)
+
+
+def above_it(anomaly_map, score, *, settings, frame_shape):
+    """What is equal to the threshold does not reach it."""
+    lower = float(np.nextafter(np.float32(score), np.float32(-np.inf)))
+    return decide(anomaly_map, lower, settings=settings, frame_shape=frame_shape)
 
 
 DECISIONS = {
@@ -154,6 +162,7 @@ DECISIONS = {
     "no threshold": with_threshold(0),
     "blind to NaN": blind,
     "turned round": turned,
+    "only above the threshold": above_it,
 }
 
 
@@ -165,7 +174,7 @@ def test_a_wrong_decision_is_caught(name, built, monkeypatch) -> None:
 
 
 def test_settings_that_can_never_reject_are_refused(built) -> None:
-    with pytest.raises(EngineError, match=r"above the threshold is OK instead of NG.*min_area"):
+    with pytest.raises(EngineError, match=r"at the threshold is OK instead of NG.*min_area"):
         load(built, engine=ENGINE, min_area=10**9)
 
 

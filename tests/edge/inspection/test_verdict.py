@@ -21,11 +21,12 @@ def regions_of(anomaly_map, **changes):
     arguments = {
         "threshold": 0.5,
         "min_area": 0,
-        "ignore": None,
+        "counted": None,
         "roi": None,
         "frame_shape": anomaly_map.shape,
     }
-    return find_regions(anomaly_map, **(arguments | changes))
+    regions, _ = find_regions(anomaly_map, **(arguments | changes))
+    return regions
 
 
 @settings(deadline=None)
@@ -83,11 +84,10 @@ def test_boxes_and_areas_are_in_pixels_of_the_frame() -> None:
 def test_score_at_the_threshold_is_ng_and_just_below_is_ok() -> None:
     anomaly_map = np.full((8, 8), 0.5, np.float32)
     at = decide(anomaly_map, 0.5, settings=DecisionSettings(0.5), frame_shape=(8, 8, 3))
-    assert at[0] is Verdict.NG
-    below = decide(
-        anomaly_map, np.nextafter(0.5, 0), settings=DecisionSettings(0.5), frame_shape=(8, 8, 3)
-    )
-    assert below[0] is Verdict.OK
+    assert at.verdict is Verdict.NG
+    lower = float(np.nextafter(np.float32(0.5), np.float32(0)))
+    below = decide(anomaly_map, lower, settings=DecisionSettings(0.5), frame_shape=(8, 8, 3))
+    assert below.verdict is Verdict.OK
 
 
 def test_a_small_defect_is_ok_when_a_smallest_area_is_set() -> None:
@@ -101,8 +101,8 @@ def test_a_small_defect_is_ok_when_a_smallest_area_is_set() -> None:
             settings=DecisionSettings(0.5, min_area=min_area),
             frame_shape=frame_shape,
         )
-        assert got[0] is verdict, min_area
-        assert got[1] == pytest.approx(0.9)
+        assert got.verdict is verdict, min_area
+        assert got.score == pytest.approx(0.9)
 
 
 def test_an_ignore_mask_takes_a_defect_out_of_score_and_regions() -> None:
@@ -110,29 +110,29 @@ def test_an_ignore_mask_takes_a_defect_out_of_score_and_regions() -> None:
     anomaly_map[:8, :8] = 0.9
     ignore = np.zeros((320, 320), np.uint8)
     ignore[:80, :80] = 255
-    verdict, score, regions, _ = decide(
+    found = decide(
         anomaly_map, 0.9, settings=DecisionSettings(0.5, ignore=ignore), frame_shape=(320, 320, 3)
     )
-    assert (verdict, regions) == (Verdict.OK, ())
-    assert score == pytest.approx(0.1)
+    assert (found.verdict, found.regions) == (Verdict.OK, ())
+    assert found.score == pytest.approx(0.1)
     anomaly_map[20, 20] = 0.8
-    verdict, score, regions, _ = decide(
+    found = decide(
         anomaly_map, 0.9, settings=DecisionSettings(0.5, ignore=ignore), frame_shape=(320, 320, 3)
     )
-    assert (verdict, len(regions)) == (Verdict.NG, 1)
-    assert score == pytest.approx(0.8)
+    assert (found.verdict, len(found.regions)) == (Verdict.NG, 1)
+    assert found.score == pytest.approx(0.8)
 
 
 def test_a_mask_that_hides_everything_is_an_error_not_ok() -> None:
     ignore = np.full((4, 4), 255, np.uint8)
-    verdict, score, _, reason = decide(
+    found = decide(
         np.zeros((8, 8), np.float32),
         0.0,
         settings=DecisionSettings(0.5, ignore=ignore),
         frame_shape=(8, 8, 3),
     )
-    assert (verdict, score) == (Verdict.ERROR, None)
-    assert "nothing to inspect" in reason
+    assert (found.verdict, found.score) == (Verdict.ERROR, None)
+    assert "nothing to inspect" in found.reason
 
 
 @settings(deadline=None)
@@ -151,14 +151,14 @@ def test_nothing_that_is_not_finite_is_ever_ok_or_ng(value, place, in_map, min_a
     else:
         score = value
     ignore = np.full((8, 8), 255, np.uint8) if masked else None
-    verdict, got, regions, reason = decide(
+    found = decide(
         anomaly_map,
         score,
         settings=DecisionSettings(0.5, min_area=min_area, ignore=ignore),
         frame_shape=(8, 8, 3),
     )
-    assert (verdict, got, regions) == (Verdict.ERROR, None, ())
-    assert reason
+    assert (found.verdict, found.score, found.regions) == (Verdict.ERROR, None, ())
+    assert found.reason
 
 
 @pytest.mark.parametrize(
@@ -180,11 +180,11 @@ def test_the_score_outside_a_mask_is_the_mean_of_the_highest_where_that_is_the_s
     ignore = np.zeros((10, 10), np.uint8)
     ignore[9] = 255
     settings = DecisionSettings(0.5, ignore=ignore, score_pixels=4)
-    _, score, _, _ = decide(anomaly_map, 0.9, settings=settings, frame_shape=(10, 10, 3))
-    assert score == pytest.approx(float(anomaly_map[8, 6:].mean()))
+    found = decide(anomaly_map, 0.9, settings=settings, frame_shape=(10, 10, 3))
+    assert found.score == pytest.approx(float(anomaly_map[8, 6:].mean()))
     few = DecisionSettings(0.5, ignore=ignore, score_pixels=1000)
-    _, score, _, _ = decide(anomaly_map, 0.9, settings=few, frame_shape=(10, 10, 3))
-    assert score == pytest.approx(float(anomaly_map[:9].mean()))
+    found = decide(anomaly_map, 0.9, settings=few, frame_shape=(10, 10, 3))
+    assert found.score == pytest.approx(float(anomaly_map[:9].mean()))
 
 
 @pytest.mark.parametrize("shape", [(1, 140_001), (140_001, 1), (511, 513), (600, 600)])
@@ -192,9 +192,7 @@ def test_areas_without_end_are_all_found(shape) -> None:
     """Every other pixel is an area of its own: more of them than 16 bits can count."""
     values = np.zeros(shape, np.float32)
     values[::2, ::2] = 1.0
-    found = find_regions(
-        values, threshold=0.5, min_area=0, ignore=None, roi=None, frame_shape=shape
-    )
+    found = regions_of(values)
     assert len(found) == int(values.sum())
     assert {(region.width, region.height, region.area) for region in found} == {(1, 1, 1)}
 
@@ -203,17 +201,13 @@ def test_an_area_inside_the_box_of_another_keeps_its_own_peak() -> None:
     values = np.zeros((64, 64), np.float32)
     values[8:40, 8], values[39, 8:40] = 0.6, 0.7  # an angle
     values[12:16, 30:34] = 0.9  # in its box, apart from it
-    found = find_regions(
-        values, threshold=0.5, min_area=0, ignore=None, roi=None, frame_shape=(64, 64)
-    )
+    found = regions_of(values)
     assert [round(region.peak, 3) for region in found] == [0.9, 0.7]
     assert [region.area for region in found] == [16, 63]
 
 
 def test_a_map_that_is_hot_everywhere_is_one_area() -> None:
     values = np.linspace(0.6, 0.8, 64 * 48, dtype=np.float32).reshape(64, 48)
-    (found,) = find_regions(
-        values, threshold=0.5, min_area=0, ignore=None, roi=None, frame_shape=(128, 96)
-    )
+    (found,) = regions_of(values, frame_shape=(128, 96))
     assert (found.x, found.y, found.width, found.height, found.area) == (0, 0, 96, 128, 128 * 96)
-    assert found.peak == float(values.max())
+    assert np.float32(found.peak) == values.max()

@@ -33,7 +33,7 @@ def inspect(frame) -> Result:
     if frame.image is None:
         return error_from_frame(frame, threshold=0.5)
     anomaly_map = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY).astype(np.float32) / 255
-    verdict, score, regions, reason = decide(
+    found = decide(
         anomaly_map,
         float(anomaly_map.max()),
         settings=DecisionSettings(0.5),
@@ -43,11 +43,12 @@ def inspect(frame) -> Result:
         source=frame.source,
         frame=frame.index,
         captured_at_ns=frame.captured_at_ns,
-        verdict=verdict,
-        score=score,
+        verdict=found.verdict,
+        score=found.score,
         threshold=0.5,
-        regions=regions,
-        reason=reason,
+        regions=found.regions,
+        reason=found.reason,
+        defect_mask=found.defect_mask,
         speed={"prepare": 1.0, "engine": 2.0, "decide": 0.5},
         anomaly_map=anomaly_map,
         image=frame.image,
