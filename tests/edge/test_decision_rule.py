@@ -76,7 +76,7 @@ def result_of(found: Judgement, anomaly_map, chosen, frame_shape) -> Result:
     )
 
 
-@settings(max_examples=20000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(cases())
 def test_verdict_and_regions_agree(case) -> None:
     anomaly_map, score, chosen, frame_shape = case
@@ -102,7 +102,7 @@ def test_verdict_and_regions_agree(case) -> None:
         assert not reaches(anomaly_map, chosen.threshold).any()
 
 
-@settings(max_examples=20000, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(cases())
 def test_colours_of_a_defect_are_where_the_regions_are_and_nowhere_else(case) -> None:
     anomaly_map, score, chosen, frame_shape = case
