@@ -7,8 +7,6 @@ operators, so that any height and width can be set later.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 
 from calibrate.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, BackboneError
 from calibrate.backbones.weights import Array
+from engines.atomic_files import replace_file
 
 Attributes = dict[str, int | list[int]]
 OPSET = 17
@@ -143,27 +142,13 @@ def write_model(model: ModelProto, *, output: Path) -> Path:
     Raises:
         BackboneError: the folder is missing or not writable.
     """
-    content = model.SerializeToString()
     try:
-        handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+        replace_file(output, model.SerializeToString())
     except OSError as error:
         raise BackboneError(
-            f"{output}: cannot be written ({error.strerror}); give an existing, writable folder"
+            f"{output}: cannot be written ({error.strerror}); give a file in an existing folder "
+            "that is writable and has space left"
         ) from error
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(output)
-    except OSError as error:
-        raise BackboneError(
-            f"{output}: cannot be written ({error.strerror}); check the path and the space left"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return output
 
 

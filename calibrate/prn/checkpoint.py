@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -161,15 +162,8 @@ def _check_identity(path: Path, *, found: dict[str, object], wanted: dict[str, o
 
 def _shape_from_json(text: str) -> Shape:
     """Undo ``json.dumps(asdict(shape))``."""
-    values = json.loads(text)
-    height, width = values["image_size"]
-    return Shape(
-        stages=tuple(values["stages"]),
-        channels=tuple(values["channels"]),
-        image_size=(height, width),
-        prototypes=tuple(values["prototypes"]),
-        size=values["size"],
-    )
+    values: dict[str, Any] = json.loads(text)
+    return Shape(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
 
 
 def _write_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: dict[str, str]) -> None:
@@ -179,23 +173,19 @@ def _write_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: dict[
         TrainingError: it cannot be written.
     """
     kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    part = path
+    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        part = Path(name)
         save_file(kept, part, metadata=metadata)
         with part.open("rb+") as file:  # the name must not reach the disk before the content
             os.fsync(file.fileno())
         part.replace(path)
     except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise TrainingError(
             f"{path}: cannot be written ({error}); check the path and the space left"
         ) from error
-    finally:
-        if part != path:
-            part.unlink(missing_ok=True)
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
