@@ -162,8 +162,9 @@ def _check_identity(path: Path, *, found: dict[str, object], wanted: dict[str, o
 
 def _shape_from_json(text: str) -> Shape:
     """Undo ``json.dumps(asdict(shape))``."""
-    values: dict[str, Any] = json.loads(text)
-    return Shape(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+    parts = json.loads(text).items()
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in parts}
+    return Shape(**values)
 
 
 def _write_tensors(tensors: Mapping[str, Tensor], path: Path, *, metadata: dict[str, str]) -> None:
