@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import itertools, json, sys, time
 import numpy as np
-from replay import Replay
+from cameras.source import frame_now
 from edge.result import Result, Verdict
 from edge.service.signals import stop_on_signals
 from edge.stream.loop import stream
@@ -29,8 +29,9 @@ def started(_, result):
         print("started", flush=True)
 
 image = np.zeros((8, 8, 3), np.uint8)
-with stop_on_signals() as stop, Replay(itertools.cycle([image])) as source:
-    summary = stream(inspect, source, on_result=started, stop=stop)
+frames = (frame_now("cam", number, image) for number in itertools.count())
+with stop_on_signals() as stop:
+    summary = stream(inspect, frames, on_result=started, stop=stop)
 print(json.dumps(summary.to_json()))
 """
 
