@@ -1,9 +1,9 @@
 """The loop for one camera or several: frames in, results out; a thread for each camera.
 
-Capture, inference and writing overlap. What happens to one of several cameras stays with it: one
-that does not answer, stops, or whose inspection fails gives ERROR results of its own and is opened
-again for ever; the others go on. Only what is wrong before the start, such as a path that does not
-exist, ends all of it.
+Capture, inference and writing overlap. Trouble of one of several cameras stays with it: one that
+does not answer, stops, or whose inspection fails gives ERROR results of its own and is opened again
+for ever, while the others go on. Only a mistake that is there from the start, such as a path that
+does not exist, ends the whole stream.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ Frames: TypeAlias = Iterable[Frame]
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A camera, and what is done with its frames.
+    """A camera, what inspects its frames, and where its results go.
 
     Attributes:
         name: in results, files and messages; empty where there is one alone.
-        open: opens its source, and what inspects its frames; called in the camera's thread.
+        open: opens its source and what inspects its frames; called in the camera's thread.
         threshold: of ERROR results while there is no source.
         live: whether it waits for nobody; files wait for their sinks.
-        recovers: whether what fails costs its own frames alone, as ERROR results, and the source is
-            opened again for ever; otherwise the first failure ends the stream.
+        recovers: whether a failure gives ERROR results and the source is opened again for ever;
+            otherwise the first failure ends the stream.
         sinks: where its results go; the caller closes them.
         counts: of its results.
         on_result: called with each frame and its result, in the camera's thread.
@@ -73,7 +73,7 @@ def stream(
     on_result: OnResult | None = None,
     stop: threading.Event | None = None,
 ) -> Summary:
-    """Inspect the frames of one source until it ends, or is told to; what fails ends it.
+    """Inspect the frames of one source until it ends or `stop` is set; a failure ends it too.
 
     Args:
         inspect: one frame's result.
@@ -108,7 +108,7 @@ def stream_cameras(
     max_frames: int | None = None,
     stop: threading.Event | None = None,
 ) -> Summary:
-    """Inspect the frames of cameras until all have ended, or are told to.
+    """Inspect the frames of cameras until all have ended or `stop` is set.
 
     Args:
         cameras: each with a name of its own.
@@ -117,9 +117,9 @@ def stream_cameras(
         stop: ends the streams when set.
 
     Raises:
-        SourceError: what a camera was told is wrong, found out at its first opening.
+        SourceError: a camera's address or one of its options is wrong.
         ValueError: two cameras of one name, or none.
-        Exception: what a camera raised that does not recover, or a sink that files wait for.
+        Exception: raised by a camera that does not recover, or by a sink that files wait for.
     """
     names = [camera.name for camera in cameras]
     if not names or len(set(names)) < len(names):
@@ -136,7 +136,7 @@ def stream_cameras(
 def _run(
     threads: Sequence[CameraThread], stop: threading.Event, *, windows: Sequence[WindowSink]
 ) -> None:
-    """Let them run; windows belong to this thread."""
+    """Run until all have ended or `stop` is set; windows belong to this thread."""
     for thread in threads:
         thread.start()
     try:
@@ -160,7 +160,7 @@ def _run(
 
 
 class CameraResults(AbstractContextManager["CameraResults"]):
-    """Takes one camera's results: counts them, and hands them to its own sinks and to those of all.
+    """Counts one camera's results, and hands them to its own sinks and to those of all cameras.
 
     Args:
         name: of the camera.
@@ -190,8 +190,8 @@ class CameraResults(AbstractContextManager["CameraResults"]):
         self._shared = shared
         self._on_result = on_result
 
-    def give(self, frame: Frame, result: Result) -> None:
-        """Take a frame's result."""
+    def put(self, frame: Frame, result: Result) -> None:
+        """Take a frame's result; see `SinkThreads.put`."""
         if self.name:
             result = dataclasses.replace(result, camera=self.name)
         self.counts.add(frame, result)
@@ -208,7 +208,7 @@ class CameraResults(AbstractContextManager["CameraResults"]):
         self.close()
 
     def summary(self) -> Summary:
-        """What it came to."""
+        """Sum up this camera's results."""
         return summary_from_counts(
             [self.counts],
             not_drawn=self._own.dropped,
@@ -217,7 +217,7 @@ class CameraResults(AbstractContextManager["CameraResults"]):
 
 
 def sum_up(cameras: Sequence[CameraResults], shared: SinkThreads, sinks: Sequence[Sink]) -> Summary:
-    """What cameras came to together, and each where they have names.
+    """Sum up the results of cameras: together, and of each where they have names.
 
     Args:
         cameras: their results.
@@ -266,17 +266,17 @@ class CameraThread(threading.Thread):
         self._source: Frames | None = None
 
     def run(self) -> None:
-        """Inspect until all is done; then let the sinks end."""
+        """Inspect until the camera's work is done, then let its sinks end."""
         try:
             with self.results, contextlib.closing(self._frames()) as frames:
                 for frame, inspect in frames:
-                    self.results.give(frame, self._judge(frame, inspect))
-        except Exception as error:  # noqa: BLE001  # the border: raised by who waits for this
+                    self.results.put(frame, self._judge(frame, inspect))
+        except Exception as error:  # noqa: BLE001  # the border: _run raises it
             self.failure = error
             self._stop_all.set()
 
     def close_source(self) -> None:
-        """End a wait for a picture that never comes; any thread may call."""
+        """Interrupt a wait for a picture that never comes; any thread may call."""
         close = getattr(self._source, "close", None)
         if self.is_alive() and close is not None:
             close()
@@ -287,7 +287,7 @@ class CameraThread(threading.Thread):
         except Exception as error:
             if not self._camera.recovers:
                 raise
-            # The border: what nobody foresaw costs this frame alone.
+            # The border: an unforeseen error costs this frame alone.
             LOG.exception("%s: an inspection failed", self.name)
             reason = f"{type(error).__name__}: {error}"
             return error_from_frame(frame, threshold=self._camera.threshold, reason=reason)
@@ -299,9 +299,9 @@ class CameraThread(threading.Thread):
                 yield from self._frames_of_one_source()
                 if self._left == 0 or not (self._camera.live and self._camera.recovers):
                     return
-                reason = f"{self.name}: the camera ended; it is opened again"
+                reason = f"{self.name}: the camera ended; opening it again"
             except Exception as error:  # noqa: BLE001  # the border: see there
-                reason = self._reason_to_go_on(error)
+                reason = self._reason_from_error(error)
             if self._stop_all.is_set():
                 return
             missing = frame_now(self.name, self.results.counts.verdicts.total(), None, reason)
@@ -333,8 +333,8 @@ class CameraThread(threading.Thread):
     def _missing_result(self, frame: Frame) -> Result:
         return error_from_frame(frame, threshold=self._camera.threshold)
 
-    def _reason_to_go_on(self, error: Exception) -> str:
-        """What is said of a failure after which the camera is opened again.
+    def _reason_from_error(self, error: Exception) -> str:
+        """The reason that ERROR results get while the camera is being opened again.
 
         Raises:
             Exception: the failure itself, where it ends the stream.

@@ -1,14 +1,15 @@
-"""Where the results of `edge stream` go: what the command line and `edge.toml` name is opened."""
+"""Opens the sinks that the command line and `edge.toml` name for `edge stream`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from edge.options import StreamOptions
 from edge.service.gallery import Galleries
+from edge.service.supervisor import Say
 from edge.sinks.database import SqliteSink
 from edge.sinks.disk_quota import MIB, DiskLimits
 from edge.sinks.json_lines import JsonLinesSink
@@ -19,8 +20,6 @@ from edge.sinks.video import VideoSink
 from edge.sinks.window import WindowSink
 
 RATE_HZ = 25.0  # of a recording whose source does not tell its own
-
-Say = Callable[[str], None]
 
 
 def shared_sinks(options: StreamOptions) -> Iterator[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from edge.result import Inspect
 from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
-from edge.service.supervisor import Supervised, supervised
+from edge.service.supervisor import Say, Supervised, supervised
 from edge.sinks.sink import Sink
 from edge.stream.cameras import CameraConfig, camera_configs
 from edge.stream.loop import Camera, stream_cameras
@@ -41,8 +41,6 @@ from edge.stream.summary import Summary
 from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines
 from edge.stream.triggered import PART_DEADLINE_MS, TriggerOptions
 from engines.bundle import Bundle
-
-Say = Callable[[str], None]
 
 
 def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:

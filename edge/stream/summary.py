@@ -1,4 +1,4 @@
-"""What a stream came to: verdicts and latencies, of one camera or of several."""
+"""The summary of a stream: verdicts, latencies and losses, of one camera or of several."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge.service.result_counts import ResultCounts
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a stream came to.
+    """Verdicts, latencies and losses of a stream.
 
     Attributes:
         frames: frames inspected, ERROR included.
@@ -62,7 +62,7 @@ class Summary:
 def summary_from_counts(
     counts: Sequence[ResultCounts], *, not_drawn: int, not_written: int
 ) -> Summary:
-    """What one camera came to, or several together."""
+    """Sum up the results of one camera, or of several together."""
     verdicts = sum((each.verdicts for each in counts), Counter[Verdict]())
     frames = verdicts.total()
     seconds = max(each.last_s for each in counts) - min(each.began_s for each in counts)

@@ -76,7 +76,7 @@ def trigger_by_lines(
             own = CameraResults(camera.name, camera.sinks, shared, counts=camera.counts, stop=stop)
             results.append(stack.enter_context(own))
             triggered = Triggered(
-                camera.inspector, camera.source, options=camera.options, on_result=own.give
+                camera.inspector, camera.source, options=camera.options, on_result=own.put
             )
             triggers.append(stack.enter_context(triggered))
         for count, number in enumerate(_numbers_until(stop, numbers), start=1):
