@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 SIZE = 128  # px: the smallest at which the coarsest stage still has a few dozen patches
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+HERE = Path(__file__).parent
+NEEDS = {  # what cannot even be read without a module of an extra; other tests skip by themselves
+    HERE / "calibrate/backbones/test_export.py": "torch",
+    HERE / "edge/plc/modbus": "pymodbus",
+    HERE / "edge/plc/mqtt": "paho",
+    HERE / "edge/plc/opcua": "asyncua",
+    HERE / "edge/service/test_http_server.py": "prometheus_client",
+    HERE / "engines/gpu/test_kernels.py": "cuda",
+}
+LEFT_OUT = {path: module for path, module in NEEDS.items() if find_spec(module) is None}
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what needs an extra that is not installed; the header says what."""
+    return True if collection_path in LEFT_OUT else None
+
+
+def pytest_report_header() -> list[str]:
+    """Say which tests are left out, and for want of which module."""
+    return [
+        f"left out: {path.relative_to(HERE.parent)}: {module} is not installed"
+        for path, module in LEFT_OUT.items()
+    ]
 
 
 @pytest.fixture(scope="session")
