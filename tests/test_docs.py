@@ -133,3 +133,11 @@ def test_a_sign_that_is_explained_is_one_that_the_product_gives(sign: str) -> No
     joined = re.sub(r'"\s*\n\s*f?"', "", sources)
     for part in sign.split("…"):
         assert part.strip() in joined, part
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    places = (*PACKAGES, "tests", "scripts", "examples", "docs")
+    for name in re.findall(r"`([\w./]+/[\w./]*)`", text_of(page)):
+        if name.split("/")[0] in places:
+            assert (ROOT / name).exists(), name
