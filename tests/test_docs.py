@@ -26,7 +26,7 @@ def commands_of(page: Path) -> list[str]:
     lines = []
     for _, block in FENCE.findall(text_of(page)):
         for line in block.replace("\\\n", " ").splitlines():
-            found = re.match(r"(?:\$ |.*/)?(edge [^#|>─]*)", line)
+            found = re.match(r"(?:\$ |.*/)?(edge (?! )[^#|>─]*)", line)
             if found:
                 lines.append(found[1].strip())
     return lines
