@@ -108,6 +108,7 @@ class Result:
 
 Inspect: TypeAlias = Callable[[Frame], Result]
 OnResult: TypeAlias = Callable[[Frame, Result], None]
+Say: TypeAlias = Callable[[str], None]  # takes a line for people
 
 
 def error_from_frame(frame: Frame, *, threshold: float, reason: str = "") -> Result:

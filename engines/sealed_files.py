@@ -64,7 +64,7 @@ class SealedRecord(BaseModel):
         return json.dumps(content, sort_keys=True).encode()
 
 
-Record = TypeVar("Record", bound=SealedRecord)
+SealedType = TypeVar("SealedType", bound=SealedRecord)
 
 
 def store_sealed(path: Path, content: bytes, record: SealedRecord) -> None:
@@ -81,7 +81,7 @@ def store_sealed(path: Path, content: bytes, record: SealedRecord) -> None:
     replace_file(path.with_suffix(".json"), sidecar)
 
 
-def read_record(path: Path, kind: type[Record]) -> Record:
+def read_record(path: Path, kind: type[SealedType]) -> SealedType:
     """The sidecar beside a file, whether it is ours or not.
 
     Raises:

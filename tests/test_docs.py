@@ -71,7 +71,9 @@ def test_options_named_in_a_sentence_exist(line: str) -> None:
         [word for word in line.replace("…", "").split()[1:] if word]
     )
     known = {name for parameter in command.get_params(context) for name in parameter.opts}
-    known |= {name for parameter in command.get_params(context) for name in parameter.secondary_opts}
+    known |= {
+        name for parameter in command.get_params(context) for name in parameter.secondary_opts
+    }
     options = {word.partition("=")[0] for word in words if word.startswith("--")}
     assert options <= known
 

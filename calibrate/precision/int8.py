@@ -89,7 +89,7 @@ def _insert_pairs(model: onnx.ModelProto, calibration: Iterable[npt.NDArray[np.u
     )
 
     wide = _wide_convolutions(model.graph)
-    images = _Images(calibration)
+    images = _CalibrationReader(calibration)
     if not len(images):
         raise PrecisionError(
             "int8 needs good images to measure its value ranges on, and there are none; "
@@ -121,7 +121,7 @@ def _insert_pairs(model: onnx.ModelProto, calibration: Iterable[npt.NDArray[np.u
         return target.read_bytes()
 
 
-class _Images:
+class _CalibrationReader:
     """Feeds calibration images one at a time, as ONNX Runtime's calibrator asks for them.
 
     Attributes:

@@ -62,7 +62,7 @@ class _Server(LimitedServer):
 
     def __init__(self, binding: Binding, rules: Rules) -> None:
         limits = Limits(places=MAX_CONNECTIONS, seconds=_IDLE_S)
-        super().__init__(binding, _Handler, limits=limits, name="edge-post")
+        super().__init__(binding, _PushHandler, limits=limits, name="edge-post")
         self.inbox = Inbox(f"post://{self.bound.address}", rules)
 
 
@@ -72,7 +72,7 @@ class _Refused(Exception):  # noqa: N818 - a refusal is the host's error, not ou
         self.status = status
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _PushHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "edge"
     sys_version = ""

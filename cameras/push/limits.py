@@ -23,7 +23,7 @@ _CLOSE_S = 10.0
 _TIRED_S = 0.1  # before the next try when no connection can be accepted
 _POLL_S = 0.1
 
-Handler = Callable[[Any, Any, socketserver.BaseServer], socketserver.BaseRequestHandler]
+HandlerFactory = Callable[[Any, Any, socketserver.BaseServer], socketserver.BaseRequestHandler]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,9 @@ class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, binding: Binding, handler: Handler, *, limits: Limits, name: str) -> None:
+    def __init__(
+        self, binding: Binding, handler: HandlerFactory, *, limits: Limits, name: str
+    ) -> None:
         if ":" in binding.host:
             self.address_family = socket.AF_INET6
         self.request_queue_size = limits.places

@@ -159,7 +159,7 @@ METHODS: dict[ModelName, _MakeMethod] = {"protoad": protoad_method, "prn": prn_m
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _BuildInput:
     """What is to be built, all of it checked."""
 
     name: str
@@ -174,7 +174,7 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Outcome:
+class _BuildFindings:
     """What was learnt, and how the deployed engine does with it."""
 
     gated: GateResult
@@ -191,7 +191,7 @@ def _prepare(
     options: BuildOptions,
     stages: Stages,
     say: Callable[[str], None],
-) -> _Job:
+) -> _BuildInput:
     """Refuse now, before minutes of work, what cannot be; find out which images can be used."""
     _check_gpu(options.gpu)
     backbone = load_backbone(options.backbone)
@@ -211,14 +211,18 @@ def _prepare(
     for item in skipped:
         say(f"skipped: {item.reason}")
     name = printable_path(output.name.removesuffix(".edge"))
-    return _Job(name, options, backbone, engine, dataset, usable, skipped, method, checkpoints)
+    return _BuildInput(
+        name, options, backbone, engine, dataset, usable, skipped, method, checkpoints
+    )
 
 
 def _open(engine: str, model: bytes, precision: Precision) -> Engine:
     return open_engine(model, engine=engine, options=EngineOptions(precision))
 
 
-def _learn_health(job: _Job, *, stages: Stages, say: Callable[[str], None]) -> records.HealthRecord:
+def _learn_health(
+    job: _BuildInput, *, stages: Stages, say: Callable[[str], None]
+) -> records.HealthRecord:
     """What a healthy picture looks like, so that a camera's faults can be told."""
     with stages.stage("frame health"):
         health = learn_health(job.usable, size=job.options.size, roi=job.options.roi)
@@ -228,8 +232,8 @@ def _learn_health(job: _Job, *, stages: Stages, say: Callable[[str], None]) -> r
 
 
 def _measure(
-    job: _Job, gated: GateResult, health: records.HealthRecord, *, stages: Stages
-) -> _Outcome:
+    job: _BuildInput, gated: GateResult, health: records.HealthRecord, *, stages: Stages
+) -> _BuildFindings:
     """Figures on the labelled images, and golden scores, by the engine that is deployed."""
     options, taught = job.options, gated.taught
     measured = None
@@ -247,10 +251,12 @@ def _measure(
                     progress=advance,
                 )
         golden = golden_images(engine, job.usable, measured, size=options.size, roi=options.roi)
-        return _Outcome(gated, measured, golden, engine.executes, health)
+        return _BuildFindings(gated, measured, golden, engine.executes, health)
 
 
-def _write(job: _Job, outcome: _Outcome, output: Path, *, begun: float, stages: Stages) -> Bundle:
+def _write(
+    job: _BuildInput, outcome: _BuildFindings, output: Path, *, begun: float, stages: Stages
+) -> Bundle:
     """Write the bundle, whole or not at all; checkpoints of its training are of no use then."""
     manifest = _manifest(job, outcome, seconds=time.monotonic() - begun)
     files = _files(manifest, outcome, seconds=stages.seconds)
@@ -259,7 +265,7 @@ def _write(job: _Job, outcome: _Outcome, output: Path, *, begun: float, stages: 
     return bundle
 
 
-def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manifest:
+def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> records.Manifest:
     options, backbone, gated = job.options, job.backbone, outcome.gated
     taught = gated.taught
     return records.Manifest(
@@ -294,7 +300,7 @@ def _manifest(job: _Job, outcome: _Outcome, *, seconds: float) -> records.Manife
 
 
 def _files(
-    manifest: records.Manifest, outcome: _Outcome, *, seconds: Mapping[str, float]
+    manifest: records.Manifest, outcome: _BuildFindings, *, seconds: Mapping[str, float]
 ) -> dict[str, bytes | Path]:
     files: dict[str, bytes | Path] = {"model.onnx": outcome.gated.taught.inspector.model}
     files |= {record.file: png_from_image(image) for record, image in outcome.golden}

@@ -151,7 +151,7 @@ def _threshold_of(taught: Taught, options: BuildOptions) -> Threshold:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Labelled:
+class _LabelledImages:
     """Labelled images, (n, H, W, 3), with their names and which of them show a defect."""
 
     images: Image
@@ -161,7 +161,7 @@ class _Labelled:
 
 def _read_labelled(
     samples: Sequence[Sample], options: BuildOptions, *, learnt: frozenset[str]
-) -> _Labelled | None:
+) -> _LabelledImages | None:
     """All labelled images, evenly some where they are very many; None if there are none.
 
     None of the files in `learnt`, by their SHA-256. What cannot be read is left out as well; the
@@ -182,7 +182,7 @@ def _read_labelled(
         return None
     names = tuple(printable_path(Path(sample.defect, sample.path.name)) for sample in chosen)
     defective = np.array([sample.defect != GOOD for sample in chosen], bool)
-    return _Labelled(np.stack(images), names, defective)
+    return _LabelledImages(np.stack(images), names, defective)
 
 
 class _PrecisionGate:
@@ -192,7 +192,7 @@ class _PrecisionGate:
         self,
         options: BuildOptions,
         engines: Sequence[str],
-        labelled: _Labelled | None,
+        labelled: _LabelledImages | None,
         stages: Stages,
     ) -> None:
         self._options = options

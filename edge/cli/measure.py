@@ -14,7 +14,7 @@ from edge.config import check_folder_of
 from edge.fields import Finite, OptionsModel, Positive, SizeText, option
 from edge.options import ENGINE, EngineName
 
-Labelled = Annotated[
+LabelledArgument = Annotated[
     Path, typer.Argument(metavar="IMAGES", help="Folder of labelled images, as MVTec AD has it.")
 ]
 
@@ -51,7 +51,7 @@ class BenchOptions(OptionsModel):
 
 @takes_options
 def evaluate(
-    bundle: BundleArgument, images: Labelled, options: EvaluateOptions, json: Json = False
+    bundle: BundleArgument, images: LabelledArgument, options: EvaluateOptions, json: Json = False
 ) -> None:
     """Measure a bundle on images that it did not learn from."""
     from calibrate.progress import Stages
@@ -79,7 +79,7 @@ def compare(
     bundles: Annotated[
         list[Path], typer.Argument(metavar="BUNDLE", help="Folders of two or more bundles.")
     ],
-    images: Labelled,
+    images: LabelledArgument,
     options: CompareOptions,
     json: Json = False,
 ) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edge.demo.demo import Demo
     from edge.doctor import Check
     from edge.evaluation.bench import BenchReport
-    from edge.evaluation.compare import Comparison, Entry
+    from edge.evaluation.compare import ComparedBundle, Comparison
     from edge.plans import CompiledPlan
 
 FIGURES = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
@@ -160,7 +160,7 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
 
 
-def _of(entry: Entry, part: str, whole: str) -> str:
+def _of(entry: ComparedBundle, part: str, whole: str) -> str:
     return f"{getattr(entry.evaluation, part)} of {getattr(entry.evaluation, whole)}"
 
 

@@ -25,7 +25,7 @@ PICTURED = 2  # images of each kind in the picture
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ComparedBundle:
     """One bundle's side of a comparison.
 
     Attributes:
@@ -75,7 +75,7 @@ class Comparison:
         left_out: that one of them learnt from, and that count for none.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ComparedBundle, ...]
     images: int
     left_out: int
 
@@ -158,7 +158,7 @@ def _chosen(samples: Sequence[Sample]) -> list[Sample]:
 
 def _entry(
     name: str, inspector: Inspector, samples: Sequence[Sample], *, frames: int, stages: Stages
-) -> Entry:
+) -> ComparedBundle:
     manifest = inspector.bundle.manifest
     with stages.stage(f"{name}: quality") as advance:
         measured = measure(
@@ -171,7 +171,7 @@ def _entry(
 
     with stages.stage(f"{name}: latency"):
         timed = bench_inspector(inspector, _readable(samples), iterations=frames)
-    return Entry(
+    return ComparedBundle(
         name=name,
         bundle=inspector.bundle.path,
         model=manifest.model,

@@ -29,7 +29,7 @@ _log = logging.getLogger("edge.inspection.hot_swap")
 
 
 @dataclass(eq=False, slots=True)
-class _Slot:
+class _InspectorSlot:
     """An inspector, and why it failed its check; empty when it passed."""
 
     inspector: Inspector
@@ -64,8 +64,8 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
         self._open_it = open_it
         self._swapping = threading.Lock()
         self._changed = threading.Condition()
-        self._at_work: dict[int, tuple[_Slot, float]] = {}  # by thread, since when
-        self._slot: _Slot | None = _Slot(open_it())
+        self._at_work: dict[int, tuple[_InspectorSlot, float]] = {}  # by thread, since when
+        self._slot: _InspectorSlot | None = _InspectorSlot(open_it())
         self.tested_s = time.monotonic()
 
     @property
@@ -167,14 +167,14 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _current(self) -> _Slot:
+    def _current(self) -> _InspectorSlot:
         slot = self._slot
         if slot is None:
             raise EngineError(f"{self.name}: the inspector is closed; open it again")
         return slot
 
     @contextmanager
-    def _using(self) -> Iterator[_Slot]:
+    def _using(self) -> Iterator[_InspectorSlot]:
         """The inspector at work, which is not released meanwhile."""
         thread = threading.get_ident()
         with self._changed:
@@ -203,7 +203,7 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
         if self._closed and inspector is not None:
             inspector.close()
             inspector = None
-        after = None if inspector is None else _Slot(inspector)
+        after = None if inspector is None else _InspectorSlot(inspector)
         with self._changed:
             before, self._slot = self._slot, after
             if after is not None:
@@ -218,10 +218,10 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
             manifest = inspector.bundle.manifest
             _log.info("%s: %s of %s took over", self.name, manifest.name, manifest.created)
 
-    def _is_used(self, slot: _Slot | None) -> bool:
+    def _is_used(self, slot: _InspectorSlot | None) -> bool:
         return any(one is slot for one, _ in self._at_work.values())
 
-    def _lose_trust(self, slot: _Slot, why: str) -> None:
+    def _lose_trust(self, slot: _InspectorSlot, why: str) -> None:
         self.failed_tests += 1
         slot.failed_check = f"self-test failed: {why}"
         since = time.monotonic() - self.tested_s

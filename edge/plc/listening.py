@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from edge.plc.station.snapshot import StationError
 
-Returned = TypeVar("Returned")
+Awaited = TypeVar("Awaited")
 
 
 class LoopThread(AbstractContextManager["LoopThread"]):
@@ -31,7 +31,7 @@ class LoopThread(AbstractContextManager["LoopThread"]):
         self._thread.start()
         self._loop = running.result()
 
-    def call(self, work: Coroutine[Any, Any, Returned]) -> Returned:
+    def call(self, work: Coroutine[Any, Any, Awaited]) -> Awaited:
         """Run a coroutine in the loop and return its result; what it raises is raised here."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 

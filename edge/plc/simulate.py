@@ -48,7 +48,7 @@ class SimulationOptions(OptionsModel):
 
 
 @dataclass(slots=True)
-class Outcome:
+class SimulationOutcome:
     """What the PLC saw.
 
     Attributes:
@@ -92,13 +92,13 @@ class Outcome:
         return asdict(self)
 
 
-def simulate_plc(options: SimulationOptions, *, say: Callable[[str], None]) -> Outcome:
+def simulate_plc(options: SimulationOptions, *, say: Callable[[str], None]) -> SimulationOutcome:
     """Run the cycles against a station.
 
     Raises:
         StationError: there is none at this address, the link broke, or pymodbus is not installed.
     """
-    with _Link(options) as link:
+    with _StationLink(options) as link:
         plc = _Plc(link, options, say)
         plc.begin()
         for number in range(1, options.cycles + 1):
@@ -106,7 +106,7 @@ def simulate_plc(options: SimulationOptions, *, say: Callable[[str], None]) -> O
         return plc.end()
 
 
-class _Link(AbstractContextManager["_Link"]):
+class _StationLink(AbstractContextManager["_StationLink"]):
     """The two requests of a scan, with pymodbus's client."""
 
     def __init__(self, options: SimulationOptions) -> None:
@@ -154,11 +154,13 @@ class _Link(AbstractContextManager["_Link"]):
 class _Plc:
     """The PLC's program and memory."""
 
-    def __init__(self, link: _Link, options: SimulationOptions, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, link: _StationLink, options: SimulationOptions, say: Callable[[str], None]
+    ) -> None:
         self._link = link
         self._options = options
         self._say = say
-        self._seen = Outcome()
+        self._seen = SimulationOutcome()
         self._words = [0] * RESULT_WORDS
         self._out = [0] * 8
         self._sequence = 0
@@ -221,7 +223,7 @@ class _Plc:
         self._write(ENABLE)
         self._seen.cycles += 1
 
-    def end(self) -> Outcome:
+    def end(self) -> SimulationOutcome:
         """All low; what was seen."""
         self._write(0)
         if self._times:

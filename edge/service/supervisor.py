@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 from edge.config import Config
 from edge.inspection.upkeep import Upkeep
 from edge.options import LifeOptions
+from edge.result import Say
 from edge.service.camera_status import CameraStatus, count_lost, troubles_from_sinks
 from edge.service.gallery import Galleries
 from edge.service.http_server import open_monitor
@@ -34,8 +35,6 @@ _STARTING_S = 30.0
 _READY = "ready"
 _CLOSE_S = 0.3
 _log = logging.getLogger("edge.service.supervisor")
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

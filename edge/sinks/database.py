@@ -54,7 +54,7 @@ DELETE FROM results WHERE id IN (
     SELECT id FROM results WHERE id <= (SELECT max(id) FROM results) - ? ORDER BY id LIMIT ?
 )
 """
-_Row: TypeAlias = tuple[Any, ...]
+_Values: TypeAlias = tuple[Any, ...]
 
 
 class SqliteSink(AbstractContextManager["SqliteSink"]):
@@ -78,7 +78,7 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
     def __init__(self, path: str | os.PathLike[str], *, max_rows: int = MAX_ROWS) -> None:
         self.losses = LossCounter(printable_path(path), "results")
         self._max_rows = max_rows
-        self._waiting: deque[_Row] = deque()
+        self._waiting: deque[_Values] = deque()
         self._since_s = 0.0  # when the oldest of them came
         self._retry_s = 0.0
         self._busy = threading.Lock()  # closed by another thread than the one that writes
@@ -167,7 +167,7 @@ def _open_database(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _row_from_result(result: Result) -> _Row:
+def _row_from_result(result: Result) -> _Values:
     line = result.to_json()
     text = json.dumps(line, ensure_ascii=False, allow_nan=False)
     names = ("source", "frame", "captured_at_ns", "verdict", "score", "threshold", "reason")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.options import StreamOptions
+from edge.result import Say
 from edge.service.gallery import Galleries
 from edge.service.supervisor import Say
 from edge.sinks.database import SqliteSink

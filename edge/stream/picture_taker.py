@@ -29,7 +29,7 @@ class NoMorePicturesError(CameraError):
 
 
 @dataclass(eq=False, slots=True)
-class _Request:
+class _PictureRequest:
     earliest_ns: int  # monotonic
     picture: Future[Frame] = field(default_factory=Future)
 
@@ -57,7 +57,7 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
         self._checker = FrameChecker(health, source)
         self._settle_ns = int(settle_ms * _NS_PER_MS)
         self._changed = threading.Condition()
-        self._requests: deque[_Request] = deque()
+        self._requests: deque[_PictureRequest] = deque()
         self._closed = False
         self._end: tuple[type[CameraError], str] | None = None  # why no more pictures come
         self._thread = threading.Thread(target=self._run, name="edge-pictures", daemon=True)
@@ -74,7 +74,7 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
             no good. It raises NoMorePicturesError at the end of the source, and CameraError once
             the source has failed. Cancel it when it is no longer wanted.
         """
-        new = _Request(triggered_ns + self._settle_ns)
+        new = _PictureRequest(triggered_ns + self._settle_ns)
         with self._changed:
             end = self._end
             if end is None:
@@ -135,7 +135,7 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
             self._changed.wait_for(lambda: self._first_request() or self._closed)
             return not self._closed
 
-    def _first_request(self) -> _Request | None:
+    def _first_request(self) -> _PictureRequest | None:
         """The first that is still wanted."""
         while self._requests and self._requests[0].picture.cancelled():
             self._requests.popleft()
@@ -154,7 +154,7 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
         while first is not None and not _give(first, frame):
             first = self._take_request(frame)
 
-    def _take_request(self, frame: Frame) -> _Request | None:
+    def _take_request(self, frame: Frame) -> _PictureRequest | None:
         with self._changed:
             first = self._first_request()
             if first is None or (self.live and frame.monotonic_ns < first.earliest_ns):
@@ -162,7 +162,7 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
             return self._requests.popleft()
 
 
-def _give(request: _Request, frame: Frame) -> bool:
+def _give(request: _PictureRequest, frame: Frame) -> bool:
     """Whether somebody still wanted it."""
     wanted = request.picture.set_running_or_notify_cancel()
     if wanted:
@@ -170,7 +170,7 @@ def _give(request: _Request, frame: Frame) -> bool:
     return wanted
 
 
-def _fail(request: _Request, end: tuple[type[CameraError], str]) -> None:
+def _fail(request: _PictureRequest, end: tuple[type[CameraError], str]) -> None:
     kind, reason = end
     if request.picture.set_running_or_notify_cancel():
         request.picture.set_exception(kind(reason))

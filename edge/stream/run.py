@@ -28,7 +28,7 @@ from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import DEADLINE_MS, Inspector, settings_from_bundle
 from edge.inspection.verdict import IgnoreMask
 from edge.options import StreamOptions
-from edge.result import Inspect
+from edge.result import Inspect, Say
 from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
@@ -83,7 +83,7 @@ def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class _OpenedCamera:
     """A camera with all that it needs."""
 
     config: CameraConfig
@@ -98,7 +98,7 @@ def _open_cameras(
     options: StreamOptions,
     service: Supervised,
     stack: ExitStack,
-) -> list[_Opened]:
+) -> list[_OpenedCamera]:
     """Open inspectors, sources and the cameras' own sinks, and let them be watched over."""
     pool = EnginePool(say=service.say) if len(configs) > 1 else None
     inspectors = [stack.enter_context(_open_inspector(each, pool)) for each in configs]
@@ -123,7 +123,7 @@ def _open_cameras(
         )
         sinks = [stack.enter_context(sink) for sink in own]
         counts = ResultCounts(live=opener.live)
-        opened.append(_Opened(each, inspector, opener, sinks, counts))
+        opened.append(_OpenedCamera(each, inspector, opener, sinks, counts))
         # Results of triggers come with them: none is missed without one.
         expected = StatusOptions(opener.live and not options.triggered, each.stall_after)
         status = CameraStatus(each.name, inspector, counts=counts, options=expected, sinks=sinks)
@@ -131,7 +131,7 @@ def _open_cameras(
     return opened
 
 
-def _streamed_camera(camera: _Opened) -> Camera:
+def _streamed_camera(camera: _OpenedCamera) -> Camera:
     return Camera(
         name=camera.config.name,
         open=partial(_open_source_and_judge, camera),
@@ -144,7 +144,7 @@ def _streamed_camera(camera: _Opened) -> Camera:
 
 
 @contextlib.contextmanager
-def _open_source_and_judge(camera: _Opened) -> Iterator[tuple[Source, Inspect]]:
+def _open_source_and_judge(camera: _OpenedCamera) -> Iterator[tuple[Source, Inspect]]:
     deadline_ms = camera.config.deadline_ms
     with (
         camera.source() as source,
@@ -153,7 +153,7 @@ def _open_source_and_judge(camera: _Opened) -> Iterator[tuple[Source, Inspect]]:
         yield source, inspect
 
 
-def _triggered_camera(camera: _Opened, options: StreamOptions) -> TriggeredCamera:
+def _triggered_camera(camera: _OpenedCamera, options: StreamOptions) -> TriggeredCamera:
     return TriggeredCamera(
         camera.config.name,
         camera.source(),

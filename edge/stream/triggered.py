@@ -101,7 +101,7 @@ class FrameInspector(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class _Part:
+class _TriggeredPart:
     number: int
     triggered_ns: int
     deadline_ns: int
@@ -136,8 +136,8 @@ class Triggered(AbstractContextManager["Triggered"]):
         self._source = source
         self._on_result = on_result
         self._changed = threading.Condition()
-        self._order: deque[_Part] = deque()  # to be told, in the order of their triggers
-        self._waiting: deque[_Part] = deque()  # to be inspected
+        self._order: deque[_TriggeredPart] = deque()  # to be told, in the order of their triggers
+        self._waiting: deque[_TriggeredPart] = deque()  # to be inspected
         self._under_way = 0
         self._counts = TriggerCounts()
         self._closing = False
@@ -176,7 +176,7 @@ class Triggered(AbstractContextManager["Triggered"]):
         with self._changed:
             self._count(triggered=1)
             number = self._counts.triggered if part is None else part
-            new = _Part(number, now, now + int(self._options.deadline_ms * _NS_PER_MS))
+            new = _TriggeredPart(number, now, now + int(self._options.deadline_ms * _NS_PER_MS))
             refusal = self._refusal_reason()
             self._order.append(new)
             if not refusal:
@@ -208,7 +208,7 @@ class Triggered(AbstractContextManager["Triggered"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _receive_picture(self, part: _Part, picture: Future[Frame]) -> None:
+    def _receive_picture(self, part: _TriggeredPart, picture: Future[Frame]) -> None:
         """Queue a part that has its picture for inspection; without an image it is an ERROR."""
         if picture.cancelled():
             return
@@ -261,7 +261,7 @@ class Triggered(AbstractContextManager["Triggered"]):
                     # The border: whoever listens must not keep the next part's result.
                     LOG.exception("a listener failed")
 
-    def _fail_overdue(self, part: _Part) -> None:
+    def _fail_overdue(self, part: _TriggeredPart) -> None:
         """ERROR for a part whose deadline has passed."""
         if part.result is not None:
             return
@@ -270,7 +270,7 @@ class Triggered(AbstractContextManager["Triggered"]):
         if part.picture is not None:
             part.picture.cancel()
 
-    def _settle(self, part: _Part, result: Result) -> None:
+    def _settle(self, part: _TriggeredPart, result: Result) -> None:
         """Give a part its result, unless it has one."""
         result = dataclasses.replace(result, part=part.number)
         with self._changed:
@@ -285,7 +285,7 @@ class Triggered(AbstractContextManager["Triggered"]):
         if part.future.set_running_or_notify_cancel():
             part.future.set_result(result)
 
-    def _settle_error(self, part: _Part, reason: str) -> None:
+    def _settle_error(self, part: _TriggeredPart, reason: str) -> None:
         frame = part.frame or self._missing_frame(reason)
         threshold = self._inspector.settings.threshold
         self._settle(part, error_from_frame(frame, threshold=threshold, reason=reason))

@@ -59,7 +59,7 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
     ) -> None:
         from engines.cpu.openvino_precision import executes
 
-        self._alone: _Request | None = None
+        self._alone: _InferSlot | None = None
         openvino = import_openvino()
         with _as_engine_error(REFUSED):
             core = openvino.Core()
@@ -69,7 +69,7 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
             compiled = import_or_compile(openvino, core, request, mode="latency")
             self._signature = _signature(compiled)
             self.executes = executes(compiled)
-            self._alone = _Request(compiled)
+            self._alone = _InferSlot(compiled)
         self.outputs: Sequence[str] = self._signature.outputs
         self.size = self._signature.size
         self.batch = self._signature.batch
@@ -80,9 +80,9 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         )
         self._running = threading.Lock()
         self._making = threading.Lock()
-        self._free: deque[_Request] | None = None
+        self._free: deque[_InferSlot] | None = None
         self._tickets = itertools.count()
-        self._waiting: dict[Ticket, tuple[_Request, int]] = {}
+        self._waiting: dict[Ticket, tuple[_InferSlot, int]] = {}
 
     def infer(self, images: Images) -> tuple[Output, ...]:
         """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`."""
@@ -136,13 +136,13 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
             request.run(chunk)
             return request.copies()
 
-    def _requests(self) -> deque[_Request]:
+    def _requests(self) -> deque[_InferSlot]:
         """Those that are free; made at the first use, since most inspectors have one camera."""
         with self._making:
             if self._free is None:
                 with _as_engine_error(REFUSED):
                     compiled = self._compile("throughput")
-                    self._free = deque(_Request(compiled) for _ in range(self.slots))
+                    self._free = deque(_InferSlot(compiled) for _ in range(self.slots))
             return self._free
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         self.close()
 
 
-class _Request:
+class _InferSlot:
     """One request; its input and outputs are bound once, so that a call allocates nothing."""
 
     def __init__(self, compiled: Any) -> None:

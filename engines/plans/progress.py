@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class _Phase:
+class _BuildPhase:
     parent: str | None
     steps: int
     done: int = 0
@@ -27,13 +27,13 @@ class Shares:
     def __init__(self, progress: Callable[[float], None]) -> None:
         self._progress = progress
         self._lock = threading.Lock()
-        self._phases: dict[str, _Phase] = {}
+        self._phases: dict[str, _BuildPhase] = {}
         self._share = 0.0
 
     def begin(self, name: str, parent: str | None, steps: int) -> None:
         """A phase begins."""
         with self._lock:
-            self._phases[name] = _Phase(parent, max(1, steps))
+            self._phases[name] = _BuildPhase(parent, max(1, steps))
         self._tell()
 
     def step(self, name: str) -> None:

@@ -58,7 +58,7 @@ def inspector_graph(
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
     del model.graph.output[:]
     nodes = Nodes(model)
-    logits = _Walk(nodes, network, batch).logits()
+    logits = _GraphWalk(nodes, network, batch).logits()
     height, width = features.size
     nodes.output(ANOMALY_MAP, "Sigmoid", [logits], shape=[batch, height, width])
     flat = nodes.reshape(ANOMALY_MAP, [batch, height * width], f"{EXACT}flat")
@@ -74,7 +74,7 @@ def matched_index(stage: str) -> str:
     return f"{EXACT}match/{stage}/nearest"
 
 
-class _Walk:
+class _GraphWalk:
     """Follows the network's forward pass; each method returns the names of its results."""
 
     def __init__(self, nodes: Nodes, network: PRN, batch: int) -> None:

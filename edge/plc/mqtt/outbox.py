@@ -27,7 +27,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _QueuedResult:
     result: InspectionResult
     since: float
 
@@ -57,7 +57,7 @@ class Outbox:
         self._expiry_s = expiry_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[_QueuedResult] = deque()
         self._sent: set[int] = set()
         self._in_hand = 0
         self._accepted = self._delivered = self._dropped = 0
@@ -69,7 +69,7 @@ class Outbox:
             if self._waiting >= self._max_results:
                 self._queue.popleft()  # never empty here: see MIN_QUEUE
                 self._dropped += 1
-            self._queue.append(_Entry(result, self._clock()))
+            self._queue.append(_QueuedResult(result, self._clock()))
 
     def take(self) -> Letter | None:
         """Take out the next to be sent; None: nothing waits, or enough is on its way.
