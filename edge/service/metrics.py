@@ -16,10 +16,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 _One: TypeAlias = Mapping[str, Any]  # a camera's or a station's part of the report
-_Table: TypeAlias = Mapping[str, tuple[str, Callable[[_One], float | None]]]
+_Metrics: TypeAlias = Mapping[str, tuple[str, Callable[[_One], float | None]]]
 _MS_PER_S = 1e3
 
-_CAMERA_GAUGES: _Table = {
+_CAMERA_GAUGES: _Metrics = {
     "edge_camera_ready": ("1 when the camera can be relied on.", lambda one: one["ready"]),
     "edge_frame_age_seconds": ("Age of the newest frame.", lambda one: one["frame_age_s"]),
     "edge_self_test_passed": (
@@ -35,7 +35,7 @@ _CAMERA_GAUGES: _Table = {
         lambda one: len(one["troubles"]),
     ),
 }
-_CAMERA_COUNTERS: _Table = {
+_CAMERA_COUNTERS: _Metrics = {
     "edge_frames_dropped": ("Captured and not inspected.", lambda one: one["dropped"]),
     "edge_results_not_written": ("Lost by sinks.", lambda one: one["not_written"]),
     "edge_self_test_failures": ("Failed.", lambda one: one["self_test"]["failures"]),
@@ -45,7 +45,7 @@ _CAMERA_COUNTERS: _Table = {
         lambda one: one["reloads"]["refused"],
     ),
 }
-_STATION_GAUGES: _Table = {
+_STATION_GAUGES: _Metrics = {
     "edge_station_online": (
         "1 when triggers are accepted, or one is at work.",
         lambda one: one["ready"],
@@ -112,7 +112,7 @@ def _from_table(
     kind: type[GaugeMetricFamily | CounterMetricFamily],
     label: str,
     each: Mapping[str, _One],
-    table: _Table,
+    table: _Metrics,
 ) -> Iterator[Metric]:
     for name, (what, value_of) in table.items():
         family = kind(name, what, labels=[label])
@@ -123,7 +123,7 @@ def _from_table(
         yield family
 
 
-def _station_counters() -> _Table:
+def _station_counters() -> _Metrics:
     def value_of(name: str) -> Callable[[_One], float]:
         return lambda one: float(one["counters"][name])
 
