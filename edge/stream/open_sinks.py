@@ -10,7 +10,6 @@ from typing import Any
 from edge.options import StreamOptions
 from edge.result import Say
 from edge.service.gallery import Galleries
-from edge.service.supervisor import Say
 from edge.sinks.database import SqliteSink
 from edge.sinks.disk_quota import MIB, DiskLimits
 from edge.sinks.json_lines import JsonLinesSink

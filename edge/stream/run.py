@@ -32,7 +32,7 @@ from edge.result import Inspect, Say
 from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
-from edge.service.supervisor import Say, Supervised, supervised
+from edge.service.supervisor import Supervised, supervised
 from edge.sinks.sink import Sink
 from edge.stream.cameras import CameraConfig, camera_configs
 from edge.stream.loop import Camera, stream_cameras
