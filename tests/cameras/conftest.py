@@ -19,8 +19,22 @@ def mjpeg(servers):
 
 @pytest.fixture(params=["http", "rtsp"])
 def process(request, servers):
-    """A camera in a process of its own."""
+    """A camera in a process of its own, of each kind."""
     with servers.CameraProcess(request.param) as camera:
+        yield camera
+
+
+@pytest.fixture
+def http(servers):
+    """A camera in a process of its own, for what does not depend on its kind."""
+    with servers.CameraProcess("http") as camera:
+        yield camera
+
+
+@pytest.fixture
+def rtsp_process(servers):
+    """A camera in a process of its own whose decoder keeps most to itself."""
+    with servers.CameraProcess("rtsp") as camera:
         yield camera
 
 
