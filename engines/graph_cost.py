@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import prod
 
 import onnx
-from onnx import shape_inference
 
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 Shapes = Mapping[str, tuple[int, ...]]
@@ -32,17 +31,16 @@ class Cost:
     rounded: bool
 
 
-def costs_from_onnx(model: bytes) -> tuple[Cost, ...]:
-    """Costs of a serialised graph's products, in its order; what lies between them is left out.
+def costs_of(graph: onnx.GraphProto) -> tuple[Cost, ...]:
+    """Costs of a graph's products, in its order; what lies between them is left out.
 
     Engines compute activations, additions and changes of type within the products beside them, so
-    what is left out is little arithmetic and, at best, no traffic.
+    what is left out is little arithmetic and, at best, no traffic. A product of unknown shapes
+    costs 0.
+
+    Args:
+        graph: with its shapes inferred.
     """
-    return costs_of(shape_inference.infer_shapes(onnx.load_model_from_string(model)).graph)
-
-
-def costs_of(graph: onnx.GraphProto) -> tuple[Cost, ...]:
-    """The same of a graph whose shapes are inferred; a product of unknown shapes costs 0."""
     shapes = _shapes(graph)
     rounded = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     return tuple(_cost(node, shapes, rounded) for node in graph.node if node.op_type in PRODUCTS)

@@ -174,11 +174,6 @@ class RingReader(_Ring):
             return stamp, self._lease(slot)
         return None
 
-    @property
-    def leased(self) -> int:
-        """Slots whose pictures are in use."""
-        return len(self._leases)
-
     def _read_stamp(self, slot: int) -> Stamp | None:
         sequence, *values = (self._words[_word_index(slot, word)] for word in range(_WORDS))
         return None if sequence % 2 else Stamp(*values)

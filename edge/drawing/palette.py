@@ -30,15 +30,6 @@ AT_THRESHOLD = 128
 _LOW, _HIGH = 0.5, 1.5  # in thresholds: where the heat map begins, and where it is full
 
 
-def css_variables(*, dark: bool) -> str:
-    """``--ok``, ``--ng`` and ``--error`` for a style sheet."""
-    colours = VERDICT_COLOURS_ON_DARK if dark else VERDICT_COLOURS
-    return " ".join(
-        f"--{verdict.value.lower()}: #{red:02x}{green:02x}{blue:02x};"
-        for verdict, (blue, green, red) in colours.items()
-    )
-
-
 def heat_levels(
     anomaly_map: AnomalyMap,
     *,

@@ -22,32 +22,12 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = _shortcut(channels_in, channels, stride=stride)
+        self.downsample = shortcut(channels_in, channels, stride=stride)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, channels_in, H, W) to (N, channels, H / stride, W / stride)."""
         inner = torch.relu(self.bn1(self.conv1(image)))
         return torch.relu(self.bn2(self.conv2(inner)) + self.downsample(image))
-
-
-class Bottleneck(nn.Module):
-    """A 1x1, a 3x3 and a 1x1 convolution and a shortcut."""
-
-    def __init__(self, channels_in: int, channels: int, *, inner: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, inner, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels)
-        self.downsample = _shortcut(channels_in, channels, stride=stride)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, channels_in, H, W) to (N, channels, H / stride, W / stride)."""
-        inner = torch.relu(self.bn1(self.conv1(image)))
-        inner = torch.relu(self.bn2(self.conv2(inner)))
-        return torch.relu(self.bn3(self.conv3(inner)) + self.downsample(image))
 
 
 class ResNet(nn.Module):
@@ -87,20 +67,7 @@ def resnet18() -> ResNet:
     return ResNet(*layers)
 
 
-def wide_resnet50_2() -> ResNet:
-    """Wide-ResNet-50-2 to layer3 with random weights: 256, 512 and 1024 channels."""
-    layers = []
-    channels_in = 64
-    for channels, depth, stride in ((256, 3, 1), (512, 4, 2), (1024, 6, 2)):
-        inner = channels // 2
-        blocks = [Bottleneck(channels_in, channels, inner=inner, stride=stride)]
-        blocks += [Bottleneck(channels, channels, inner=inner, stride=1) for _ in range(depth - 1)]
-        layers.append(nn.Sequential(*blocks))
-        channels_in = channels
-    return ResNet(*layers)
-
-
-def _shortcut(channels_in: int, channels: int, *, stride: int) -> nn.Sequential:
+def shortcut(channels_in: int, channels: int, *, stride: int) -> nn.Sequential:
     """A 1x1 convolution where the shape changes; an empty sequence passes the input on."""
     if stride == 1 and channels_in == channels:
         return nn.Sequential()

@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from graph_costs import costs_from_onnx
 from probes import POOLED_BYTES, pools_graph, products_graph
 
 from engines.choose import open_engine
 from engines.cpu.processor import usable_cores
 from engines.engine import Engine, EngineOptions, Precision
-from engines.graph_cost import Cost, costs_from_onnx
+from engines.graph_cost import Cost
 
 CPU_ENGINES = frozenset({"openvino", "onnxruntime"})
 BYTES = {"int8": 1, "bf16": 2, "fp16": 2, "f32": 4, "fp32": 4}

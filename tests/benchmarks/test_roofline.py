@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import roofline as roofline_module
+from graph_costs import costs_from_onnx
 from probes import CHANNELS, PRODUCTS, pools_graph, products_graph
 from roofline import (
     arithmetic,
@@ -19,7 +20,7 @@ from roofline import (
 from edge.inspection.inspector import load
 from engines.choose import open_engine
 from engines.engine import EngineOptions
-from engines.graph_cost import Cost, costs_from_onnx
+from engines.graph_cost import Cost
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from graph_costs import costs_from_onnx
 from onnx import TensorProto, helper, numpy_helper
-
-from engines.graph_cost import costs_from_onnx
 
 
 def model(nodes, constants, *, taken, given) -> bytes:

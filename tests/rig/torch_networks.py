@@ -6,10 +6,43 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
-from backbone.resnet import resnet18, wide_resnet50_2
+from backbone.resnet import ResNet, resnet18, shortcut
 from torch import Tensor, nn
 
 from calibrate.backbones.architectures import INVERTED, MOBILENET_STAGES
+
+
+class Bottleneck(nn.Module):
+    """A 1x1, a 3x3 and a 1x1 convolution and a shortcut."""
+
+    def __init__(self, channels_in: int, channels: int, *, inner: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels)
+        self.downsample = shortcut(channels_in, channels, stride=stride)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, channels_in, H, W) to (N, channels, H / stride, W / stride)."""
+        inner = torch.relu(self.bn1(self.conv1(image)))
+        inner = torch.relu(self.bn2(self.conv2(inner)))
+        return torch.relu(self.bn3(self.conv3(inner)) + self.downsample(image))
+
+
+def wide_resnet50_2() -> ResNet:
+    """Wide-ResNet-50-2 to layer3 with random weights: 256, 512 and 1024 channels."""
+    layers = []
+    channels_in = 64
+    for channels, depth, stride in ((256, 3, 1), (512, 4, 2), (1024, 6, 2)):
+        inner = channels // 2
+        blocks = [Bottleneck(channels_in, channels, inner=inner, stride=stride)]
+        blocks += [Bottleneck(channels, channels, inner=inner, stride=1) for _ in range(depth - 1)]
+        layers.append(nn.Sequential(*blocks))
+        channels_in = channels
+    return ResNet(*layers)
 
 
 class InvertedResidual(nn.Module):

@@ -83,11 +83,11 @@ def test_pictures_in_use_never_change_and_the_writer_is_never_held_up(writer) ->
         while held and random.random() < (0.1 if step < 300 else 0.7):
             del held[random.choice(list(held))]
         assert all((image == value).all() for image, value in held.values())
-        assert reader.leased <= SLOTS - SPARE
+        assert len(reader._leases) <= SLOTS - SPARE
     held.clear()
     del image
     gc.collect()
-    assert reader.leased == 0
+    assert len(reader._leases) == 0
 
 
 def test_what_does_not_fit_beside_those_in_use_is_a_copy(writer) -> None:

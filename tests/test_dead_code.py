@@ -1,0 +1,37 @@
+"""Nothing in the product is there for tests alone."""
+
+from __future__ import annotations
+
+from packages import PACKAGES, ROOT
+from vulture import Vulture
+
+KINDS = {"class", "function", "method", "property"}
+CALLED_BY_OTHERS = {  # by name, from a library, a template or an attribute that is looked up
+    "__getattr__",
+    "__dir__",
+    # commands, looked up by edge.cli.main
+    *("backbone_export", "compile_plans", "doctor", "print_map", "set_bundle"),
+    # bridges, looked up by edge.plc.bridges
+    *("ModbusBridge", "MqttBridge", "OpcuaBridge"),
+    # calibration data, as ONNX Runtime reads it
+    *("get_next", "set_range"),
+    # http.server, socketserver, asyncio, asyncua
+    *("do_POST", "log_message", "verify_request", "service_actions", "handle_error"),
+    *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
+    "get_user",
+    # TensorRT's progress monitor
+    *("phase_start", "step_complete", "phase_finish"),
+    # templates
+    *("is_numeric", "data_uri"),
+}
+
+
+def test_nothing_is_dead() -> None:
+    vulture = Vulture(ignore_names=sorted(CALLED_BY_OTHERS), ignore_decorators=["@*_validator"])
+    vulture.scavenge([ROOT / name for name in (*PACKAGES, "examples", "scripts")])
+    dead = [
+        f"{item.filename.relative_to(ROOT)}:{item.first_lineno}: {item.typ} {item.name}"
+        for item in vulture.get_unused_code(min_confidence=60)
+        if item.typ in KINDS
+    ]
+    assert dead == []
