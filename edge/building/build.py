@@ -121,7 +121,7 @@ def build(
         EngineError: the engine can't work here.
         BundleError: the bundle can't be written.
     """
-    stages, say, begun = stages or Stages(), say or _silently, time.monotonic()
+    stages, say, begun = stages or Stages(), say or _say_nothing, time.monotonic()
     job = _prepare(images, output, options=options, stages=stages, say=say)
     taught = job.method.learn(job.usable, stages)
     gated = apply_precision_gate(
@@ -325,7 +325,7 @@ def _check_gpu(gpu: Sequence[str]) -> None:
         )
 
 
-def _silently(_: str) -> None:
+def _say_nothing(_: str) -> None:
     """Say nothing."""
 
 

@@ -38,7 +38,7 @@ def golden_images(
     defective = max(
         (row for row in rows if row.title != "good"), key=lambda row: row.score or 0, default=None
     )
-    bad = defective.image if defective else _spoilt(sound)
+    bad = defective.image if defective else _spoil(sound)
     images: tuple[tuple[Literal["good", "bad"], Image], ...] = (("good", sound), ("bad", bad))
     golden = []
     for kind, image in images:
@@ -48,7 +48,7 @@ def golden_images(
     return golden
 
 
-def _spoilt(image: Image) -> Image:
+def _spoil(image: Image) -> Image:
     """A good image with a chequered square painted in: no defect is known, one must be seen."""
     spoilt = image.copy()
     height, width = image.shape[0] // 4, image.shape[1] // 4

@@ -139,7 +139,7 @@ def bench(
     """
     if not frames or iterations < 1:
         raise EngineError("bench: nothing to measure; give at least one image and one iteration")
-    alone, whole, host = _timed(
+    alone, whole, host = _time_steps(
         engine, frames=frames, prepare=prepare, inspect=inspect, iterations=iterations
     )
     return BenchReport(
@@ -156,7 +156,7 @@ def bench(
     )
 
 
-def _timed(
+def _time_steps(
     engine: Engine,
     *,
     frames: Sequence[Image],

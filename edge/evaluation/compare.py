@@ -125,7 +125,7 @@ def compare_bundles(
             f"{images}: no labelled images that none of the bundles learnt from; lay them out as "
             "test/good and test/DEFECT, with masks in ground_truth/DEFECT"
         )
-    shown = _chosen(kept)
+    shown = _choose_samples(kept)
     entries, columns = [], []
     for name, bundle in zip(_names(opened), opened, strict=True):
         with load_with_progress(bundle.path, engine=engine) as inspector:
@@ -146,7 +146,7 @@ def _names(bundles: Sequence[Bundle]) -> list[str]:
     ]
 
 
-def _chosen(samples: Sequence[Sample]) -> list[Sample]:
+def _choose_samples(samples: Sequence[Sample]) -> list[Sample]:
     """Some of each kind, evenly spread; defects first."""
     kinds = sorted({sample.defect for sample in samples}, key=lambda kind: (kind == "good", kind))
     return [
