@@ -8,8 +8,9 @@ import cv2
 
 from calibrate.threshold import Threshold
 from edge.building.methods import Taught
+from edge.drawing.grid import draw_grid
 from edge.drawing.report import Picture, Report, Table, ThresholdSection, report_html
-from edge.evaluation.measure import Measured, picture_grid
+from edge.evaluation.measure import Measured
 from edge.health.learn import undetectable_checks
 from engines.manifest import HealthRecord, Manifest, ParityRecord
 
@@ -55,9 +56,9 @@ def _figures(figures: Mapping[str, float]) -> dict[str, float | str | None]:
 
 
 def _pictures(measured: Measured | None) -> list[Picture]:
-    grid = picture_grid(measured) if measured else None
-    if grid is None:
+    if measured is None or not measured.rows:
         return []
+    grid = draw_grid(measured.rows, threshold=measured.evaluation.threshold)
     _, data = cv2.imencode(".jpg", grid, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return [Picture("Images nearest to the threshold, of each kind", data.tobytes())]
 

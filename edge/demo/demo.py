@@ -16,7 +16,8 @@ from cameras.frame import Frame
 from edge.building.build import Built, build
 from edge.demo.conveyor import FPS, draw_conveyor
 from edge.demo.stills import draw_dataset
-from edge.evaluation.measure import picture_grid, png_from_image
+from edge.drawing.grid import draw_grid
+from edge.evaluation.measure import png_from_image
 from edge.inspection.inspector import load_with_progress
 from edge.options import BuildOptions
 from edge.result import Result, Verdict
@@ -84,9 +85,10 @@ def run_demo(folder: Path, *, show: Show | None = None) -> Demo:
         draw_dataset(images, seed=SEED)
         truths = draw_conveyor(video, seed=SEED)
     built = build(images, folder / "flange.edge", options=BuildOptions(), stages=stages)
-    pictures = picture_grid(built.measured) if built.measured else None
-    if pictures is not None:
-        (folder / "grid.png").write_bytes(png_from_image(pictures))
+    if built.measured is not None and built.measured.rows:
+        threshold = built.measured.evaluation.threshold
+        picture = draw_grid(built.measured.rows, threshold=threshold)
+        (folder / "grid.png").write_bytes(png_from_image(picture))
     with stages.stage("stream") as advance:
         summary, right = _stream_video(folder, built, truths, advance=advance)
     return Demo(folder, built, summary, len(truths), right, time.monotonic() - begun)

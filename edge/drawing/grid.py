@@ -60,7 +60,7 @@ class Row:
     defect_mask: DefectMask | None = None
 
 
-def grid(rows: Sequence[Row], *, threshold: float) -> Image:
+def draw_grid(rows: Sequence[Row], *, threshold: float) -> Image:
     """Draw the grid.
 
     Heat has the colours and the scale of `edge.drawing.palette`, the same for every row, so that
@@ -124,7 +124,7 @@ class Column:
     results: Sequence[Result | None]
 
 
-def compared_grid(rows: Sequence[Compared], columns: Sequence[Column]) -> Image:
+def draw_comparison(rows: Sequence[Compared], columns: Sequence[Column]) -> Image:
     """Draw the images, each inspector's heat map of them, and the truth.
 
     Heat runs from half of each inspector's own threshold to one and a half times it.

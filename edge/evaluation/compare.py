@@ -13,7 +13,7 @@ from calibrate.images import evenly, fit_image
 from calibrate.progress import Stages
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
-from edge.drawing.grid import Column, Compared, compared_grid
+from edge.drawing.grid import Column, Compared, draw_comparison
 from edge.evaluation.bench import FRAMES, BenchReport, bench_inspector
 from edge.evaluation.measure import file_sha256, measure, png_from_image, truth_of
 from edge.inspection.inspector import Inspector, load_with_progress
@@ -133,7 +133,7 @@ def compare_bundles(
             columns.append(_column(name, inspector, shown))
     if picture is not None:
         rows = [_row(sample, opened[0]) for sample in shown]
-        replace_file(picture, png_from_image(compared_grid(rows, columns)))
+        replace_file(picture, png_from_image(draw_comparison(rows, columns)))
     return Comparison(tuple(entries), len(kept), len(samples) - len(kept))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from calibrate.dataset import DatasetError, dataset_from_folder
 from calibrate.evaluate import Evaluation
 from calibrate.progress import Stages
-from edge.evaluation.measure import measure, picture_grid, png_from_image
+from edge.drawing.grid import draw_grid
+from edge.evaluation.measure import measure, png_from_image
 from edge.inspection.inspector import load_with_progress
 from engines.atomic_files import replace_file
 from engines.choose import AUTO
@@ -55,7 +56,7 @@ def evaluate_bundle(
             learnt=inspector.bundle.manifest.learnt_files,
             progress=advance,
         )
-    pictures = picture_grid(measured)
-    if grid is not None and pictures is not None:
-        replace_file(grid, png_from_image(pictures))
+    if grid is not None and measured.rows:
+        picture = draw_grid(measured.rows, threshold=measured.evaluation.threshold)
+        replace_file(grid, png_from_image(picture))
     return measured.evaluation

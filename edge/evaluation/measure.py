@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from calibrate.dataset import GOOD, DatasetError, Sample, read_mask
+from calibrate.dataset import GOOD, Sample, read_mask
 from calibrate.evaluate import Evaluation, Scored, evaluate
 from calibrate.images import Roi, Size, fit_image
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
-from edge.drawing.grid import Row, grid
+from edge.drawing.grid import Row
 from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Image, Verdict
 from engines.engine import Engine
@@ -116,18 +116,8 @@ def truth_of(
     """
     if sample.mask is None:
         return None
-    try:
-        shape = (image_shape[0], image_shape[1])
-        return read_mask(sample.mask, image_size=shape, size=size, roi=roi)
-    except ImageError as error:
-        raise DatasetError(str(error)) from error
-
-
-def picture_grid(measured: Measured) -> Image | None:
-    """A picture grid of the rows, or None without any."""
-    if not measured.rows:
-        return None
-    return grid(measured.rows, threshold=measured.evaluation.threshold)
+    shape = (image_shape[0], image_shape[1])
+    return read_mask(sample.mask, image_size=shape, size=size, roi=roi)
 
 
 def png_from_image(image: Image) -> bytes:

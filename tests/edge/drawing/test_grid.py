@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.drawing.grid import Row, grid
+from edge.drawing.grid import Row, draw_grid
 from edge.result import Verdict
 
 
@@ -29,8 +29,8 @@ def columns_of(picture):
 
 
 def test_one_row_an_image_and_four_columns():
-    one = grid([row()], threshold=1.0)
-    three = grid([row()] * 3, threshold=1.0)
+    one = draw_grid([row()], threshold=1.0)
+    three = draw_grid([row()] * 3, threshold=1.0)
     assert one.dtype == np.uint8
     assert one.shape[2] == 3
     assert three.shape[1] == one.shape[1] == 2 * 20 + 4 * 224 + 3 * 10
@@ -38,13 +38,13 @@ def test_one_row_an_image_and_four_columns():
 
 
 def test_no_truth_column_where_nothing_is_known():
-    assert len(columns_of(grid([row(mask=False)], threshold=1.0))) == 3
-    assert len(columns_of(grid([row(mask=False), row()], threshold=1.0))) == 4
+    assert len(columns_of(draw_grid([row(mask=False)], threshold=1.0))) == 3
+    assert len(columns_of(draw_grid([row(mask=False), row()], threshold=1.0))) == 4
 
 
 def test_what_reaches_the_threshold_is_marked_as_found():
-    sound = columns_of(grid([row(level=0.99)], threshold=1.0))[2]
-    defective = columns_of(grid([row(level=1.2, verdict=Verdict.NG)], threshold=1.0))[2]
+    sound = columns_of(draw_grid([row(level=0.99)], threshold=1.0))[2]
+    defective = columns_of(draw_grid([row(level=1.2, verdict=Verdict.NG)], threshold=1.0))[2]
     red = defective[..., 2].astype(int) - defective[..., 0]
     assert np.ptp(sound[112]) == 0 or (sound[..., 2] == sound[..., 0]).all()
     # The cell is 224 wide, the 60 x 40 image fills 224 x 149 of it; its spot spans x 56..112.
@@ -54,7 +54,7 @@ def test_what_reaches_the_threshold_is_marked_as_found():
 
 def test_an_error_row_without_a_map():
     bad = Row(np.zeros((30, 30, 3), np.uint8), None, None, "frozen", None, Verdict.ERROR)
-    picture = grid([bad, row(level=2.0, verdict=Verdict.NG)], threshold=1.0)
+    picture = draw_grid([bad, row(level=2.0, verdict=Verdict.NG)], threshold=1.0)
     cells = columns_of(picture)
     assert np.array_equal(cells[0], cells[1])
 
@@ -62,7 +62,7 @@ def test_an_error_row_without_a_map():
 def test_input_is_not_changed():
     source = row(level=2.0)
     image, field = source.image.copy(), source.anomaly_map.copy()
-    grid([source], threshold=1.0)
+    draw_grid([source], threshold=1.0)
     assert np.array_equal(source.image, image)
     assert np.array_equal(source.anomaly_map, field)
 
@@ -70,16 +70,16 @@ def test_input_is_not_changed():
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 500), st.integers(1, 500), st.text(max_size=80))
 def test_any_size_and_any_title(height, width, title):
-    picture = grid([row(size=(height, width), level=1.0, title=title)], threshold=0.7)
+    picture = draw_grid([row(size=(height, width), level=1.0, title=title)], threshold=0.7)
     assert picture.shape == (38 + 268 + 20, 966, 3)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, float("nan"), float("inf")])
 def test_threshold_must_be_above_zero(threshold):
     with pytest.raises(ValueError, match="threshold"):
-        grid([row()], threshold=threshold)
+        draw_grid([row()], threshold=threshold)
 
 
 def test_no_rows():
     with pytest.raises(ValueError, match="no rows"):
-        grid([], threshold=1.0)
+        draw_grid([], threshold=1.0)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.drawing.grid import Row, grid
+from edge.drawing.grid import Row, draw_grid
 from edge.drawing.overlay import draw
 from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Region, Result, Verdict
@@ -72,7 +72,7 @@ def rows() -> list[Row]:
 
 
 CASES = {
-    "grid": lambda: grid(rows(), threshold=0.5),
+    "grid": lambda: draw_grid(rows(), threshold=0.5),
     "overlay_ok": lambda: draw(result_of(part(240, 320), heat(0.3)), rate_hz=29.9),
     "overlay_ng": lambda: draw(result_of(part(240, 320), heat(0.9)), rate_hz=29.9),
     "overlay_ng_small": lambda: draw(result_of(part(128, 128), heat(0.9)), rate_hz=29.9),
