@@ -125,13 +125,13 @@ class _StationLink(AbstractContextManager["_StationLink"]):
 
     def read(self) -> list[int]:
         """The result block in one request, so that it is of one moment."""
-        return self._checked(
+        return self._request(
             lambda: self._client.read_holding_registers(MIRROR, count=RESULT_WORDS)
         )
 
     def write(self, words: Sequence[int]) -> None:
         """The control block in one request."""
-        self._checked(lambda: self._client.write_registers(0, list(words)))
+        self._request(lambda: self._client.write_registers(0, list(words)))
 
     def close(self) -> None:
         self._client.close()  # type: ignore[no-untyped-call]
@@ -139,7 +139,7 @@ class _StationLink(AbstractContextManager["_StationLink"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _checked(self, request: Callable[[], Any]) -> list[int]:
+    def _request(self, request: Callable[[], Any]) -> list[int]:
         from pymodbus.exceptions import ModbusException
 
         try:
@@ -243,7 +243,7 @@ class _Plc:
         )
         whole = words[HEAD] == words[TAIL] != 0
         fault = bool(words[STATUS] & FAULT)
-        passed = words[DECISION] == PASS and mine and whole and not fault and self._fresh()
+        passed = words[DECISION] == PASS and mine and whole and not fault and self._is_fresh()
         seen.accepted += passed
         seen.rejected += not passed
         if words[ERROR]:
@@ -264,7 +264,7 @@ class _Plc:
         known = {int(one): one.name for one in ErrorCode}
         return f"{code} {known.get(code, 'unknown')}"
 
-    def _fresh(self) -> bool:
+    def _is_fresh(self) -> bool:
         return time.monotonic() - self._beat[1] < HEARTBEAT_STALE_S
 
     def _clear_fault(self) -> None:

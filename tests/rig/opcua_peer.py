@@ -16,7 +16,7 @@ from asyncua.common.node import Node
 from edge.plc.opcua.bridge import OpcuaBridge
 from edge.plc.opcua.nodes import NAMESPACE, RESULT
 
-STALLS = 4_000_000_000  # the part id whose inspection takes a second
+STALLS = 4_000_000_000  # the part id whose inspection takes longer
 
 
 def free_port() -> int:

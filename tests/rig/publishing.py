@@ -6,7 +6,38 @@ from mosquitto import Broker, until
 
 from edge.plc.mqtt.bridge import MqttBridge
 from edge.plc.mqtt.section import MqttSection
+from edge.plc.station.snapshot import (
+    DefectBox,
+    ErrorCode,
+    InspectionResult,
+    ResultEvaluation,
+    State,
+)
 from edge.plc.station.station import Station
+
+RESULT = InspectionResult(
+    station="flange",
+    boot_id=7,
+    seq=1,
+    trigger_id=2,
+    part_id=3,
+    recipe_id=1,
+    model_hash="",
+    evaluation=ResultEvaluation.UNDEFINED,
+    state=State.ABORTED,
+    error=ErrorCode.DEADLINE,
+    reason="späť",
+    score=None,
+    threshold=0.5,
+    defects=0,
+    worst=DefectBox(),
+    triggered_at_ns=1,
+    acquired_at_ns=0,
+    decided_at_ns=2,
+    acquire_us=0,
+    process_us=0,
+    latency_us=50_000,
+)
 
 
 def inspect(station: Station, parts: range) -> None:

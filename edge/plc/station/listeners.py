@@ -94,7 +94,7 @@ class Listeners:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until listeners have got what was told so far; see `Port.flush`."""
-        if self._thread is threading.current_thread():
+        if self._thread is threading.current_thread() or self._given_up:
             return False
         if not self._thread.is_alive():
             return not self._given_up

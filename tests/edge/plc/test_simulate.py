@@ -20,7 +20,7 @@ from edge.plc.station.thread_worker import ThreadWorker
 OPTIONS = StationOptions(deadline_ms=20_000, recipes=frozenset({1, 2}))
 
 
-class PartInspector:
+class EverySecondIsBad:
     """Every second part is bad."""
 
     def load(self, recipe_id: int) -> Recipe:
@@ -66,7 +66,7 @@ def lied(**changes: object) -> Callable[[Snapshot], Snapshot]:
 
 def simulated(lie: Callable[[Snapshot], Snapshot], **words: object):
     with (
-        Station(ThreadWorker(PartInspector()), options=OPTIONS) as station,
+        Station(ThreadWorker(EverySecondIsBad()), options=OPTIONS) as station,
         ModbusBridge(Liar(station, lie), ModbusSection(port=0)) as bridge,
     ):
         station.wait_ready(30)

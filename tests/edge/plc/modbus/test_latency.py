@@ -39,7 +39,7 @@ from edge.plc.station.worker_process import serve
 from edge.plc.station.messages import Answer, Recipe
 from edge.plc.station.snapshot import Evaluation
 
-class Judge:
+class QuickInspector:
     def load(self, recipe_id):
         return Recipe(recipe_id, threshold=0.5, simulated=True)
 
@@ -56,7 +56,7 @@ class Judge:
         pass
 
 link = connect_to_parent(sys.argv[1:], TO_WORKER).link
-sys.exit(serve(link, Judge(), link.receive().recipe_id))
+sys.exit(serve(link, QuickInspector(), link.receive().recipe_id))
 """
 BARE_WORKER = """
 import socket, sys, time

@@ -1,60 +1,21 @@
-"""The queue of results against a model, and what the section and the topics refuse."""
+"""The queue of results against a model."""
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from pydantic import ValidationError
+from publishing import RESULT
 
 from edge.plc.mqtt.outbox import Letter, Outbox
-from edge.plc.mqtt.section import MAX_UNDER_WAY, MIN_QUEUE, MqttSection, topic_from_levels
-from edge.plc.mqtt.topics import (
-    Delivery,
-    Topics,
-    heartbeat_from_snapshot,
-    map_rows,
-    payload_from_result,
-    stats_from_snapshot,
-)
-from edge.plc.station.snapshot import (
-    DefectBox,
-    ErrorCode,
-    InspectionResult,
-    ResultEvaluation,
-    Snapshot,
-    State,
-)
+from edge.plc.mqtt.section import MAX_UNDER_WAY, MIN_QUEUE
+from edge.plc.mqtt.topics import Delivery
 
-RESULT = InspectionResult(
-    station="flange",
-    boot_id=7,
-    seq=1,
-    trigger_id=2,
-    part_id=3,
-    recipe_id=1,
-    model_hash="",
-    evaluation=ResultEvaluation.UNDEFINED,
-    state=State.ABORTED,
-    error=ErrorCode.DEADLINE,
-    reason="späť",
-    score=None,
-    threshold=0.5,
-    defects=0,
-    worst=DefectBox(),
-    triggered_at_ns=1,
-    acquired_at_ns=0,
-    decided_at_ns=2,
-    acquire_us=0,
-    process_us=0,
-    latency_us=50_000,
-)
-MOST, EXPIRY_S = MIN_QUEUE + 3, 10.0
+MAX_RESULTS, EXPIRY_S = MIN_QUEUE + 3, 10.0
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -63,14 +24,14 @@ class OutboxMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.box = Outbox(MOST, expiry_s=EXPIRY_S, clock=lambda: self.now)
+        self.box = Outbox(MAX_RESULTS, expiry_s=EXPIRY_S, clock=lambda: self.now)
         self.given = 0
         self.numbers: list[int] = []
         self.last = 0
         self.since: dict[int, float] = {}
         self.letter: Letter | None = None
 
-    @rule(count=st.integers(1, 2 * MOST))
+    @rule(count=st.integers(1, 2 * MAX_RESULTS))
     def put(self, count: int) -> None:
         for _ in range(count):
             self.given += 1
@@ -122,7 +83,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert delivery.accepted == self.given
         assert delivery.accepted == delivery.delivered + delivery.dropped + delivery.waiting
         assert min(delivery.delivered, delivery.dropped, delivery.waiting) >= 0
-        assert delivery.waiting <= MOST
+        assert delivery.waiting <= MAX_RESULTS
         assert len(self.numbers) <= MAX_UNDER_WAY
 
 
@@ -145,58 +106,3 @@ def test_many_threads_put_and_none_is_lost() -> None:
 def test_a_queue_is_never_smaller_than_what_is_on_its_way() -> None:
     with pytest.raises(ValueError, match="at least 17"):
         Outbox(MAX_UNDER_WAY, expiry_s=None)
-
-
-def test_payloads_are_json_without_holes() -> None:
-    result = json.loads(payload_from_result(RESULT))
-    assert (result["decision"], result["evaluation"], result["error"]) == ("REJECT", "UNDEFINED", 1)
-    assert result["score"] is None and result["acquired_at_ns"] is None and result["worst"] is None
-    assert result["reason"] == "späť"
-    snapshot = Snapshot(station="flange", boot_id=7, threshold=float("nan"), reason="\ud800")
-    assert json.loads(stats_from_snapshot(snapshot, Delivery(), time_ns=5))["threshold"] is None
-    beat = json.loads(heartbeat_from_snapshot(snapshot, time_ns=5))
-    assert (beat["phase"], beat["ready"], beat["time_ns"]) == ("offline", False, 5)
-
-
-@settings(deadline=None)
-@given(st.text(max_size=20))
-def test_a_level_is_taken_whole_or_refused(level: str) -> None:
-    bad = not level or level.startswith("$") or any(char in "+#/" or char < " " for char in level)
-    if bad:
-        with pytest.raises(ValueError, match=r"part of a topic|belong to the broker"):
-            topic_from_levels("a", level)
-    else:
-        assert Topics(topic_from_levels("a", level)).result == f"a/{level}/result"
-
-
-@pytest.mark.parametrize(
-    ("told", "problem"),
-    [
-        ({"password_file": "password"}, "without user"),
-        ({"certificate": "a.pem"}, "belong together"),
-        ({"plain": True, "ca": "ca.pem"}, "uses no certificate"),
-        ({"site": "a/b"}, "cannot be part of a topic"),
-        ({"prefix": "$SYS"}, "belong to the broker"),
-        ({"queue": MAX_UNDER_WAY}, "greater than or equal to 17"),
-        ({"insecure": True}, "not permitted"),
-        ({"host": "broker..example"}, "not a host name"),
-        ({"host": "b" * 64}, "not a host name"),
-        ({"host": "a\0b"}, "not a host name"),
-    ],
-)
-def test_a_section_that_makes_no_sense_is_refused(told: dict[str, object], problem: str) -> None:
-    with pytest.raises(ValidationError, match=problem):
-        MqttSection.model_validate(told)
-
-
-def test_ports_follow_the_encryption() -> None:
-    assert MqttSection().broker_port == 8883
-    assert MqttSection(plain=True).broker_port == 1883
-    assert MqttSection(plain=True, port=2).broker_port == 2
-
-
-def test_the_map_names_each_topic() -> None:
-    topics = Topics("a/b")
-    assert [row.address for row in map_rows("a/b")] == [
-        *(topics.availability, topics.heartbeat, topics.result, topics.stats)
-    ]

@@ -15,17 +15,17 @@ from edge.plc.station.station import Station
 from edge.plc.station.thread_worker import ThreadWorker
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def station() -> Iterator[Station]:
     options = StationOptions(name="flange", deadline_ms=5000.0, recipes=frozenset({1, 2}))
     with Station(
-        ThreadWorker(Scoring(inspects_s=0.001, stalled=[STALLS])), options=options
+        ThreadWorker(Scoring(inspects_s=0.001, stalled=[STALLS], stalls_s=0.3)), options=options
     ) as station:
         station.wait_ready(10)
         yield station
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bridge(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpcuaBridge]:
     """A server that is open to everybody."""
     pki = tmp_path_factory.mktemp("pki")

@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,32 +18,19 @@ from typing import Any
 import pytest
 from asyncua.crypto.cert_gen import setup_self_signed_certificate
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from scoring import Scoring
 
 from edge.plc.opcua.bridge import OpcuaBridge
 from edge.plc.opcua.section import OpcuaSection
-from edge.plc.station.messages import Answer, Job, Recipe, StationOptions
-from edge.plc.station.snapshot import ResultEvaluation
+from edge.plc.station.messages import StationOptions
 from edge.plc.station.station import Station
 from edge.plc.station.thread_worker import ThreadWorker
 
 SCRIPT = Path(__file__).with_suffix(".js")
+NODE = shutil.which("node") or ""
+MODULES = Path(os.environ.get("EDGE_NODE_OPCUA", "")) / "node_modules"
 USER, PASSWORD = "line3", "secret"
 CYCLES = 50
-
-
-class Scoring:
-    """Judges a part by its id: modulo 1000, in thousandths; 500 and above is not OK."""
-
-    def load(self, recipe_id: int) -> Recipe:
-        return Recipe(recipe_id, threshold=0.5, simulated=True)
-
-    def inspect(self, job: Job) -> Answer:
-        permille = job.part_id % 1000
-        found = ResultEvaluation.NOT_OK if permille >= 500 else ResultEvaluation.OK
-        return Answer(job.seq, found, score=permille / 1000, acquired_at_ns=time.time_ns())
-
-    def close(self) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -149,18 +135,15 @@ def check(report: dict[str, Any]) -> None:
     assert report["wrong"] == "BadArgumentsMissing"
 
 
+@pytest.mark.skipif(
+    not NODE or not (MODULES / "node-opcua-client").is_dir(),
+    reason="no node-opcua: npm install --prefix DIR node-opcua-client, EDGE_NODE_OPCUA=DIR",
+)
 def test_node_opcua(served: Served, tmp_path: Path) -> None:
-    node = shutil.which("node")
-    home = os.environ.get("EDGE_NODE_OPCUA", "")
-    if not node or not (Path(home) / "node_modules" / "node-opcua-client").is_dir():
-        pytest.skip(
-            "no node-opcua: npm install --prefix DIR node-opcua-client, EDGE_NODE_OPCUA=DIR"
-        )
-
     def attempt() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [node, SCRIPT, served.url, tmp_path / "client", USER, PASSWORD, str(CYCLES)],
-            env={**os.environ, "NODE_PATH": str(Path(home) / "node_modules")},
+            [NODE, SCRIPT, served.url, tmp_path / "client", USER, PASSWORD, str(CYCLES)],
+            env={**os.environ, "NODE_PATH": str(MODULES)},
             capture_output=True,
             text=True,
             timeout=180,
@@ -173,10 +156,9 @@ def test_node_opcua(served: Served, tmp_path: Path) -> None:
     assert report["heard_last"] == ["BadNoData", 0]
 
 
+@pytest.mark.skipif(importlib.util.find_spec("o6") is None, reason="no open62541: pip install o6")
 def test_open62541(served: Served, tmp_path: Path) -> None:
     """By o6, which wraps it: not free software, so it is used where somebody installed it."""
-    if importlib.util.find_spec("o6") is None:
-        pytest.skip("no open62541: pip install o6")
     own = tmp_path / "client.der", tmp_path / "client.pem"
     asyncio.run(
         setup_self_signed_certificate(

@@ -318,10 +318,3 @@ def test_a_missing_or_empty_password_is_refused(station: Station, tmp_path: Path
     (tmp_path / "password").write_text("\n")
     with pytest.raises(StationError, match="empty"):
         OpcuaBridge(station, told)
-
-
-def test_it_closes_twice(station: Station, tmp_path: Path) -> None:
-    bridge = OpcuaBridge(station, section(tmp_path, anonymous=True))
-    assert bridge.where.startswith("opcua opc.tcp://127.0.0.1:")
-    bridge.close()
-    bridge.close()

@@ -116,7 +116,9 @@ def test_a_handshake_by_levels(bridge: OpcuaBridge) -> None:
     with_peer(bridge, act)
 
 
-def test_a_trigger_that_is_high_at_first_is_no_edge(tmp_path: Path) -> None:
+def test_a_trigger_that_is_high_at_first_is_no_edge_and_one_serves_at_a_time(
+    tmp_path: Path,
+) -> None:
     judge = Scoring()
     section = OpcuaSection(port=free_port(), pki=tmp_path, anonymous=True, plain=True)
 
@@ -134,9 +136,12 @@ def test_a_trigger_that_is_high_at_first_is_no_edge(tmp_path: Path) -> None:
     with Station(ThreadWorker(judge), options=options) as station:
         station.wait_ready(10)
         with OpcuaBridge(station, section) as bridge:
+            assert bridge.where == f"opcua {bridge.url}"
+            assert bridge.where.startswith("opcua opc.tcp://127.0.0.1:")
             with_peer(bridge, act)
             with pytest.raises(StationError, match="cannot listen on"):
                 OpcuaBridge(station, section)
+        bridge.close()
 
 
 def test_a_missed_deadline_is_answered_in_time_and_the_next_part_is_right(

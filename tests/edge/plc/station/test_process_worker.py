@@ -14,6 +14,7 @@ import pytest
 from processes import gone
 
 from cameras.child_link import message_from_packet, packet_from_message
+from edge.plc.station import process_worker
 from edge.plc.station.messages import (
     FROM_WORKER,
     TO_WORKER,
@@ -43,12 +44,13 @@ WORKER = (sys.executable, str(RIG / "station_worker.py"))
 JUDGE = JudgeOptions(recipes={1: "a.edge"}, source="none")
 OPTIONS = StationOptions(deadline_ms=20_000, recipes=frozenset({1, 2, 8, 9}))
 PATIENCE_S = 60.0
-STALL_1_S, CRASH = 1_000 * 1_000_000, 4_000_000_000
+STALL_300_MS, CRASH = 300 * 1_000_000, 4_000_000_000
 
 
 @pytest.fixture(autouse=True)
-def _quiet(caplog):
+def _quick_and_quiet(caplog, monkeypatch):
     caplog.set_level(logging.CRITICAL, logger="edge.plc.station")
+    monkeypatch.setattr(process_worker, "PAUSES_S", (0.01,))
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def test_a_worker_that_crashes_in_the_middle_of_a_part(station) -> None:
 def test_a_stalled_engine_keeps_its_process(station, worker) -> None:
     first = worker.process_id
     for _ in range(2):
-        result = station.inspect(part_id=STALL_1_S, deadline_ms=50)
+        result = station.inspect(part_id=STALL_300_MS, deadline_ms=50)
         assert (result.error, result.decision) == (ErrorCode.DEADLINE, Decision.REJECT)
         station.wait_ready(PATIENCE_S)
         assert station.inspect(part_id=600).score == 0.6
@@ -160,10 +162,10 @@ def test_a_command_that_is_not_there() -> None:
 
 def test_a_worker_that_is_never_ready_is_started_again() -> None:
     command = (sys.executable, "-c", "import time; time.sleep(99)")
-    worker = ProcessWorker(JUDGE, command=command, start_after_s=0.3)
+    worker = ProcessWorker(JUDGE, command=command, start_after_s=0.1)
     with Station(worker, options=OPTIONS) as station:
         shown = station.when(lambda shown: shown.fault).result(PATIENCE_S)
-        assert "not ready within 0.3 s" in shown.reason
+        assert "not ready within 0.1 s" in shown.reason
         first = worker.process_id
         station.when(lambda shown: shown.counters.restarts > 1).result(PATIENCE_S)
     assert first is None or gone(first)
@@ -174,7 +176,7 @@ def test_close_leaves_no_process_and_no_descriptor(worker) -> None:
     with Station(worker, options=OPTIONS) as station:
         station.wait_ready(PATIENCE_S)
         process_id = worker.process_id
-        station.trigger(part_id=STALL_1_S)
+        station.trigger(part_id=STALL_300_MS)
     assert station.snapshot().offline_reason is OfflineReason.CLOSED
     assert gone(process_id, 5.0)
     assert open_descriptors() == before

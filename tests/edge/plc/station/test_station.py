@@ -28,7 +28,7 @@ OPTIONS = StationOptions(deadline_ms=20_000, recipes=frozenset({1, 2, 9}))
 PATIENCE_S = 30.0
 
 
-class PartInspector:
+class ScoringInspector:
     """Scores by the part's id; waits where a test holds the gate."""
 
     def __init__(self) -> None:
@@ -56,8 +56,8 @@ class PartInspector:
 
 
 @pytest.fixture
-def judge() -> PartInspector:
-    return PartInspector()
+def judge() -> ScoringInspector:
+    return ScoringInspector()
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ def test_a_listener_may_close_the_station(station) -> None:
 
 def test_a_worker_that_cannot_begin_is_a_fault() -> None:
     with (
-        Station(ThreadWorker(PartInspector(), recipe_id=9), options=OPTIONS) as station,
+        Station(ThreadWorker(ScoringInspector(), recipe_id=9), options=OPTIONS) as station,
         pytest.raises(StationError, match="not ready within"),
     ):
         shown = station.when(lambda now: now.fault).result(PATIENCE_S)
