@@ -1,6 +1,6 @@
 """Arrays that belong to the caller and are still not allocated anew for each frame.
 
-A caller may keep what `infer` gave for as long as he likes. When the last take that looks into a
+A caller may keep what `infer` gave for as long as it likes. When the last array that looks into a
 block of memory is gone, the block is used again; so the steady state allocates nothing large.
 """
 
@@ -34,7 +34,7 @@ class BufferPool:
         self._free: deque[bytearray] = deque(maxlen=MAX_FREE)
 
     def take(self) -> Output:
-        """An array with any content, the caller's own until he lets go of it and of its views."""
+        """An array with any content, the caller's own until it lets go of it and of its views."""
         try:
             block = self._free.pop()
         except IndexError:

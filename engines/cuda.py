@@ -78,7 +78,7 @@ ADVICE: dict[int, str] = {
     400: "a CUDA handle of another context; open and use the engine with the same one",
     702: "a kernel ran too long for the display's watchdog; use a GPU without a display",
     709: "somebody in this process reset the GPU; the engine must be opened again",
-    800: "this user may not use the GPU; add him to the groups video and render",
+    800: "this user may not use the GPU; add it to the groups video and render",
     802: "the GPU's services do not run yet (nvidia-fabricmanager, nvidia-persistenced)",
     803: "the driver was updated under this process's feet; restart the machine",
     804: "the CUDA compatibility package is not for this GPU; update the driver instead",

@@ -123,7 +123,7 @@ class _Bound:
         with self._lock:  # two threads must not write into the same input
             np.copyto(self._input, images)
             self._session.run_with_iobinding(self._binding)
-            # The session writes into the same memory again: what the caller gets is his own.
+            # The session writes into the same memory again: what the caller gets is a copy.
             pairs = zip(self._pools, self._outputs, strict=True)
             return [pool.copy(output) for pool, output in pairs]
 

@@ -187,7 +187,7 @@ class _InferSlot:
             self._request.wait()
 
     def copies(self) -> list[Output]:
-        """The request writes into the same memory again: what the caller gets is his own."""
+        """The request writes into the same memory again: what the caller gets is a copy."""
         pairs = zip(self._pools, self._outputs, strict=True)
         return [pool.copy(output) for pool, output in pairs]
 

@@ -1,4 +1,4 @@
-"""What TensorRT says while it works: one logger for a module; whoever asks gets his part.
+"""What TensorRT says while it works: one logger for a module; each reader gets its part.
 
 TensorRT keeps the first logger it is given for as long as anything made with it lives, and ignores
 every later one. With a logger for each plan, the list of layers of a plan that is compiled while
