@@ -234,7 +234,7 @@ class Slot:
         bring()
         self._execution.enqueue(int(self._stream))
         if read_by is not None:
-            # Whoever made the images may overwrite them on that stream, after this one has read them.
+            # The images may be overwritten on that stream, after this one has read them.
             self._cuda.run("cudaEventRecord", self._read, self._stream)
             self._cuda.run("cudaStreamWaitEvent", read_by, self._read, 0)
         kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost

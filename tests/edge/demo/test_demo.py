@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.cli.tables import print_demo
 from edge.building import precision_gate
+from edge.cli.tables import print_demo
 from edge.demo.demo import MARKER, DemoError, run_demo
 
 
