@@ -20,8 +20,6 @@ from collections.abc import Collection
 from dataclasses import asdict, is_dataclass
 
 MAX_PACKET_BYTES = 64 * 1024
-_BYTES = mmap.PAGESIZE
-_BEATS, _DUE, _COUNT = range(3)
 
 
 class LinkError(ValueError):
@@ -132,60 +130,46 @@ def _types_of(kind: type) -> dict[str, typing.Any]:
     return typing.get_type_hints(kind)
 
 
+class _Word:
+    """One number of a `Heartbeat`."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __get__(self, heartbeat: Heartbeat, owner: type) -> int:
+        return heartbeat.words[self._index]
+
+    def __set__(self, heartbeat: Heartbeat, value: int) -> None:
+        heartbeat.words[self._index] = value
+
+
 class Heartbeat:
     """What a child tells of itself at any time: numbers in shared memory, which outlive it.
 
     The child alone writes; each number is read and written whole.
 
     Args:
-        descriptor: of the memory, `Heartbeat.make`'s or what was handed on; owned from now on.
+        descriptor: of the memory, which is owned from now on; None makes new memory, all 0.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    beats = _Word(0)
+    """Changes all the time while the child lives."""
+    due_ns = _Word(1)
+    """Monotonic time by which what it does must be done; 0 = it does nothing that can hang."""
+    count = _Word(2)
+    """What the child has counted so far, whatever that is."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        if descriptor is None:
+            descriptor = os.memfd_create("edge-heartbeat", os.MFD_CLOEXEC)
+            os.ftruncate(descriptor, mmap.PAGESIZE)
         self.descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, _BYTES)
-        self._words = memoryview(self._memory).cast("Q")
-
-    @staticmethod
-    def make() -> Heartbeat:
-        """Return a new one, all 0."""
-        descriptor = os.memfd_create("edge-heartbeat", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, _BYTES)
-        return Heartbeat(descriptor)
-
-    @property
-    def beats(self) -> int:
-        """Changes all the time while the child lives."""
-        return self._words[_BEATS]
-
-    @property
-    def due_ns(self) -> int:
-        """Monotonic time by which what it does must be done; 0 = it does nothing that can hang."""
-        return self._words[_DUE]
-
-    @property
-    def count(self) -> int:
-        """What the child has counted so far, whatever that is."""
-        return self._words[_COUNT]
-
-    def beat(self) -> None:
-        """Give a sign of life."""
-        self._words[_BEATS] += 1
-
-    def busy_until(self, due_ns: int) -> None:
-        """Say by when what begins now must be done; 0 = it is done."""
-        self._words[_DUE] = due_ns
-
-    def count_one(self) -> int:
-        """Count one more; its number, from 0."""
-        number = self._words[_COUNT]
-        self._words[_COUNT] = number + 1
-        return number
+        self._memory = mmap.mmap(descriptor, mmap.PAGESIZE)
+        self.words = memoryview(self._memory).cast("Q")
 
     def close(self) -> None:
         """Release the memory; a second call does nothing."""
-        if self._memory.closed:
-            return
-        self._words.release()
-        self._memory.close()
-        os.close(self.descriptor)
+        if not self._memory.closed:
+            self.words.release()
+            self._memory.close()
+            os.close(self.descriptor)

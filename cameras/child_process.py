@@ -1,7 +1,7 @@
 """A child process that is kept running, and that never outlives its parent.
 
-It is started, heard, killed when it hangs, reaped, and started again with growing pauses. The
-child's side is `cameras.parent_link`.
+`ChildProcess` starts it, hears it, kills it when it hangs, reaps it, and starts it again with
+growing pauses. The child's side is `cameras.parent_link`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,15 @@ from typing import IO, Protocol
 from cameras.child_link import Heartbeat, Link, LinkError
 
 LOG = logging.getLogger("edge.process")
-CLOSE_WITHIN_S = 1.5  # before it is killed, and from then on
+PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # before it is started again; the last one for ever
 HEALTHY_S = 10.0  # after which the pauses begin anew
+START_WITHIN_S = 20.0  # until its first sign of life
+STARVED = 5
 OVERDUE_AFTER_S = 0.3
+CLOSE_WITHIN_S = 1.5  # before it is killed, and from then on
 _TICK_S = 0.1
 _LINE_BYTES = 4096
+_STANDARD_ERROR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,10 @@ class ChildOptions:
         kinds: the messages that it may send.
         descriptors: that it inherits.
         environment: variables beside this process's own.
-        start_within_s: until its first sign of life.
-        silent_after_s: without a beat for so long, it is killed.
+        silent_after_s: without a beat for so long, it is killed; five times as long while it waits
+            for nothing but its turn.
         load_within_s: until it is through with what it loads first, during which it may be silent;
             None = it loads nothing.
-        starved: so many times longer it may be silent while it waits for nothing but its turn.
-        pauses_s: before it is started again, one after the other; the last one counts for ever.
         overdue: why it is killed when it does not do in time what it was busy with.
         read_line: takes each line that it writes, without its end. Without it, the child writes
             to the standard error of this process.
@@ -61,11 +63,8 @@ class ChildOptions:
     kinds: Collection[type]
     descriptors: tuple[int, ...] = ()
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    start_within_s: float = 20.0
     silent_after_s: float = 2.0
     load_within_s: float | None = None
-    starved: int = 1
-    pauses_s: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0)
     overdue: str = "it hangs"
     read_line: Callable[[bytes], None] | None = None
 
@@ -139,7 +138,7 @@ class ChildProcess:
     """
 
     def __init__(self, options: ChildOptions, handler: ChildHandler) -> None:
-        self.heartbeat = Heartbeat.make()
+        self.heartbeat = Heartbeat()
         self.restarts = 0
         self._options = options
         self._handler = handler
@@ -196,8 +195,7 @@ class ChildProcess:
             began = time.monotonic()
             self._run_once()
             attempt = 0 if time.monotonic() - began > HEALTHY_S else attempt
-            pauses_s = self._options.pauses_s
-            if self._closing.wait(pauses_s[min(attempt, len(pauses_s) - 1)]):
+            if self._closing.wait(PAUSES_S[min(attempt, len(PAUSES_S) - 1)]):
                 return
             attempt += 1
             self.restarts += 1
@@ -235,14 +233,14 @@ class ChildProcess:
         options = self._options
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         handed = (theirs.fileno(), self.heartbeat.descriptor, *options.descriptors)
-        self.heartbeat.busy_until(0)
+        self.heartbeat.due_ns = 0
         piped = options.read_line is not None
         try:
             process = subprocess.Popen(
                 [*options.command, *map(str, handed)],
                 pass_fds=handed,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if piped else _find_standard_error(),
+                stdout=subprocess.PIPE if piped else _STANDARD_ERROR,
                 stderr=subprocess.STDOUT if piped else None,
                 env={**os.environ, **options.environment},
             )
@@ -318,9 +316,9 @@ class ChildProcess:
             return (
                 f"{options.name} was not ready within {options.load_within_s:g} s" if late else ""
             )
-        patience_s = options.silent_after_s if life.is_alive else options.start_within_s
+        patience_s = options.silent_after_s if life.is_alive else START_WITHIN_S
         # One that has not had its turn does not hang; one that never leaves a loop does.
-        if life.silent_s >= patience_s * options.starved or (
+        if life.silent_s >= patience_s * STARVED or (
             life.silent_s >= patience_s and not _is_runnable(life.process.pid)
         ):
             return f"{options.name} gave no sign of life for {life.silent_s:.2g} s"
@@ -363,11 +361,3 @@ def _is_runnable(process_id: int) -> bool:
         with contextlib.suppress(OSError):  # the thread has just ended
             states.add(task.read_bytes().rpartition(b")")[2].split()[0])
     return b"R" in states
-
-
-def _find_standard_error() -> int:
-    """The descriptor of this process's standard error, or one that takes everything."""
-    try:
-        return sys.stderr.fileno()
-    except (AttributeError, OSError, ValueError):
-        return subprocess.DEVNULL

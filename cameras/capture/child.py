@@ -143,21 +143,21 @@ class _Capture:
 
     def _connect_and_drain(self) -> tuple[bool, str]:
         """One connection; whether it delivered, and why it ended."""
-        self._heartbeat.busy_until(time.monotonic_ns() + int(OPEN_WITHIN_S * _NS))
+        self._heartbeat.due_ns = time.monotonic_ns() + int(OPEN_WITHIN_S * _NS)
         self._outlet.mark_opening()
         try:
             camera = self._device.open()
         except CameraError as error:
             return False, str(error)
         finally:
-            self._heartbeat.busy_until(0)
+            self._heartbeat.due_ns = 0
         try:
             self._outlet.tell(Connected(camera.rate_hz))
             return self._drain(camera)
         finally:
-            self._heartbeat.busy_until(time.monotonic_ns() + int(OPEN_WITHIN_S * _NS))
+            self._heartbeat.due_ns = time.monotonic_ns() + int(OPEN_WITHIN_S * _NS)
             camera.close()
-            self._heartbeat.busy_until(0)
+            self._heartbeat.due_ns = 0
 
     def _drain(self, camera: Opened) -> tuple[bool, str]:
         """Hand out pictures until the connection is lost; whether there was any, and why."""
@@ -165,7 +165,7 @@ class _Capture:
         delivered = False
         while not self._stop.is_set():
             began = time.monotonic_ns()
-            self._heartbeat.busy_until(began + self._stall_ns + int(GRAB_SLACK_S * _NS))
+            self._heartbeat.due_ns = began + self._stall_ns + int(GRAB_SLACK_S * _NS)
             grabbed = camera.grab()
             now = time.monotonic_ns()
             if not grabbed:
@@ -173,7 +173,8 @@ class _Capture:
             # What a decoder kept, and what queued up on the way, is old, whatever it says.
             if now - began >= self._stall_ns:
                 return delivered, "the pictures stopped"
-            stamp = Stamp(self._heartbeat.count_one(), now, time.time_ns())
+            stamp = Stamp(self._heartbeat.count, now, time.time_ns())
+            self._heartbeat.count += 1
             if backlog.is_old(began, now):
                 continue
             try:

@@ -15,7 +15,6 @@ from cameras.child_process import ChildOptions, ChildProcess, Ending, python_com
 from cameras.redaction import one_line, redact_address
 
 LOG = logging.getLogger("edge.capture")
-STARVED = 5
 # FFmpeg tells only here that the pictures of a connection have another size; OpenCV goes on
 # scaling them to the first one's.
 _TALKATIVE: Mapping[str, str] = MappingProxyType(
@@ -60,7 +59,6 @@ class CaptureProcess:
             kinds=(Connected, Lost, Memory),
             descriptors=(bell,),
             environment=_TALKATIVE,
-            starved=STARVED,
             overdue="the camera's driver hangs",
             read_line=self._read_line,
         )

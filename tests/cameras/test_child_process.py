@@ -16,6 +16,7 @@ import pytest
 from child import Order, Said
 from processes import gone
 
+from cameras import child_process
 from cameras.child_process import ChildOptions, ChildProcess, Ending, python_command
 
 CHILD = (sys.executable, str(Path(__file__).resolve().parents[1] / "rig/child.py"))
@@ -26,7 +27,7 @@ class Handler:
     """Keeps what it is told."""
 
     def __init__(self, **options) -> None:
-        options = {"command": CHILD, "silent_after_s": 0.3, "pauses_s": (0.01,)} | options
+        options = {"command": CHILD, "silent_after_s": 0.3} | options
         self.first = Order("echo")
         self.said: queue.Queue = queue.Queue()
         self.lost: queue.Queue = queue.Queue()
@@ -46,6 +47,11 @@ class Handler:
 
     def wait_said(self) -> str:
         return self.said.get(timeout=PATIENCE_S)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch) -> None:
+    monkeypatch.setattr(child_process, "PAUSES_S", (0.01,))
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def test_it_is_told_and_heard(run) -> None:
     ("number", "ending", "reason"),
     [
         (signal.SIGKILL, Ending.BY_ITSELF, "the child ended: killed by SIGKILL"),
-        (signal.SIGSTOP, Ending.KILLED, "the child gave no sign of life for 0.3"),
+        (signal.SIGSTOP, Ending.KILLED, "the child gave no sign of life for 0."),
     ],
 )
 def test_one_that_is_killed_or_stopped_is_replaced(run, number, ending, reason) -> None:
@@ -109,7 +115,7 @@ def test_signals_to_the_group_are_the_parents_affair(run) -> None:
         ("exit", Ending.BY_ITSELF, "the child ended: exit status 7"),
         ("nonsense", Ending.KILLED, "the child sent an unreadable message: no message"),
         ("overdue", Ending.KILLED, "it hangs"),
-        ("hold", Ending.KILLED, "the child gave no sign of life for 0.3"),
+        ("hold", Ending.KILLED, "the child gave no sign of life for 0."),
     ],
 )
 def test_one_that_ends_or_misbehaves_is_replaced(run, order, ending, reason) -> None:
@@ -154,12 +160,15 @@ def test_one_that_loads_may_be_silent_but_not_for_ever(run) -> None:
     assert slow.wait_lost() == (Ending.KILLED, "the child was not ready within 0.2 s")
 
 
-def test_one_that_waits_for_its_turn_may_be_silent_for_longer(run) -> None:
-    handler = run(starved=1000)
+def test_one_that_waits_for_its_turn_may_be_silent_for_longer(run, monkeypatch) -> None:
+    monkeypatch.setattr(child_process, "STARVED", 10_000)
+    handler = run()
     handler.wait_said()
-    handler.child.send(Order("loop"))  # Python's threads take turns: it beats
-    time.sleep(0.5)
+    handler.child.send(Order("spin"))
+    time.sleep(0.6)
     assert handler.lost.empty()
+    monkeypatch.setattr(child_process, "STARVED", 1)
+    assert handler.wait_lost()[0] is Ending.KILLED
 
 
 def test_one_that_cannot_be_started() -> None:
@@ -219,6 +228,7 @@ PARENT = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
 from child import Order, Said
+from cameras import child_process
 from cameras.child_process import ChildOptions, ChildProcess
 class Handler:
     def on_start(self):

@@ -16,7 +16,7 @@ from cameras.parent_link import connect_to_parent
 
 @dataclass(frozen=True)
 class Order:
-    """What to do: echo, exit, nonsense, print, loop, hold, overdue."""
+    """What to do: echo, exit, nonsense, print, loop, spin, hold, overdue."""
 
     what: str
 
@@ -31,7 +31,7 @@ class Said:
 def main() -> None:
     """Carry out orders until the parent is gone."""
     parent = connect_to_parent(sys.argv[1:], (Order,))
-    parent.heartbeat.count_one()
+    parent.heartbeat.count += 1
     while True:
         try:
             order = parent.link.receive()
@@ -48,10 +48,14 @@ def main() -> None:
             case "loop":
                 while True:
                     pass
+            case "spin":  # at work, and nothing else runs in this process
+                sys.setswitchinterval(1000)
+                while True:
+                    pass
             case "hold":  # nothing else runs in this process meanwhile
                 ctypes.PyDLL(None).usleep(600_000)
             case "overdue":
-                parent.heartbeat.busy_until(time.monotonic_ns() - 1)
+                parent.heartbeat.due_ns = time.monotonic_ns() - 1
         parent.link.send(Said(order.what))
 
 

@@ -24,7 +24,6 @@ from edge.plc.station.snapshot import ErrorCode
 from edge.plc.station.worker import Events
 
 LOG = logging.getLogger("edge.plc.station")
-PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 _CODES: Mapping[Ending, ErrorCode] = MappingProxyType(
     {
         Ending.NOT_STARTED: ErrorCode.WORKER_START,
@@ -62,7 +61,6 @@ class ProcessWorker:
             kinds=FROM_WORKER,
             silent_after_s=silent_after_s,
             load_within_s=start_after_s,
-            pauses_s=PAUSES_S,
         )
         self._child: ChildProcess | None = None
 

@@ -32,9 +32,6 @@ class Outlet:
         self.told: list[str] = []
         self._stop = stop
 
-    def busy_until(self, moment_ns: int) -> None:
-        pass
-
     def mark_opening(self) -> None:
         pass
 
