@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from types import TracebackType
 
 from engines.cuda import Cuda, DeviceLostError
 from engines.errors import EngineError
@@ -91,12 +90,7 @@ class GpuContext:
         self._cuda.drive("cuCtxPushCurrent", self.context)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         try:
             self._cuda.drive("cuCtxPopCurrent")
         except EngineError:

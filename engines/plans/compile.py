@@ -77,9 +77,7 @@ def compile_plan(
                 raise
             build.notes.append(f"weakly typed, since strongly typed it was refused: {error}")
             plan = build.run("weak")
-    problem = _unproven_reason(plan, model)
-    if problem:
-        raise EngineError(f"{flavour}: {problem}")
+    _check_types(plan, model)
     return plan
 
 
@@ -142,8 +140,8 @@ class _Build:
             self.notes.append(note)
 
 
-def _unproven_reason(plan: Plan, model: bytes) -> str | None:
-    """Why the plan isn't what its graph asks for, as far as its layers tell; or None.
+def _check_types(plan: Plan, model: bytes) -> None:
+    """Refuse a plan that isn't what its graph asks for, as far as its layers tell.
 
     TensorRT may keep the layers of a fused region to itself; a strongly typed network's types are
     then its word. TensorRT-RTX lists all, and nothing is known of a weakly typed plan otherwise.
@@ -151,13 +149,12 @@ def _unproven_reason(plan: Plan, model: bytes) -> str | None:
     proof = prove(plan.layers, model)
     problem = proof.problem()
     if problem:
-        return f"{problem}; build with another --precision"
+        raise EngineError(f"{plan.flavour}: {problem}; build with another --precision")
     if proof.unseen and (plan.flavour == RTX or plan.typing == "weak"):
-        return (
-            f"it doesn't list {proof.unseen[0]} among the plan's layers, so that its precision "
-            "can't be proven; please report it with the output of `edge doctor`"
+        raise EngineError(
+            f"{plan.flavour}: it doesn't list {proof.unseen[0]} among the plan's layers, so that "
+            "its precision can't be proven; please report it with the output of `edge doctor`"
         )
-    return None
 
 
 def _create_builder(trt: Any, log: Any, said: BuildMessages, flavour: str) -> Any:

@@ -36,47 +36,55 @@ class BuildMessages:
         return "; ".join(dict.fromkeys(self.errors))
 
 
+class _Messages:
+    """What was said and not read yet, and who listens meanwhile."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._errors: deque[str] = deque(maxlen=MAX_UNREAD)
+        self._listeners: list[BuildMessages] = []
+
+    def record(self, message: str, *, is_error: bool) -> None:
+        with self._lock:
+            if is_error:
+                self._errors.append(message)
+            for listener in self._listeners:
+                if is_error:
+                    listener.errors.append(message)
+                elif message.startswith(LAYERS):
+                    listener.layers = message
+
+    def take_errors(self) -> str:
+        """The errors since this was last called, in one line."""
+        with self._lock:
+            errors = BuildMessages(list(self._errors))
+            self._errors.clear()
+        return errors.text()
+
+    @contextmanager
+    def collect(self) -> Iterator[BuildMessages]:
+        """All that is said while the block runs."""
+        said = BuildMessages()
+        with self._lock:
+            self._listeners.append(said)
+        try:
+            yield said
+        finally:
+            with self._lock:
+                self._listeners.remove(said)
+
+
 @cache
 def quiet_logger(trt: Any) -> Any:
-    """The logger of a TensorRT module: prints nothing, keeps what went wrong.
+    """The logger of a TensorRT module: prints nothing, keeps what went wrong; see `_Messages`."""
 
-    `take_errors()` gives the errors since it was last called; `collect()` what is said while its
-    block runs.
-    """
-
-    class Log(trt.ILogger):  # type: ignore[misc]
+    class Log(trt.ILogger, _Messages):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self._lock = threading.Lock()
-            self._errors: deque[str] = deque(maxlen=MAX_UNREAD)
-            self._listeners: list[BuildMessages] = []
+            _Messages.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            failed = severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)
-            with self._lock:
-                if failed:
-                    self._errors.append(message)
-                for listener in self._listeners:
-                    if failed:
-                        listener.errors.append(message)
-                    elif message.startswith(LAYERS):
-                        listener.layers = message
-
-        def take_errors(self) -> str:
-            with self._lock:
-                text = "; ".join(dict.fromkeys(self._errors))
-                self._errors.clear()
-            return text
-
-        @contextmanager
-        def collect(self) -> Iterator[BuildMessages]:
-            said = BuildMessages()
-            with self._lock:
-                self._listeners.append(said)
-            try:
-                yield said
-            finally:
-                with self._lock:
-                    self._listeners.remove(said)
+            failures = (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)
+            self.record(message, is_error=severity in failures)
 
     return Log()
