@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: threads of one would wait for another's
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SIZE = 128  # px: the smallest at which the coarsest stage still has a few dozen patches
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
