@@ -6,12 +6,12 @@ Triggered mode and a PLC's station take their pictures here.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 
 from cameras.errors import CameraError
 from cameras.frame import Frame
@@ -26,12 +26,6 @@ _NS_PER_MS = 1_000_000
 
 class NoMorePicturesError(CameraError):
     """The source has ended; it did not fail."""
-
-
-@dataclass(eq=False, slots=True)
-class _PictureRequest:
-    earliest_ns: int  # monotonic
-    picture: Future[Frame] = field(default_factory=Future)
 
 
 class PictureTaker(AbstractContextManager["PictureTaker"]):
@@ -57,7 +51,7 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
         self._checker = FrameChecker(health, source)
         self._settle_ns = int(settle_ms * _NS_PER_MS)
         self._changed = threading.Condition()
-        self._requests: deque[_PictureRequest] = deque()
+        self._requests: deque[tuple[int, Future[Frame]]] = deque()  # each with its earliest time
         self._closed = False
         self._end: tuple[type[CameraError], str] | None = None  # why no more pictures come
         self._thread = threading.Thread(target=self._run, name="edge-pictures", daemon=True)
@@ -74,15 +68,14 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
             no good. It raises NoMorePicturesError at the end of the source, and CameraError once
             the source has failed. Cancel it when it is no longer wanted.
         """
-        new = _PictureRequest(triggered_ns + self._settle_ns)
+        picture: Future[Frame] = Future()
         with self._changed:
+            self._requests.append((triggered_ns + self._settle_ns, picture))
             end = self._end
-            if end is None:
-                self._requests.append(new)
-                self._changed.notify_all()
+            self._changed.notify_all()
         if end is not None:
-            _fail(new, end)
-        return new.picture
+            self._fail_requests(*end)
+        return picture
 
     def close(self) -> None:
         """Release the source and end the thread; a second call does nothing."""
@@ -101,25 +94,20 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
 
     def _run(self) -> None:
         name = self._source.name
+        kind: type[CameraError] = CameraError
         try:
             for frame in self._frames():
                 self._offer(self._checker.check(frame) if self.live else frame)
-            end: tuple[type[CameraError], str] = (
-                NoMorePicturesError,
-                f"{name}: there are no more pictures",
-            )
+            kind, reason = NoMorePicturesError, f"{name}: there are no more pictures"
         except CameraError as error:
-            end = (CameraError, str(error))
+            reason = str(error)
         except Exception as error:
             # The border: a mistake in a source must not leave triggers without an answer.
             LOG.exception("%s: failed", name)
-            end = (CameraError, f"{name}: {type(error).__name__}: {error}")
+            reason = f"{name}: {type(error).__name__}: {error}"
         with self._changed:
-            self._end = end
-            left = [*self._requests]
-            self._requests.clear()
-        for request in left:
-            _fail(request, end)
+            self._end = (kind, reason)
+        self._fail_requests(kind, reason)
 
     def _frames(self) -> Iterator[Frame]:
         frames = iter(self._source)
@@ -132,45 +120,34 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
     def _await_request(self) -> bool:
         """Wait until somebody asks; False when this object is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._first_request() or self._closed)
+            self._changed.wait_for(lambda: self._is_asked() or self._closed)
             return not self._closed
 
-    def _first_request(self) -> _PictureRequest | None:
-        """The first that is still wanted."""
-        while self._requests and self._requests[0].picture.cancelled():
+    def _is_asked(self) -> bool:
+        """Whether a request is still wanted; forgets those before it that are not."""
+        while self._requests and self._requests[0][1].cancelled():
             self._requests.popleft()
-        return self._requests[0] if self._requests else None
+        return bool(self._requests)
 
     def _offer(self, frame: Frame) -> None:
         """Give a picture to the trigger that it is of; a camera's silence is everybody's."""
-        if self.live and frame.image is None:
-            with self._changed:
-                waiting = [*self._requests]
-                self._requests.clear()
-            for request in waiting:
-                _give(request, frame)
-            return
-        first = self._take_request(frame)
-        while first is not None and not _give(first, frame):
-            first = self._take_request(frame)
+        is_silence = self.live and frame.image is None
+        taken_ns = frame.monotonic_ns if self.live and not is_silence else math.inf
+        while (picture := self._take_request(taken_ns)) is not None:
+            if picture.set_running_or_notify_cancel():
+                picture.set_result(frame)
+                if not is_silence:
+                    return
 
-    def _take_request(self, frame: Frame) -> _PictureRequest | None:
+    def _fail_requests(self, kind: type[CameraError], reason: str) -> None:
+        while (picture := self._take_request()) is not None:
+            if picture.set_running_or_notify_cancel():
+                # One for each: an error that is raised again and again grows its traceback.
+                picture.set_exception(kind(reason))
+
+    def _take_request(self, taken_ns: float = math.inf) -> Future[Frame] | None:
+        """The first request for which a picture of this time will do."""
         with self._changed:
-            first = self._first_request()
-            if first is None or (self.live and frame.monotonic_ns < first.earliest_ns):
-                return None
-            return self._requests.popleft()
-
-
-def _give(request: _PictureRequest, frame: Frame) -> bool:
-    """Whether somebody still wanted it."""
-    wanted = request.picture.set_running_or_notify_cancel()
-    if wanted:
-        request.picture.set_result(frame)
-    return wanted
-
-
-def _fail(request: _PictureRequest, end: tuple[type[CameraError], str]) -> None:
-    kind, reason = end
-    if request.picture.set_running_or_notify_cancel():
-        request.picture.set_exception(kind(reason))
+            if self._is_asked() and self._requests[0][0] <= taken_ns:
+                return self._requests.popleft()[1]
+            return None

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -106,7 +106,8 @@ class _TriggeredPart:
     triggered_ns: int
     deadline_ns: int
     future: Future[Result] = field(default_factory=Future)
-    picture: Future[Frame] | None = None  # of a part that is, or was, under way
+    under_way: bool = False
+    picture: Future[Frame] | None = None  # while it is waited for
     frame: Frame | None = None
     result: Result | None = None
 
@@ -137,7 +138,6 @@ class Triggered(AbstractContextManager["Triggered"]):
         self._on_result = on_result
         self._changed = threading.Condition()
         self._order: deque[_TriggeredPart] = deque()  # to be told, in the order of their triggers
-        self._waiting: deque[_TriggeredPart] = deque()  # to be inspected
         self._under_way = 0
         self._counts = TriggerCounts()
         self._closing = False
@@ -149,13 +149,10 @@ class Triggered(AbstractContextManager["Triggered"]):
         self._pictures = PictureTaker(
             source, lambda: inspector.health, settle_ms=self._options.settle_ms
         )
-        works = (self._inspect_parts, self._report_results)
-        self._threads = [
-            threading.Thread(target=work, name=f"edge-trigger-{n}", daemon=True)
-            for n, work in enumerate(works)
-        ]
-        for thread in self._threads:
-            thread.start()
+        # Its thread never hangs: an inspection has its deadline.
+        self._inspections = ThreadPoolExecutor(1, thread_name_prefix="edge-inspect")
+        self._reporting = threading.Thread(target=self._report, name="edge-report", daemon=True)
+        self._reporting.start()
 
     @property
     def counts(self) -> TriggerCounts:
@@ -181,7 +178,7 @@ class Triggered(AbstractContextManager["Triggered"]):
             self._order.append(new)
             if not refusal:
                 self._under_way += 1
-                new.picture = self._pictures.request(now)
+                new.under_way, new.picture = True, self._pictures.request(now)
             self._changed.notify_all()
         if new.picture is None:
             self._settle_error(new, refusal)
@@ -199,10 +196,9 @@ class Triggered(AbstractContextManager["Triggered"]):
                 return
             self._closing = True
             self._changed.notify_all()
-        inspecting, reporting = self._threads
-        reporting.join(self._options.deadline_ms / 1e3 + CLOSE_S)
+        self._reporting.join(self._options.deadline_ms / 1e3 + CLOSE_S)
         self._pictures.close()
-        inspecting.join(CLOSE_S)
+        self._inspections.shutdown()
         self._within.close()
 
     def __exit__(self, *_: object) -> None:
@@ -210,35 +206,25 @@ class Triggered(AbstractContextManager["Triggered"]):
 
     def _receive_picture(self, part: _TriggeredPart, picture: Future[Frame]) -> None:
         """Queue a part that has its picture for inspection; without an image it is an ERROR."""
+        part.picture = None  # else part and picture keep each other, and the camera's memory
         if picture.cancelled():
             return
         error = picture.exception()
         if error is not None:
             self._settle_error(part, str(error))
             return
-        frame = picture.result()
-        with self._changed:
-            part.frame = frame
-            if frame.image is not None:
-                self._waiting.append(part)
-                self._changed.notify_all()
-        if frame.image is None:
-            self._settle_error(part, frame.reason)
+        part.frame = picture.result()
+        if part.frame.image is None:
+            self._settle_error(part, part.frame.reason)
+        else:
+            self._inspections.submit(self._inspect, part, part.frame)
 
-    def _inspect_parts(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._is_over())
-                if not self._waiting:
-                    return
-                part = self._waiting.popleft()
-                frame, overdue = part.frame, part.result is not None
-            left_ms = (part.deadline_ns - time.monotonic_ns()) / _NS_PER_MS
-            if frame is None or overdue or left_ms <= 0:
-                continue  # its deadline has passed while it waited
+    def _inspect(self, part: _TriggeredPart, frame: Frame) -> None:
+        left_ms = (part.deadline_ns - time.monotonic_ns()) / _NS_PER_MS
+        if part.result is None and left_ms > 0:  # else its deadline passed while it waited
             self._settle(part, self._within(frame, deadline_ms=left_ms))
 
-    def _report_results(self) -> None:
+    def _report(self) -> None:
         """Run in a thread: keep deadlines, and report results in the order of the triggers."""
         while True:
             with self._changed:
@@ -253,7 +239,6 @@ class Triggered(AbstractContextManager["Triggered"]):
             result, frame = part.result, part.frame
             with self._changed:
                 self._order.popleft()
-                self._changed.notify_all()
             if self._on_result is not None and result is not None:
                 try:
                     self._on_result(frame or self._missing_frame(result.reason), result)
@@ -267,8 +252,9 @@ class Triggered(AbstractContextManager["Triggered"]):
             return
         lacking = "picture" if part.frame is None else "result"
         self._settle_error(part, f"no {lacking} within {self._options.deadline_ms:g} ms")
-        if part.picture is not None:
-            part.picture.cancel()
+        picture = part.picture
+        if picture is not None:
+            picture.cancel()
 
     def _settle(self, part: _TriggeredPart, result: Result) -> None:
         """Give a part its result, unless it has one."""
@@ -280,7 +266,7 @@ class Triggered(AbstractContextManager["Triggered"]):
                 return
             self._count(overdue=time.monotonic_ns() >= part.deadline_ns)
             part.result = result
-            self._under_way -= part.picture is not None
+            self._under_way -= part.under_way
             self._changed.notify_all()
         if part.future.set_running_or_notify_cancel():
             part.future.set_result(result)
@@ -301,9 +287,6 @@ class Triggered(AbstractContextManager["Triggered"]):
             f"overflow: {self._under_way} parts are under way already; trigger more slowly, or "
             "take a faster engine"
         )
-
-    def _is_over(self) -> bool:
-        return self._closing and not self._order
 
     def _count(self, **counts: int) -> None:
         now = self._counts

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 import threading
 import time
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -282,3 +284,26 @@ def test_a_camera_that_freezes_gives_no_part_a_verdict(scene) -> None:
         result = second.result(20)
     assert result.verdict is Verdict.ERROR
     assert result.reason.startswith("frozen: the picture has not changed for ")
+
+
+def test_the_memory_of_a_part_is_free_when_its_result_is_known() -> None:
+    """It may be one of a few places that a camera writes to: no collector is waited for."""
+    images: list[weakref.ref[np.ndarray]] = []
+
+    def fresh():
+        for value in range(3):
+            made = image(value)
+            images.append(weakref.ref(made))
+            yield made
+            del made
+
+    gc.disable()
+    try:
+        with Triggered(
+            inspector(), Replay(fresh()), options=TriggerOptions(deadline_ms=LONG)
+        ) as line:
+            assert line.trigger().result(30).score == 0
+            assert line.trigger().result(30).score == 1  # with it goes what still held the first
+            wait_until(lambda: images[0]() is None)
+    finally:
+        gc.enable()
