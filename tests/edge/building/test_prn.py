@@ -122,9 +122,7 @@ def test_with_an_ignore_mask_the_score_is_computed_in_the_same_way(made, drawn) 
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_low_precision_builds_and_its_plan_compiles(
-    good, tmp_path, precision, monkeypatch
-) -> None:
+def test_low_precision_builds_and_its_plan_compiles(good, tmp_path, precision, monkeypatch) -> None:
     """One step teaches nothing: what the precision changes is not the question here."""
     monkeypatch.setattr(precision_gate, "engines_to_compare", lambda deployed, _: (deployed,))
     free = options(precision=precision, steps=1, max_flips=99, max_score_error=1e9)
