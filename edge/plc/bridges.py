@@ -1,4 +1,4 @@
-"""The bridges by their names: what stands in ``edge.toml``, what to open, and what a PLC sees."""
+"""The bridges by name: their sections of ``edge.toml``, how to open them, what a PLC sees."""
 
 from __future__ import annotations
 

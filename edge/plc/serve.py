@@ -1,7 +1,7 @@
 """`edge serve`: a station with its bridges in this process, and its worker in another.
 
-What inspects may compute, hang or crash: this process does nothing but answer, and no Python thread
-of an engine, a camera or a picture holds up the PLC.
+The process that inspects may compute, hang or crash. This one only answers, so no thread of an
+engine or a camera can hold up the PLC.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COMMANDING = frozenset({"modbus", "opcua"})
 
 
 def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[str, int]:
-    """Serve until Ctrl-C or SIGTERM; what was counted.
+    """Serve until Ctrl-C or SIGTERM; return the counters.
 
     Args:
         config: `edge.toml` under the command line.
@@ -72,8 +72,8 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
         for name, section in sections.items():
             bridge = stack.enter_context(open_bridge(name, station, section))
             say(f"{bridge.where}: serves {config.station.name}")
-        # First of all at the end: the part that it cuts short is decided, recorded and published,
-        # and the PLC sees why there are no more.
+        # First of all at the end: the part in hand is decided, recorded and published, and the PLC
+        # sees why no more follow.
         stack.callback(station.close)
         every_s = config.station.every_ms / 1e3 if config.station.mode == "free" else None
         _stay_until_stopped(station, every_s=every_s, notifier=notifier, stop=stop)
@@ -140,7 +140,7 @@ class StationReport:
 
 
 def _quieten_asyncua() -> None:
-    """It logs a traceback for whatever a stranger sends; our bridge logs what matters."""
+    """Silence asyncua, which logs a traceback for whatever a stranger sends; our bridge logs it."""
     for name in ("asyncua", "asyncuagds"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -207,7 +207,7 @@ def _station_options(config: Config, judge: JudgeOptions) -> StationOptions:
 def _stay_until_stopped(
     station: Station, *, every_s: float | None, notifier: SystemdNotifier, stop: threading.Event
 ) -> None:
-    """Tell systemd that the station answers; trigger without a PLC if it shall."""
+    """Tell systemd that the station answers; without a PLC, trigger every `every_s`."""
     alive_s = min(ALIVE_S, (notifier.watchdog_s or 4 * ALIVE_S) / 4)
     count = 0
     pause_s = alive_s if every_s is None else every_s
@@ -225,7 +225,7 @@ def _stay_until_stopped(
 
 
 def _trigger_next(station: Station, count: int) -> int:
-    """Begin a part; a result is shown until then. 1 if it could begin."""
+    """Acknowledge the result, if there is one, and trigger; return 1 if that was possible."""
     shown = station.snapshot()
     if shown.valid:
         station.acknowledge()
@@ -237,7 +237,7 @@ def _trigger_next(station: Station, count: int) -> int:
 
 
 class _StatusLine:
-    """Says in the log when the station becomes ready, and why it no longer is."""
+    """Logs when the station becomes ready, and why it no longer is."""
 
     def __init__(self, say: Callable[[str], None], notifier: SystemdNotifier) -> None:
         self._say = say

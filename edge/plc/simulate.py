@@ -1,7 +1,7 @@
 """`edge plc simulate`: a PLC that triggers, checks and acknowledges, for commissioning without one.
 
-It scans like a PLC: each scan reads the result block in one request, runs its program, and writes
-the control block if it changed. It rejects by default, and trusts nothing: see docs/plc.md.
+It scans like a PLC: each scan reads the result block in one request, runs the program, and writes
+the control block if it has changed. It rejects by default and trusts nothing: see docs/plc.md.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class SimulationOutcome:
 
     @property
     def good(self) -> bool:
-        """Whether the link did what it shall do; rejected parts are no fault of it."""
+        """Whether the link worked; rejected parts are not its fault."""
         wrong = self.mismatched + self.torn + self.stale + self.duplicates + self.gaps
         return wrong + self.timeouts + self.faults == 0
 
@@ -236,7 +236,7 @@ class _Plc:
         return self._seen
 
     def _check(self, number: int) -> None:
-        """Accept only what the rule lets pass; count what is wrong."""
+        """Accept only what the rule allows; count what is wrong."""
         words, seen = self._words, self._seen
         mine = words[TRIGGER_ECHO] == number % WORDS and number == u32_from_registers(
             words[PART_ECHO], words[PART_ECHO + 1], self._options.order

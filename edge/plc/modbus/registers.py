@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from edge.plc.modbus.register_map import (
     CONTROL_WORDS,
@@ -24,19 +23,6 @@ class NoRegisterError(LookupError):
     """A request reaches registers that do not exist, or that only the station writes."""
 
 
-class Registers(Protocol):
-    """What requests read and write; each call is one consistent moment."""
-
-    def read_input(self, address: int, count: int) -> Sequence[int]:
-        """Return `count` input registers; NoRegisterError where there is none."""
-
-    def read_holding(self, address: int, count: int) -> Sequence[int]:
-        """Return `count` holding registers; NoRegisterError where there is none."""
-
-    def write(self, address: int, values: Sequence[int]) -> None:
-        """Write holding registers, all or none; NoRegisterError where that is not allowed."""
-
-
 class StationRegisters:
     """A station as registers: a read is one snapshot, a write is one change of the levels.
 
@@ -53,7 +39,7 @@ class StationRegisters:
         self._encoded: tuple[Snapshot, tuple[int, ...]] | None = None
 
     def read_input(self, address: int, count: int) -> Sequence[int]:
-        """Return registers of the result block, all of the same moment."""
+        """Return input registers, all of the same moment; NoRegisterError where there is none."""
         if address + count > RESULT_WORDS:
             raise NoRegisterError
         return self._words()[address : address + count]
@@ -67,7 +53,7 @@ class StationRegisters:
         return self._control[address : address + count]
 
     def write(self, address: int, values: Sequence[int]) -> None:
-        """Write registers of the control block and hand all levels to the station.
+        """Write registers of the control block, all or none, and pass all levels to the station.
 
         Nothing reaches the station before register 0 was written for the first time: levels that
         nobody set would make an edge of a trigger that was high all the while.

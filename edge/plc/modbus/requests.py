@@ -23,7 +23,7 @@ from pymodbus.pdu.register_message import (
     WriteSingleRegisterResponse,
 )
 
-from edge.plc.modbus.registers import NoRegisterError, Registers
+from edge.plc.modbus.registers import NoRegisterError, StationRegisters
 
 MAX_READ = 125  # registers in one answer
 MAX_WRITTEN = 123  # registers in one request
@@ -36,7 +36,7 @@ class _BadValueError(ValueError):
     """A quantity or a length that the protocol does not allow."""
 
 
-def answer(pdu: bytes, registers: Registers) -> bytes:
+def answer(pdu: bytes, registers: StationRegisters) -> bytes:
     """Return the answer to one request.
 
     Args:
@@ -63,7 +63,7 @@ def answer(pdu: bytes, registers: Registers) -> bytes:
     return bytes((response.function_code,)) + response.encode()
 
 
-def _read(function: int, body: bytes, registers: Registers) -> ModbusPDU:
+def _read(function: int, body: bytes, registers: StationRegisters) -> ModbusPDU:
     if function == 3:
         request = _decode(ReadHoldingRegistersRequest(), body, length=_SHORT_BODY)
     else:
@@ -77,13 +77,13 @@ def _read(function: int, body: bytes, registers: Registers) -> ModbusPDU:
     return ReadInputRegistersResponse(registers=list(values))
 
 
-def _write_one(body: bytes, registers: Registers) -> ModbusPDU:
+def _write_one(body: bytes, registers: StationRegisters) -> ModbusPDU:
     request = _decode(WriteSingleRegisterRequest(), body, length=_SHORT_BODY)
     registers.write(request.address, request.registers)
     return WriteSingleRegisterResponse(address=request.address, registers=request.registers)
 
 
-def _write_many(body: bytes, registers: Registers) -> ModbusPDU:
+def _write_many(body: bytes, registers: StationRegisters) -> ModbusPDU:
     if len(body) < _WRITE_HEAD:
         raise _BadValueError
     quantity, byte_count = struct.unpack_from(">HB", body, 2)

@@ -1,4 +1,4 @@
-"""The Modbus TCP server: connections, frames and who may talk.
+"""The Modbus TCP server: connections, frames, and who may connect.
 
 pymodbus reads and writes what is inside a frame; connections and framing are our own, because
 pymodbus 3.16's server drops all but the first of several requests that arrive together, and after
@@ -18,7 +18,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge.plc.modbus.registers import Registers
+from edge.plc.modbus.registers import StationRegisters
 from edge.plc.modbus.requests import answer
 from edge.plc.modbus.section import Network
 
@@ -65,7 +65,7 @@ class ModbusServer:
     """
 
     def __init__(
-        self, registers: Registers, *, peers: Sequence[Network], max_connections: int
+        self, registers: StationRegisters, *, peers: Sequence[Network], max_connections: int
     ) -> None:
         self.registers = registers
         self.traffic = Traffic()

@@ -1,7 +1,7 @@
 """The MQTT bridge (paho-mqtt): publishes a station's results.
 
-paho's own thread connects, receives, and connects again. A second thread is all that publishes
-results, so that they go out in order and none of paho's locks is shared with whoever brings them.
+paho's own thread connects, receives and reconnects. A second thread alone publishes results, so
+that they go out in order and the station never waits for one of paho's locks.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ GOODBYE_S = 2.0  # for what waits at the end
 HANG_UP_S = 1.0  # for the last packet, once it is written
 
 Event: TypeAlias = tuple[int, bool] | None
-"""A message's number and whether the broker took it; None: look what there is to do."""
+"""A message's number and whether the broker took it; None: look for work."""
 
 
 class MqttBridge(AbstractContextManager["MqttBridge"]):
@@ -100,7 +100,7 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         return self._outbox.delivery
 
     def close(self) -> None:
-        """Send what waits if the broker is there, say goodbye; a second call does nothing."""
+        """Send what is waiting if the broker is there, say goodbye; a second call does nothing."""
         if self._closing:
             return
         self._port.flush(GOODBYE_S)  # what was decided before is published too
@@ -138,14 +138,14 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         self._say_goodbye(limit)
 
     def _take_event(self, timeout_s: float | None) -> None:
-        """Wait for an event, and take note of what the broker took."""
+        """Wait for an event, and note what the broker took."""
         with contextlib.suppress(queue.Empty):
             event = self._events.get(timeout=timeout_s)
             if event is not None:
                 self._outbox.note_answer(event[0], taken=event[1])
 
     def _idle_s(self) -> float | None:
-        """How long nothing is due by itself; None while there is no broker."""
+        """Seconds until a heartbeat or statistics are due; None while there is no broker."""
         if not self._connected:
             return None
         return max(0.0, min(self._heartbeat_due, self._stats_due) - time.monotonic())
@@ -184,7 +184,7 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         return sent.rc == MQTT_ERR_SUCCESS
 
     def _say_goodbye(self, limit: float) -> None:
-        """Tell that the bridge ends, in order: the last will is for the other way."""
+        """Say that the bridge ends, in an orderly way; otherwise the broker sends the last will."""
         client = self._client
         if self._connected:
             told = client.publish(self._topics.availability, OFFLINE, qos=1, retain=True)
@@ -285,5 +285,5 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
 
 
 def _state(snapshot: Snapshot) -> tuple[object, ...]:
-    """What is told at once when it changes."""
+    """What is published at once when it changes."""
     return (snapshot.online, snapshot.fault, snapshot.error, snapshot.recipe_id)

@@ -1,4 +1,4 @@
-"""Results on their way: a bounded queue in which none is lost without being counted."""
+"""Results on their way: a bounded queue that loses none without counting it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class _QueuedResult:
 class Outbox:
     """Keeps results until the broker has acknowledged them.
 
-    `put` may be called in any thread and never waits; the rest belongs to the thread that sends.
-    When it is full the oldest that waits is dropped: what the line does now matters more.
+    Any thread may call `put`, which never waits; the rest belongs to the thread that sends. When
+    the queue is full, the oldest waiting result is dropped: what the line does now matters more.
 
     Args:
         max_results: results that wait or are on their way; at least `MIN_QUEUE`.
@@ -72,7 +72,7 @@ class Outbox:
             self._queue.append(_QueuedResult(result, self._clock()))
 
     def take(self) -> Letter | None:
-        """Take out the next to be sent; None: nothing waits, or enough is on its way.
+        """Take out the next result to send; None if none is waiting, or enough are on their way.
 
         `note_sent` must follow before the next is taken.
         """
@@ -88,13 +88,13 @@ class Outbox:
             return None
 
     def note_sent(self, number: int) -> None:
-        """Take note that what was taken is on its way under a number."""
+        """Note that the result that was taken is on its way under a number."""
         with self._lock:
             self._in_hand = 0
             self._sent.add(number)
 
     def note_answer(self, number: int, *, taken: bool) -> None:
-        """Take note of the broker's answer; numbers of other messages are none of ours."""
+        """Note the broker's answer; numbers of other messages are ignored."""
         with self._lock:
             if number not in self._sent:
                 return

@@ -2,7 +2,7 @@
 
 A folder in the layout that OPC UA products share: ``own/`` holds the server's certificate and key,
 ``trusted/`` the certificates of the clients that may connect, ``rejected/`` those that tried.
-Whoever moves a file from ``rejected/`` to ``trusted/`` lets that client in, without a restart.
+Moving a file from ``rejected/`` to ``trusted/`` lets that client in, without a restart.
 """
 
 from __future__ import annotations

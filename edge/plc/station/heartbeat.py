@@ -1,7 +1,7 @@
 """Whether the worker is alive, and the heartbeat that says so.
 
-Whether a process is there at all is seen by whoever reads what it says. Here is what only time can
-tell: that it has been at one thing for too long.
+Whoever reads from the worker's process sees whether it is there at all. Here is what only time
+tells: that it has been busy with one thing for too long.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class WorkerClock:
         self.end_work()
 
     def begin_work(self, now_ns: int, *, loading: bool = False) -> None:
-        """The worker has got something to do."""
+        """The worker begins to work."""
         options = self._options
         self.loading = loading
         limit_s = options.load_after_s if loading else options.hang_after_s
@@ -56,12 +56,12 @@ class WorkerClock:
         self._stalls_at_ns = None if loading else now_ns + int(options.stall_after_s * NS_PER_S)
 
     def end_work(self) -> None:
-        """The worker has done it."""
+        """The worker is idle."""
         self.hangs_at_ns = self._stalls_at_ns = None
         self.loading = False
 
     def advance(self, now_ns: int) -> bool:
-        """Move the heartbeat; whether it changed."""
+        """Advance the heartbeat; return whether it changed."""
         stalled = self._stalls_at_ns is not None and now_ns >= self._stalls_at_ns
         if stalled or not self.present:
             self._beat_ns = now_ns

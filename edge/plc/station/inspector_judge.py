@@ -37,11 +37,11 @@ class _TooSlowError(EngineError):
 
 
 class InspectorJudge:
-    """Loads a bundle per recipe; one inspector at a time, the next one before the last is closed.
+    """Loads a bundle for each recipe; the next inspector is open before the last is closed.
 
     Args:
         options: bundles, source, engine.
-        grab: gives the picture for a job in place of `options.source`; waits for it if need be.
+        grab: takes the picture for a job, in place of `options.source`.
     """
 
     def __init__(

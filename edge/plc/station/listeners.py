@@ -74,7 +74,7 @@ class Listeners:
         return self._changes.add(listener)
 
     def tell(self, item: InspectionResult | Snapshot) -> None:
-        """Put something into the queue; never waits."""
+        """Put a result or a change into the queue; never wait."""
         listeners = (
             self._results.listeners
             if isinstance(item, InspectionResult)
@@ -93,7 +93,7 @@ class Listeners:
             self.lost += 1
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until listeners have got what was told so far; see `Port.flush`."""
+        """Wait until listeners have seen everything so far; see `Port.flush`."""
         if self._thread is threading.current_thread() or self._given_up:
             return False
         if not self._thread.is_alive():
@@ -112,7 +112,7 @@ class Listeners:
         return True
 
     def close(self) -> None:
-        """Deliver what waits, at most for some seconds, then stop; a second call does nothing."""
+        """Deliver what is waiting, within two seconds, then stop; a second call does nothing."""
         self._ending = True
         with contextlib.suppress(queue.Full):  # then it does not sleep
             self._waiting.put_nowait(None)

@@ -1,4 +1,4 @@
-"""What goes between a station and its worker, and what both are told at birth."""
+"""What a station and its worker say to each other, and the options of both."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class StationOptions:
-    """What a station is told at birth.
+    """The options of a station.
 
     Attributes:
         name: of the station, in results and addresses.
-        deadline_ms: from accepted trigger to result; then REJECT.
-        stall_after_s: an inspection this long stops the heartbeat.
-        hang_after_s: an inspection this long is a fault, and its worker is replaced.
-        load_after_s: a change of recipe this long is a fault, and its worker is replaced.
-        latch: a fault stays until it is cleared; otherwise until a worker is there again.
+        deadline_ms: milliseconds from accepted trigger to result; after that, REJECT.
+        stall_after_s: an inspection that takes this long stops the heartbeat.
+        hang_after_s: one that takes this long is a fault, and its worker is replaced.
+        load_after_s: the same for a change of recipe.
+        latch: a fault stays until it is cleared; otherwise until there is a worker again.
         recipes: ids that can be loaded.
 
     Raises:
@@ -77,17 +77,17 @@ class StationOptions:
 
 @dataclass(frozen=True, slots=True)
 class JudgeOptions:
-    """How parts are judged.
+    """How a worker inspects.
 
     Attributes:
         recipes: bundles by their id.
         source: what `cameras.connect.open_source` takes; files begin anew at their end.
         engine: ``auto`` or the name of one.
-        warm_up: inspections in a row that have to keep the deadline before a recipe is used.
-        deadline_ms: that they have to keep.
-        settle_ms: a live picture counts from so long after the trigger: a camera's pictures come
-            later than they were taken.
-        stall_after_s: a camera that gives no picture for so long gives none.
+        warm_up: inspections in a row that must keep the deadline before a recipe is used.
+        deadline_ms: the deadline that they must keep.
+        settle_ms: how long after the trigger a live picture must come to count: a camera's
+            pictures arrive later than they were taken.
+        stall_after_s: how long to wait for a camera's picture.
         self_test_s: seconds between two tests with the golden images; 0 = at the start alone.
     """
 
@@ -156,7 +156,7 @@ Order: TypeAlias = Job | Change | Replace
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker found out about a part; with it the worker is idle again.
+    """What a worker found out about a part; after it, the worker is idle again.
 
     Attributes:
         seq: the job's.
@@ -185,7 +185,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a worker is told first.
+    """The first message to a worker.
 
     Attributes:
         judge: keywords of `JudgeOptions`.
@@ -205,7 +205,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The worker is through with a change of recipe."""
+    """The worker has changed its recipe, or kept the one it had."""
 
     recipe: Recipe
     error: ErrorCode

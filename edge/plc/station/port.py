@@ -1,4 +1,4 @@
-"""What a bridge gets of a station, and what a bridge is.
+"""What a bridge sees of a station, and what a bridge is.
 
 A bridge reads `Snapshot`, which is a copy and never changes, and calls the methods of `Port`, which
 any thread may call and none of which waits for an inspection.
@@ -18,14 +18,14 @@ Cancel: TypeAlias = Callable[[], None]
 
 
 class Port(Protocol):
-    """What a bridge gets of a station. Thread-safe; nothing here waits, except where it says so."""
+    """What a bridge sees of a station. Thread-safe; nothing waits unless it says so."""
 
     def snapshot(self) -> Snapshot:
-        """Everything there is to show, of this moment; deadlines that have passed are in it."""
+        """Return everything there is to show now; deadlines that have passed count."""
         ...
 
     def control(self, control: Control, *, source: str = "plc") -> Snapshot:
-        """Take the levels that a PLC sets, find the edges, act; returns what follows from them.
+        """Take the levels that a PLC sets, act on their edges, and return what follows.
 
         Args:
             control: all levels of this source.
@@ -75,21 +75,21 @@ class Port(Protocol):
     def on_result(self, listener: ResultListener) -> Cancel:
         """Call a listener once for each result, in order.
 
-        It is called in a thread of the station that does nothing else, so that it delays neither
-        the PLC nor the inspection. It shall return soon: 1000 results wait at most, what comes
-        then is lost and logged. One that raises is logged and not called again.
+        It is called in a thread of its own, so it delays neither the PLC nor the inspection. It
+        should return soon: when 1000 calls are waiting, further ones are lost, which is logged.
+        A listener that raises is logged and not called again.
         """
         ...
 
     def on_change(self, listener: Listener) -> Cancel:
-        """Call a listener whenever anything but the heartbeat changed; the rules of `on_result`."""
+        """Call a listener whenever anything but the heartbeat has changed; see `on_result`."""
         ...
 
     def flush(self, timeout_s: float = 2.0) -> bool:
-        """Wait until every listener has got what was decided so far; False if it takes longer.
+        """Wait until every listener has seen what was decided so far; False if it takes longer.
 
-        For the end of a bridge, before it takes its listeners off. A station's `close` does it
-        too. A listener that calls it gets False at once: it would wait for itself.
+        Bridges call it when they close, before they remove their listeners; a station's `close`
+        does the same. A listener that calls it gets False at once: it would wait for itself.
         """
         ...
 

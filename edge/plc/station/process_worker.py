@@ -37,11 +37,11 @@ class ProcessWorker:
     """Starts, watches and restarts the process that inspects.
 
     Args:
-        judge: what it shall judge with.
+        judge: how it inspects.
         recipe_id: what it loads first; after a restart, what it had.
         start_after_s: not ready within this time, it is killed and started again.
         silent_after_s: without a sign of life for so long, it is killed and started again.
-        command: what is started; see `ChildOptions.command`.
+        command: how it is started; see `ChildOptions.command`.
     """
 
     def __init__(

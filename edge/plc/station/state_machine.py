@@ -1,8 +1,8 @@
 """The handshake as a pure state machine: no I/O, no thread, no lock, and somebody else's clock.
 
-Whatever happens is a method. It first lets the time pass that has passed, then acts, then settles
-in the phase that follows. What is to be done and told is left in `orders` and `results`, and
-whoever owns the machine takes it from there.
+Each event is a method. It first catches up with the clock, then acts, then settles in the phase
+that follows. Orders to the worker and results are left in `orders` and `results`, where the owner
+of the machine takes them from.
 
     OFFLINE ─(worker idle)→ READY ─(trigger)→ BUSY ─(answer | deadline)→ RESULT
        ↑                      ↑                                            │ (acknowledge)
@@ -58,7 +58,7 @@ class StationMachine:
 
     Attributes:
         boot_id: 1 to 65535, drawn anew for each process.
-        options: what it was told at birth.
+        options: name, deadline, limits.
         clock: where time comes from.
         orders: for the worker; the owner takes them out, in order.
         results: for listeners; the owner takes them out, in order.
@@ -150,7 +150,7 @@ class StationMachine:
         self._settle()
         return begun
 
-    # What the worker and its owner tell.
+    # What the worker and its owner report.
 
     def worker_ready(self, recipe: Recipe) -> None:
         """A worker is loaded, warm and idle."""
@@ -168,7 +168,7 @@ class StationMachine:
         self._settle()
 
     def worker_answer(self, answer: Answer) -> None:
-        """The worker is through with its job, in time or late, and idle."""
+        """The worker has finished its job, in time or late, and is idle."""
         self.catch_up()
         job = self._state.job
         if job is None or job.seq != answer.seq:
@@ -186,7 +186,7 @@ class StationMachine:
         self._settle()
 
     def worker_changed(self, recipe: Recipe, error: ErrorCode, reason: str) -> None:
-        """The worker is through with a change of recipe; it has `recipe` now, new or as before."""
+        """The worker has finished a change of recipe and has `recipe` now, a new one or the old."""
         self.catch_up()
         if not self._worker.loading:
             return
@@ -214,7 +214,7 @@ class StationMachine:
         self._note_change()
 
     def catch_up(self) -> int:
-        """Let the time pass that has passed: heartbeat, deadline, life of the worker.
+        """Catch up with the clock: heartbeat, deadline, limits of the worker.
 
         Returns:
             The time now, monotonic, in ns.
@@ -254,7 +254,7 @@ class StationMachine:
         self._state.phase = Phase.OFFLINE
         self._note_change()
 
-    # What happens within.
+    # Internals.
 
     def _accept(
         self, trigger_id: int, part_id: int, deadline_ms: float | None, now_ns: int
@@ -325,7 +325,7 @@ class StationMachine:
         self._note_change()
 
     def _run_command(self, code: int, argument: int) -> bool:
-        """Do what the command word asks; False if refused. A command that runs goes on."""
+        """Do what the command word asks; False if refused. A command that runs continues."""
         if self._state.command.state is CommandState.EXECUTING:
             return False
         self._note_change()
@@ -354,7 +354,7 @@ class StationMachine:
         return self._state.phase in (Phase.READY, Phase.OFFLINE)
 
     def _settle(self) -> None:
-        """Go where the handshake may go on its own."""
+        """Enter the phase that follows without any further event."""
         if self._state.closed or self._state.fault.code or self._state.phase in UNDECIDED:
             return
         if not self._worker.present or self._state.replacing or self._levels.offline:

@@ -1,7 +1,7 @@
-"""A station: the machine with a worker, a lock and a clock; any thread may call it.
+"""A station: the state machine with a worker, a lock and a clock; any thread may call it.
 
-It blocks nobody: what is asked is answered at once from what is known, deadlines are kept by a
-thread that does nothing else, and listeners have a thread of their own.
+It blocks nobody: questions are answered at once from what is known, a thread of its own keeps the
+deadlines, and another calls the listeners.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Station(AbstractContextManager["Station"]):
     # What bridges ask: see `Port`.
 
     def snapshot(self) -> Snapshot:
-        """Everything there is to show, of this moment."""
+        """Return everything there is to show now."""
         return self._do(self._machine.snapshot)
 
     def control(self, control: Control, *, source: str = "plc") -> Snapshot:
@@ -97,11 +97,11 @@ class Station(AbstractContextManager["Station"]):
         return self._listeners.on_result(listener)
 
     def on_change(self, listener: Listener) -> Cancel:
-        """Call a listener whenever anything but the heartbeat changed."""
+        """Call a listener whenever anything but the heartbeat has changed."""
         return self._listeners.on_change(listener)
 
     def flush(self, timeout_s: float = 2.0) -> bool:
-        """Wait until every listener has got what was decided so far; see `Port.flush`."""
+        """Wait until every listener has seen what was decided so far; see `Port.flush`."""
         return self._listeners.flush(timeout_s)
 
     # The three forms of an inspection.
@@ -184,8 +184,8 @@ class Station(AbstractContextManager["Station"]):
     def close(self) -> None:
         """Go offline, stop the worker and all threads; a second call does nothing.
 
-        What was decided before, and the part that this ends, still reach every listener: a slow
-        one for up to two seconds.
+        Earlier results, and that of the part that this ends, still reach every listener; a slow
+        one has two seconds.
         """
         with self._lock:
             if self._closed:
@@ -204,7 +204,7 @@ class Station(AbstractContextManager["Station"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # What the worker tells: see `Events`.
+    # What the worker reports: see `Events`.
 
     def worker_ready(self, recipe: Recipe) -> None:
         """See `Events`."""
@@ -244,7 +244,7 @@ class Station(AbstractContextManager["Station"]):
     def _do(
         self, act: Callable[Given, Returned], *words: Given.args, **named: Given.kwargs
     ) -> Returned:
-        """Act on the machine, give its orders to the worker, and tell whoever waits."""
+        """Act on the machine, pass its orders to the worker, and tell whoever is waiting."""
         later: list[Callable[[], None]] = []
         try:
             with self._lock:
@@ -258,7 +258,7 @@ class Station(AbstractContextManager["Station"]):
                 settle()
 
     def _hand_out(self, later: list[Callable[[], None]]) -> None:
-        """Orders to the worker, results and changes to whoever wants them; under the lock."""
+        """Pass orders to the worker, results and changes to listeners; under the lock."""
         machine = self._machine
         orders, machine.orders = machine.orders, []
         results, machine.results = machine.results, []
@@ -279,14 +279,14 @@ class Station(AbstractContextManager["Station"]):
             self._lock.notify_all()
 
     def _find_met(self, shown: Snapshot, later: list[Callable[[], None]]) -> None:
-        """Find who waits for what is shown now."""
+        """Find the futures whose condition holds now."""
         met = [pair for pair in self._waiting if pair[1].cancelled() or pair[0](shown)]
         if met:
             self._waiting = [pair for pair in self._waiting if pair not in met]
             later.extend(_setter(future, shown) for _, future in met)
 
     def _watch(self) -> None:
-        """Let deadlines pass in time, whether or not somebody asks."""
+        """Let deadlines pass in time, even if nobody asks."""
         while not self._closed:
             self._do(self._machine.catch_up)
             with self._lock:

@@ -1,4 +1,4 @@
-"""A worker that is a thread of this process: for embedding, and where a camera is already here."""
+"""A worker that is a thread of this process: for programs that embed a station."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ThreadWorker:
     Args:
         judge: inspects; closed with the worker.
         recipe_id: what it loads first.
-        close_after_s: so long `close` waits for an inspection that is under way.
+        close_after_s: how long `close` waits for an inspection to finish.
     """
 
     def __init__(
@@ -42,17 +42,17 @@ class ThreadWorker:
         self._thread.start()
 
     def order(self, order: Order) -> None:
-        """See `Worker.order`; it cannot be replaced, so that order is ignored."""
+        """See `Worker.order`; a thread cannot be replaced, so `Replace` is ignored."""
         if isinstance(order, Job | Change):
             self._orders.put(order)
 
     def close(self) -> None:
-        """See `Worker.close`; an inspection that hangs is left to itself after some seconds."""
+        """See `Worker.close`; an inspection that hangs is abandoned after some seconds."""
         self._orders.put(None)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(self._close_after_s)
             if self._thread.is_alive():
-                LOG.warning("the worker hangs and is left to itself")
+                LOG.warning("the worker did not stop; abandoning its thread")
 
     def _run(self, events: Events) -> None:
         try:
@@ -82,7 +82,7 @@ class ThreadWorker:
 def change_recipe(
     inspector: PartInspector, change: Change, before: Recipe
 ) -> tuple[Recipe, ErrorCode, str]:
-    """Load another recipe; what there is afterwards, and why it is still the one before."""
+    """Load another recipe; return the one now loaded, and why it is still the one before."""
     try:
         return inspector.load(change.recipe_id), ErrorCode.NONE, ""
     except RecipeError as error:
@@ -90,7 +90,7 @@ def change_recipe(
 
 
 def answer_from_inspector(inspector: PartInspector, job: Job) -> Answer:
-    """Inspect; an error that nobody foresaw costs this part alone, and is in the answer and log."""
+    """Inspect; an unexpected error rejects this part alone, and is in the answer and the log."""
     try:
         return inspector.inspect(job)
     except Exception as error:  # the border: a part is rejected and the worker goes on

@@ -9,26 +9,26 @@ from edge.plc.station.snapshot import ErrorCode
 
 
 class Events(Protocol):
-    """What a worker tells its station; any thread may call."""
+    """What a worker reports to its station; any thread may call."""
 
     def worker_ready(self, recipe: Recipe) -> None:
-        """It is loaded, warm and idle."""
+        """The worker is loaded, warm and idle."""
         ...
 
     def worker_answer(self, answer: Answer) -> None:
-        """It is through with a job, and idle."""
+        """The worker has finished a job and is idle."""
         ...
 
     def worker_changed(self, recipe: Recipe, error: ErrorCode, reason: str) -> None:
-        """It is through with a change of recipe, and idle with the recipe that it has now."""
+        """The worker has changed its recipe, or kept the one it had, and is idle."""
         ...
 
     def worker_lost(self, code: ErrorCode, reason: str) -> None:
-        """It is gone."""
+        """The worker is gone."""
         ...
 
     def worker_restarted(self) -> None:
-        """Another is being started."""
+        """Another worker is being started."""
         ...
 
 
@@ -36,11 +36,11 @@ class Worker(Protocol):
     """Carries out orders, one at a time."""
 
     def start(self, events: Events) -> None:
-        """Begin; returns at once and tells when it is ready."""
+        """Begin; return at once, and report when it is ready."""
         ...
 
     def order(self, order: Order) -> None:
-        """Take an order; never waits, and never calls back before it returns."""
+        """Take an order; never wait, and never call back before returning."""
         ...
 
     def close(self) -> None:
@@ -52,15 +52,15 @@ class PartInspector(Protocol):
     """Inspects parts; used by one thread alone."""
 
     def load(self, recipe_id: int) -> Recipe:
-        """Load a recipe and warm it up; if it raises, what was loaded before is still there.
+        """Load a recipe and warm it up; if that fails, the one before stays loaded.
 
         Raises:
-            JudgeError: it cannot be loaded, or does not pass its test.
+            RecipeError: it cannot be loaded, or fails its self-test.
         """
         ...
 
     def inspect(self, job: Job) -> Answer:
-        """Take a picture and judge it; what goes wrong is in the answer."""
+        """Take a picture and inspect it; the answer says what went wrong."""
         ...
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class PartInspector(Protocol):
 
 
 class RecipeError(RuntimeError):
-    """A recipe cannot be loaded; `code` says why to a PLC."""
+    """A recipe cannot be loaded; `code` tells a PLC why."""
 
     def __init__(self, message: str, *, code: ErrorCode = ErrorCode.RECIPE_REFUSED) -> None:
         super().__init__(message)
