@@ -163,33 +163,33 @@ def _decode(path: Path) -> npt.NDArray[np.generic]:
 
 
 def _plain(folder: Path) -> Dataset:
-    train = _images(folder)
+    train = images_in(folder)
     if not train:
         raise DatasetError(_nothing_in(folder))
-    unused = [sub.name for sub in _folders(folder) if _images(sub)]
-    notes = (f"sub-folders not used: {_list_names(unused)}",) if unused else ()
+    unused = [sub.name for sub in _folders(folder) if images_in(sub)]
+    notes = (f"sub-folders not used: {list_names(unused)}",) if unused else ()
     return Dataset("folder", tuple(train), (), notes)
 
 
 def _mvtec(folder: Path) -> Dataset:
     home = folder / "train" / GOOD
     home = home if home.is_dir() else folder / "train"
-    train = _images(home, deep=home.name == GOOD)
+    train = images_in(home, deep=home.name == GOOD)
     if not train:
         raise DatasetError(_nothing_in(home))
     test = folder / "test"
-    kinds = {sub.name: _images(sub) for sub in _folders(test)} if test.is_dir() else {}
+    kinds = {sub.name: images_in(sub) for sub in _folders(test)} if test.is_dir() else {}
     return Dataset("mvtec", tuple(train), _samples(kinds, masks=folder / _MASKS), _empty(kinds))
 
 
 def _labelled(folder: Path) -> Dataset:
-    train = _images(folder / GOOD, deep=True)
+    train = images_in(folder / GOOD, deep=True)
     if not train:
         raise DatasetError(_nothing_in(folder / GOOD))
     others = [sub for sub in _folders(folder) if sub.name not in (GOOD, _MASKS)]
-    kinds = {sub.name: _images(sub) for sub in others}
+    kinds = {sub.name: images_in(sub) for sub in others}
     notes = _empty(kinds)
-    loose = len(_images(folder))
+    loose = len(images_in(folder))
     if loose:
         notes += (f"{loose} images beside the folder {GOOD!r} not used",)
     return Dataset("labelled", tuple(train), _samples(kinds, masks=folder / _MASKS), notes)
@@ -198,7 +198,7 @@ def _labelled(folder: Path) -> Dataset:
 def _samples(kinds: dict[str, list[Path]], *, masks: Path) -> tuple[Sample, ...]:
     """Pair images with masks; good images first, then defects by name."""
     homes = _folders(masks) if masks.is_dir() else []
-    spare = {mask for home in homes for mask in _images(home)}
+    spare = {mask for home in homes for mask in images_in(home)}
     samples = []
     for name in sorted(kinds, key=lambda kind: (kind != GOOD, _natural(kind))):
         known = {mask.name: mask for mask in spare if mask.parent.name == name}
@@ -211,7 +211,7 @@ def _samples(kinds: dict[str, list[Path]], *, masks: Path) -> tuple[Sample, ...]
         lost = sorted(spare, key=_order)
         raise DatasetError(
             f"{printable_path(masks)}: {len(lost)} masks without an image: "
-            f"{_list_names([f'{mask.parent.name}/{mask.name}' for mask in lost])}; "
+            f"{list_names([f'{mask.parent.name}/{mask.name}' for mask in lost])}; "
             "name each after its image in the folder of the same defect, or remove it"
         )
     return tuple(samples)
@@ -225,7 +225,12 @@ def _mask_of(image: Path, known: dict[str, Path]) -> Path | None:
     return None
 
 
-def _images(folder: Path, *, deep: bool = False) -> list[Path]:
+def images_in(folder: Path, *, deep: bool = False) -> list[Path]:
+    """The images of a folder in natural order, hidden ones passed over; `deep`: of all below it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     found = []
     for home, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
@@ -251,8 +256,8 @@ def _nothing_in(folder: Path) -> str:
     """One line: what was looked for, what was found instead, what to do."""
     suffixes = sorted({path.suffix or path.name for path in folder.iterdir() if path.is_file()})
     subs = [sub.name for sub in _folders(folder)]
-    found = [f"files of type {_list_names(suffixes)}"] if suffixes else []
-    found += [f"the folders {_list_names(subs)}"] if subs else []
+    found = [f"files of type {list_names(suffixes)}"] if suffixes else []
+    found += [f"the folders {list_names(subs)}"] if subs else []
     wanted = " ".join(_SUFFIXES)
     advice = (
         "give one of those folders, or put the good images into one named 'good'"
@@ -265,10 +270,11 @@ def _nothing_in(folder: Path) -> str:
 
 def _empty(kinds: dict[str, list[Path]]) -> tuple[str, ...]:
     names = [name for name, images in kinds.items() if not images]
-    return (f"folders without images: {_list_names(names)}",) if names else ()
+    return (f"folders without images: {list_names(names)}",) if names else ()
 
 
-def _list_names(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
     texts = [printable_path(Path(name)) for name in names[:_NAMES_SHOWN]]
     more = [f"and {len(names) - _NAMES_SHOWN} more"] if len(names) > _NAMES_SHOWN else []
     return ", ".join(texts + more)

@@ -19,17 +19,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from calibrate.dataset import GOOD, DatasetError, Sample, read_mask
+from calibrate.dataset import (
+    GOOD,
+    DatasetError,
+    Sample,
+    images_in,
+    list_names,
+    read_mask,
+)
 from calibrate.images import Image, Roi, Size, evenly, fit_image
 from calibrate.prn.defects.foreground import Mask
 from cameras.errors import ImageError
-from cameras.image_files import IMAGE_SUFFIXES, image_from_bytes
+from cameras.image_files import image_from_bytes
 from cameras.redaction import printable_path, sort_key
 
 _MASKS = "ground_truth"
 _SUFFIX = "_mask"
 _NOT_DEFECTS = frozenset({GOOD, "train", _MASKS})
-_NAMES_SHOWN = 3
 _COVERED = 0.5  # share of a model's pixel that must be defective, unless that leaves nothing
 
 
@@ -181,33 +187,26 @@ def _stem(mask: Path) -> str:
 
 
 def _images(folder: Path) -> list[Path]:
-    found = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
-    return sorted(found, key=sort_key)
+    return sorted(images_in(folder), key=sort_key)
 
 
 def _refuse_unpaired(folder: Path, *, lonely: Sequence[Path], spare: Sequence[Path]) -> None:
     if lonely:
         raise DatasetError(
             f"{printable_path(folder)}: {len(lonely)} images without a mask: "
-            f"{_list_names(folder, lonely)}; "
+            f"{_relative(folder, lonely)}; "
             f"draw each NAME{_SUFFIX}.png, white where defective, or move the image away"
         )
     if spare:
         raise DatasetError(
             f"{printable_path(folder)}: {len(spare)} masks without an image: "
-            f"{_list_names(folder, spare)}; "
+            f"{_relative(folder, spare)}; "
             "name each after its image, or move it away"
         )
 
 
-def _list_names(folder: Path, paths: Sequence[Path]) -> str:
-    names = [printable_path(path.relative_to(folder)) for path in paths[:_NAMES_SHOWN]]
-    more = [f"and {len(paths) - _NAMES_SHOWN} more"] if len(paths) > _NAMES_SHOWN else []
-    return ", ".join(names + more)
+def _relative(folder: Path, paths: Sequence[Path]) -> str:
+    return list_names([str(path.relative_to(folder)) for path in paths])
 
 
 def _nothing_in(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from calibrate.dataset import DatasetError
+from calibrate.dataset import DatasetError, images_in
 from calibrate.images import Image, Size, evenly
-from cameras.image_files import IMAGE_SUFFIXES, image_from_file
+from cameras.image_files import image_from_file
 from cameras.redaction import printable_path, sort_key
 
 ToneCurve = npt.NDArray[np.float32]  # (256, 3): what each level of each channel becomes, 0 to 1
@@ -44,22 +43,14 @@ def _paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "no such folder"
         raise DatasetError(f"{printable_path(folder)}: {what}; give a folder of texture images")
-    found: list[Path] = []
-    for home, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(home, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
+    try:
+        found = images_in(folder, deep=True)
+    except OSError as error:
+        where = printable_path(error.filename) if error.filename else printable_path(folder)
+        raise DatasetError(f"{where}: {error.strerror}; check its permissions") from error
     if not found:
         raise DatasetError(f"{printable_path(folder)}: no images; give a folder of texture images")
     return sorted(found, key=sort_key)
-
-
-def _refuse(error: OSError) -> None:
-    where = printable_path(error.filename) if error.filename else "the folder of textures"
-    raise DatasetError(f"{where}: {error.strerror}; check its permissions") from error
 
 
 def _texture(path: Path, *, size: Size) -> Image:

@@ -117,7 +117,7 @@ def test_a_hairline_is_not_lost_at_a_smaller_size(tmp_path, width):
         (
             [f"{name}.png" for name in "abcde"],
             [],
-            r"5 images without a mask: a\.png, b\.png, c\.png, and 2 more",
+            r"5 images without a mask: a\.png, b\.png, c\.png, d\.png, and 1 more",
         ),
     ],
 )
