@@ -83,18 +83,18 @@ def run_in_batches(
     Args:
         images: (N, H, W, 3) uint8, checked.
         signature: of the graph.
-        run: (batch, H, W, 3), C-contiguous, to one array per output, first axis `batch`; its next
-            call must not reuse the arrays.
+        run: (batch, H, W, 3), of any strides, to one array per output, first axis `batch`; its
+            next call must not reuse the arrays.
     """
     batch = signature.batch
     if len(images) == batch:
-        return tuple(run(np.ascontiguousarray(images)))
+        return tuple(run(images))
     parts = []
     for start in range(0, len(images), batch):
         chunk = images[start : start + batch]
         missing = batch - len(chunk)
         if missing:
             chunk = np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])
-        outputs = run(np.ascontiguousarray(chunk))
+        outputs = run(chunk)
         parts.append([output[: batch - missing] for output in outputs])
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))

@@ -89,8 +89,6 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         if self._alone is None:
             raise EngineError(f"{NAME}: the engine is closed; open it again")
         check_images(images, self._signature, where=NAME)
-        if len(images) == self.batch:
-            return tuple(self._run(images))
         return run_in_batches(images, self._signature, self._run)
 
     def submit(self, images: Images) -> Ticket:

@@ -22,7 +22,7 @@ from engines.errors import EngineError
 from engines.gpu.context import GpuContext
 from engines.gpu.device_array import DeviceArray, DeviceImages, images_from_device
 from engines.gpu.loaded_plan import LoadedPlan
-from engines.gpu.slot import Slot, Tensor
+from engines.gpu.slot import Slot
 from engines.plans.find_or_compile import find_or_compile_plan
 from engines.plans.flavours import import_flavour, unsupported_gpu_reason
 from engines.plans.layers import executes
@@ -202,12 +202,11 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         self.outputs: Sequence[str] = self._signature.outputs
         self.size = self._signature.size
         self.batch = self._signature.batch
-        image = Tensor(loaded.image.name, loaded.image.shape, np.uint8)
         for _ in range(self.slots):
             slot = Slot(
                 self._cuda,
                 loaded.execution(),
-                image=image,
+                image=loaded.image,
                 outputs=loaded.outputs,
                 maps_input=self._context().maps_input,
             )

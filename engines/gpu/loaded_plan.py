@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from engines.cuda import Cuda
 from engines.errors import EngineError
-from engines.gpu.slot import Tensor
 from engines.plans.caches import kernels_path, read_kernels, write_kernels
 from engines.plans.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A graph's input or output.
+
+    Attributes:
+        name: in the graph.
+        shape: fixed; first the batch.
+        dtype: its type.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: npt.DTypeLike
 
 
 class LoadedPlan:
@@ -123,7 +139,7 @@ class LoadedPlan:
 
 
 class TensorRtExecution:
-    """An execution context as an `engines.gpu.slot.Execution`.
+    """An execution context: what computes between upload and download of one slot.
 
     Args:
         context: TensorRT's.
@@ -143,12 +159,20 @@ class TensorRtExecution:
         self.capture_problem = capture_problem
 
     def bind(self, name: str, address: int) -> None:
-        """See `engines.gpu.slot.Execution`."""
+        """Say where a tensor is on the GPU, from the next `enqueue` on.
+
+        Raises:
+            EngineError: the address was refused.
+        """
         if not self._context.set_tensor_address(name, address):
             raise self._error(f"the address of {name} was refused")
 
     def enqueue(self, stream: int) -> None:
-        """See `engines.gpu.slot.Execution`."""
+        """Put the computation on a stream.
+
+        Raises:
+            EngineError: it was refused.
+        """
         if self._context.execute_async_v3(stream):
             return
         none = self._cuda.runtime.cudaStreamCaptureStatus.cudaStreamCaptureStatusNone
@@ -158,7 +182,7 @@ class TensorRtExecution:
         raise self._error("the plan did not run")
 
     def close(self) -> None:
-        """See `engines.gpu.slot.Execution`."""
+        """Release it, before the memory that it uses; a second call does nothing."""
         self._context = None
 
     def _error(self, what: str) -> EngineError:

@@ -8,63 +8,17 @@ the images into page-locked memory, launch the graph, wait for the event.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from engines.buffer_pool import BufferPool
 from engines.cuda import Cuda, DeviceLostError
 from engines.engine import Images, Output
 from engines.errors import EngineError
 from engines.gpu.device_array import ALIGNMENT, DeviceImages
+from engines.gpu.loaded_plan import Tensor, TensorRtExecution
 from engines.gpu.memory import Resources
-
-
-class Execution(Protocol):
-    """What computes between upload and download; one of its own for each slot.
-
-    Attributes:
-        capture_problem: why it can't be part of a CUDA graph; empty if it can.
-    """
-
-    capture_problem: str
-
-    def bind(self, name: str, address: int) -> None:
-        """Say where a tensor is on the GPU, from the next `enqueue` on.
-
-        Raises:
-            EngineError: the address was refused.
-        """
-        ...
-
-    def enqueue(self, stream: int) -> None:
-        """Put the computation on a stream.
-
-        Raises:
-            EngineError: it was refused.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release it, before the memory that it uses; a second call does nothing."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A graph's input or output.
-
-    Attributes:
-        name: in the graph.
-        shape: fixed; first the batch.
-        dtype: its type.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: npt.DTypeLike
 
 
 class Slot:
@@ -86,7 +40,7 @@ class Slot:
     def __init__(
         self,
         cuda: Cuda,
-        execution: Execution,
+        execution: TensorRtExecution,
         *,
         image: Tensor,
         outputs: Sequence[Tensor],
