@@ -89,7 +89,7 @@ def _bytes_from_file(path: str | os.PathLike[str]) -> bytes:
             raise ImageError(f"{printable_path(path)}: the file is empty; copy it again")
         if status.st_size > MAX_BYTES:
             raise ImageError(
-                f"{printable_path(path)}: {status.st_size >> 20} MiB is more than an image has"
+                f"{printable_path(path)}: {status.st_size >> 20} MiB is too large for an image"
             )
         return Path(path).read_bytes()
     except OSError as error:

@@ -174,6 +174,6 @@ def words_from_query(name: str, query: str) -> dict[str, str]:
         if "\0" in value:
             raise SourceError(f"{name}: {one_line(word)} has a NUL in its value")
         if word in words:
-            raise SourceError(f"{name}: {one_line(word)} is there twice")
+            raise SourceError(f"{name}: {one_line(word)} is given twice")
         words[word] = value
     return words

@@ -92,13 +92,13 @@ class CaptureProcess:
             why = f" ({self._library_error})" if self._library_error else ""
             self._library_error = ""
             self._set_trouble(message.reason + why)
-            LOG.info("%s: %s; it is opened again", self._name, self.trouble)
+            LOG.info("%s: %s; opening it again", self._name, self.trouble)
         os.eventfd_write(self._bell, 1)
 
     def on_lost(self, ending: Ending, reason: str) -> None:
         """See `ChildHandler.on_lost`."""
         self._set_trouble(reason)
-        LOG.error("%s: %s; it is started again", self._name, reason)
+        LOG.error("%s: %s; restarting it", self._name, reason)
 
     def _set_trouble(self, reason: str) -> None:
         self.trouble = one_line(reason)

@@ -258,7 +258,7 @@ def _choose_camera(infos: list[Any], camera: str) -> Any:
     told = [next(_list_names(info), "?") for info in infos]
     present = ", ".join(one_line(name) for name in told[:_MAX_LISTED]) or "none"
     if not matching:
-        raise CameraError(f"is not there; present: {present}")
+        raise CameraError(f"not found; present: {present}")
     raise CameraError(f"is one of several; name one: {present}")
 
 

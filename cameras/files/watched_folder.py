@@ -237,7 +237,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
         """The folder cannot be listed, such as a share whose server is down: tell it once."""
         if not self._lost:
             self._lost = True
-            reason = f"{self.name}: {error.strerror}; it is tried again, check path and server"
+            reason = f"{self.name}: {error.strerror}; trying again; check the path and the server"
             yield self._make_frame(self._watching.folder, None, reason)
 
     def _deliver_new(self, listing: _Listing) -> Iterator[Frame]:

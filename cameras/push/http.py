@@ -128,8 +128,8 @@ class _PushHandler(http.server.BaseHTTPRequestHandler):
         return int(text)
 
     def _read_body(self, length: int) -> bytes:
-        """Read the body; a picture that comes in part only becomes ERROR."""
-        lost = "a picture came in part only; check the host and the network"
+        """Read the body; a picture of which only part comes becomes ERROR."""
+        lost = "only part of a picture arrived; check the host and the network"
         deadline = time.monotonic() + PATIENCE_S
         data = bytearray()
         try:

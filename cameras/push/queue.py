@@ -105,7 +105,7 @@ class Inbox(AbstractContextManager["Inbox"]):
         self._closed = False
         self._stop: Callable[[], None] | None = None
         self._heard_ns = self._silence_reported_ns = time.monotonic_ns()
-        self._overflow = f"{name}: {rules.waiting} pictures wait already; send slower"
+        self._overflow = f"{name}: {rules.waiting} pictures are waiting already; send more slowly"
 
     def served_by(self, stop: Callable[[], None]) -> Inbox:
         """Say what ends those who deliver; `close` calls it once."""

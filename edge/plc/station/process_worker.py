@@ -127,5 +127,5 @@ class _Conversation:
         code = _CODES[ending]
         if self._failure is not None:  # it told why it ends
             code, reason = self._failure.code, self._failure.reason
-        LOG.error("%s; it is started again", reason)
+        LOG.error("%s; restarting it", reason)
         self._events.worker_lost(code, reason)

@@ -131,7 +131,7 @@ def test_a_killed_process_is_replaced(http, caplog) -> None:
         indices = [frame.index for frame in seen]
         assert all(first < second for first, second in pairwise(indices))
     assert source.dropped + sum(map(picture, seen)) == source._captured
-    assert sum("SIGKILL; it is started again" in message for message in caplog.messages) == 2
+    assert sum("SIGKILL; restarting it" in message for message in caplog.messages) == 2
     assert "Zq9secret" not in caplog.text
 
 

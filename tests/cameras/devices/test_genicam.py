@@ -115,7 +115,7 @@ def test_what_a_camera_refuses_is_told_and_it_stays_free_for_the_next(
 def test_which_camera_is_meant_must_be_clear(producer) -> None:
     with pytest.raises(CameraError, match="is one of several; name one: 0, 1, 2"):
         device(producer, camera="").open()
-    with pytest.raises(CameraError, match="is not there; present: 0, 1, 2"):
+    with pytest.raises(CameraError, match="not found; present: 0, 1, 2"):
         device(producer, camera="3").open()
     first = device(producer).open()
     try:

@@ -217,7 +217,7 @@ def test_a_folder_that_goes_is_told_once_and_comes_back(tmp_path) -> None:
         share.wait_for_listings(3)
         assert share.values() == [*OLD, None]  # what was inspected is not inspected again
         reason = share.frames[-1].reason
-        assert "No such file or directory; it is tried again, check path and server" in reason
+        assert "No such file or directory; trying again; check the path and the server" in reason
         save(tmp_path / "share/new.png", png(200))
         assert share.wait(len(OLD) + 2) == [*OLD, None, 200]
 
@@ -236,7 +236,7 @@ def test_a_listing_that_fails_half_way_forgets_nothing(tmp_path, monkeypatch) ->
             share.wait_for_listings(3)
         share.wait_for_listings(3)
         assert share.values() == [*OLD, None]
-        assert "Input/output error; it is tried again" in share.frames[-1].reason
+        assert "Input/output error; trying again" in share.frames[-1].reason
 
 
 @pytest.mark.parametrize("kept", [0, 2], ids=["nothing", "some"])

@@ -114,7 +114,7 @@ def test_a_full_queue_is_told_to_the_host_and_is_an_error_for_the_part() -> None
         assert answers == [202, 202, 503, 503]
         frames = taken(source, 4)
         assert values(frames) == [50, 50, None, None]
-        assert "2 pictures wait already" in frames[3].reason
+        assert "2 pictures are waiting already" in frames[3].reason
         assert posted(source, jpeg(60))[0] == 202
         assert values(taken(source, 1)) == [60]
 
@@ -239,7 +239,7 @@ def test_a_picture_that_stops_coming_is_an_error_for_its_part(monkeypatch) -> No
         assert b" 408 " in host.recv(1000)
         (frame,) = taken(source, 1)
         assert ended(host)
-    assert "in part only" in frame.reason
+    assert "only part of a picture" in frame.reason
 
 
 def test_a_picture_that_breaks_off_is_an_error_for_its_part() -> None:
@@ -248,7 +248,7 @@ def test_a_picture_that_breaks_off_is_an_error_for_its_part() -> None:
             host.sendall(begin(source, 900))
         (frame,) = taken(source, 1)
     assert frame.image is None
-    assert "in part only" in frame.reason
+    assert "only part of a picture" in frame.reason
 
 
 def test_fifty_slow_hosts_leave_the_pictures_of_a_good_one() -> None:
