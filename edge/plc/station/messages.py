@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -14,7 +13,7 @@ NS_PER_S = 1_000_000_000
 
 
 class Clock(Protocol):
-    """Where time comes from; tests bring their own."""
+    """Where time comes from: the module `time`; tests bring their own."""
 
     def monotonic_ns(self) -> int:
         """Nanoseconds that never go back: decide deadlines."""
@@ -23,18 +22,6 @@ class Clock(Protocol):
     def time_ns(self) -> int:
         """Unix time in ns, UTC: goes into records alone."""
         ...
-
-
-class SystemClock:
-    """The machine's own clock."""
-
-    def monotonic_ns(self) -> int:
-        """See `Clock`."""
-        return time.monotonic_ns()
-
-    def time_ns(self) -> int:
-        """See `Clock`."""
-        return time.time_ns()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ of the machine takes them from.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 
 from edge.plc.station.edge_detection import LevelTracker
@@ -33,7 +34,6 @@ from edge.plc.station.messages import (
     Recipe,
     Replace,
     StationOptions,
-    SystemClock,
 )
 from edge.plc.station.snapshot import (
     CommandCode,
@@ -67,7 +67,7 @@ class StationMachine:
 
     boot_id: int
     options: StationOptions = field(default_factory=StationOptions)
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock = time
     orders: list[Order] = field(default_factory=list)
     results: list[InspectionResult] = field(default_factory=list)
     revision: int = 0

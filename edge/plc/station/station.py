@@ -10,13 +10,14 @@ import asyncio
 import concurrent.futures
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import ParamSpec, TypeVar
 
 from edge.plc.station.listeners import Listeners
-from edge.plc.station.messages import NS_PER_S, Answer, Recipe, StationOptions, SystemClock
+from edge.plc.station.messages import NS_PER_S, Answer, Recipe, StationOptions
 from edge.plc.station.port import Cancel, Listener, ResultListener
 from edge.plc.station.snapshot import (
     SEQUENCE_WORDS,
@@ -47,9 +48,8 @@ class Station(AbstractContextManager["Station"]):
     """
 
     def __init__(self, worker: Worker, *, options: StationOptions | None = None) -> None:
-        self._clock = SystemClock()
         self._machine = StationMachine(
-            secrets.randbelow(SEQUENCE_WORDS) + 1, options or StationOptions(), self._clock
+            secrets.randbelow(SEQUENCE_WORDS) + 1, options or StationOptions()
         )
         self._worker = worker
         self._lock = threading.Condition(threading.Lock())
@@ -293,7 +293,7 @@ class Station(AbstractContextManager["Station"]):
                 due = self._machine.due_ns()
                 wait = LOOK_S
                 if due is not None:
-                    wait = (due - self._clock.monotonic_ns()) / NS_PER_S
+                    wait = (due - time.monotonic_ns()) / NS_PER_S
                 if not self._closed and wait > 0:
                     self._lock.wait(min(wait, LOOK_S))
 
