@@ -158,7 +158,10 @@ class CameraOptions(OptionsModel):
         example=0,
     )
     ignore: Path | None = option(
-        None, "Picture that is white where nothing counts.", example="ignore.png"
+        None,
+        "Picture that is white where nothing counts; none counts everything.",
+        unset="the bundle's own",
+        example="ignore.png",
     )
     roi: RoiText | None = setting(
         None,

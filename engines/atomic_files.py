@@ -38,7 +38,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     Raises:
         OSError: the disk is full, read-only or failing; `target` is as before.
     """
-    with _locked(target.parent):
+    with locked(target.parent):
         recover(target)
         _remove_leftovers(target)
         folder = _beside(target, "new")
@@ -48,7 +48,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     try:
         yield folder
         _sync_tree(folder)
-        with _locked(target.parent):
+        with locked(target.parent):
             old = _put_in_place(folder, target)
             sync_folder(target.parent)
             if old is not None:
@@ -132,7 +132,7 @@ def _beside(target: Path, kind: str) -> Path:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep other writers in `folder` out; for the short steps only."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from engines.atomic_files import recover, replace_file, staged_folder, write_durably
+from engines.atomic_files import recover, staged_folder, write_durably
 from engines.errors import BundleError
 from engines.manifest import (
-    SCHEMA_VERSION,
     FileRecord,
     Manifest,
-    ThresholdRecord,
     path_problem,
 )
+from engines.manifest_file import MANIFEST, describe_damage, read_manifest, text_from_manifest
 
-MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 PLANS = "engines"
-SEAL = "seal"
-MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 2 << 30
+MAX_TRIES = 10  # to read a bundle that is being replaced
 CHUNK = 1 << 20
 MODEL_SUFFIXES = frozenset(
     {".onnx", ".data", ".pb", ".plan", ".engine", ".trt", ".bin", ".xml", ".pt", ".pth", ".pkl"}
@@ -65,14 +59,15 @@ class Bundle:
             recover(folder)
         except OSError as error:
             raise BundleError(f"{folder}: cannot be brought back: {error.strerror}") from error
-        before = _inode(folder)
-        try:
-            return _open_folder(folder)
-        except BundleError:
-            # A build may have swapped the folder while it was being read: then read the new one.
-            if before == _inode(folder):
-                raise
-            return _open_folder(folder)
+        for _ in range(MAX_TRIES):
+            before = _stamp(folder)
+            try:
+                return _open_folder(folder)
+            except BundleError:
+                # A build or a change of settings came between: then read what is there now.
+                if before == _stamp(folder):
+                    raise
+        return _open_folder(folder)
 
     @property
     def plans(self) -> Path:
@@ -97,7 +92,7 @@ class Bundle:
         except OSError as error:
             raise BundleError(f"{self.path / name}: cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != record.sha256:
-            raise BundleError(_damage(self.path / name, "its SHA-256 differs"))
+            raise BundleError(describe_damage(self.path / name, "its SHA-256 differs"))
         return content
 
 
@@ -118,7 +113,7 @@ def write_bundle(target: Path, *, manifest: Manifest, files: Mapping[str, bytes 
         with staged_folder(target) as folder:
             records = {name: _store_file(folder / name, content) for name, content in files.items()}
             complete = Manifest.model_validate({**dict(manifest), "files": records})
-            write_durably(folder / MANIFEST, _text(complete))
+            write_durably(folder / MANIFEST, text_from_manifest(complete))
     except OSError as error:
         state = "the bundle that was there is untouched" if target.exists() else "nothing is left"
         raise BundleError(
@@ -128,44 +123,12 @@ def write_bundle(target: Path, *, manifest: Manifest, files: Mapping[str, bytes 
     return Bundle(target, complete)
 
 
-def edit_manifest(
-    bundle: Bundle, *, threshold: float | ThresholdRecord | None = None, min_area: int | None = None
-) -> Bundle:
-    """Change what can be changed without a rebuild; only ``manifest.json`` is written anew.
-
-    Args:
-        bundle: to change.
-        threshold: a number set by hand, or a record with its reasons; None leaves it.
-        min_area: smallest region that counts, in pixels; None leaves it.
-
-    Raises:
-        BundleError: a value is not allowed, or the disk refuses; the bundle is as before.
-    """
-    changes: dict[str, object] = {}
-    if threshold is not None:
-        by_hand = isinstance(threshold, int | float)
-        changes["threshold"] = {"value": threshold, "method": "manual"} if by_hand else threshold
-    if min_area is not None:
-        changes["min_area"] = min_area
-    try:
-        manifest = Manifest.model_validate({**dict(bundle.manifest), **changes})
-    except ValidationError as error:
-        raise BundleError(f"{bundle.path}: {_first(error)}") from error
-    try:
-        replace_file(bundle.path / MANIFEST, _text(manifest))
-    except OSError as error:
-        raise BundleError(
-            f"{bundle.path / MANIFEST}: cannot be written: {error.strerror}; it is as before"
-        ) from error
-    return Bundle(bundle.path, manifest)
-
-
 def _open_folder(folder: Path) -> Bundle:
     if not folder.exists():
         raise BundleError(f"{folder}: no such bundle; make one with `edge build`")
     if not folder.is_dir():
         raise BundleError(f"{folder}: a bundle is a folder, NAME.edge, and this is a file")
-    manifest = _manifest(folder / MANIFEST)
+    manifest = read_manifest(folder / MANIFEST)
     if MODEL not in manifest.files:
         raise BundleError(f"{folder}: the manifest lists no {MODEL}; build it again")
     for found in _entries(folder):
@@ -180,46 +143,19 @@ def _open_folder(folder: Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def _manifest(path: Path) -> Manifest:
-    try:
-        if path.is_symlink():
-            raise BundleError(f"{path}: a bundle holds no symbolic links; copy the file itself")
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise BundleError(_damage(path, "it is larger than any manifest"))
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise BundleError(
-            f"{path.parent}: no {MANIFEST} in it, so it is no bundle; make one with `edge build`"
-        ) from error
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise BundleError(_damage(path, f"it is not JSON ({error})")) from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise BundleError(
-            f"{path}: made by a newer protoedge (schema {version}, this one reads "
-            f"{SCHEMA_VERSION}); upgrade with pip install -U protoedge"
-        )
-    if not isinstance(content, dict) or content.pop(SEAL, None) != _seal(content):
-        raise BundleError(_damage(path, "its seal does not fit; change it with `edge` only"))
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        raise BundleError(_damage(path, _first(error))) from error
-
-
 def _check_file(path: Path, record: FileRecord) -> None:
     try:
         size = path.stat().st_size
         if not path.is_file():
-            raise BundleError(_damage(path, "it is not a file"))
+            raise BundleError(describe_damage(path, "it is not a file"))
         if size != record.size or size > MAX_FILE_BYTES:
-            raise BundleError(_damage(path, f"it has {size} bytes instead of {record.size}"))
+            raise BundleError(
+                describe_damage(path, f"it has {size} bytes instead of {record.size}")
+            )
         if sha256_of(path) != record.sha256:
-            raise BundleError(_damage(path, "its SHA-256 differs from the manifest's"))
+            raise BundleError(describe_damage(path, "its SHA-256 differs from the manifest's"))
     except FileNotFoundError as error:
-        raise BundleError(_damage(path, "it is missing")) from error
+        raise BundleError(describe_damage(path, "it is missing")) from error
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -232,7 +168,7 @@ def _check_graph(path: Path, manifest: Manifest) -> None:
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except (DecodeError, ValueError) as error:
-        raise BundleError(_damage(path, "it is not an ONNX graph")) from error
+        raise BundleError(describe_damage(path, "it is not an ONNX graph")) from error
     external = onnx.TensorProto.EXTERNAL
     if any(tensor.data_location == external for tensor in model.graph.initializer):
         raise BundleError(f"{path}: its weights lie outside the file; build it again")
@@ -291,32 +227,10 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _text(manifest: Manifest) -> bytes:
-    """`manifest.json`: the record and a seal over it, so that a damaged threshold is noticed."""
-    content = manifest.model_dump(mode="json")
-    return (json.dumps({**content, SEAL: _seal(content)}, indent=2) + "\n").encode()
-
-
-def _seal(content: Mapping[str, object]) -> str:
-    """SHA-256 of the record, whatever its layout; finds damage, and hinders no forger."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _inode(folder: Path) -> int | None:
+def _stamp(folder: Path) -> tuple[int, int, int] | None:
+    """What changes when another folder, or another manifest, takes the place of this one."""
     try:
-        return folder.stat().st_ino
+        manifest = (folder / MANIFEST).stat()
+        return folder.stat().st_ino, manifest.st_ino, manifest.st_mtime_ns
     except OSError:
         return None
-
-
-def _damage(path: Path, how: str) -> str:
-    return f"{path}: the bundle is damaged: {how}; copy it again or build it again"
-
-
-def _first(error: ValidationError) -> str:
-    """The first problem that pydantic found, in one line."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in found["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {found['msg']}{more}" if where else f"{found['msg']}{more}"

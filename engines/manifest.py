@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
     AwareDatetime,
@@ -42,6 +42,14 @@ class RoiRecord(_Record):
     width: PositiveInt
     height: PositiveInt
 
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(x, y, width, height)."""
+        return self.x, self.y, self.width, self.height
+
+
+SettingValue: TypeAlias = RoiRecord | int | float | str | None
+
 
 class BackboneRecord(_Record):
     """The network whose features the prototypes were learnt from.
@@ -61,7 +69,7 @@ class ThresholdRecord(_Record):
     """The threshold and how it was set.
 
     Attributes:
-        value: a score above it is NG.
+        value: a score that reaches it is NG.
         method: how it was found, such as ``cross-fitted``; ``manual`` when it was set by hand.
         false_rejects_asked: rate of good parts that may be rejected, in [0, 1].
         bound: how `false_reject_bound` was computed, such as ``clopper-pearson``.
@@ -267,6 +275,23 @@ class HealthRecord(_Record):
     caught: dict[str, float] = Field(default_factory=dict)
 
 
+class ChangeRecord(_Record):
+    """A setting that was changed without building again.
+
+    Attributes:
+        changed: when, UTC.
+        by: who, such as ``anna@line3``; empty where that is not known.
+        setting: which; an ignore mask is told by its file's name.
+        old, new: its value before and after; None for no mask, or all of the picture.
+    """
+
+    changed: AwareDatetime
+    by: str = ""
+    setting: Literal["threshold", "min_area", "ignore", "roi"]
+    old: SettingValue
+    new: SettingValue
+
+
 class Manifest(_Record):
     """Everything that is known about a bundle.
 
@@ -289,7 +314,10 @@ class Manifest(_Record):
         score_kind: how the score comes from the map: its maximum, ``smoothed`` or ``raw``; or
             ``top100``, the mean of so many of its highest values.
         threshold: and how it was set.
-        min_area: smallest region that counts, in pixels of the graph's images.
+        min_area: smallest region that counts, in pixels of the camera's picture.
+        ignore: file of the mask that is white where nothing counts; None without one.
+        changes: of threshold, min_area, ignore and roi since the build; of very many, the first
+            of each kind and the last.
         figures: measured on labelled images, such as ``image_auroc``.
         golden: images with known scores.
         files: every file but this one and those under ``engines``, by path inside the bundle.
@@ -320,6 +348,8 @@ class Manifest(_Record):
     score_kind: str
     threshold: ThresholdRecord
     min_area: NonNegativeInt = 0
+    ignore: str | None = None
+    changes: tuple[ChangeRecord, ...] = ()
     figures: dict[str, float] = Field(default_factory=dict)
     golden: tuple[GoldenImage, ...] = ()
     files: dict[str, FileRecord] = Field(default_factory=dict)
@@ -350,6 +380,8 @@ class Manifest(_Record):
         for image in self.golden:
             if self.files and image.file not in self.files:
                 raise ValueError(f"golden image {image.file!r} is not among the files")
+        if self.ignore is not None and self.ignore not in self.files:
+            raise ValueError(f"ignore mask {self.ignore!r} is not among the files")
         return self
 
 

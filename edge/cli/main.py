@@ -24,6 +24,7 @@ COMMANDS = {  # in the order in which they are used: where each is, and what it 
     "compare": ("measure:compare", "Measure and time several bundles side by side."),
     "bench": ("measure:bench", "Time the engine, and everything from frame to verdict."),
     "info": ("plans:info", "Show what a bundle is and how its threshold was set."),
+    "set": ("set:change", "Change settings of a bundle without building it again."),
     "compile": ("plans:compile_plans", "Compile a bundle's TensorRT plans ahead of time."),
     "serve": ("plc:serve", "Inspect for a PLC until Ctrl-C or SIGTERM."),
     "doctor": ("measure:doctor", "Show what this machine has and what is missing."),

@@ -11,7 +11,7 @@ from edge import console
 from edge.cli import errors, tables
 from edge.cli.options import BundleArgument, Json, takes_options
 from edge.config import check_folder_of
-from edge.fields import Finite, OptionsModel, Positive, SizeText, option
+from edge.fields import Count, Finite, OptionsModel, Positive, SizeText, option
 from edge.options import ENGINE, EngineName
 
 LabelledArgument = Annotated[
@@ -25,6 +25,14 @@ class EvaluateOptions(OptionsModel):
     engine: EngineName = option("auto", ENGINE)
     threshold: Finite | None = option(
         None, "Score from which a part is NG.", unset="the bundle's own"
+    )
+    min_area: Count | None = option(
+        None, "Smallest region that rejects, in px of the image.", unset="the bundle's own"
+    )
+    ignore: Path | None = option(
+        None,
+        "Picture that is white where nothing counts; none counts everything.",
+        unset="the bundle's own",
     )
     grid: Path | None = option(None, "PNG file for a grid of images, maps and verdicts.")
 
@@ -65,6 +73,8 @@ def evaluate(
             images,
             engine=options.engine,
             threshold=options.threshold,
+            min_area=options.min_area,
+            ignore=options.ignore,
             grid=options.grid,
             stages=Stages(bars.show),
         )

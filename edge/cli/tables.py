@@ -73,17 +73,46 @@ def figure_rows(figures: Mapping[str, float]) -> list[tuple[str, object]]:
     return [*rows, ("false rejects", rejects), ("escapes", escapes)]
 
 
+def print_changes(title: str, changes: Sequence[Mapping[str, Any]]) -> None:
+    """Print what was changed in a bundle."""
+    if changes:
+        console.print_table(title, [(one["setting"], _old_and_new(one)) for one in changes])
+    else:
+        console.say(f"{title}: nothing changed: it was so already")
+
+
 def print_info(title: str, facts: Mapping[str, Any]) -> None:
     """Print a bundle's facts; a group of them takes one line for each member."""
     rows: list[tuple[str, object]] = []
     for name, value in facts.items():
         if name == "parity" and value:
             rows.append((name, _parity(value)))
+        elif name == "changes":
+            rows += [
+                (f"{one['setting']} changed", f"{_old_and_new(one)}, {_when_and_who(one)}")
+                for one in value
+            ]
         elif isinstance(value, dict) and value:
             rows += [(f"{name}.{part}", item) for part, item in value.items()]
         else:
             rows.append((name, value))
     console.print_table(title, rows)
+    if facts["changes"]:
+        console.say("figures and report are those of the build; measure again with `edge evaluate`")
+
+
+def _old_and_new(change: Mapping[str, Any]) -> str:
+    """What a setting was and is; a region as its numbers."""
+    old, new = (
+        ",".join(map(str, value.values())) if isinstance(value, Mapping) else value
+        for value in (change["old"], change["new"])
+    )
+    return f"{'none' if old is None else old} → {'none' if new is None else new}"
+
+
+def _when_and_who(change: Mapping[str, Any]) -> str:
+    when = f"{change['changed'][:19].replace('T', ' ')} UTC"
+    return f"{when} by {change['by']}" if change["by"] else when
 
 
 def _parity(value: Mapping[str, Any]) -> str:

@@ -205,8 +205,7 @@ def _column(name: str, inspector: Inspector, samples: Sequence[Sample]) -> Colum
 
 def _row(sample: Sample, bundle: Bundle) -> Compared:
     manifest = bundle.manifest
-    roi = manifest.roi
-    part = (roi.x, roi.y, roi.width, roi.height) if roi else None
+    part = manifest.roi.box if manifest.roi else None
     try:
         image = image_from_file(sample.path)
         fitted = fit_image(image, manifest.size, part)

@@ -10,6 +10,7 @@ from calibrate.progress import Stages
 from edge.drawing.grid import draw_grid
 from edge.evaluation.measure import measure, png_from_image
 from edge.inspection.inspector import load_with_progress
+from edge.inspection.settings import mask_from_file
 from engines.atomic_files import replace_file
 from engines.choose import AUTO
 
@@ -20,6 +21,8 @@ def evaluate_bundle(
     *,
     engine: str = AUTO,
     threshold: float | None = None,
+    min_area: int | None = None,
+    ignore: Path | None = None,
     grid: Path | None = None,
     stages: Stages,
 ) -> Evaluation:
@@ -30,6 +33,8 @@ def evaluate_bundle(
         images: in MVTec's layout, or ``good`` and defects side by side.
         engine: ``auto`` or the name of one.
         threshold: in place of the bundle's own.
+        min_area: smallest region in pixels of the image, in place of the bundle's own.
+        ignore: picture that is white where nothing counts, in place of the bundle's own.
         grid: where to write the picture grid; None = nowhere.
         stages: told about progress.
 
@@ -45,7 +50,13 @@ def evaluate_bundle(
             "in ground_truth/DEFECT"
         )
     with (
-        load_with_progress(bundle, engine=engine, threshold=threshold) as inspector,
+        load_with_progress(
+            bundle,
+            engine=engine,
+            threshold=threshold,
+            min_area=min_area,
+            ignore=mask_from_file(ignore) if ignore else None,
+        ) as inspector,
         stages.stage("labelled images") as advance,
     ):
         measured = measure(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from edge.inspection.inspector import Inspector, settings_from_bundle
+from edge.inspection.inspector import Inspector
+from edge.inspection.settings import settings_from_bundle
 from edge.inspection.verdict import DecisionSettings
 from engines.bundle import MODEL, Bundle
 from engines.choose import AUTO, Choice, choose_engine, open_engine

@@ -30,9 +30,11 @@ from edge.inspection.self_test import (
     check_preparation,
     check_scores,
 )
+from edge.inspection.settings import Nothing, settings_from_bundle
 from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
 from edge.result import Result, Roi, error_from_frame
 from engines.bundle import Bundle
+from engines.changes import built_roi
 from engines.choose import AUTO, choose_engine, open_engine
 from engines.engine import Engine, EngineOptions, Images, Output
 from engines.errors import EngineError
@@ -273,9 +275,8 @@ class Inspector(AbstractContextManager["Inspector"]):
 
     def _health_problem(self, shape: tuple[int, ...], fitted: npt.NDArray[np.uint8]) -> str:
         """Why a picture is not fit to be judged, or an empty string."""
-        roi = self.bundle.manifest.roi
-        learnt = (roi.x, roi.y, roi.width, roi.height) if roi else None
-        if learnt is not None and learnt == self.settings.roi:
+        learnt = built_roi(self.bundle.manifest)
+        if learnt is not None and learnt.box == self.settings.roi:
             problem = self.health.find_wrong_size(shape)
             if problem:
                 return problem
@@ -307,7 +308,8 @@ def load(
     engine: str = AUTO,
     threshold: float | None = None,
     min_area: int | None = None,
-    ignore: IgnoreMask | None = None,
+    ignore: IgnoreMask | Nothing | None = None,
+    roi: Roi | Nothing | None = None,
     say: Callable[[str], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Inspector:
@@ -318,7 +320,9 @@ def load(
         engine: ``auto`` or the name of one.
         threshold: in place of the bundle's own.
         min_area: smallest region in pixels of the frame, in place of the bundle's own.
-        ignore: (H, W) uint8; where it is white nothing counts.
+        ignore: (H, W) uint8, white where nothing counts, or ``"none"``; in place of the bundle's.
+        roi: (x, y, width, height) in pixels of the frame that is inspected, or ``"none"`` for all
+            of it; in place of the bundle's own.
         say: receives lines about what takes long, such as why a plan is compiled again.
         progress: told the share of a plan's compilation that is done.
 
@@ -328,7 +332,9 @@ def load(
         ValueError: a threshold, area or mask that makes no sense.
     """
     bundle = Bundle.open(path)
-    settings = settings_from_bundle(bundle, threshold=threshold, min_area=min_area, ignore=ignore)
+    settings = settings_from_bundle(
+        bundle, threshold=threshold, min_area=min_area, ignore=ignore, roi=roi
+    )
     return Inspector(bundle, settings=settings, engine=engine, say=say, progress=progress)
 
 
@@ -338,7 +344,7 @@ def load_with_progress(
     engine: str = AUTO,
     threshold: float | None = None,
     min_area: int | None = None,
-    ignore: IgnoreMask | None = None,
+    ignore: IgnoreMask | Nothing | None = None,
 ) -> Inspector:
     """Load a bundle in a command, as `load`: with a bar while a plan is compiled."""
     with console.late_bar("compiling the plan") as progress:
@@ -351,38 +357,6 @@ def load_with_progress(
             say=console.say,
             progress=progress,
         )
-
-
-def settings_from_bundle(
-    bundle: Bundle,
-    *,
-    threshold: float | None = None,
-    min_area: int | None = None,
-    ignore: IgnoreMask | None = None,
-    roi: Roi | None = None,
-) -> DecisionSettings:
-    """A bundle's settings, each of which may be another.
-
-    Args:
-        bundle: whose.
-        threshold: in place of the bundle's own.
-        min_area: smallest region in pixels of the frame, in place of the bundle's own.
-        ignore: (H, W) uint8; where it is white nothing counts.
-        roi: (x, y, width, height) in pixels of the frame that is inspected, in place of the
-            bundle's own: where another camera sees the same part.
-
-    Raises:
-        ValueError: a threshold, area or mask that makes no sense.
-    """
-    manifest = bundle.manifest
-    own = manifest.roi
-    return DecisionSettings(
-        threshold=manifest.threshold.value if threshold is None else threshold,
-        min_area=manifest.min_area if min_area is None else min_area,
-        ignore=ignore,
-        roi=roi or ((own.x, own.y, own.width, own.height) if own else None),
-        score_pixels=manifest.score_pixels,
-    )
 
 
 def _engine_reason(bundle: Bundle, engine: Engine, reason: str) -> str:

@@ -9,14 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-
-import cv2
-import numpy as np
 
 from cameras.connect import open_source
 from cameras.errors import CameraError, SourceError
-from cameras.image_files import image_from_file
 from cameras.source import Source
 from edge import console
 from edge.config import Config
@@ -25,8 +20,8 @@ from edge.health.frame_checker import FrameChecker
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.engine_pool import EnginePool
 from edge.inspection.hot_swap import HotSwapInspector
-from edge.inspection.inspector import DEADLINE_MS, Inspector, settings_from_bundle
-from edge.inspection.verdict import IgnoreMask
+from edge.inspection.inspector import DEADLINE_MS, Inspector
+from edge.inspection.settings import mask_from_file, settings_from_bundle
 from edge.options import StreamOptions
 from edge.result import Inspect, Say
 from edge.service.camera_status import CameraStatus, StatusOptions
@@ -255,7 +250,7 @@ def _load(config: CameraConfig, pool: EnginePool | None) -> Inspector:
         bundle,
         threshold=config.threshold,
         min_area=config.min_area,
-        ignore=_mask_from_file(config.ignore) if config.ignore else None,
+        ignore=mask_from_file(config.ignore) if config.ignore else None,
         roi=config.roi,
     )
     if pool is not None:
@@ -272,7 +267,3 @@ def _load(config: CameraConfig, pool: EnginePool | None) -> Inspector:
     if config.health_off:
         inspector.health = inspector.health.without(*config.health_off)
     return inspector
-
-
-def _mask_from_file(path: Path) -> IgnoreMask:
-    return np.asarray(cv2.cvtColor(image_from_file(path), cv2.COLOR_BGR2GRAY), np.uint8)

@@ -194,6 +194,15 @@ def good_image(drawn) -> np.ndarray:
     return cv2.imread(str(min((drawn / "train" / "good").iterdir())))
 
 
+@pytest.fixture
+def spoilt_image(good_image: np.ndarray) -> np.ndarray:
+    """A chequered square, 32 px wide, in the middle of a good part."""
+    image = good_image.copy()
+    rows, columns = np.indices((32, 32)) // 8
+    image[48:80, 48:80] = np.where((rows + columns) % 2, 255, 0)[..., None]
+    return image
+
+
 @pytest.fixture(scope="session")
 def resnet18(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The exported ImageNet ResNet-18 that the bundled backbone stands in for."""

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines import atomic_files
-from engines.bundle import Bundle, edit_manifest, sha256_of, write_bundle
+from engines.bundle import Bundle, sha256_of, write_bundle
 from engines.errors import BundleError
 
 
@@ -105,7 +105,7 @@ def test_golden_images_and_the_graph_must_be_given(tmp_path, contents) -> None:
 
 def rewrite(bundle: Bundle, **changes: object) -> None:
     """Change the manifest's text as a forger would, seal included."""
-    from engines.bundle import _seal
+    from engines.manifest_file import _seal
 
     path = bundle.path / "manifest.json"
     content = json.loads(path.read_text())
@@ -303,24 +303,3 @@ def test_one_changed_byte_anywhere_is_refused(shared, data) -> None:
         assert changed.manifest == shared.manifest
     finally:
         path.write_bytes(before)
-
-
-def test_threshold_and_area_change_without_a_rebuild(bundle, contents) -> None:
-    before = {name: (bundle.path / name).stat().st_mtime_ns for name in contents}
-    changed = edit_manifest(bundle, threshold=0.5, min_area=12)
-    again = Bundle.open(bundle.path)
-    assert again == changed
-    assert (again.manifest.threshold.value, again.manifest.min_area) == (0.5, 12)
-    assert again.manifest.threshold.method == "manual"
-    assert again.manifest.threshold.false_reject_bound is None
-    assert {name: (bundle.path / name).stat().st_mtime_ns for name in contents} == before
-    kept = edit_manifest(changed, threshold=bundle.manifest.threshold)
-    assert kept.manifest.threshold == bundle.manifest.threshold
-    assert kept.manifest.min_area == 12
-
-
-@pytest.mark.parametrize("bad", [{"threshold": float("nan")}, {"min_area": -1}])
-def test_values_that_make_no_sense_are_refused(bundle, bad) -> None:
-    with pytest.raises(BundleError, match=r"finite number|greater than or equal"):
-        edit_manifest(bundle, **bad)
-    assert Bundle.open(bundle.path) == bundle

@@ -21,7 +21,8 @@ from engines.errors import BundleError
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from engines.bundle import Bundle, edit_manifest, write_bundle
+from engines.bundle import Bundle, write_bundle
+from engines.changes import edit_manifest
 from engines.errors import BundleError
 target = Path(sys.argv[1])
 old = Bundle.open(target)

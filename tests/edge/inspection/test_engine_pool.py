@@ -13,7 +13,8 @@ from replay import Replay
 from edge.inspection.engine_pool import EnginePool
 from edge.result import Verdict
 from edge.stream.loop import Camera, stream_cameras
-from engines.bundle import Bundle, edit_manifest
+from engines.bundle import Bundle
+from engines.changes import edit_manifest
 from engines.errors import EngineError
 
 

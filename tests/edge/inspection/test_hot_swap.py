@@ -16,7 +16,8 @@ from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import load
 from edge.result import Result, Verdict
 from edge.stream.loop import stream
-from engines.bundle import Bundle, edit_manifest
+from engines.bundle import Bundle
+from engines.changes import edit_manifest
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.errors import EngineError
 

@@ -12,7 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 from edge.inspection.inspector import load
-from engines.bundle import Bundle, edit_manifest, write_bundle
+from engines.bundle import Bundle, write_bundle
+from engines.changes import edit_manifest
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.errors import BundleError, EngineError
 

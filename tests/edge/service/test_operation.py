@@ -20,7 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from engines.bundle import Bundle, edit_manifest
+from edge.inspection.settings import change_settings
+from engines.bundle import Bundle
+from engines.changes import edit_manifest
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = (sys.executable, "-c", "from edge.cli.main import main; main()")
@@ -150,7 +152,6 @@ def words(camera: str, bundle: Path) -> tuple[object, ...]:
 
 
 def test_a_service_from_start_to_stop(serve, camera, bundle, tmp_path) -> None:
-    edit_manifest(Bundle.open(bundle), threshold=Bundle.open(bundle).manifest.threshold.value)
     service = serve(*words(camera, bundle), config=CONFIG)
     service.wait_ready()
     wait_for(lambda: "READY=1" in service.told)
@@ -160,8 +161,8 @@ def test_a_service_from_start_to_stop(serve, camera, bundle, tmp_path) -> None:
     age = float(wait_for(lambda: service.camera()["self_test"]["age_s"]))
     wait_for(lambda: service.camera()["self_test"]["age_s"] < age)
 
-    # A bundle that is built anew is taken; one that is damaged is not.
-    edit_manifest(Bundle.open(bundle), threshold=1e6)
+    # A bundle that is built anew, or changed, is taken; one that is damaged is not.
+    change_settings(bundle, threshold=1e6)
     wait_for(lambda: service.camera()["reloads"]["done"] == 1)
     graph = (bundle / "model.onnx").read_bytes()
     (bundle / "model.onnx").write_bytes(graph[:-1])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from streaming import HEALTHY, Streaming
 
-from engines.bundle import Bundle, edit_manifest
+from engines.bundle import Bundle
+from engines.changes import edit_manifest
 
 
 @pytest.fixture

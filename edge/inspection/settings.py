@@ -1,0 +1,179 @@
+"""The settings that a bundle keeps: taken over by an inspector, and changed without a build."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+
+from cameras.image_files import image_from_bytes, image_from_file
+from edge.inspection.self_test import check_decision
+from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
+from edge.result import Image, Roi
+from engines.bundle import Bundle
+from engines.changes import KEEP, edit_manifest
+from engines.errors import BundleError, EngineError
+from engines.manifest import ChangeRecord, RoiRecord
+
+Nothing: TypeAlias = Literal["none"]
+NOTHING: Nothing = "none"
+"""In place of a mask or a region of interest: there is none."""
+
+
+class SettingsError(ValueError):
+    """Settings that make no sense, or with which no part could ever be NG."""
+
+
+def settings_from_bundle(
+    bundle: Bundle,
+    *,
+    threshold: float | None = None,
+    min_area: int | None = None,
+    ignore: IgnoreMask | Nothing | None = None,
+    roi: Roi | Nothing | None = None,
+) -> DecisionSettings:
+    """A bundle's settings, each of which may be another.
+
+    Args:
+        bundle: whose.
+        threshold: in place of the bundle's own.
+        min_area: smallest region in pixels of the frame, in place of the bundle's own.
+        ignore: (H, W) uint8, white where nothing counts, or `NOTHING`; in place of the bundle's.
+        roi: (x, y, width, height) in pixels of the frame that is inspected, or `NOTHING` for all
+            of it; in place of the bundle's own, where another camera sees the same part.
+
+    Raises:
+        BundleError: the bundle's own mask cannot be read any more.
+        ValueError: a threshold, area or mask that makes no sense.
+    """
+    manifest = bundle.manifest
+    if ignore is None and manifest.ignore is not None:
+        ignore = _grey(image_from_bytes(bundle.read(manifest.ignore)))
+    if roi is None and manifest.roi is not None:
+        roi = manifest.roi.box
+    return DecisionSettings(
+        threshold=manifest.threshold.value if threshold is None else threshold,
+        min_area=manifest.min_area if min_area is None else min_area,
+        ignore=None if isinstance(ignore, str) else ignore,
+        roi=None if isinstance(roi, str) else roi,
+        score_pixels=manifest.score_pixels,
+    )
+
+
+def change_settings(
+    path: str | Path,
+    *,
+    threshold: float | None = None,
+    min_area: int | None = None,
+    ignore: IgnoreMask | Nothing | None = None,
+    roi: Roi | Nothing | None = None,
+) -> tuple[ChangeRecord, ...]:
+    """Change what a bundle inspects with from now on, without building again.
+
+    Who changed what is kept in the bundle. An inspector that is at work takes the change over as
+    it does a bundle that is built anew.
+
+    Args:
+        path: the bundle's folder.
+        threshold: the score from which a part is NG.
+        min_area: smallest region that rejects, in pixels of the frame; 0 = the score alone.
+        ignore: (H, W) uint8 of any size, covering the region of interest, white where nothing
+            counts; `NOTHING` removes the one that is there.
+        roi: (x, y, width, height) in pixels of the frame; `NOTHING` for all of it.
+
+    Returns:
+        What has changed; nothing where all was so already.
+
+    Raises:
+        BundleError: the bundle is missing or damaged, or the disk refuses; it is as before.
+        SettingsError: a value that makes no sense, or no part could ever be NG.
+    """
+    if all(value is None for value in (threshold, min_area, ignore, roi)):
+        raise SettingsError("nothing to change: give a threshold, min_area, ignore or roi")
+    before = Bundle.open(path)
+    _check(before, threshold=threshold, min_area=min_area, ignore=ignore, roi=roi)
+    after = edit_manifest(
+        before,
+        threshold=KEEP if threshold is None else threshold,
+        min_area=KEEP if min_area is None else min_area,
+        ignore=KEEP if ignore is None else None if isinstance(ignore, str) else _png(ignore),
+        roi=KEEP if roi is None else None if isinstance(roi, str) else _roi_record(roi),
+        by=_user_at_host(),
+    )
+    known = before.manifest.changes
+    return tuple(change for change in after.manifest.changes if change not in known)
+
+
+def mask_from_file(path: Path) -> IgnoreMask | Nothing:
+    """Read an ignore mask; the word ``none`` stands for none.
+
+    Raises:
+        ImageError: it is missing, or no image.
+    """
+    return NOTHING if str(path) == NOTHING else _grey(image_from_file(path))
+
+
+def _check(
+    bundle: Bundle,
+    *,
+    threshold: float | None,
+    min_area: int | None,
+    ignore: IgnoreMask | Nothing | None,
+    roi: Roi | Nothing | None,
+) -> None:
+    """See that an inspector can work with the settings.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    try:
+        settings = settings_from_bundle(
+            bundle, threshold=threshold, min_area=min_area, ignore=ignore, roi=roi
+        )
+        check_decision(decide, settings=settings, size=bundle.manifest.size)
+    except EngineError as error:
+        raise SettingsError(
+            f"{bundle.path}: no part could ever be NG with min_area {settings.min_area}; "
+            "choose a smaller one"
+        ) from error
+    except BundleError:
+        raise
+    except ValueError as error:
+        raise SettingsError(f"{bundle.path}: {error}") from error
+    if settings.ignore is None:
+        return
+    if not (settings.ignore >= 128).any():
+        raise SettingsError(
+            f"{bundle.path}: the ignore mask has nothing white (128 or more) in it, so nothing "
+            f"would be ignored; give {NOTHING} to remove a mask"
+        )
+    empty = np.zeros(bundle.manifest.size, np.float32)
+    found = decide(empty, 0.0, settings=settings, frame_shape=(*bundle.manifest.size, 3))
+    if found.reason:
+        raise SettingsError(f"{bundle.path}: {found.reason}: make less of it white")
+
+
+def _grey(image: Image) -> IgnoreMask:
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
+def _png(mask: IgnoreMask) -> bytes:
+    """The mask in black and white."""
+    _, data = cv2.imencode(".png", np.where(mask >= 128, np.uint8(255), np.uint8(0)))
+    return bytes(data.tobytes())
+
+
+def _roi_record(roi: Roi) -> RoiRecord:
+    x, y, width, height = roi
+    return RoiRecord(x=x, y=y, width=width, height=height)
+
+
+def _user_at_host() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # a user without a name, as in some containers
+        return socket.gethostname()
