@@ -14,7 +14,6 @@ import pytest
 from processes import gone
 
 from cameras.child_link import message_from_packet, packet_from_message
-from edge.plc.station import process_worker
 from edge.plc.station.messages import (
     FROM_WORKER,
     TO_WORKER,
@@ -50,7 +49,7 @@ STALL_300_MS, CRASH = 300 * 1_000_000, 4_000_000_000
 @pytest.fixture(autouse=True)
 def _quick_and_quiet(caplog, monkeypatch):
     caplog.set_level(logging.CRITICAL, logger="edge.plc.station")
-    monkeypatch.setattr(process_worker, "PAUSES_S", (0.01,))
+    monkeypatch.setattr("cameras.child_process.PAUSES_S", (0.01,))
 
 
 @pytest.fixture
