@@ -21,6 +21,7 @@ from calibrate.backbones.backbone import BackboneError
 from calibrate.dataset import DatasetError
 from calibrate.images import ImagesError, evenly
 from calibrate.progress import Stages
+from calibrate.protoad import learn
 from edge.building import precision_gate
 from edge.building.build import Built, build
 from edge.inspection.inspector import load
@@ -138,9 +139,10 @@ def test_the_region_of_interest_is_kept_and_is_all_that_counts(good, tmp_path) -
 
 
 def test_the_same_seed_builds_the_same_graph(good, tmp_path, monkeypatch) -> None:
-    """In int8 on the engine that CPUs deploy; the gate, which takes most time, is left out."""
+    """In int8 on the engine that CPUs deploy; no gate, few folds."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     monkeypatch.setattr(precision_gate, "engines_to_compare", lambda *_: ())
+    monkeypatch.setattr(learn, "FOLDS", 2)
 
     def found(**changes) -> tuple[str, float]:
         made = build(good, tmp_path / "x.edge", options=quick(**changes))
@@ -214,7 +216,8 @@ def test_a_folder_that_is_no_bundle_is_not_overwritten(good, tmp_path) -> None:
 def test_every_stage_is_told_from_start_to_end(good, tmp_path) -> None:
     told: dict[str, list[float]] = {}
     stages = Stages(lambda name, share: told.setdefault(name, []).append(share))
-    result = build(good, tmp_path / "told.edge", options=quick(precision="int8"), stages=stages)
+    chosen = quick(precision="int8", max_flips=99, max_score_error=99.0)
+    result = build(good, tmp_path / "told.edge", options=chosen, stages=stages)
     wanted = ["images", "graph", "features", "precision", "prototypes", "means", "held-out scores"]
     assert list(told)[: len(wanted)] == wanted
     assert all(shares[0] == 0.0 and shares[-1] == 1.0 for shares in told.values())

@@ -14,6 +14,7 @@ from calibrate.precision import sensitivity
 from calibrate.precision.int8 import PrecisionError
 from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
+from calibrate.protoad import learn
 from calibrate.threshold import Threshold, threshold_from_scores
 from edge.building import precision_gate
 from edge.building.build import Built, build
@@ -40,7 +41,8 @@ def free(drawn, tmp_path_factory) -> Built:
 
 @pytest.fixture
 def one_engine(monkeypatch) -> None:
-    """Compare on the deployed engine alone."""
+    """Compare on the deployed engine alone, with few folds."""
+    monkeypatch.setattr(learn, "FOLDS", 2)
     monkeypatch.setattr(precision_gate, "engines_to_compare", lambda deployed, _: (deployed,))
 
 

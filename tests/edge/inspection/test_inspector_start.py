@@ -185,19 +185,24 @@ def test_the_second_start_on_a_cpu_compiles_nothing(bundle, good_image, monkeypa
 
 
 @pytest.mark.slow
-def test_the_other_engine_passes_the_self_test_in_every_precision(drawn, tmp_path) -> None:
-    """A bundle is built on one machine and deployed on another."""
+def test_the_other_engine_passes_the_self_test_in_every_precision(
+    drawn, tmp_path, monkeypatch
+) -> None:
+    """A bundle is built on one machine and deployed on another; no gate is asked, few folds."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    from calibrate.protoad import learn
+    from edge.building import precision_gate
     from edge.building.build import build
     from edge.options import BuildOptions
 
+    monkeypatch.setattr(precision_gate, "engines_to_compare", lambda *_: ())
+    monkeypatch.setattr(learn, "FOLDS", 2)
     for precision in ("fp32", "fp16", "int8"):
         options = BuildOptions(
             precision=precision,
             size=(128, 128),
             prototypes=64,
             engine="openvino",
-            max_score_error=1.0,  # so few images and prototypes don't make an int8 worth shipping
         )
         made = build(drawn / "train" / "good", tmp_path / f"{precision}.edge", options=options)
         for engine in ("openvino", "onnxruntime"):
