@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
@@ -12,7 +12,6 @@ from cameras.frame import Frame
 
 _AHEAD = 8
 _LOW = 1  # only then is reading taken up again: a thread that wakes for each frame slows the engine
-_POLL_S = 0.1
 _JOIN_S = 3.0
 
 
@@ -27,6 +26,7 @@ class ReadAhead(AbstractContextManager["ReadAhead"]):
     """
 
     live = False
+    dropped = 0
 
     def __init__(
         self,
@@ -37,14 +37,12 @@ class ReadAhead(AbstractContextManager["ReadAhead"]):
         length: int | None,
     ) -> None:
         self.name = name
-        self.dropped = 0
         self.rate_hz = rate_hz
         self.length = length
         self._frames: Generator[Frame, None, None] | None = frames
-        self._queue: queue.Queue[Frame | None] = queue.Queue(_AHEAD)
-        self._room = threading.Event()
-        self._room.set()
-        self._stop = threading.Event()
+        self._ahead: deque[Frame] = deque()
+        self._changed = threading.Condition()
+        self._has_ended = self._is_closed = False
         self._reading: Future[None] | None = None
 
     def __iter__(self) -> Iterator[Frame]:
@@ -55,15 +53,15 @@ class ReadAhead(AbstractContextManager["ReadAhead"]):
         with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
             self._reading = pool.submit(self._read, frames)
             try:
-                while (frame := self._next()) is not None:
+                while (frame := self._take()) is not None:
                     yield frame
             finally:
-                self._stop.set()
+                self._stop()
         self._reading.result()  # raises what ended the reading, if anything did
 
     def close(self) -> None:
         """End the reading and release the files; a second call does nothing."""
-        self._stop.set()
+        self._stop()
         self._frames = None
         if self._reading is not None:
             wait([self._reading], timeout=_JOIN_S)
@@ -71,36 +69,33 @@ class ReadAhead(AbstractContextManager["ReadAhead"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _next(self) -> Frame | None:
-        while not self._stop.is_set():
-            try:
-                item = self._queue.get(timeout=_POLL_S)
-            except queue.Empty:
-                continue
-            if self._queue.qsize() <= _LOW:
-                self._room.set()
-            return item
-        return None
+    def _stop(self) -> None:
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _take(self) -> Frame | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ahead or self._has_ended or self._is_closed)
+            if self._is_closed or not self._ahead:
+                return None
+            frame = self._ahead.popleft()
+            if len(self._ahead) <= _LOW:
+                self._changed.notify_all()
+            return frame
 
     def _read(self, frames: Generator[Frame, None, None]) -> None:
         try:
             for frame in frames:
-                if not self._put(frame):
-                    return
+                with self._changed:
+                    self._ahead.append(frame)
+                    self._changed.notify_all()
+                    if len(self._ahead) >= _AHEAD:
+                        self._changed.wait_for(lambda: len(self._ahead) <= _LOW or self._is_closed)
+                    if self._is_closed:
+                        return
         finally:
             frames.close()
-            self._put(None)
-
-    def _put(self, item: Frame | None) -> bool:
-        while not self._stop.is_set():
-            if not self._room.wait(_POLL_S):
-                continue
-            try:
-                self._queue.put_nowait(item)
-            except queue.Full:
-                self._room.clear()
-                if self._queue.qsize() <= _LOW:  # emptied between the two lines above
-                    self._room.set()
-                continue
-            return True
-        return False
+            with self._changed:
+                self._has_ended = True
+                self._changed.notify_all()
