@@ -6,7 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cameras.source import Source
@@ -63,11 +63,6 @@ def trigger_by_lines(
         max_parts: end after so many; None = no limit.
         stop: ends it when set, after the parts that are under way.
     """
-    numbers: queue.Queue[int | None] = queue.Queue(_LINES)
-    # A daemon: nobody can end a read of standard input.
-    threading.Thread(
-        target=_read_numbers, args=(lines, numbers), name="edge-lines", daemon=True
-    ).start()
     with contextlib.ExitStack() as stack:
         shared = stack.enter_context(SinkThreads(sinks, live=True, stop=stop))
         results: list[CameraResults] = []
@@ -79,7 +74,7 @@ def trigger_by_lines(
                 camera.inspector, camera.source, options=camera.options, on_result=own.put
             )
             triggers.append(stack.enter_context(triggered))
-        for count, number in enumerate(_numbers_until(stop, numbers), start=1):
+        for count, number in enumerate(_numbers_from_lines(lines, stop), start=1):
             for triggered in triggers:
                 triggered.trigger(number)
             if count == max_parts:
@@ -87,18 +82,12 @@ def trigger_by_lines(
     return sum_up(results, shared, sinks)
 
 
-def _read_numbers(lines: Iterable[str], numbers: queue.Queue[int | None]) -> None:
-    """Lines become numbers; 0 stands for the next one, None for the end."""
-    for line in lines:
-        word = line.strip()
-        if word and not (word.isascii() and word.isdigit() and len(word) <= 18):
-            LOG.warning("trigger %r: no part's number; nothing is triggered", word[:40])
-            continue
-        numbers.put(int(word or 0))
-    numbers.put(None)
-
-
-def _numbers_until(stop: threading.Event, numbers: queue.Queue[int | None]) -> Iterable[int | None]:
+def _numbers_from_lines(lines: Iterable[str], stop: threading.Event) -> Iterator[int | None]:
+    """Yield parts' numbers, None for the next one, until the lines end or `stop` is set."""
+    numbers: queue.Queue[int | None] = queue.Queue(_LINES)
+    reading = (lines, numbers)
+    # A daemon: nobody can end a read of standard input.
+    threading.Thread(target=_read_numbers, args=reading, name="edge-lines", daemon=True).start()
     while not stop.is_set():
         try:
             number = numbers.get(timeout=_POLL_S)
@@ -107,3 +96,14 @@ def _numbers_until(stop: threading.Event, numbers: queue.Queue[int | None]) -> I
         if number is None:
             return
         yield number or None
+
+
+def _read_numbers(lines: Iterable[str], numbers: queue.Queue[int | None]) -> None:
+    """Turn lines into numbers; 0 stands for the next one, None for the end."""
+    for line in lines:
+        word = line.strip()
+        if word and not (word.isascii() and word.isdigit() and len(word) <= 18):
+            LOG.warning("trigger %r: no part's number; nothing is triggered", word[:40])
+            continue
+        numbers.put(int(word or 0))
+    numbers.put(None)
