@@ -168,7 +168,9 @@ def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
         threshold=0.5, min_area=1, ignore=None, roi=None, score_pixels=1
     )
     inspector.bundle = type(
-        "B", (), {"manifest": type("M", (), {"size": (8, 16), "roi": None, "health": None})}
+        "B",
+        (),
+        {"manifest": type("M", (), {"size": (8, 16), "roi": None, "health": None, "changes": ()})},
     )
     picture = np.full((8, 16, 3), 51, np.uint8)
     assert inspector.inspect(picture).verdict is Verdict.OK
