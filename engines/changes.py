@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from enum import Enum
@@ -38,6 +38,7 @@ def edit_manifest(
     ignore: bytes | Keep | None = KEEP,
     roi: RoiRecord | Keep | None = KEEP,
     by: str = "",
+    check: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
     """Change what can be changed without a rebuild; a setting that is so already leaves no record.
 
@@ -50,6 +51,8 @@ def edit_manifest(
         ignore: a mask as PNG, white where nothing counts; None removes the one that is there.
         roi: part of the camera's picture that is inspected; None is all of it.
         by: who changes it.
+        check: called with the bundle as it is right before the change, while nobody else can
+            change it; what it raises leaves all as it is.
 
     Returns:
         The bundle as it is now.
@@ -61,8 +64,11 @@ def edit_manifest(
     given = {setting: value for setting, value in given.items() if value is not KEEP}
     path = bundle.path / MANIFEST
     try:
-        with locked(bundle.path.parent):  # no build and no other change comes between
+        # No build and no other change comes between, whatever path they know the bundle by.
+        with locked(bundle.path.resolve().parent):
             before = read_manifest(path)
+            if check is not None:
+                check(Bundle(bundle.path, before))
             after = _edit(before, given, by=by)
             if after != before:
                 _write(path, before, after, mask=ignore if isinstance(ignore, bytes) else b"")
@@ -134,7 +140,9 @@ def _limit(changes: list[ChangeRecord]) -> tuple[ChangeRecord, ...]:
 
 
 def _write(path: Path, before: Manifest, after: Manifest, *, mask: bytes) -> None:
-    """Write the new mask, then the manifest that names it; then remove the old mask.
+    """Write the new mask, then the manifest that names it; then remove what nobody reads.
+
+    The mask before stays until the next change: a reader may have the manifest that names it.
 
     Raises:
         OSError: the disk refuses; all is as before.
@@ -148,6 +156,8 @@ def _write(path: Path, before: Manifest, after: Manifest, *, mask: bytes) -> Non
         if added is not None:
             (path.parent / added).unlink(missing_ok=True)
         raise
-    if before.ignore is not None and before.ignore not in after.files:
-        with suppress(OSError):  # nobody reads it any more
-            (path.parent / before.ignore).unlink()
+    for pattern in ("ignore-*.png", ".ignore-*.png.new-*", f".{MANIFEST}.new-*"):
+        for file in path.parent.glob(pattern):  # of changes before, or of a writer that was killed
+            if file.name not in (before.ignore, after.ignore):
+                with suppress(OSError):
+                    file.unlink()

@@ -162,7 +162,8 @@ def check_decision(decide: Decide, *, settings: DecisionSettings, size: tuple[in
     shape = (y + height, x + width, 3)
     # By more than the next float32 below, which may count as 0 in a thread of an engine's.
     at = np.float32(settings.threshold)
-    below = at - max(abs(at) * np.float32(1e-6), np.finfo(np.float32).tiny)
+    with np.errstate(over="ignore"):
+        below = at - max(abs(at) * np.float32(1e-6), np.finfo(np.float32).tiny)
 
     def verdict_of(value: Any, score: Any) -> tuple[Verdict, str]:
         anomaly_map = np.full(size, value, np.float32)

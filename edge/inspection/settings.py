@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import socket
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -17,7 +18,7 @@ from edge.result import Image, Roi
 from engines.bundle import Bundle
 from engines.changes import KEEP, edit_manifest
 from engines.errors import BundleError, EngineError
-from engines.manifest import ChangeRecord, RoiRecord
+from engines.manifest import ChangeRecord, Manifest, RoiRecord
 
 Nothing: TypeAlias = Literal["none"]
 NOTHING: Nothing = "none"
@@ -94,8 +95,15 @@ def change_settings(
     """
     if all(value is None for value in (threshold, min_area, ignore, roi)):
         raise SettingsError("nothing to change: give a threshold, min_area, ignore or roi")
+    known: tuple[ChangeRecord, ...] = ()
+
+    def check(bundle: Bundle) -> None:
+        nonlocal known
+        known = bundle.manifest.changes
+        _check(bundle, threshold=threshold, min_area=min_area, ignore=ignore, roi=roi)
+
     before = Bundle.open(path)
-    _check(before, threshold=threshold, min_area=min_area, ignore=ignore, roi=roi)
+    check(before)
     after = edit_manifest(
         before,
         threshold=KEEP if threshold is None else threshold,
@@ -103,8 +111,8 @@ def change_settings(
         ignore=KEEP if ignore is None else None if isinstance(ignore, str) else _png(ignore),
         roi=KEEP if roi is None else None if isinstance(roi, str) else _roi_record(roi),
         by=_user_at_host(),
+        check=check,  # again: another change may have come between
     )
-    known = before.manifest.changes
     return tuple(change for change in after.manifest.changes if change not in known)
 
 
@@ -134,6 +142,7 @@ def _check(
         settings = settings_from_bundle(
             bundle, threshold=threshold, min_area=min_area, ignore=ignore, roi=roi
         )
+        _check_area(settings, bundle.manifest)
         check_decision(decide, settings=settings, size=bundle.manifest.size)
     except EngineError as error:
         raise SettingsError(
@@ -157,6 +166,22 @@ def _check(
         raise SettingsError(f"{bundle.path}: {found.reason}: make less of it white")
 
 
+def _check_area(settings: DecisionSettings, manifest: Manifest) -> None:
+    """See that a region as large as the smallest area can be in a picture.
+
+    Raises:
+        ValueError: it cannot, so that no part could ever be NG.
+    """
+    learnt = manifest.health.sizes if manifest.health else ()
+    places = [settings.roi[2:]] if settings.roi else learnt
+    largest = max((width * height for width, height in places), default=settings.min_area)
+    if settings.min_area > largest:
+        raise ValueError(
+            f"min_area {settings.min_area}: no part could ever be NG, "
+            f"since no more than {largest} px are inspected; choose a smaller one"
+        )
+
+
 def _grey(image: Image) -> IgnoreMask:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
 
@@ -174,6 +199,8 @@ def _roi_record(roi: Roi) -> RoiRecord:
 
 def _user_at_host() -> str:
     try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
+        who = f"{getpass.getuser()}@{socket.gethostname()}"
     except (OSError, KeyError):  # a user without a name, as in some containers
-        return socket.gethostname()
+        who = socket.gethostname()
+    # The environment may say anything, and `edge info` prints it.
+    return re.sub(r"[^\w.@-]", "?", who)[:100]

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.threshold import reaches
+from cameras.image_files import MAX_PIXELS
 from edge.result import AnomalyMap, DefectMask, Region, Roi, Verdict
 
 SHORT_LABELS = 1 << 16
@@ -51,8 +52,8 @@ class DecisionSettings:
         """Refuse values with which no verdict means anything.
 
         Raises:
-            ValueError: a threshold that is not finite, a negative area, an empty region of
-                interest, or a mask that is not a grey picture.
+            ValueError: a threshold that is not finite, a negative area, an empty or impossible
+                region of interest, or a mask that is not a grey picture.
         """
         threshold = _as_float32(self.threshold)
         if not math.isfinite(threshold):
@@ -62,11 +63,21 @@ class DecisionSettings:
             raise ValueError(f"min_area {self.min_area}: must be 0 or more pixels")
         if self.roi is not None and (min(self.roi) < 0 or min(self.roi[2:]) < 1):
             raise ValueError(f"roi {self.roi}: must be x,y,width,height inside the frame")
+        if self.roi is not None and _reach(self.roi) > MAX_PIXELS:
+            raise ValueError(
+                f"roi {self.roi}: no picture is that large; "
+                f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
+            )
         if self.ignore is not None and (self.ignore.ndim != 2 or self.ignore.dtype != np.uint8):
             raise ValueError(
                 f"ignore mask of shape {self.ignore.shape} {self.ignore.dtype}: "
                 "must be a grey picture, (H, W) uint8"
             )
+
+
+def _reach(roi: Roi) -> int:
+    """Pixels of the smallest picture that holds a region of interest."""
+    return (roi[0] + roi[2]) * (roi[1] + roi[3])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -54,8 +54,25 @@ def test_who_changed_what_and_when_is_kept(bundle) -> None:
         ("roi", False, True),
     ]
     assert rest[2].old == rest[0].new
-    assert masks(after) == []
+    assert masks(after) == [rest[2].new], "a reader may still have the manifest that names it"
+    orphan = after.path / "ignore-0123456789ab.png"
+    orphan.write_bytes(MASK)  # of a writer that was killed
+    assert masks(edit_manifest(after, threshold=0.5, min_area=3)) == []
     assert (built_threshold(after.manifest), built_roi(after.manifest)) == (0.25, None)
+
+
+def test_a_check_sees_the_bundle_that_is_changed_and_may_refuse(bundle) -> None:
+    edit_manifest(bundle, min_area=5)
+    seen = []
+
+    def refuse(now: Bundle) -> None:
+        seen.append(now.manifest.min_area)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        edit_manifest(bundle, threshold=0.5, check=refuse)
+    assert seen == [5]
+    assert Bundle.open(bundle.path).manifest.threshold.value == 0.25
 
 
 def test_what_is_so_already_leaves_no_record(bundle) -> None:
@@ -139,5 +156,6 @@ def test_none_of_several_changes_at_once_is_lost_and_every_reader_finds_a_whole_
     reader.join()
     after = Bundle.open(bundle.path)
     assert len(after.manifest.changes) == 24
-    assert masks(after) == [after.manifest.ignore]
+    assert after.manifest.ignore in masks(after)
+    assert len(masks(after)) == 2, "and the one before"
     assert seen, "the reader found no bundle"

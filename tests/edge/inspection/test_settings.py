@@ -145,3 +145,24 @@ def test_an_inspector_at_work_takes_a_change_over(bundle, monkeypatch) -> None:
         assert inspector.settings.threshold == 0.5
         assert (inspector.settings.ignore == MIDDLE).all()
     assert len(Bundle.open(bundle).manifest.changes) == 2
+
+
+def test_a_smallest_area_beyond_the_picture_is_refused(bundle) -> None:
+    with pytest.raises(SettingsError, match="no part could ever be NG"):
+        change_settings(bundle, min_area=10**9)
+    change_settings(bundle, roi=(0, 0, 10, 10))
+    with pytest.raises(SettingsError, match="no part could ever be NG"):
+        change_settings(bundle, min_area=200)
+
+
+@pytest.mark.parametrize("roi", [(0, 0, 30_000, 30_000), (60_000, 60_000, 10, 10)])
+def test_a_region_beyond_every_picture_is_refused(bundle, roi) -> None:
+    with pytest.raises(SettingsError, match="no picture is that large"):
+        change_settings(bundle, roi=roi)
+
+
+def test_a_name_from_the_environment_is_cleaned(bundle, monkeypatch) -> None:
+    monkeypatch.setenv("LOGNAME", "e\x1b[31mvil\n" + "x" * 1000)
+    (change,) = change_settings(bundle, threshold=0.5)
+    assert change.by.isprintable()
+    assert len(change.by) <= 100
