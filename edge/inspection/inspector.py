@@ -297,7 +297,7 @@ class Inspector(AbstractContextManager["Inspector"]):
                 return engine.infer(images)
 
         check_preparation(fit_image, size=manifest.size, roi=self.settings.roi)
-        check_decision(decide, settings=self.settings, size=manifest.size)
+        check_decision(decide, settings=self.settings, manifest=manifest)
         who = f"{self.bundle.path}: {engine.name}"
         check_scores(self._golden.read, infer, manifest=manifest, who=who)
 

@@ -40,7 +40,7 @@ _LEVELS = 255.0
 _OFF = 3.0  # levels: interpolation rounds
 _AROUND = 16  # px
 _REPAIR = "install protoedge and opencv-python again"
-_NO_ROI_SHAPE = (4096, 4096)
+_ANY_SHAPE = (4096, 4096)  # of pictures, where those that were learnt from had many
 
 
 class GoldenImages:
@@ -147,18 +147,20 @@ def check_preparation(fit: Fit, *, size: tuple[int, int], roi: Roi | None) -> No
             )
 
 
-def check_decision(decide: Decide, *, settings: DecisionSettings, size: tuple[int, int]) -> None:
+def check_decision(decide: Decide, *, settings: DecisionSettings, manifest: Manifest) -> None:
     """See that a map right at the threshold is NG, right below is OK, and NaN is ERROR.
 
     Args:
         decide: as `edge.inspection.verdict.decide`.
         settings: threshold, area, mask and region of interest that it is used with.
-        size: (height, width) of the maps.
+        manifest: says how large the maps are, and the pictures that were learnt from.
 
     Raises:
         EngineError: it does not; also where the settings can never give NG.
     """
-    x, y, width, height = settings.roi or (0, 0, *_NO_ROI_SHAPE[::-1])
+    learnt = manifest.health.sizes if manifest.health else ()
+    largest = max(learnt, key=math.prod, default=_ANY_SHAPE)
+    x, y, width, height = settings.roi or (0, 0, *largest[::-1])
     shape = (y + height, x + width, 3)
     # By more than the next float32 below, which may count as 0 in a thread of an engine's.
     at = np.float32(settings.threshold)
@@ -166,7 +168,7 @@ def check_decision(decide: Decide, *, settings: DecisionSettings, size: tuple[in
         below = at - max(abs(at) * np.float32(1e-6), np.finfo(np.float32).tiny)
 
     def verdict_of(value: Any, score: Any) -> tuple[Verdict, str]:
-        anomaly_map = np.full(size, value, np.float32)
+        anomaly_map = np.full(manifest.size, value, np.float32)
         found = decide(anomaly_map, float(score), settings=settings, frame_shape=shape)
         return found.verdict, found.reason
 

@@ -18,7 +18,7 @@ from edge.result import Image, Roi
 from engines.bundle import Bundle
 from engines.changes import KEEP, edit_manifest
 from engines.errors import BundleError, EngineError
-from engines.manifest import ChangeRecord, Manifest, RoiRecord
+from engines.manifest import ChangeRecord, RoiRecord
 
 Nothing: TypeAlias = Literal["none"]
 NOTHING: Nothing = "none"
@@ -142,8 +142,7 @@ def _check(
         settings = settings_from_bundle(
             bundle, threshold=threshold, min_area=min_area, ignore=ignore, roi=roi
         )
-        _check_area(settings, bundle.manifest)
-        check_decision(decide, settings=settings, size=bundle.manifest.size)
+        check_decision(decide, settings=settings, manifest=bundle.manifest)
     except EngineError as error:
         raise SettingsError(
             f"{bundle.path}: no part could ever be NG with min_area {settings.min_area}; "
@@ -164,22 +163,6 @@ def _check(
     found = decide(empty, 0.0, settings=settings, frame_shape=(*bundle.manifest.size, 3))
     if found.reason:
         raise SettingsError(f"{bundle.path}: {found.reason}: make less of it white")
-
-
-def _check_area(settings: DecisionSettings, manifest: Manifest) -> None:
-    """See that a region as large as the smallest area can be in a picture.
-
-    Raises:
-        ValueError: it cannot, so that no part could ever be NG.
-    """
-    learnt = manifest.health.sizes if manifest.health else ()
-    places = [settings.roi[2:]] if settings.roi else learnt
-    largest = max((width * height for width, height in places), default=settings.min_area)
-    if settings.min_area > largest:
-        raise ValueError(
-            f"min_area {settings.min_area}: no part could ever be NG, "
-            f"since no more than {largest} px are inspected; choose a smaller one"
-        )
 
 
 def _grey(image: Image) -> IgnoreMask:

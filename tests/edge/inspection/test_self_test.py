@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -118,7 +119,7 @@ def test_a_region_of_interest_that_is_not_kept_is_caught(roi) -> None:
 def test_what_is_right_always_passes(size, roi, threshold, min_area) -> None:
     check_preparation(fit_image, size=size, roi=roi)
     wanted = DecisionSettings(threshold, roi=roi, min_area=min_area)
-    check_decision(decide, settings=wanted, size=size)
+    check_decision(decide, settings=wanted, manifest=SimpleNamespace(size=size, health=None))
 
 
 def answer(verdict: Verdict) -> Callable[..., Judgement]:

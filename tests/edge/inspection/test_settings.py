@@ -17,7 +17,7 @@ from edge.inspection.settings import SettingsError, change_settings, mask_from_f
 from edge.inspection.upkeep import Upkeep
 from edge.result import Verdict
 from engines.bundle import Bundle
-from engines.errors import BundleError
+from engines.errors import BundleError, EngineError
 
 ENGINE = "onnxruntime"
 MIDDLE = np.zeros((64, 64), np.uint8)
@@ -153,6 +153,12 @@ def test_a_smallest_area_beyond_the_picture_is_refused(bundle) -> None:
     change_settings(bundle, roi=(0, 0, 10, 10))
     with pytest.raises(SettingsError, match="no part could ever be NG"):
         change_settings(bundle, min_area=200)
+
+
+def test_an_inspector_does_not_begin_with_a_smallest_area_beyond_the_picture(bundle) -> None:
+    """Given by hand, as `edge stream --min-area` does: every defect would be OK."""
+    with pytest.raises(EngineError, match="min_area"), load(bundle, engine=ENGINE, min_area=10**6):
+        pass
 
 
 @pytest.mark.parametrize("roi", [(0, 0, 30_000, 30_000), (60_000, 60_000, 10, 10)])
