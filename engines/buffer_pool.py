@@ -33,8 +33,11 @@ class BufferPool:
         # A deque's append and pop are atomic; its bound drops the oldest free block.
         self._free: deque[bytearray] = deque(maxlen=MAX_FREE)
 
-    def take(self) -> Output:
-        """An array with any content, the caller's own until it lets go of it and of its views."""
+    def copy(self, values: Output) -> Output:
+        """A copy of `values`, which have this shape and type.
+
+        It is the caller's own until it lets go of it and of its views.
+        """
         try:
             block = self._free.pop()
         except IndexError:
@@ -44,10 +47,6 @@ class BufferPool:
         owner: Output = np.frombuffer(block, self._dtype)
         finalizer = weakref.finalize(owner, self._free.append, block)
         finalizer.atexit = False
-        return owner.reshape(self._shape)
-
-    def copy(self, values: Output) -> Output:
-        """A copy of `values`, which have this shape and type."""
-        array = self.take()
+        array = owner.reshape(self._shape)
         np.copyto(array, values, casting="no")
         return array

@@ -64,7 +64,10 @@ class _Ring:
         self._bytes_of_slot = _bytes_of_slot(height, width)
         access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         self._memory = mmap.mmap(descriptor, _bytes_of_ring(height, width), mmap.MAP_SHARED, access)
-        self._words = memoryview(self._memory).cast("Q")
+        words = memoryview(self._memory).cast("Q")
+        self._latest = words[_LATEST : _LATEST + 1]
+        starts = range(_HEAD, _HEAD + SLOTS * _WORDS, _WORDS)
+        self._slots = [words[start : start + _WORDS] for start in starts]
         # The mapping goes with the last array in it; this one with the ring, or the last lease.
         weakref.finalize(self, os.close, descriptor)
 
@@ -103,13 +106,13 @@ class RingWriter(_Ring):
 
     def begin(self) -> npt.NDArray[np.uint8] | None:
         """Return the memory for the next picture, (H, W, 3) uint8; None if all is in use."""
-        newest = self._words[_LATEST] & ((1 << _SLOT_BITS) - 1)
-        empty = self._words[_LATEST] == 0
+        newest = self._latest[0] & ((1 << _SLOT_BITS) - 1)
+        empty = self._latest[0] == 0
         # The lowest first: what is never needed never takes memory.
         for slot in range(SLOTS):
             if (empty or slot != newest) and self._lock(slot):
                 self._slot = slot
-                self._words[_word_index(slot, _SEQUENCE)] |= 1
+                self._slots[slot][_SEQUENCE] |= 1
                 return self._images[slot]
         return None
 
@@ -118,11 +121,12 @@ class RingWriter(_Ring):
         slot = self._slot
         if slot is None:
             return
-        self._words[_word_index(slot, _NUMBER)] = stamp.number
-        self._words[_word_index(slot, _MONOTONIC)] = stamp.monotonic_ns
-        self._words[_word_index(slot, _CAPTURED_AT)] = stamp.captured_at_ns
-        self._words[_word_index(slot, _SEQUENCE)] += 1
-        self._words[_LATEST] = stamp.number + 1 << _SLOT_BITS | slot
+        words = self._slots[slot]
+        words[_NUMBER] = stamp.number
+        words[_MONOTONIC] = stamp.monotonic_ns
+        words[_CAPTURED_AT] = stamp.captured_at_ns
+        words[_SEQUENCE] += 1
+        self._latest[0] = stamp.number + 1 << _SLOT_BITS | slot
         self.abandon()
 
     def abandon(self) -> None:
@@ -161,22 +165,19 @@ class RingReader(_Ring):
             the writer can spare, as a copy.
         """
         for _ in range(_TRIES):
-            word = self._words[_LATEST]
+            word = self._latest[0]
             number, slot = (word >> _SLOT_BITS) - 1, word & ((1 << _SLOT_BITS) - 1)
             if number <= after or slot >= SLOTS:
                 return None
             if not self._lock(slot):  # overtaken: a newer one has just come
                 continue
-            stamp = self._read_stamp(slot)
-            if stamp is None or stamp.number < number:
+            sequence, *values = self._slots[slot]
+            stamp = Stamp(*values)
+            if sequence % 2 or stamp.number < number:
                 self._unlock(slot)
                 return None
             return stamp, self._lease(slot)
         return None
-
-    def _read_stamp(self, slot: int) -> Stamp | None:
-        sequence, *values = (self._words[_word_index(slot, word)] for word in range(_WORDS))
-        return None if sequence % 2 else Stamp(*values)
 
     def _lease(self, slot: int) -> npt.NDArray[np.uint8]:
         height, width = self.shape
@@ -195,10 +196,6 @@ class RingReader(_Ring):
         # Runs wherever the last array goes, be it amid `newest`: no lock of ours may be taken.
         self._leases.discard(slot)
         self._unlock(slot)
-
-
-def _word_index(slot: int, word: int) -> int:
-    return _HEAD + slot * _WORDS + word
 
 
 def _bytes_of_slot(height: int, width: int) -> int:

@@ -15,12 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-import numpy as np
-import numpy.typing as npt
-
 from cameras.capture.device import Device, json_from_device
 from cameras.capture.messages import CaptureTask
-from cameras.capture.ring import Stamp
 from cameras.capture.supervisor import CaptureProcess
 from cameras.errors import CameraError
 from cameras.frame import Frame
@@ -83,7 +79,9 @@ class LiveSource(AbstractContextManager["LiveSource"]):
         """Frames that were captured and never handed out, so far."""
         if self._stop.is_set():
             return self._captured - self._used
-        return max(0, self._process.child.heartbeat.count - self._used - self._count_waiting())
+        captured = self._process.child.heartbeat.count
+        may_come = captured - 1 > self._newest  # the newest may still be handed out
+        return max(0, captured - self._used - may_come)
 
     @property
     def restarts(self) -> int:
@@ -112,7 +110,8 @@ class LiveSource(AbstractContextManager["LiveSource"]):
         with self._taking:
             end_ns = None if timeout_s is None else time.monotonic_ns() + int(timeout_s * _NS)
             while not self._stop.is_set():
-                self._silence_bell()
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self._bell)
                 now = time.monotonic_ns()
                 if (frame := self._take_fresh(now)) is not None:
                     return frame
@@ -121,7 +120,8 @@ class LiveSource(AbstractContextManager["LiveSource"]):
                     return self._report_missing(now)
                 if end_ns is not None and now >= end_ns:
                     return None
-                self._wait(min(until_ns, until_ns if end_ns is None else end_ns) - now)
+                wait_ns = min(until_ns, until_ns if end_ns is None else end_ns) - now
+                self._poll.poll(max(1, -(-wait_ns // 1_000_000)))
         return None
 
     def fileno(self) -> int:
@@ -167,7 +167,8 @@ class LiveSource(AbstractContextManager["LiveSource"]):
         if now - stamp.monotonic_ns > _MAX_AGE_NS:
             return None
         self._used += 1
-        return self._make_frame(stamp, image)
+        index = stamp.number + self._missed
+        return Frame(self.name, index, stamp.captured_at_ns, stamp.monotonic_ns, image)
 
     def _report_missing(self, now: int) -> Frame:
         """A frame that says for how long there was none, and what is known about it."""
@@ -177,21 +178,5 @@ class LiveSource(AbstractContextManager["LiveSource"]):
         why = f" ({trouble})" if trouble else ""
         self._missed += 1
         reason = f"{self.name}: no frame for {silent:.1f} s{why}; check {self._check}"
-        return self._make_frame(Stamp(self._newest, now, time.time_ns()), None, reason)
-
-    def _make_frame(
-        self, stamp: Stamp, image: npt.NDArray[np.uint8] | None, reason: str = ""
-    ) -> Frame:
-        index = stamp.number + self._missed
-        return Frame(self.name, index, stamp.captured_at_ns, stamp.monotonic_ns, image, reason)
-
-    def _count_waiting(self) -> int:
-        """Whether the newest frame may still be handed out."""
-        return int(self._process.child.heartbeat.count - 1 > self._newest)
-
-    def _silence_bell(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._bell)
-
-    def _wait(self, wait_ns: int) -> None:
-        self._poll.poll(max(1, -(-wait_ns // 1_000_000)))
+        index = self._newest + self._missed
+        return Frame(self.name, index, time.time_ns(), now, None, reason)

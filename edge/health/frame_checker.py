@@ -53,9 +53,10 @@ class FrameChecker:
         def inspect_good_ones(frame: Frame) -> Result:
             problem = self.find_problem(frame)
             result = inspect(frame)
+            if not problem:
+                return result
             # A black picture that stays is above all black; one of another size is above all that.
-            is_worse = result.verdict is Verdict.ERROR and check_from_reason(problem) != "size"
-            if not problem or is_worse:
+            if result.verdict is Verdict.ERROR and check_from_reason(problem) != "size":
                 return result
             return error_from_frame(frame, threshold=result.threshold, reason=problem)
 

@@ -82,7 +82,9 @@ class FreezeDetector:
         self._update_changed(marks, monotonic_ns)
         if key not in self._seen:
             self._learn(rows, monotonic_ns)
-            self._remember(key)
+            self._seen[key] = None
+            if len(self._seen) > MEMORY:
+                del self._seen[next(iter(self._seen))]
             self._new_ns, self._repeats, self._rows = monotonic_ns, 0, rows
             self._patience_s = self._find_patience(monotonic_ns)
         else:
@@ -147,11 +149,6 @@ class FreezeDetector:
             stays = (STAYS if restless else STILL_STAYS) * (longest[-1] if longest else 0.0)
             least = QUICK_S if restless else UNSURE_S
         return min(MAX_PATIENCE_S, max(least, stays))
-
-    def _remember(self, key: int) -> None:
-        self._seen[key] = None
-        if len(self._seen) > MEMORY:
-            del self._seen[next(iter(self._seen))]
 
 
 def _marks_from_rows(rows: Image) -> Marks:

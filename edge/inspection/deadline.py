@@ -51,8 +51,7 @@ class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
     def late(self) -> int:
         """Results that came after their deadline and were thrown away."""
         with self._turn:
-            self._discard_late_answer()
-            return self._late
+            return self._late + (self._hangs_since is not None and not self._answers.empty())
 
     def __call__(self, frame: Frame, *, deadline_ms: float | None = None) -> Result:
         """Judge a frame; raises nothing that `inspect` does.
@@ -90,7 +89,10 @@ class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
 
     def _order(self, frame: Frame, deadline_ms: float) -> Result:
         """Hand the frame to the thread and wait for the answer, up to the deadline."""
-        self._discard_late_answer()
+        if self._hangs_since is not None and not self._answers.empty():
+            self._answers.get()  # nobody waited for it
+            self._hangs_since = None
+            self._late += 1
         if self._hangs_since is not None:
             since_s = time.monotonic() - self._hangs_since
             return self._error(frame, f"an earlier inspection hangs, so far for {since_s:.1f} s")
@@ -108,14 +110,6 @@ class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
             return self._error(frame, answer)
         self._threshold = answer.threshold
         return answer
-
-    def _discard_late_answer(self) -> None:
-        """Take back the thread whose answer nobody waited for, if it has come by now."""
-        if self._hangs_since is None or self._answers.empty():
-            return
-        self._answers.get()
-        self._hangs_since = None
-        self._late += 1
 
     def _run(self) -> None:
         while (frame := self._orders.get()) is not None:

@@ -91,7 +91,7 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
     @property
     def health(self) -> ImageChecks:
         """Of the inspector at work."""
-        return self.inspector.health
+        return self._current().inspector.health
 
     @property
     def engine_reason(self) -> str:

@@ -93,6 +93,8 @@ class Inspector(AbstractContextManager["Inspector"]):
         self._lock = threading.Lock()  # an engine has one set of buffers
         self._starting = threading.Lock()
         self._golden = GoldenImages(bundle)
+        learnt = built_roi(bundle.manifest)
+        self._learnt_roi = learnt.box if learnt is not None else None
         self._runner: DeadlineRunner | None = None
         self.engine: Engine
         if isinstance(engine, str):
@@ -275,8 +277,7 @@ class Inspector(AbstractContextManager["Inspector"]):
 
     def _health_problem(self, shape: tuple[int, ...], fitted: npt.NDArray[np.uint8]) -> str:
         """Why a picture is not fit to be judged, or an empty string."""
-        learnt = built_roi(self.bundle.manifest)
-        if learnt is not None and learnt.box == self.settings.roi:
+        if self._learnt_roi is not None and self._learnt_roi == self.settings.roi:
             problem = self.health.find_wrong_size(shape)
             if problem:
                 return problem

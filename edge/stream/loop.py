@@ -140,10 +140,12 @@ def _run(
     for thread in threads:
         thread.start()
     try:
-        while (alive := [thread for thread in threads if thread.is_alive()]) and not stop.is_set():
-            alive[0].join(_POLL_S)
-            if not all(window.poll() for window in windows):
-                stop.set()
+        for thread in threads:
+            while thread.is_alive() and not stop.is_set():
+                thread.join(_POLL_S)
+                for window in windows:
+                    if not window.poll():
+                        stop.set()
     finally:
         if any(thread.is_alive() for thread in threads):
             stop.set()
@@ -321,12 +323,12 @@ class CameraThread(threading.Thread):
                     frame = next(frames, None)
                     if frame is None or self._stop_all.is_set():
                         return
-                    counts.dropped = max(counts.dropped, before + _dropped_by(source))
+                    counts.dropped = max(counts.dropped, before + getattr(source, "dropped", 0))
                     self._failures = self._failures if frame.image is None else 0
                     self._left = None if self._left is None else self._left - 1
                     yield frame, inspect
             finally:
-                counts.dropped = max(counts.dropped, before + _dropped_by(source))
+                counts.dropped = max(counts.dropped, before + getattr(source, "dropped", 0))
                 if isinstance(frames, Generator):
                     frames.close()
 
@@ -348,7 +350,3 @@ class CameraThread(threading.Thread):
         # The border: a mistake in one camera's part must not end the others.
         LOG.error("%s: failed", self.name, exc_info=error)
         return f"{self.name}: {type(error).__name__}: {error}"
-
-
-def _dropped_by(source: Frames) -> int:
-    return int(getattr(source, "dropped", 0))

@@ -69,17 +69,12 @@ class OnnxRuntimeEngine(AbstractContextManager["OnnxRuntimeEngine"]):
 
     def infer(self, images: Images) -> tuple[Output, ...]:
         """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`."""
-        if self._bound is None:
-            raise EngineError(f"{NAME}: the engine is closed; open it again")
-        check_images(images, self._signature, where=NAME)
-        return run_in_batches(images, self._signature, self._run)
-
-    def _run(self, chunk: Images) -> list[Output]:
         bound = self._bound
         if bound is None:
             raise EngineError(f"{NAME}: the engine is closed; open it again")
+        check_images(images, self._signature, where=NAME)
         try:
-            return bound.run(chunk)
+            return run_in_batches(images, self._signature, bound.run)
         except self._errors as error:
             raise EngineError(f"{NAME}: {_one_line(error)}") from error
 
@@ -124,8 +119,7 @@ class _Bound:
             np.copyto(self._input, images)
             self._session.run_with_iobinding(self._binding)
             # The session writes into the same memory again: what the caller gets is a copy.
-            pairs = zip(self._pools, self._outputs, strict=True)
-            return [pool.copy(output) for pool, output in pairs]
+            return list(map(BufferPool.copy, self._pools, self._outputs))
 
 
 def _address(array: Output) -> int:

@@ -86,10 +86,12 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
 
     def infer(self, images: Images) -> tuple[Output, ...]:
         """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`."""
-        if self._alone is None:
+        request = self._alone
+        if request is None:
             raise EngineError(f"{NAME}: the engine is closed; open it again")
         check_images(images, self._signature, where=NAME)
-        return run_in_batches(images, self._signature, self._run)
+        with self._running:  # two threads must not write into the same input
+            return run_in_batches(images, self._signature, request.run)
 
     def submit(self, images: Images) -> Ticket:
         """Begin with up to `batch` images and don't wait; see `PipelinedEngine.submit`."""
@@ -126,14 +128,6 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         finally:
             self._requests().append(request)
 
-    def _run(self, chunk: Images) -> list[Output]:
-        request = self._alone
-        if request is None:
-            raise EngineError(f"{NAME}: the engine is closed; open it again")
-        with self._running:  # two threads must not write into the same input
-            request.run(chunk)
-            return request.copies()
-
     def _requests(self) -> deque[_InferSlot]:
         """Those that are free; made at the first use, since most inspectors have one camera."""
         with self._making:
@@ -167,11 +161,12 @@ class _InferSlot:
         ]
         self._pools = [BufferPool(output.shape, output.dtype) for output in self._outputs]
 
-    def run(self, images: Images) -> None:
+    def run(self, images: Images) -> list[Output]:
         np.copyto(self._input, images)
         with _as_engine_error():
             # Shared: otherwise the binding copies every output once more.
             self._request.infer(share_outputs=True)
+        return self.copies()
 
     def start(self, images: Images) -> None:
         count = len(images)
@@ -186,8 +181,7 @@ class _InferSlot:
 
     def copies(self) -> list[Output]:
         """The request writes into the same memory again: what the caller gets is a copy."""
-        pairs = zip(self._pools, self._outputs, strict=True)
-        return [pool.copy(output) for pool, output in pairs]
+        return list(map(BufferPool.copy, self._pools, self._outputs))
 
 
 @contextmanager

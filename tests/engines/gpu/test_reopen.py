@@ -163,14 +163,14 @@ def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
 
     inspector = object.__new__(Inspector)  # without a bundle: only the engine matters here
     inspector.engine, inspector._lock = line.engine, threading.Lock()
-    inspector.health = ImageChecks(None)
+    inspector.health, inspector._learnt_roi = ImageChecks(None), None
     inspector.settings = DecisionSettings(
         threshold=0.5, min_area=1, ignore=None, roi=None, score_pixels=1
     )
     inspector.bundle = type(
         "B",
         (),
-        {"manifest": type("M", (), {"size": (8, 16), "roi": None, "health": None, "changes": ()})},
+        {"manifest": type("M", (), {"size": (8, 16)})},
     )
     picture = np.full((8, 16, 3), 51, np.uint8)
     assert inspector.inspect(picture).verdict is Verdict.OK
