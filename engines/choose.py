@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from itertools import chain, repeat
 
@@ -116,19 +117,16 @@ def _tensorrt_unavailable_reason(flavour: str) -> str | None:
     return unsupported_gpu_reason(flavour, found.compute_capability)
 
 
-def _open_tensorrt(flavour: str) -> Callable[[bytes, EngineOptions], Engine]:
-    def opener(model: bytes, options: EngineOptions) -> Engine:
-        from engines.gpu.engine import TensorRtEngine
-        from engines.gpu.reopen import ReopeningEngine
+def _open_tensorrt(flavour: str, model: bytes, options: EngineOptions) -> Engine:
+    from engines.gpu.engine import TensorRtEngine
+    from engines.gpu.reopen import ReopeningEngine
 
-        def open_tensorrt() -> TensorRtEngine:
-            return TensorRtEngine.from_model(model, flavour=flavour, options=next(each_time))
+    def open_tensorrt() -> TensorRtEngine:
+        return TensorRtEngine.from_model(model, flavour=flavour, options=next(each_time))
 
-        # Nobody watches the progress of later openings: they are beside the line.
-        each_time = chain([options], repeat(replace(options, progress=None)))
-        return ReopeningEngine(open_tensorrt, say=options.say)
-
-    return opener
+    # Nobody watches the progress of later openings: they are beside the line.
+    each_time = chain([options], repeat(replace(options, progress=None)))
+    return ReopeningEngine(open_tensorrt, say=options.say)
 
 
 def _open_openvino(model: bytes, options: EngineOptions) -> Engine:
@@ -152,12 +150,12 @@ def _open_onnxruntime(model: bytes, options: EngineOptions) -> Engine:
 ENGINES: dict[str, Backend] = {
     "tensorrt": Backend(
         unavailable_reason=lambda: _tensorrt_unavailable_reason("tensorrt"),
-        open=_open_tensorrt("tensorrt"),
+        open=partial(_open_tensorrt, "tensorrt"),
         install="it comes with JetPack on a Jetson, elsewhere pip install 'protoedge[tensorrt]'",
     ),
     "tensorrt-rtx": Backend(
         unavailable_reason=lambda: _tensorrt_unavailable_reason("tensorrt-rtx"),
-        open=_open_tensorrt("tensorrt-rtx"),
+        open=partial(_open_tensorrt, "tensorrt-rtx"),
         install="it needs an NVIDIA RTX GPU, its driver, and pip install 'protoedge[rtx]'",
     ),
     "openvino": Backend(

@@ -42,6 +42,10 @@ class EngineOptions:
     progress: Callable[[float], None] | None = None
 
 
+def say_nothing(line: str) -> None:
+    """What stands for a `say` that was not given."""
+
+
 class Engine(Protocol):
     """A graph, ready to run; complete at birth, released by `close` or at the end of `with`.
 

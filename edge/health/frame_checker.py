@@ -8,7 +8,7 @@ from collections.abc import Callable
 from cameras.frame import Frame
 from edge.health.checks import ImageChecks, check_from_reason
 from edge.health.frozen import FreezeDetector
-from edge.result import Image, Inspect, Result, Verdict, error_from_frame
+from edge.result import Inspect, Result, Verdict, error_from_frame
 
 
 class FrameChecker:
@@ -34,9 +34,16 @@ class FrameChecker:
         if image is None or image.ndim != 3 or 0 in image.shape:
             return ""
         checks = self._checks()
-        reason = "" if "size" in checks.off else self._find_other_size(image, checks)
-        if reason:
-            return f"size: {reason}"
+        if "size" not in checks.off:
+            size = height, width = image.shape[:2]
+            if self._size is None or (checks.record and size in checks.record.sizes):
+                self._size = size
+            if size != self._size:
+                return (
+                    f"size: the picture has {width}x{height} px, it had "
+                    f"{self._size[1]}x{self._size[0]}; set the camera back, or start again if "
+                    "this is meant"
+                )
         if self._repeats or "frozen" in checks.off:
             return ""
         reason = self._freeze.find_problem(image, frame.monotonic_ns)
@@ -61,15 +68,3 @@ class FrameChecker:
             return error_from_frame(frame, threshold=result.threshold, reason=problem)
 
         return inspect_good_ones
-
-    def _find_other_size(self, image: Image, checks: ImageChecks) -> str:
-        height, width = image.shape[:2]
-        learnt = checks.record.sizes if checks.record else ()
-        if self._size is None or (height, width) in learnt:
-            self._size = (height, width)
-        if (height, width) == self._size:
-            return ""
-        return (
-            f"the picture has {width}x{height} px, it had {self._size[1]}x{self._size[0]}; set "
-            "the camera back, or start again if this is meant"
-        )

@@ -112,22 +112,21 @@ class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
         return answer
 
     def _run(self) -> None:
+        """Answer each frame with its result, or with why there is none."""
+        answer: Result | str
         while (frame := self._orders.get()) is not None:
-            self._answers.put(self._judge(frame))
-            del frame  # its memory may be one of a few places that a camera writes to
-
-    def _judge(self, frame: Frame) -> Result | str:
-        """The result, or why there is none."""
-        try:
-            result = self._inspect(frame)
-        except Exception as error:  # the border: this frame is an ERROR, and the line goes on
-            LOG.exception("an inspection failed")
-            return f"{type(error).__name__}: {error}"
-        if result.verdict is Verdict.ERROR:
-            return result
-        if result.score is None or not math.isfinite(result.score):
-            return f"a verdict with a score of {result.score}; run `edge doctor`"
-        return result
+            try:
+                answer = result = self._inspect(frame)
+                is_finite = result.score is not None and math.isfinite(result.score)
+                if result.verdict is not Verdict.ERROR and not is_finite:
+                    answer = f"a verdict with a score of {result.score}; run `edge doctor`"
+                del result
+            except Exception as error:  # the border: this frame is an ERROR, and the line goes on
+                LOG.exception("an inspection failed")
+                answer = f"{type(error).__name__}: {error}"
+            self._answers.put(answer)
+            # Their memory may be one of a few places that a camera writes to.
+            del frame, answer
 
     def _error(self, frame: Frame, reason: str) -> Result:
         return error_from_frame(frame, threshold=self._threshold, reason=frame.reason or reason)

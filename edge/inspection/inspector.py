@@ -170,8 +170,10 @@ class Inspector(AbstractContextManager["Inspector"]):
                 if opened.live:
                     inspect = FrameChecker(lambda: self.health, opened).guard(self.inspect)
                 yield from (inspect(frame) for frame in opened)
-        else:
-            yield from self._inspect_each(source)
+            return
+        for index, item in enumerate(source):
+            frame = item if isinstance(item, Frame) else frame_now("image", index, cast(Any, item))
+            yield self.inspect(frame)
 
     def check(self) -> None:
         """Test it as at birth, between two inspections: to be called now and then.
@@ -224,13 +226,6 @@ class Inspector(AbstractContextManager["Inspector"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _inspect_each(
-        self, frames: Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]
-    ) -> Iterator[Result]:
-        for index, item in enumerate(frames):
-            frame = item if isinstance(item, Frame) else frame_now("image", index, cast(Any, item))
-            yield self.inspect(frame)
 
     def _deadline_runner(self) -> DeadlineRunner:
         """What keeps deadlines; its threads begin with the first of them."""

@@ -272,7 +272,12 @@ class CameraThread(threading.Thread):
         try:
             with self.results, contextlib.closing(self._frames()) as frames:
                 for frame, inspect in frames:
-                    self.results.put(frame, self._judge(frame, inspect))
+                    try:
+                        result = inspect(frame)
+                    except Exception as error:  # noqa: BLE001  # the border: see there
+                        result = self._result_from_error(error, frame)
+                    self.results.put(frame, result)
+                    del result  # its picture lies in the camera's memory
         except Exception as error:  # noqa: BLE001  # the border: _run raises it
             self.failure = error
             self._stop_all.set()
@@ -283,16 +288,17 @@ class CameraThread(threading.Thread):
         if self.is_alive() and close is not None:
             close()
 
-    def _judge(self, frame: Frame, inspect: Inspect) -> Result:
-        try:
-            return inspect(frame)
-        except Exception as error:
-            if not self._camera.recovers:
-                raise
-            # The border: an unforeseen error costs this frame alone.
-            LOG.exception("%s: an inspection failed", self.name)
-            reason = f"{type(error).__name__}: {error}"
-            return error_from_frame(frame, threshold=self._camera.threshold, reason=reason)
+    def _result_from_error(self, error: Exception, frame: Frame) -> Result:
+        """The ERROR result of a frame whose inspection failed: the others go on.
+
+        Raises:
+            Exception: the failure itself, where it ends the stream.
+        """
+        if not self._camera.recovers:
+            raise error
+        LOG.error("%s: an inspection failed", self.name, exc_info=error)
+        reason = f"{type(error).__name__}: {error}"
+        return error_from_frame(frame, threshold=self._camera.threshold, reason=reason)
 
     def _frames(self) -> Generator[tuple[Frame, Inspect], None, None]:
         """Frames, and what inspects them; after a failure, one without an image that says why."""

@@ -109,7 +109,7 @@ def _compile(
     if not request.mixed:
         return core.compile_model(graph, "CPU", config), frozenset()
     names = choose_f32_nodes(graph)
-    return compile_mixed(core, graph, config), names
+    return compile_mixed(core, graph, config, kept=names), names
 
 
 def _export(compiled: Any, names: frozenset[str]) -> Blob:

@@ -36,8 +36,10 @@ EXECUTED_PRODUCTS = frozenset({"FullyConnected", "MatMul"})
 EXECUTED_COPIES = frozenset({"Reorder", "Reshape", "Const"})  # these compute nothing
 
 
-def compile_mixed(core: Any, graph: Any, config: Mapping[str, object]) -> Any:
-    """Compile with bf16 convolutions and the nodes of `choose_f32_nodes` in f32.
+def compile_mixed(
+    core: Any, graph: Any, config: Mapping[str, object], *, kept: frozenset[str]
+) -> Any:
+    """Compile with bf16 convolutions and some nodes in f32.
 
     Where a plugin does not honour the attribute, the whole graph runs in f32: slower, never wrong.
 
@@ -45,8 +47,8 @@ def compile_mixed(core: Any, graph: Any, config: Mapping[str, object]) -> Any:
         core: `openvino.Core`.
         graph: `openvino.Model`; it is changed.
         config: of the plugin; the precision hint is replaced.
+        kept: nodes that compute in f32; see `choose_f32_nodes`.
     """
-    kept = choose_f32_nodes(graph)
     _interpolate_11_as_4(graph, kept)
     marked = _mark_graph(core, graph, kept)
     compiled = core.compile_model(marked, "CPU", {**config, "INFERENCE_PRECISION_HINT": "bf16"})

@@ -93,10 +93,11 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         self._numbers = itertools.count()
         self._lost = False
         self._plan: LoadedPlan | None = None
-        self._gpu: GpuContext | None = GpuContext(self._cuda)
+        gpu = GpuContext(self._cuda)
+        self._gpu: GpuContext | None = gpu
         try:
-            with self._gpu:
-                self._open(plan, libraries.trt)
+            with gpu:
+                self._open(plan, libraries.trt, maps_input=gpu.maps_input)
         except BaseException as error:
             self._lost = isinstance(error, DeviceLostError)
             self._release()
@@ -190,7 +191,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, plan: Plan, trt: Any) -> None:
+    def _open(self, plan: Plan, trt: Any, *, maps_input: bool) -> None:
         self._plan = loaded = LoadedPlan(plan, trt=trt, log=quiet_logger(trt), cuda=self._cuda)
         self._signature: Signature = signature_from_input(
             loaded.image.name,
@@ -208,12 +209,11 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
                 loaded.execution(),
                 image=loaded.image,
                 outputs=loaded.outputs,
-                maps_input=self._context().maps_input,
+                maps_input=maps_input,
             )
             self._all.append(slot)
         self._free = list(self._all)
         self.why_no_graph = self._all[0].why_no_graph
-        self.notes = []
         if self.why_no_graph:
             self.notes.append(f"{self.name}: runs without our CUDA graph: {self.why_no_graph}")
         problem = loaded.keep_kernels()
@@ -221,16 +221,12 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
             self.notes.append(f"{self.name}: the compiled kernels are not kept: {problem}")
 
     def _require_working(self) -> GpuContext:
-        if self._plan is None:
+        gpu = self._gpu
+        if gpu is None:
             raise EngineError(f"{self.name}: the engine is closed; open it again")
         if self._lost:
             raise DeviceLostError(f"{self.name}: the GPU was lost; close the engine, open it again")
-        return self._context()
-
-    def _context(self) -> GpuContext:
-        if self._gpu is None:
-            raise EngineError(f"{self.name}: the engine is closed; open it again")
-        return self._gpu
+        return gpu
 
     def _check(self, images: Images | DeviceArray, gpu: GpuContext) -> Images | DeviceImages:
         if isinstance(images, np.ndarray) or not isinstance(images, DeviceArray):

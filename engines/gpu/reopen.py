@@ -14,12 +14,10 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from engines.cuda import DeviceLostError
-from engines.engine import Engine, Images, Output, PipelinedEngine, Ticket
+from engines.engine import Engine, Images, Output, PipelinedEngine, Ticket, say_nothing
 from engines.errors import EngineError
 
 T = TypeVar("T")
-
-
 WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds from a failure to the next try, the last one for ever: a GPU that comes back after an
 hour is taken up again."""
@@ -33,9 +31,6 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
         say: receives a line for each failure and each success.
         clock: seconds that only go forward.
 
-    Attributes:
-        opened: how many engines there have been.
-
     Raises:
         EngineError: the first one can't be opened.
     """
@@ -48,7 +43,7 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open = open_engine
-        self._say = say or _silently
+        self._say = say or say_nothing
         self._clock = clock
         self._lock = threading.Lock()
         self._check: Callable[[Engine], None] | None = None
@@ -60,7 +55,6 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
         self._numbers = itertools.count()
         self._tickets: dict[Ticket, tuple[PipelinedEngine, Ticket]] = {}
         self._engine: PipelinedEngine | None = open_engine()
-        self.opened = 1
         self._describe(self._engine)
 
     def check_with(self, check: Callable[[Engine], None]) -> None:
@@ -170,7 +164,6 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
         else:
             with self._lock:
                 self._engine = engine
-                self.opened += 1
             self._describe(engine)
             self._say(f"{self.name}: works again on {engine.device}")
         finally:
@@ -197,7 +190,3 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
             engine.close()
             raise
         return engine
-
-
-def _silently(line: str) -> None:
-    """Say nothing: what the caller gets when it gave no `say`."""

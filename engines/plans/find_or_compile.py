@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engines.cuda import Gpu
-from engines.engine import EngineOptions
+from engines.engine import EngineOptions, say_nothing
 from engines.errors import EngineError
 from engines.plans.builder import PORTABLE_FROM, RTX_GPUS
 from engines.plans.cache import PlanKey, UnusablePlanError, load_plan, store_plan
@@ -29,7 +29,7 @@ def find_or_compile_plan(model: bytes, *, flavour: str, gpu: Gpu, options: Engin
     Raises:
         EngineError: no library, it doesn't take the graph, or the plan isn't what was asked for.
     """
-    say = options.say or _silently
+    say = options.say or say_nothing
     plan, reason = _find_plan(model, flavour=flavour, gpu=gpu, plans=options.plans)
     if plan is None:
         say(f"{flavour}: compiling the plan: {reason}")
@@ -76,7 +76,3 @@ def _find_plan(
 def _has_target(flavour: str, gpu: Gpu) -> bool:
     """Whether a plan is made for this GPU alone; newer ones than listed take a portable plan."""
     return flavour != RTX or gpu.compute_capability in RTX_GPUS
-
-
-def _silently(line: str) -> None:
-    """Say nothing: what the caller gets when it gave no `say`."""

@@ -168,7 +168,12 @@ def test_nodes_kept_in_fp32_are_called_exact_and_compute_so(features, inspector,
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_openvino_runs_kept_blocks_in_f32_and_no_others(precision, features, eight) -> None:
     openvino = pytest.importorskip("engines.cpu.openvino", reason="OpenVINO is not installed")
-    from engines.cpu.openvino_precision import EXECUTED_CONVOLUTIONS, _text, compile_mixed
+    from engines.cpu.openvino_precision import (
+        EXECUTED_CONVOLUTIONS,
+        _text,
+        choose_f32_nodes,
+        compile_mixed,
+    )
 
     core = openvino.import_openvino().Core()
     if not openvino.has_bf16(core):
@@ -176,7 +181,8 @@ def test_openvino_runs_kept_blocks_in_f32_and_no_others(precision, features, eig
     conversion = Conversion(features.model, "fp16") if precision == "fp16" else eight
     for block in blocks_of(features.model):
         model = conversion.model(block.higher_nodes)
-        compiled = compile_mixed(core, core.read_model(model), {"NUM_STREAMS": "1"})
+        graph = core.read_model(model)
+        compiled = compile_mixed(core, graph, {"NUM_STREAMS": "1"}, kept=choose_f32_nodes(graph))
         seen = {}
         for node in compiled.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()

@@ -152,7 +152,7 @@ def _fp16_graph_in_bf16(inspector_graph):
         pytest.skip("this processor has no bf16 instructions")
     graph = core.read_model(inspector_graph("fp16"))
     kept = choose_f32_nodes(graph)
-    return core, kept, compile_mixed(core, graph, {"PERFORMANCE_HINT": "LATENCY"})
+    return core, kept, compile_mixed(core, graph, {"PERFORMANCE_HINT": "LATENCY"}, kept=kept)
 
 
 def test_bf16_stops_at_the_head(inspector_graph) -> None:

@@ -27,9 +27,11 @@ class Line:
         self.machine = Machine()
         self.now = 100.0
         self.said: list[str] = []
+        self.openings = 0
         self.engine = ReopeningEngine(self.opened, say=self.said.append, clock=lambda: self.now)
 
     def opened(self) -> TensorRtEngine:
+        self.openings += 1
         return opened(self.machine, device="Fake 1")
 
     def fails(self, match: str) -> None:
@@ -88,7 +90,7 @@ def test_a_lost_gpu_is_back_after_the_first_wait(line) -> None:
     line.now += WAITS_S[0]
     line.tried()
     assert right(line.engine)
-    assert line.engine.opened == 2
+    assert line.openings == 2
     assert line.machine.resets == 1
     assert "works again on Fake 1" in line.said[-1]
 
@@ -135,7 +137,7 @@ def test_an_ordinary_failure_changes_nothing(line) -> None:
     line.machine.fail("cudaGraphLaunch", 701)
     line.fails("701")
     assert right(line.engine)
-    assert line.engine.opened == 1
+    assert line.openings == 1
     assert line.said == []
 
 
@@ -144,7 +146,7 @@ def test_closed_means_closed(line) -> None:
     line.engine.close()
     line.now += 99
     line.fails("closed; open it again")
-    assert line.engine.opened == 1
+    assert line.openings == 1
 
 
 def test_a_first_engine_that_does_not_open_is_an_error_at_once() -> None:

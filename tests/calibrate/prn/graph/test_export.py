@@ -211,7 +211,7 @@ def test_openvino_runs_the_convolutions_low_and_exact_nodes_in_float32(graphs) -
         graph = core.read_model(graphs[precision])
         kept = choose_f32_nodes(graph)
         assert any(name.startswith(f"{EXACT}match/") for name in kept)
-        compiled = compile_mixed(core, graph, {"NUM_STREAMS": "1"})
+        compiled = compile_mixed(core, graph, {"NUM_STREAMS": "1"}, kept=kept)
         assert arithmetic(compiled) == wanted
         assert find_low_precision(compiled, kept) == []
 
