@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +19,7 @@ from edge.options import (
     ServeOptions,
     StreamOptions,
 )
+from edge.problems import place_and_reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -98,28 +97,6 @@ def checked(kind: type[Model], content: Any, *, path: Path = CONFIG, section: st
         raise ConfigError(
             f"{path}: {place}: {reason}{end} docs/edge_toml.md lists every key"
         ) from error
-
-
-def place_and_reason(error: ValidationError, kind: type[BaseModel]) -> tuple[str, str]:
-    """Where the first mistake is, such as ``stream.threshold``, and what is wrong there."""
-    first = error.errors()[0]
-    place = first["loc"]
-    reason = re.sub(r"^(Value error, |Input |String )", "", first["msg"])
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), _keys_at(kind, place[:-1]), n=1)
-        reason = f"no such key; did you mean {near[0]}?" if near else "no such key"
-    elif isinstance(first["input"], str | int | float) and first["type"] != "value_error":
-        reason = f"{first['input']!r} {reason}"
-    return ".".join(map(str, place)), reason
-
-
-def _keys_at(kind: Any, place: tuple[int | str, ...]) -> list[str]:
-    """Keys that a model, or one of its sections, has."""
-    for name in place:
-        fields = getattr(kind, "model_fields", {})
-        # Only `[cameras]` holds sections with names of the user's own.
-        kind = fields[name].annotation if name in fields else CameraSection
-    return list(getattr(kind, "model_fields", {}))
 
 
 def write_new(path: Path, text: str) -> None:

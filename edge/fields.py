@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 
 SHOWN = "shown"
+MAY_BE_EMPTY = "may be empty"
+"""Annotates a text of which an empty one means something."""
+EMPTY = "the text is empty; give one, or leave it out"
+MAX_SHOWN = 60  # characters of a wrong value in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +74,93 @@ def shown_of(field: FieldInfo) -> Shown:
 
 
 class OptionsModel(BaseModel):
-    """Options of a command, or a section of `edge.toml`."""
+    """Options of a command, or a section of `edge.toml`.
+
+    What pydantic would take for something else is refused: true is no number, "5" neither, and 1
+    is not true. Nor does an empty text stand for anything.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_wrong_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        if value == "" and MAY_BE_EMPTY in field.metadata:
+            return value
+        problem = _find_wrong_kind(value, field.annotation)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+
+def plain_type(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A type without `None` and constraints, and these constraints; a union stays one."""
+    constraints: tuple[Any, ...] = ()
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = [one for one in get_args(annotation) if one is not type(None)]
+        if len(kinds) > 1:
+            return annotation, constraints
+        (annotation,) = kinds
+    if get_origin(annotation) is Annotated:
+        annotation, *given = get_args(annotation)
+        constraints = tuple(one for info in given for one in getattr(info, "metadata", [info]))
+    return annotation, constraints
+
+
+def shown_value(value: Any) -> str:
+    """A wrong value as a message shows it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, Mapping):
+        return "a table"
+    text = repr(value) if isinstance(value, str | int | float) else str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def _find_wrong_kind(value: Any, annotation: Any) -> str:
+    """Why a value, or one inside it, is not of the kind that is declared; empty if it may be."""
+    kind, _ = plain_type(annotation)
+    if isinstance(value, str):
+        return _find_wrong_text(value, kind)
+    if isinstance(value, Mapping) and get_origin(kind) is dict:
+        of_values = get_args(kind)[1]
+        found = ((f"{key}: ", _find_wrong_kind(one, of_values)) for key, one in value.items())
+        return next((where + problem for where, problem in found if problem), "")
+    if isinstance(value, list | tuple) and get_args(kind)[1:] == (Ellipsis,):
+        problems = (_find_wrong_kind(one, get_args(kind)[0]) for one in value)
+        return next(filter(None, problems), "")
+    wanted = _find_other_kind(value, kind)
+    return f"{shown_value(value)} should be {wanted}" if wanted else ""
+
+
+def _find_other_kind(value: Any, kind: Any) -> str:
+    """What a value that is no text should be instead; empty if pydantic can tell."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is bool and not isinstance(value, bool):
+        return "true or false"
+    if kind in (int, float) and isinstance(value, bool):
+        return "a whole number" if kind is int else "a number"
+    if kind == str | float and not is_number:
+        return 'a text or a number; a switch is "on" or "off"'
+    return ""
+
+
+def _find_wrong_text(text: str, kind: Any) -> str:
+    if not text.strip():
+        return EMPTY
+    if kind in (int, float, bool):
+        what = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
+        return f"{shown_value(text)} should be {what}, without quotes"
+    # Not the text itself, which may be an address with a password. Only a pipeline has lines.
+    found = [
+        char
+        for char in text
+        if char == "\0" or (kind is Path and unicodedata.category(char) == "Cc")
+    ]
+    return f"the text has the control character {found[0]!r} in it" if found else ""
 
 
 OptionsType = TypeVar("OptionsType", bound=OptionsModel)
@@ -127,12 +228,34 @@ def names_from_text(value: Any) -> Any:
     return names
 
 
+def check_host(host: str) -> str:
+    """See that a host stands alone, without its port.
+
+    Raises:
+        ParseError: it has one, or is an address of another kind.
+    """
+    with_colon = ":" in host
+    if with_colon:
+        try:
+            ipaddress.ip_address(host)
+            with_colon = False
+        except ValueError:
+            pass
+    if with_colon or "/" in host:
+        raise ParseError(
+            f"{shown_value(host)} should be a name or an IP address alone; the port has an option "
+            "of its own, and an IPv6 address no brackets"
+        )
+    return host
+
+
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Settling = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]  # ms
+Host = Annotated[str, AfterValidator(check_host)]
 Names = Annotated[tuple[str, ...], BeforeValidator(names_from_text)]
 SizeText = Annotated[tuple[int, int], BeforeValidator(size_from_text)]  # (height, width), px
 RoiText = Annotated[tuple[int, int, int, int], BeforeValidator(roi_from_text)]  # px

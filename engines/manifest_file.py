@@ -23,12 +23,14 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         BundleError: it is missing, damaged, or from a newer version.
     """
+    if path.is_symlink():
+        raise BundleError(f"{path}: a bundle holds no symbolic links; copy the file itself")
     try:
-        if path.is_symlink():
-            raise BundleError(f"{path}: a bundle holds no symbolic links; copy the file itself")
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise BundleError(describe_damage(path, "it is larger than any manifest"))
         content = json.loads(path.read_bytes())
+    except BundleError:  # a ValueError, too
+        raise
     except FileNotFoundError as error:
         raise BundleError(
             f"{path.parent}: no {MANIFEST} in it, so it is no bundle; make one with `edge build`"

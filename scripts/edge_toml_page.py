@@ -10,8 +10,8 @@ from typing import get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from edge.cli.edge_toml import SECTIONS, summary_of, toml_value
-from edge.cli.options import bounds_of, choices_of, option_names, plain_type
-from edge.fields import shown_of
+from edge.cli.options import bounds_of, choices_of, option_names
+from edge.fields import plain_type, shown_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "edge_toml.md"
 HEAD = """\

@@ -14,6 +14,7 @@ MAX_CONNECTIONS = 16
 """That a source serves at once; further ones are closed."""
 PATIENCE_S = 10.0
 """Within which a picture that began to arrive must be complete."""
+MAX_PORT = 65535
 _MIN_TOKEN_LENGTH = 16
 _MAX_TOKEN_LENGTH = 1024
 
@@ -67,13 +68,19 @@ def host_and_port(address: str) -> tuple[str, int]:
     """Return the IP address and the port of ``HOST:PORT``; without HOST it is 127.0.0.1.
 
     Raises:
-        ValueError: no port, or a host that is no IP address; says which.
+        ValueError: no port or none that can be, or a host that is no IP address; says which, and
+            repeats nothing, since a password may have come there by mistake.
     """
     host, colon, port = address.rpartition(":")
-    is_number = port.isascii() and port.isdigit() and len(port) <= 5
-    if not (colon and is_number and int(port) <= 65535):
+    if not colon or not port or address.endswith("]"):
         raise ValueError("the port is missing")
-    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    is_number = port.isascii() and port.isdigit() and len(port) <= 5
+    if not is_number or int(port) > MAX_PORT:
+        raise ValueError(f"the port must be a number from 0 to {MAX_PORT}")
+    in_brackets = host.startswith("[") and host.endswith("]")
+    if ":" in host and not in_brackets:
+        raise ValueError("an IPv6 address stands in brackets, such as [::1]:9464")
+    host = (host[1:-1] if in_brackets else host) or "127.0.0.1"
     try:
         ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 import typer
 
@@ -36,6 +37,22 @@ def line_and_code_from_error(error: Exception) -> tuple[str, int]:
     # An error of a library that has no line of its own here is a bug, and is called one.
     what = f"{type(error).__name__}: {error}"
     return f"internal error, {what}; EDGE_DEBUG=1 shows where; please report it", FAILURE
+
+
+def refuse_empty_words(words: Sequence[str]) -> None:
+    """Refuse an empty word, as of a shell's variable that is not set: a path would be this folder.
+
+    Raises:
+        typer.BadParameter: there is one; names the option, or the words before.
+    """
+    before = "edge"
+    for word in words:
+        name, equals, value = word.partition("=")
+        is_option = word.startswith("--")
+        if not word.strip() or (is_option and equals and not value.strip()):
+            where = f"'{name}'" if is_option else f"after '{before}'"
+            raise typer.BadParameter(f"{where}: the text is empty; give one, or leave it out")
+        before = word
 
 
 def is_help(error: Exception) -> bool:

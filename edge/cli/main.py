@@ -91,6 +91,7 @@ def main() -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what matters is said by us, in one line
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
+        errors.refuse_empty_words(sys.argv[1:])
         code = app(standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
         code = errors.INTERRUPTED

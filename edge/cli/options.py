@@ -6,15 +6,14 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from edge.config import place_and_reason
-from edge.fields import OptionsModel, OptionsType, shown_of
+from edge.fields import OptionsModel, OptionsType, plain_type, shown_of
+from edge.problems import place_and_reason
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")]
@@ -90,17 +89,6 @@ def bounds_of(field: FieldInfo) -> dict[str, float]:
         for name in ("ge", "gt", "le", "lt", "multiple_of")
         if hasattr(constraint, name)
     }
-
-
-def plain_type(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type without `None` and constraints, and these constraints."""
-    constraints: tuple[Any, ...] = ()
-    if get_origin(annotation) in (Union, UnionType):
-        (annotation,) = (one for one in get_args(annotation) if one is not type(None))
-    if get_origin(annotation) is Annotated:
-        annotation, *given = get_args(annotation)
-        constraints = tuple(one for info in given for one in getattr(info, "metadata", [info]))
-    return annotation, constraints
 
 
 def _parameters(kind: type[OptionsModel]) -> Iterator[inspect.Parameter]:

@@ -15,6 +15,7 @@ from cameras.errors import ImageError
 from cameras.image_files import image_from_file
 from edge.drawing.grid import Column, Compared, draw_comparison
 from edge.evaluation.bench import FRAMES, BenchReport, bench_inspector
+from edge.evaluation.evaluate import refuse_nothing_counted
 from edge.evaluation.measure import file_sha256, measure, png_from_image, truth_of
 from edge.inspection.inspector import Inspector, load_with_progress
 from edge.result import Image, Result
@@ -130,6 +131,7 @@ def compare_bundles(
     for name, bundle in zip(_names(opened), opened, strict=True):
         with load_with_progress(bundle.path, engine=engine) as inspector:
             entries.append(_entry(name, inspector, kept, frames=frames, stages=stages))
+            refuse_nothing_counted(entries[-1].evaluation, images)
             columns.append(_column(name, inspector, shown))
     if picture is not None:
         rows = [_row(sample, opened[0]) for sample in shown]

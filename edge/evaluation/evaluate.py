@@ -15,6 +15,10 @@ from engines.atomic_files import replace_file
 from engines.choose import AUTO
 
 
+class NothingCountedError(RuntimeError):
+    """Not one of the labelled images could be scored, so there are no figures."""
+
+
 def evaluate_bundle(
     bundle: Path,
     images: Path,
@@ -40,6 +44,7 @@ def evaluate_bundle(
 
     Raises:
         DatasetError: no labelled images.
+        NothingCountedError: every image is skipped.
         BundleError, EngineError: as their modules say.
         OSError: the grid cannot be written.
     """
@@ -67,7 +72,23 @@ def evaluate_bundle(
             learnt=inspector.bundle.manifest.learnt_files,
             progress=advance,
         )
+    refuse_nothing_counted(measured.evaluation, images)
     if grid is not None and measured.rows:
         picture = draw_grid(measured.rows, threshold=measured.evaluation.threshold)
         replace_file(grid, png_from_image(picture))
     return measured.evaluation
+
+
+def refuse_nothing_counted(evaluation: Evaluation, images: Path) -> None:
+    """See that figures are of one image at least.
+
+    Raises:
+        NothingCountedError: every image is skipped; says why the first one is.
+    """
+    if evaluation.good_images + evaluation.defect_images:
+        return
+    name, reason = next(iter(evaluation.skipped.items()))
+    raise NothingCountedError(
+        f"{images}: none of {len(evaluation.skipped)} labelled images counts; the first, "
+        f"{Path(name).name}: {reason}"
+    )

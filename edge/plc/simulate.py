@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from edge.fields import Milliseconds, OptionsModel, Positive, Seconds, option
+from edge.fields import Host, Milliseconds, OptionsModel, Positive, Seconds, option
 from edge.plc.modbus.register_map import MIRROR, RESULT_WORDS
 from edge.plc.modbus.section import WordOrder
 from edge.plc.modbus.word_order import registers_from_u32, u32_from_registers
@@ -36,7 +36,7 @@ Condition: TypeAlias = Callable[[int], int | bool]  # of the status word
 class SimulationOptions(OptionsModel):
     """What a simulated PLC does: `edge plc simulate`."""
 
-    host: str = option("127.0.0.1", "Host of `edge serve`.")
+    host: Host = option("127.0.0.1", "Host of `edge serve`.")
     port: Annotated[int, Field(ge=1, le=65535)] = option(5020, "TCP port of its Modbus bridge.")
     cycles: Positive = option(100, "Number of parts to simulate.")
     scan_ms: Milliseconds = option(5.0, "Milliseconds between two scans of the registers.")

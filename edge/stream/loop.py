@@ -26,11 +26,10 @@ from edge.service.result_counts import ResultCounts
 from edge.sinks.sink import Sink
 from edge.sinks.threads import SinkThreads
 from edge.sinks.window import WindowSink
+from edge.stream.reopening import pause_after
 from edge.stream.summary import Summary, summary_from_counts
 
 LOG = logging.getLogger("edge.stream.loop")
-PAUSES_S = (0.5, 1.0, 2.0, 5.0)
-"""Seconds from a camera's failure to the next try, the last one for ever."""
 STOP_S = 2.5
 _POLL_S = 0.02
 
@@ -316,7 +315,7 @@ class CameraThread(threading.Thread):
             yield missing, self._missing_result
             if not self._camera.live:  # files would be inspected all over again
                 return
-            self._stop_all.wait(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)])
+            self._stop_all.wait(pause_after(self._failures))
             self._failures += 1
 
     def _frames_of_one_source(self) -> Iterator[tuple[Frame, Inspect]]:

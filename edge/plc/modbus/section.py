@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from edge.fields import OptionsModel, setting
+from edge.fields import MAY_BE_EMPTY, Host, OptionsModel, setting
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 WordOrder: TypeAlias = Literal["ABCD", "CDAB", "BADC", "DCBA"]
@@ -17,7 +17,7 @@ WordOrder: TypeAlias = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 class ModbusSection(OptionsModel):
     """Where the Modbus TCP bridge listens, and who may connect."""
 
-    host: str = setting(
+    host: Annotated[Host, MAY_BE_EMPTY] = setting(
         "127.0.0.1",
         "Address to listen on; other machines reach it with peers alone: Modbus has no password.",
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from edge.fields import OptionsModel, setting
+from edge.fields import Host, OptionsModel, setting
 
 TLS_PORT, PLAIN_PORT = 8883, 1883
 MAX_UNDER_WAY = 16
@@ -20,9 +20,7 @@ Period: TypeAlias = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] 
 class MqttSection(OptionsModel):
     """Which broker the MQTT bridge publishes to, and how."""
 
-    host: Annotated[str, Field(min_length=1)] = setting(
-        "localhost", "Name or address of the broker."
-    )
+    host: Host = setting("localhost", "Name or address of the broker.")
     port: Annotated[int | None, Field(ge=1, le=65535)] = setting(
         None, "TCP port.", unset="8883, or 1883 with `plain`", example=8883
     )

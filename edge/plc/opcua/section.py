@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from edge.fields import OptionsModel, setting
+from edge.fields import Host, OptionsModel, setting
 
 
 class OpcuaSection(OptionsModel):
     """Where the OPC UA bridge listens, and who may connect."""
 
-    host: str = setting("127.0.0.1", "Address to listen on.")
+    host: Host = setting("127.0.0.1", "Address to listen on.")
     port: Annotated[int, Field(ge=1, le=65535)] = setting(
         4840, "TCP port; 4840 is the registered one."
     )

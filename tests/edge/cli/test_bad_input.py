@@ -235,6 +235,22 @@ def test_a_bundle_of_a_newer_version(run, bundle) -> None:
     assert "newer protoedge" in outcome.line()
 
 
+def test_a_symbolic_link_is_told_and_no_damage(run, bundle) -> None:
+    manifest = bundle / "manifest.json"
+    manifest.rename(bundle.parent / "elsewhere.json")
+    manifest.symlink_to(bundle.parent / "elsewhere.json")
+    outcome = run("info", bundle)
+    assert outcome.code == USAGE
+    assert f"{manifest}: a bundle holds no symbolic links; copy" in outcome.line()
+    assert "damaged" not in outcome.line()
+
+
+def test_a_manifest_that_is_too_large_is_not_called_no_json(run, bundle) -> None:
+    (bundle / "manifest.json").write_bytes(b" " * (5 << 20))
+    line = run("info", bundle).line()
+    assert "larger than any manifest" in line and "JSON" not in line
+
+
 def test_no_bundle_and_several(run, tmp_path, bundle, drawn) -> None:
     assert "no such bundle" in run("info", "nowhere.edge").line()
     assert "no bundle" in run("stream", drawn / "test/good").line()
@@ -328,6 +344,41 @@ def test_wrong_settings_of_a_stream(run, built, drawn) -> None:
         outcome = run("stream", drawn / "test/good", "--bundle", built, option)
         assert outcome.code == USAGE
         assert says in outcome.err.splitlines()[-1]
+
+
+def test_labelled_images_of_which_none_counts(run, built, drawn, tmp_path) -> None:
+    for kind in ("good", "scratch"):
+        (tmp_path / "images/test" / kind).mkdir(parents=True)
+        (tmp_path / "images/test" / kind / "000.png").write_bytes(b"no image")
+    for words in (("evaluate", built, "images"), ("evaluate", built, "images", "--json")):
+        outcome = run(*words, "--engine", "onnxruntime")
+        assert outcome.code == FAILURE
+        assert "images: none of 2 labelled images counts; the first, 000.png: " in outcome.line()
+    shutil.copy(drawn / "test/good/000.png", tmp_path / "images/test/good/001.png")
+    assert run("evaluate", built, "images", "--engine", "onnxruntime").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (("stream", "x", "--ignore", ""), "after '--ignore'"),
+        (("stream", "x", "--results="), "'--results'"),
+        (("set", ""), "after 'set'"),
+        (("evaluate", "a.edge", " "), "after 'a.edge'"),
+        (("init", ""), "after 'init'"),
+    ],
+)
+def test_an_empty_word_is_called_empty(run, words, where) -> None:
+    outcome = run(*words)
+    assert outcome.code == USAGE
+    assert f"{where}: the text is empty" in outcome.line()
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http", ""])
+def test_a_port_that_cannot_be(run, built, drawn, port) -> None:
+    line = run("stream", drawn, "--bundle", built, "--monitor", f"127.0.0.1:{port}").line()
+    says = "the port must be a number from 0 to 65535" if port else "the port is missing"
+    assert f"monitor 127.0.0.1:{port}: {says}" in line
 
 
 def test_evaluate_without_labels(run, built, good) -> None:

@@ -33,7 +33,10 @@ def test_a_level_is_taken_whole_or_refused(level: str) -> None:
         ({"insecure": True}, "not permitted"),
         ({"host": "broker..example"}, "not a host name"),
         ({"host": "b" * 64}, "not a host name"),
-        ({"host": "a\0b"}, "not a host name"),
+        ({"host": "a\0b"}, "control character"),
+        ({"host": "broker:8883"}, "the port has an option of its own"),
+        ({"host": "mqtt://broker"}, "should be a name or an IP address alone"),
+        ({"host": ""}, "the text is empty"),
     ],
 )
 def test_a_section_that_makes_no_sense_is_refused(told: dict[str, object], problem: str) -> None:
