@@ -18,6 +18,7 @@ from cameras.frame import Frame
 from cameras.source import Source
 from edge.health.checks import ImageChecks
 from edge.health.frame_checker import FrameChecker
+from edge.stream.reopening import pause_after
 
 LOG = logging.getLogger("edge.stream.triggered")
 CLOSE_S = 3.0
@@ -41,13 +42,23 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
         health: of the inspector at work; see `FrameChecker`.
         settle_ms: a live picture counts from so long after its trigger: a camera's pictures come
             later than they were taken.
+        reopen: opens a live source again that has failed or ended, after growing pauses and for
+            ever; until there is one, requests fail. None: a failure is for good.
     """
 
     def __init__(
-        self, source: Source, health: Callable[[], ImageChecks], *, settle_ms: float = 0.0
+        self,
+        source: Source,
+        health: Callable[[], ImageChecks],
+        *,
+        settle_ms: float = 0.0,
+        reopen: Callable[[], Source] | None = None,
     ) -> None:
         self.live = source.live
         self._source = source
+        self._health = health
+        self._reopen = reopen if source.live else None
+        self._failures = 0  # since the last picture
         self._checker = FrameChecker(health, source)
         self._settle_ns = int(settle_ms * _NS_PER_MS)
         self._changed = threading.Condition()
@@ -65,7 +76,7 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
 
         Returns:
             Of the picture, or of a frame without an image: the camera is silent, or its picture is
-            no good. It raises NoMorePicturesError at the end of the source, and CameraError once
+            no good. It raises NoMorePicturesError at the end of the source, and CameraError while
             the source has failed. Cancel it when it is no longer wanted.
         """
         picture: Future[Frame] = Future()
@@ -83,8 +94,9 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
             if self._closed:
                 return
             self._closed = True
+            source = self._source
             self._changed.notify_all()
-        self._source.close()
+        source.close()
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():
             LOG.warning("%s: did not stop; abandoning its thread", self._source.name)
@@ -93,18 +105,52 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
         self.close()
 
     def _run(self) -> None:
-        name = self._source.name
-        kind: type[CameraError] = CameraError
+        kind, reason = self._deliver()
+        while self._reopen is not None and not self._closed:
+            self._refuse(CameraError, f"{reason}; opening it again")
+            try:
+                if self._open_again(self._reopen):
+                    kind, reason = self._deliver()
+            except Exception as error:  # noqa: BLE001  # the border: see there
+                kind, reason = CameraError, self._reason_from_error(error)
+        self._refuse(kind, reason)
+
+    def _deliver(self) -> tuple[type[CameraError], str]:
+        """Give requests their pictures until the source ends; return why it did."""
         try:
             for frame in self._frames():
+                self._failures = self._failures if frame.image is None else 0
                 self._offer(self._checker.check(frame) if self.live else frame)
-            kind, reason = NoMorePicturesError, f"{name}: there are no more pictures"
-        except CameraError as error:
-            reason = str(error)
-        except Exception as error:
-            # The border: a mistake in a source must not leave triggers without an answer.
-            LOG.exception("%s: failed", name)
-            reason = f"{name}: {type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001  # the border: see there
+            return CameraError, self._reason_from_error(error)
+        return NoMorePicturesError, f"{self._source.name}: there are no more pictures"
+
+    def _reason_from_error(self, error: Exception) -> str:
+        if isinstance(error, CameraError):
+            return str(error)
+        # The border: a mistake in a source must not leave triggers without an answer.
+        LOG.error("%s: failed", self._source.name, exc_info=error)
+        return f"{self._source.name}: {type(error).__name__}: {error}"
+
+    def _open_again(self, reopen: Callable[[], Source]) -> bool:
+        """Wait, then open the source anew; False where this object was closed meanwhile."""
+        pause_s = pause_after(self._failures)
+        self._failures += 1
+        self._source.close()
+        with self._changed:
+            if self._changed.wait_for(lambda: self._closed, pause_s):
+                return False
+        source = reopen()
+        with self._changed:
+            if not self._closed:
+                self._source, self._end = source, None
+                self._checker = FrameChecker(self._health, source)
+                return True
+        source.close()
+        return False
+
+    def _refuse(self, kind: type[CameraError], reason: str) -> None:
+        """Let requests fail, those that wait and those to come."""
         with self._changed:
             self._end = (kind, reason)
         self._fail_requests(kind, reason)

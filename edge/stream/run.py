@@ -160,6 +160,7 @@ def _triggered_camera(camera: _OpenedCamera, options: StreamOptions) -> Triggere
         ),
         sinks=camera.sinks,
         counts=camera.counts,
+        reopen=camera.source,
     )
 
 

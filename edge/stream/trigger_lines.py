@@ -6,7 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cameras.source import Source
@@ -29,6 +29,7 @@ class TriggeredCamera:
     Attributes:
         name: empty where there is one alone.
         source: open; closed at the end.
+        reopen: opens it again where it is live and has failed; None: a failure is for good.
         inspector: judges; the caller closes it.
         options: how many parts may be under way, and for how long.
         sinks: where its results go; the caller closes them.
@@ -41,6 +42,7 @@ class TriggeredCamera:
     options: TriggerOptions
     sinks: Sequence[Sink] = ()
     counts: ResultCounts = field(default_factory=ResultCounts)
+    reopen: Callable[[], Source] | None = None
 
 
 def trigger_by_lines(
@@ -71,7 +73,11 @@ def trigger_by_lines(
             own = CameraResults(camera.name, camera.sinks, shared, counts=camera.counts, stop=stop)
             results.append(stack.enter_context(own))
             triggered = Triggered(
-                camera.inspector, camera.source, options=camera.options, on_result=own.put
+                camera.inspector,
+                camera.source,
+                options=camera.options,
+                reopen=camera.reopen,
+                on_result=own.put,
             )
             triggers.append(stack.enter_context(triggered))
         for count, number in enumerate(_numbers_from_lines(lines, stop), start=1):

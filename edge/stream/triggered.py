@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -120,6 +121,7 @@ class Triggered(AbstractContextManager["Triggered"]):
         source: open; a live one's first picture after the trigger is the part's, else its next.
             No picture is used for two parts. It is closed with this object.
         options: how many parts may be under way, and for how long.
+        reopen: opens a live source again that has failed; see `PictureTaker`.
         on_result: called with each part's frame and result in the order of the triggers, in one
             thread; it must return soon.
     """
@@ -130,6 +132,7 @@ class Triggered(AbstractContextManager["Triggered"]):
         source: Source,
         *,
         options: TriggerOptions | None = None,
+        reopen: Callable[[], Source] | None = None,
         on_result: OnResult | None = None,
     ) -> None:
         self._options = options or TriggerOptions()
@@ -147,7 +150,10 @@ class Triggered(AbstractContextManager["Triggered"]):
             threshold=inspector.settings.threshold,
         )
         self._pictures = PictureTaker(
-            source, lambda: inspector.health, settle_ms=self._options.settle_ms
+            source,
+            lambda: inspector.health,
+            settle_ms=self._options.settle_ms,
+            reopen=reopen,
         )
         # Its thread never hangs: an inspection has its deadline.
         self._inspections = ThreadPoolExecutor(1, thread_name_prefix="edge-inspect")

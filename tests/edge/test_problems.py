@@ -1,4 +1,4 @@
-"""What is wrong with a value is told in our own words, whichever key it is and wherever it stood."""
+"""What is wrong with a value is told in our own words, whichever key it stands at."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from cameras.connect import open_source
 from cameras.errors import CameraError
 from cameras.frame import Frame
-from cameras.source import frame_now
+from cameras.source import Source, frame_now
 from edge.health.checks import ImageChecks, check_from_reason
 from edge.inspection.hot_swap import FAILURES, HotSwapInspector
 from edge.inspection.inspector import Inspector, invalid_image_reason, load
@@ -120,7 +120,7 @@ class InspectorJudge:
         """The first picture after the trigger, or the next file's.
 
         Raises:
-            CameraError: the camera stopped for good.
+            CameraError: the camera has failed; it is being opened again.
         """
         if self._grab is not None:
             return self._grab(job)
@@ -149,9 +149,15 @@ class InspectorJudge:
             raise RecipeError(str(error), code=ErrorCode.NO_PICTURE) from error
 
     def _open_pictures(self) -> PictureTaker:
-        options = self._options
-        source = open_source(options.source, stall_after=options.stall_after_s)
-        return PictureTaker(source, self._health, settle_ms=options.settle_ms)
+        return PictureTaker(
+            self._open_source(),
+            self._health,
+            settle_ms=self._options.settle_ms,
+            reopen=self._open_source,
+        )
+
+    def _open_source(self) -> Source:
+        return open_source(self._options.source, stall_after=self._options.stall_after_s)
 
 
 def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: int) -> Answer:

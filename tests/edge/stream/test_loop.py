@@ -17,7 +17,7 @@ from judging import Kept
 from replay import Replay
 from waiting import wait_until
 
-import edge.stream.loop
+import edge.stream.reopening
 from cameras.errors import CameraError, SourceError
 from cameras.files.path import open_path
 from edge.inspection.verdict import DecisionSettings, decide
@@ -79,7 +79,7 @@ class Collecting:
 
 @pytest.fixture(autouse=True)
 def no_thread_stays(monkeypatch):
-    monkeypatch.setattr(edge.stream.loop, "PAUSES_S", (0.01, 0.02))
+    monkeypatch.setattr(edge.stream.reopening, "PAUSES_S", (0.01, 0.02))
     before = threading.active_count()
     yield
     assert threading.active_count() <= before, threading.enumerate()

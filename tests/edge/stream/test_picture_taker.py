@@ -13,6 +13,7 @@ from waiting import wait_until
 
 from cameras.errors import CameraError
 from edge.health.checks import ImageChecks
+from edge.stream import reopening
 from edge.stream.picture_taker import NoMorePicturesError, PictureTaker
 
 IMAGES = [np.full((8, 8, 3), value, np.uint8) for value in range(3)]
@@ -89,3 +90,77 @@ def test_the_end_lets_nobody_wait() -> None:
     pictures.close()
     with pytest.raises(NoMorePicturesError):
         waiting.result(20)
+
+
+class Failing(DatedCamera):
+    """Gives its frames, then raises."""
+
+    def __iter__(self):
+        yield from super().__iter__()
+        raise CameraError("cam: the driver is gone")
+
+
+@pytest.mark.parametrize("kind", [Failing, DatedCamera])
+def test_a_camera_that_failed_or_ended_is_opened_again(monkeypatch, kind) -> None:
+    monkeypatch.setattr(reopening, "PAUSES_S", (0.2, 0.4))
+    later = time.monotonic_ns()
+    second = DatedCamera(10_000, 10_001, image=IMAGES[1])
+    tries = iter([CameraError("cam: no answer"), KeyError("a mistake"), second])
+    opened: list[float] = []
+
+    def reopen():
+        opened.append(time.monotonic())
+        item = next(tries)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    first = kind(10_000, image=IMAGES[0])
+    with taker(first, reopen=reopen) as pictures:
+        waiting = pictures.request(later)
+        first.show(1)
+        assert waiting.result(20).image[0, 0, 0] == 0
+        wait_until(lambda: pictures._end is not None)
+        with pytest.raises(CameraError, match="opening it again") as failed:
+            pictures.request(later).result(20)
+        assert not isinstance(failed.value, NoMorePicturesError)
+        wait_until(lambda: len(opened) == 3 and pictures._end is None)
+        waiting = pictures.request(later)
+        second.show(1)
+        assert waiting.result(20).image[0, 0, 0] == 1
+        assert first._closed.is_set()
+    assert opened[1] - opened[0] >= 0.4 and opened[2] - opened[1] >= 0.4
+    assert second._closed.is_set()
+
+
+def test_files_that_fail_are_not_opened_again() -> None:
+    with taker(Replay(_gone()), reopen=lambda: pytest.fail("opened again")) as pictures:
+        pictures.request(0).result(20)
+        assert "line3: gone" in str(pictures.request(0).exception(20))
+        time.sleep(0.05)
+
+
+def test_closing_in_a_pause_and_while_it_is_opened(monkeypatch) -> None:
+    monkeypatch.setattr(reopening, "PAUSES_S", (60.0,))
+    pictures = taker(Failing(image=IMAGES[0]), reopen=lambda: pytest.fail("opened again"))
+    wait_until(lambda: pictures._end is not None)
+    begun = time.monotonic()
+    pictures.close()
+    assert time.monotonic() - begun < 3
+    monkeypatch.setattr(reopening, "PAUSES_S", (0.0,))
+    opening, go_on = threading.Event(), threading.Event()
+    late = DatedCamera(image=IMAGES[0])
+
+    def reopen():
+        opening.set()
+        assert go_on.wait(20)
+        return late
+
+    pictures = taker(Failing(image=IMAGES[0]), reopen=reopen)
+    assert opening.wait(20)
+    closing = threading.Thread(target=pictures.close)
+    closing.start()
+    wait_until(lambda: pictures._closed)
+    go_on.set()
+    closing.join()
+    assert late._closed.is_set()

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from dated_camera import DatedCamera
+from waiting import wait_until
 
 from cameras.errors import CameraError
 from cameras.frame import Frame
@@ -18,6 +19,7 @@ from edge.plc.station.inspector_judge import InspectorJudge
 from edge.plc.station.messages import Job, JudgeOptions
 from edge.plc.station.snapshot import ErrorCode, ResultEvaluation
 from edge.plc.station.worker import RecipeError
+from edge.stream import reopening
 
 GREY = np.full((128, 128, 3), 120, np.uint8)
 LATER_NS = 10**18
@@ -116,11 +118,20 @@ def test_a_live_picture_is_younger_than_the_trigger(options, monkeypatch, settle
     judge.close()
 
 
-def test_a_camera_that_ended_is_opened_again_and_one_that_failed_says_so(
-    options, good, monkeypatch
+class Failing(DatedCamera):
+    """Raises at once."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        raise CameraError("cam: gone")
+
+
+@pytest.mark.parametrize("kind", [DatedCamera, Failing])
+def test_a_camera_that_ended_or_failed_is_opened_again_and_parts_are_rejected_meanwhile(
+    options, good, monkeypatch, kind
 ) -> None:
-    ended, comes, gone = DatedCamera(image=good), DatedCamera(10, image=good), CameraError("gone")
-    cameras = iter([ended, comes, gone])
+    monkeypatch.setattr(reopening, "PAUSES_S", (0.1, 0.2))
+    comes = DatedCamera(10**7, 10**7, image=good)
+    cameras = iter([kind(image=good), CameraError("cam: no answer"), comes])
 
     def opened(*_args: object, **_words: object) -> DatedCamera:
         item = next(cameras)
@@ -131,10 +142,16 @@ def test_a_camera_that_ended_is_opened_again_and_one_that_failed_says_so(
     monkeypatch.setattr(module, "open_source", opened)
     judge = InspectorJudge(options)
     judge.load(1)
+    wait_until(lambda: judge._camera._end is not None)
+    answer = judge.inspect(job(1))
+    assert (answer.error, answer.evaluation) == (
+        ErrorCode.NO_PICTURE,
+        ResultEvaluation.NOT_DECIDABLE,
+    )
+    assert answer.reason.startswith("cam: ") and answer.reason.endswith("; opening it again")
+    wait_until(lambda: judge._camera._end is None)
     with comes.showing(1, after_s=0.2):
-        assert judge.inspect(job(1)).error is ErrorCode.NONE
-    answer = judge.inspect(job(2))
-    assert (answer.error, answer.reason) == (ErrorCode.NO_PICTURE, "gone")
+        assert judge.inspect(job(2)).error is ErrorCode.NONE
     judge.close()
 
 
