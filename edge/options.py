@@ -29,6 +29,10 @@ from edge.fields import (
 )
 
 PROTOTYPES = 4096  # of ProtoAD
+DEADLINE_MS = 400.0
+"""Of a live frame: what hangs is an ERROR well within half a second."""
+PART_DEADLINE_MS = 1000.0
+"""From a trigger."""
 EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
 ModelName = Literal["protoad", "prn"]
 BridgeName = Literal["modbus", "opcua", "mqtt"]
@@ -56,7 +60,7 @@ class BuildOptions(OptionsModel):
     output: Path | None = option(
         None,
         "Folder to write the bundle to.",
-        unset="build/NAME.edge, after the folder of images",
+        unset="build/FOLDER.edge, named after the folder of images",
         example="build/{name}.edge",
         begin=True,
     )
@@ -104,14 +108,16 @@ class BuildOptions(OptionsModel):
         unset="one portable plan",
         example=("sm86", "sm89"),
     )
-    max_flips: Count = option(0, "Verdicts the precision may change.")
+    max_flips: Count = option(0, "Number of verdicts that the precision may change.")
     max_score_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = option(
         None,
-        "Share of the way up to the threshold that the precision may move a good image's score.",
+        "Share of its way to the threshold that the precision may move a good image's score.",
         unset="0.1; 0.01 in fp32",
         example=0.1,
     )
-    memory: Annotated[int, Field(ge=16)] = option(1024, "MiB of memory that patches may take.")
+    memory: Annotated[int, Field(ge=16)] = option(
+        1024, "MiB of memory that the images' patches may take."
+    )
     seed: Count = option(0, "Random seed.")
     prn_size: Literal["compact", "paper"] = option(
         "compact", "Proportions of PRN: a CPU can train compact, paper wants a GPU."
@@ -159,7 +165,7 @@ class CameraOptions(OptionsModel):
     )
     ignore: Path | None = option(
         None,
-        "Picture that is white where nothing counts; none counts everything.",
+        "Picture that is white where defects are ignored; none ignores nothing.",
         unset="the bundle's own",
         example="ignore.png",
     )
@@ -174,9 +180,9 @@ class CameraOptions(OptionsModel):
     )
     deadline_ms: Milliseconds | None = option(
         None,
-        "Milliseconds from a live frame or a trigger to its result, then ERROR.",
-        unset="400; 1000 after a trigger",
-        example=400.0,
+        "Milliseconds from a live frame or a trigger to its result; after that, ERROR.",
+        unset=f"{DEADLINE_MS:g}; {PART_DEADLINE_MS:g} after a trigger",
+        example=DEADLINE_MS,
     )
     health_off: Names = setting(
         (),
@@ -212,7 +218,7 @@ class StreamOptions(CameraOptions):
     )
     record: Path | None = option(
         None,
-        "Video of the drawn results, .mp4 or .avi; a folder takes pieces of ten minutes.",
+        "Video of the drawn results, .mp4 or .avi; a folder gets one video for every ten minutes.",
         example="overlay.mp4",
     )
     results: Path | None = option(
@@ -220,7 +226,7 @@ class StreamOptions(CameraOptions):
     )
     results_mb: Positive | None = setting(
         None,
-        "MiB at which a new results file begins; it is then appended to, not replaced.",
+        "MiB at which a new results file begins; one that is there is then appended to.",
         example=100,
     )
     results_kept: Positive = setting(9, "Number of older results files.")
@@ -233,7 +239,9 @@ class StreamOptions(CameraOptions):
     keep: Path | None = option(
         None, "Folder for pictures and results of NG and ERROR parts.", example="kept"
     )
-    keep_mb: Positive = setting(10240, "MiB that the folder of kept parts may take; the oldest go.")
+    keep_mb: Positive = setting(
+        10240, "MiB that the folder of kept parts may take; the oldest are removed."
+    )
     keep_free_mb: Count = setting(512, "MiB of the disk that stay free.")
     max_frames: Positive | None = option(
         None, "Number of frames after which to stop.", example=1000
@@ -243,7 +251,7 @@ class StreamOptions(CameraOptions):
         8, "Parts that may be under way in triggered mode; one more is an ERROR."
     )
     settle_ms: Settling = setting(
-        0.0, "Milliseconds after its trigger from which on a live picture counts."
+        0.0, "Milliseconds that pass after a trigger before a live picture counts."
     )
 
 
@@ -255,14 +263,16 @@ class LifeOptions(OptionsModel):
     )
     watch_bundles: bool = setting(True, "Take a bundle into use once it is built anew.")
     monitor: str | None = option(
-        None, "Address of the page, /healthz and /metrics.", example="127.0.0.1:9464"
+        None,
+        "Address, HOST:PORT, that serves the page, /healthz and /metrics.",
+        example="127.0.0.1:9464",
     )
     monitor_token: Path | None = setting(
         None, "File with the token that other machines have to give.", example="monitor.token"
     )
     monitor_hosts: Names = setting(
         (),
-        "Names by which others reach this machine, beside its IP address.",
+        "Names by which others reach this machine, besides its IP address.",
         example=("line3.plant.example",),
     )
 
@@ -284,7 +294,7 @@ class ServeOptions(OptionsModel):
     )
     source: str | None = option(
         None,
-        "Camera, address, file, folder or glob; files begin anew at their end.",
+        "Camera, address, file, folder or glob; files start over at their end.",
         unset="stream.source",
         example="/dev/video0",
         name="SOURCE",
@@ -299,7 +309,7 @@ class ServeOptions(OptionsModel):
     bundle: Path | None = option(
         None,
         "Bundle of the only recipe, in place of recipes.",
-        unset="as edge stream finds it",
+        unset="the one that edge stream would take",
         example="build/{name}.edge",
     )
     recipes: dict[Annotated[int, Field(ge=1, le=65535)], Path] | None = setting(
@@ -310,12 +320,14 @@ class ServeOptions(OptionsModel):
     )
     recipe: Positive = setting(1, "Number of the recipe at the start.")
     engine: EngineName = option("auto", ENGINE)
-    deadline_ms: Milliseconds = option(1000.0, "Milliseconds from trigger to result, then REJECT.")
+    deadline_ms: Milliseconds = option(
+        PART_DEADLINE_MS, "Milliseconds from trigger to result; after that, REJECT."
+    )
     warm_up: Annotated[int, Field(ge=1, le=1000)] = setting(
         5, "Inspections in a row that must keep the deadline before it is online."
     )
     settle_ms: Settling = setting(
-        0.0, "Milliseconds after its trigger from which on a live picture counts."
+        0.0, "Milliseconds that pass after a trigger before a live picture counts."
     )
     stall_after_s: Seconds = setting(
         1.0, "Seconds without a picture after which there is no camera."
@@ -356,4 +368,6 @@ class CompileOptions(OptionsModel):
     version_compatible: bool = option(
         False, "Let newer TensorRT libraries of the same major version load the plan."
     )
-    hardware_compatible: bool = option(False, "Let any GPU from Ampere on load TensorRT's plan.")
+    hardware_compatible: bool = option(
+        False, "Let any GPU of Ampere's generation or later load TensorRT's plan."
+    )

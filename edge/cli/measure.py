@@ -31,7 +31,7 @@ class EvaluateOptions(OptionsModel):
     )
     ignore: Path | None = option(
         None,
-        "Picture that is white where nothing counts; none counts everything.",
+        "Picture that is white where defects are ignored; none ignores nothing.",
         unset="the bundle's own",
     )
     grid: Path | None = option(None, "PNG file for a grid of images, maps and verdicts.")

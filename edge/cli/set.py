@@ -28,7 +28,8 @@ class SetOptions(OptionsModel):
         None, "Smallest region that rejects, in px of the frame; 0 lets the score alone decide."
     )
     ignore: Path | None = option(
-        None, "Picture that is white where nothing counts, kept in the bundle; none removes it."
+        None,
+        "Picture that is white where defects are ignored, kept in the bundle; none removes it.",
     )
     roi: RoiOrNone | None = option(
         None, "Region that is inspected: x,y,width,height in px of the frame; none is all of it."

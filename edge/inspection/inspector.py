@@ -32,6 +32,7 @@ from edge.inspection.self_test import (
 )
 from edge.inspection.settings import Nothing, settings_from_bundle
 from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
+from edge.options import DEADLINE_MS
 from edge.result import Result, Roi, error_from_frame
 from engines.bundle import Bundle
 from engines.changes import built_roi
@@ -43,8 +44,6 @@ from engines.shared import EngineShare
 
 LOG = logging.getLogger("edge.inspection.inspector")
 HUNG_S = 3.0
-DEADLINE_MS = 400.0
-"""Of a live frame: what hangs is an ERROR well within half a second."""
 
 
 class Inspector(AbstractContextManager["Inspector"]):

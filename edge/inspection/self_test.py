@@ -190,6 +190,25 @@ def check_decision(decide: Decide, *, settings: DecisionSettings, manifest: Mani
             )
 
 
+def find_region_beyond(roi: Roi, manifest: Manifest) -> str:
+    """Say why no picture of those that were learnt holds a region of interest.
+
+    Args:
+        roi: (x, y, width, height) in pixels of the picture.
+        manifest: says how large the pictures were.
+
+    Returns:
+        The reason; empty where one holds it, or where they had too many sizes to tell.
+    """
+    x, y, width, height = roi
+    learnt = manifest.health.sizes if manifest.health else ()
+    if not learnt or any(size[0] >= y + height and size[1] >= x + width for size in learnt):
+        return ""
+    sizes = ", ".join(f"{across}x{down}" for down, across in learnt)
+    region = ",".join(map(str, roi))
+    return f"region {region} reaches beyond the pictures that were learnt, of {sizes} px"
+
+
 def _problem_of_map(
     maps: npt.NDArray[Any], score: float, manifest: Manifest, allowed: float
 ) -> str:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from cameras.image_files import image_from_bytes, image_from_file
-from edge.inspection.self_test import check_decision
+from edge.inspection.self_test import check_decision, find_region_beyond
 from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
 from edge.result import Image, Roi
 from engines.bundle import Bundle
@@ -152,6 +152,12 @@ def _check(
         raise
     except ValueError as error:
         raise SettingsError(f"{bundle.path}: {error}") from error
+    beyond = find_region_beyond(roi, bundle.manifest) if isinstance(roi, tuple) else ""
+    if beyond:
+        raise SettingsError(
+            f"{bundle.path}: {beyond}, and each such picture would be an ERROR; give one inside, "
+            "or that of a camera with larger pictures in edge.toml"
+        )
     if settings.ignore is None:
         return
     if not (settings.ignore >= 128).any():

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cameras.redaction import printable_path
+from edge.options import StreamOptions
 from edge.sinks.sink import SinkError, open_folder
 
 MIB = 1 << 20
-MAX_BYTES = 10_240 * MIB
-MIN_FREE_BYTES = 512 * MIB
+_DEFAULTS = StreamOptions()
 _OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z_\d+_[A-Z]+(_[A-Za-z0-9.-]+)*\.(jpg|png|json|avi|mp4|mkv)")
 _HALF = re.compile(r"\d{8}T\d{6}\.\d{3}Z_.*\.part(\.[a-z]+)?")
 _DAY = re.compile(r"\d{8}")
@@ -29,8 +29,8 @@ class DiskLimits:
         min_free_bytes: that stay free on the disk, whoever fills it.
     """
 
-    max_bytes: int = MAX_BYTES
-    min_free_bytes: int = MIN_FREE_BYTES
+    max_bytes: int = _DEFAULTS.keep_mb * MIB
+    min_free_bytes: int = _DEFAULTS.keep_free_mb * MIB
 
 
 class DiskQuota:

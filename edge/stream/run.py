@@ -20,9 +20,10 @@ from edge.health.frame_checker import FrameChecker
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.engine_pool import EnginePool
 from edge.inspection.hot_swap import HotSwapInspector
-from edge.inspection.inspector import DEADLINE_MS, Inspector
+from edge.inspection.inspector import Inspector
+from edge.inspection.self_test import find_region_beyond
 from edge.inspection.settings import mask_from_file, settings_from_bundle
-from edge.options import StreamOptions
+from edge.options import DEADLINE_MS, PART_DEADLINE_MS, StreamOptions
 from edge.result import Inspect, Say
 from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.result_counts import ResultCounts
@@ -34,7 +35,7 @@ from edge.stream.loop import Camera, stream_cameras
 from edge.stream.open_sinks import camera_sinks, shared_sinks
 from edge.stream.summary import Summary
 from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines
-from edge.stream.triggered import PART_DEADLINE_MS, TriggerOptions
+from edge.stream.triggered import TriggerOptions
 from engines.bundle import Bundle
 
 
@@ -254,6 +255,10 @@ def _load(config: CameraConfig, pool: EnginePool | None) -> Inspector:
         ignore=mask_from_file(config.ignore) if config.ignore else None,
         roi=config.roi,
     )
+    beyond = find_region_beyond(config.roi, bundle.manifest) if config.roi else ""
+    if beyond:
+        where = f"cameras.{config.name}" if config.name else "stream"
+        console.say(f"{where}.roi: {beyond}: right only where this camera's are larger")
     if pool is not None:
         inspector = pool.inspector(bundle, settings=settings, engine=config.engine)
     else:

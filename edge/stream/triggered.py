@@ -26,12 +26,11 @@ from cameras.source import Source, frame_now
 from edge.health.checks import ImageChecks
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.verdict import DecisionSettings
-from edge.options import StreamOptions
+from edge.options import PART_DEADLINE_MS, StreamOptions
 from edge.result import OnResult, Result, Verdict, error_from_frame
 from edge.stream.picture_taker import CLOSE_S, PictureTaker
 
 LOG = logging.getLogger("edge.stream.triggered")
-PART_DEADLINE_MS = 1000.0
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
 _DEFAULTS = StreamOptions()

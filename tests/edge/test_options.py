@@ -8,22 +8,12 @@ from typing import get_args
 import pytest
 
 from calibrate.prn.options import TrainingOptions
-from edge.options import BridgeName, BuildOptions, EngineName, ServeOptions, StreamOptions
-from edge.plc.station.messages import JudgeOptions, StationOptions
-from edge.sinks.disk_quota import MIB, DiskLimits
-from edge.stream.triggered import TriggerOptions
+from edge.options import BridgeName, BuildOptions, EngineName
 
 
 @pytest.mark.parametrize(
     ("kind", "options", "others"),
     [
-        (TriggerOptions, StreamOptions, {"deadline_ms"}),  # live frames have another
-        (JudgeOptions, ServeOptions, set()),
-        (
-            StationOptions,
-            ServeOptions,
-            {"stall_after_s", "recipes"},
-        ),  # of an inspection, not of a camera
         (TrainingOptions, BuildOptions, {"size", "prototypes", "precision"}),
     ],
 )
@@ -36,10 +26,8 @@ def test_a_class_for_embedding_has_the_same_defaults(kind, options, others) -> N
             assert field.default == declared[field.name].default, field.name
 
 
-def test_other_defaults_that_are_the_same() -> None:
+def test_another_default_that_is_the_same() -> None:
     assert TrainingOptions().size == BuildOptions().prn_size
-    assert DiskLimits().max_bytes == StreamOptions().keep_mb * MIB
-    assert DiskLimits().min_free_bytes == StreamOptions().keep_free_mb * MIB
 
 
 def test_every_engine_and_bridge_can_be_chosen() -> None:

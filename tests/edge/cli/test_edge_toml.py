@@ -112,11 +112,7 @@ def test_the_page_is_what_the_script_writes() -> None:
 
 def test_defaults_that_words_tell_are_those_that_hold() -> None:
     from calibrate.precision.parity import SCORE_ERRORS
-    from edge.inspection.inspector import DEADLINE_MS
-    from edge.stream.triggered import PART_DEADLINE_MS
 
-    told = default_text(StreamOptions.model_fields["deadline_ms"])
-    assert told == f"{DEADLINE_MS:g}; {PART_DEADLINE_MS:g} after a trigger"
     told = default_text(BuildOptions.model_fields["max_score_error"])
     assert told == f"{SCORE_ERRORS['fp16']}; {SCORE_ERRORS['fp32']} in fp32"
     assert SCORE_ERRORS["int8"] == SCORE_ERRORS["fp16"]

@@ -60,6 +60,10 @@ def test_set_prints_old_and_new_and_says_when_it_was_so_already(run, bundle) -> 
         (("--threshold", "high"), "--threshold"),
         (("--min-area", "-1"), "--min-area"),
         (("--min-area", "1000000000"), "no part could ever be NG"),
+        (
+            ("--roi", "100,50,800,600"),
+            "100,50,800,600 reaches beyond the pictures that were learnt",
+        ),
         (("--roi", "1,2,3"), "x,y,width,height"),
         (("--ignore", "nowhere.png"), "nowhere.png"),
         (("--threshold", "0.5", "--min-area", "1000000000"), "no part could ever be NG"),

@@ -86,10 +86,9 @@ def test_the_golden_images_are_tested_by_what_was_built(
 
 def test_a_region_elsewhere_does_not_ask_for_pictures_of_the_old_size(bundle, good_image) -> None:
     """The size is checked where the region is the one that was learnt from."""
-    change_settings(bundle, roi=(100, 40, 128, 128))
     scene = np.full((200, 300, 3), 255, np.uint8)
     scene[40:168, 100:228] = good_image
-    with load(bundle, engine=ENGINE) as inspector:
+    with load(bundle, engine=ENGINE, roi=(100, 40, 128, 128)) as inspector:
         assert inspector.inspect(scene).verdict is Verdict.OK
 
 
@@ -107,6 +106,8 @@ ODD = np.zeros((8, 8, 3), np.uint8)
         ({"min_area": 10**9}, "no part could ever be NG"),
         ({"roi": (0, 0, 0, 5)}, "x,y,width,height"),
         ({"roi": (-1, 0, 9, 5)}, "x,y,width,height"),
+        ({"roi": (1, 0, 128, 128)}, "1,0,128,128 reaches beyond .* of 128x128 px"),
+        ({"roi": (0, 1, 128, 128)}, "reaches beyond the pictures that were learnt"),
         ({"ignore": WHITE}, "leaves nothing to inspect"),
         ({"ignore": BLACK}, "nothing white"),
         ({"ignore": ODD}, "grey picture"),

@@ -17,6 +17,7 @@ from judging import Kept
 from replay import Replay
 from waiting import wait_until
 
+import edge.stream.loop
 import edge.stream.reopening
 from cameras.errors import CameraError, SourceError
 from cameras.files.path import open_path
