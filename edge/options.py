@@ -111,7 +111,8 @@ class BuildOptions(OptionsModel):
     max_flips: Count = option(0, "Number of verdicts that the precision may change.")
     max_score_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = option(
         None,
-        "Share of its way to the threshold that the precision may move a good image's score.",
+        "How far the precision may move a good image's score, as a share of its distance to the "
+        "threshold.",
         unset="0.1; 0.01 in fp32",
         example=0.1,
     )
@@ -226,7 +227,7 @@ class StreamOptions(CameraOptions):
     )
     results_mb: Positive | None = setting(
         None,
-        "MiB at which a new results file begins; one that is there is then appended to.",
+        "MiB at which a new results file begins; an existing one is then appended to.",
         example=100,
     )
     results_kept: Positive = setting(9, "Number of older results files.")
