@@ -112,6 +112,7 @@ def compare_bundles(
 
     Raises:
         DatasetError: fewer than two bundles, or no labelled image is left.
+        NothingCountedError: not one of them can be scored.
         BundleError, EngineError, ImageError: as their modules say.
         OSError: the picture cannot be written.
     """
@@ -130,8 +131,8 @@ def compare_bundles(
     entries, columns = [], []
     for name, bundle in zip(_names(opened), opened, strict=True):
         with load_with_progress(bundle.path, engine=engine) as inspector:
-            entries.append(_entry(name, inspector, kept, frames=frames, stages=stages))
-            refuse_nothing_counted(entries[-1].evaluation, images)
+            entry = _entry(name, inspector, kept, folder=images, frames=frames, stages=stages)
+            entries.append(entry)
             columns.append(_column(name, inspector, shown))
     if picture is not None:
         rows = [_row(sample, opened[0]) for sample in shown]
@@ -159,7 +160,13 @@ def _choose_samples(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _entry(
-    name: str, inspector: Inspector, samples: Sequence[Sample], *, frames: int, stages: Stages
+    name: str,
+    inspector: Inspector,
+    samples: Sequence[Sample],
+    *,
+    folder: Path,
+    frames: int,
+    stages: Stages,
 ) -> ComparedBundle:
     manifest = inspector.bundle.manifest
     with stages.stage(f"{name}: quality") as advance:
@@ -170,7 +177,7 @@ def _entry(
             settings=inspector.settings,
             progress=advance,
         )
-
+    refuse_nothing_counted(measured.evaluation, folder)
     with stages.stage(f"{name}: latency"):
         timed = bench_inspector(inspector, _readable(samples), iterations=frames)
     return ComparedBundle(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from edge.config import Config, ConfigError, find_bundle
-from edge.fields import overlay
+from edge.fields import MAY_BE_EMPTY, overlay
 from edge.options import CameraOptions, CameraSection, StreamOptions
 
 
@@ -17,7 +18,7 @@ class CameraConfig(CameraSection):
         bundle: the bundle's folder.
     """
 
-    name: str
+    name: Annotated[str, MAY_BE_EMPTY]
     bundle: Path
 
 
