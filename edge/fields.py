@@ -191,11 +191,11 @@ def size_from_text(value: Any) -> Any:
         return value
     match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", str(value).strip())
     if match is None:
-        raise ParseError(f"size {value!r}: give 256, or WIDTHxHEIGHT such as 512x256")
+        raise ParseError(f"size {shown_value(value)}: give 256, or WIDTHxHEIGHT such as 512x256")
     width = int(match[1])
     height = int(match[2] or match[1])
     if not (0 < width <= LARGEST_SIZE and 0 < height <= LARGEST_SIZE):
-        raise ParseError(f"size {value!r}: must lie between 1 and {LARGEST_SIZE} px")
+        raise ParseError(f"size {shown_value(value)}: must lie between 1 and {LARGEST_SIZE} px")
     return height, width
 
 
@@ -209,7 +209,9 @@ def roi_from_text(value: Any) -> Any:
         return value
     match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", str(value))
     if match is None or int(match[3]) == 0 or int(match[4]) == 0:
-        raise ParseError(f"region of interest {value!r}: give x,y,width,height in px, not empty")
+        raise ParseError(
+            f"region of interest {shown_value(value)}: give x,y,width,height in px, not empty"
+        )
     return tuple(map(int, match.groups()))
 
 

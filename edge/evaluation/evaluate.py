@@ -88,7 +88,7 @@ def refuse_nothing_counted(evaluation: Evaluation, images: Path) -> None:
     if evaluation.good_images + evaluation.defect_images:
         return
     name, reason = next(iter(evaluation.skipped.items()))
+    first = reason if name in reason else f"{name}: {reason}"
     raise NothingCountedError(
-        f"{images}: none of {len(evaluation.skipped)} labelled images counts; the first, "
-        f"{Path(name).name}: {reason}"
+        f"{images}: none of {len(evaluation.skipped)} labelled images counts; the first: {first}"
     )

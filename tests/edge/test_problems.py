@@ -94,6 +94,8 @@ def test_an_empty_text_is_called_empty(kind, key) -> None:
         ({"stream": {"threshold": True}}, "stream.threshold: true should be a number"),
         ({"build": {"prototypes": "many"}}, "build.prototypes: 'many' should be a whole number"),
         ({"build": {"prototypes": 1.5}}, "build.prototypes: 1.5 should be a whole number"),
+        ({"build": {"size": True}}, "build.size: size true: give 256"),
+        ({"build": {"roi": [1, 2]}}, "build.roi: region of interest a list: give x,y,width"),
         ({"build": {"memory": 1}}, "build.memory: 1 should be at least 16"),
         ({"stream": {"deadline_ms": 4e6}}, "4000000.0 should be at most 3600000"),
         ({"stream": {"results": "a\0b"}}, "stream.results: the text has the control character"),

@@ -352,7 +352,7 @@ def test_labelled_images_of_which_none_counts(run, built, drawn, tmp_path) -> No
     kept = labelled[0].read_bytes()
     for path in labelled:
         path.write_bytes(b"no image")
-    says = f"images: none of {len(labelled)} labelled images counts; the first, "
+    says = f"images: none of {len(labelled)} labelled images counts; the first: "
     for form in ((), ("--json",)):
         outcome = run("evaluate", built, "images", "--engine", "onnxruntime", *form)
         assert outcome.code == FAILURE
