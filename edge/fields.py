@@ -116,8 +116,10 @@ def shown_value(value: Any) -> str:
         return "a list"
     if isinstance(value, Mapping):
         return "a table"
-    text = repr(value) if isinstance(value, str | int | float) else str(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    if isinstance(value, str) and len(value) <= MAX_SHOWN:
+        return repr(value)
+    text = str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]!r}…"
 
 
 def _find_wrong_kind(value: Any, annotation: Any) -> str:
