@@ -66,17 +66,6 @@ class Dataset:
     test: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
 
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        """What there is to measure on: `test`; where it has no good image, `train` as well.
-
-        Images that an inspector has learnt from flatter it: use this for a bundle that was built
-        from other images.
-        """
-        if any(sample.defect == GOOD for sample in self.test):
-            return self.test
-        return tuple(Sample(path, GOOD) for path in self.train) + self.test
-
 
 def dataset_from_folder(path: Path) -> Dataset:
     """Find the images of a folder, in natural order: ``image2`` before ``image10``.

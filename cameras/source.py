@@ -24,13 +24,11 @@ class Source(Protocol):
         live: whether frames come when the camera wants: the newest wins, the others are counted
             in `dropped`. Otherwise every frame is delivered and the source waits.
         rate_hz: nominal frames per second; None when unknown or meaningless.
-        length: number of frames; None when unknown or endless.
     """
 
     live: bool
     name: str
     rate_hz: float | None
-    length: int | None
 
     @property
     def dropped(self) -> int:

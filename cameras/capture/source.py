@@ -54,7 +54,6 @@ class LiveSource(AbstractContextManager["LiveSource"]):
     ) -> None:
         self.name = name
         self.repeats = repeats
-        self.length: int | None = None
         self.rate_hz: float | None = None
         self._stall_ns = int(stall_after * _NS)
         self._check = check

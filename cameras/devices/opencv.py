@@ -19,7 +19,7 @@ class OpenCvDevice:
     """How OpenCV opens one camera.
 
     Attributes:
-        target: index, path, address or pipeline, as OpenCV takes it; may contain credentials.
+        target: path, address or pipeline, as OpenCV takes it; may contain credentials.
         backend: ``cv2.CAP_...``.
         parameters: alternating ``cv2.CAP_PROP_...`` and value, at opening. Timeouts count only
             here, not when they are set later.
@@ -28,7 +28,7 @@ class OpenCvDevice:
         environment: variables that are set while it opens; OpenCV reads FFmpeg's options there.
     """
 
-    target: str | int
+    target: str
     backend: int
     parameters: tuple[int, ...] = ()
     controls: tuple[tuple[str, int, float], ...] = ()
@@ -39,10 +39,7 @@ class OpenCvDevice:
         capture = cv2.VideoCapture()
         try:
             with _set_environment(self.environment):
-                if isinstance(self.target, int):
-                    opened = capture.open(self.target, self.backend, self.parameters)
-                else:
-                    opened = capture.open(self.target, self.backend, self.parameters)
+                opened = capture.open(self.target, self.backend, self.parameters)
         except cv2.error:
             opened = False
         if not opened:

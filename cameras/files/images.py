@@ -27,7 +27,7 @@ def open_images(name: Path, paths: Sequence[Path]) -> Source:
         name: what the user named.
         paths: the files; one that cannot be read becomes a frame without image.
     """
-    return ReadAhead(printable_path(name), _read_images(paths), rate_hz=None, length=len(paths))
+    return ReadAhead(printable_path(name), _read_images(paths), rate_hz=None)
 
 
 def list_folder(folder: Path) -> list[Path]:

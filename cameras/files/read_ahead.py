@@ -22,23 +22,16 @@ class ReadAhead(AbstractContextManager["ReadAhead"]):
         name: what the user named.
         frames: reads the frames one after the other; its `finally` releases what it holds.
         rate_hz: nominal frames per second; None for images.
-        length: number of frames, None when unknown.
     """
 
     live = False
     dropped = 0
 
     def __init__(
-        self,
-        name: str,
-        frames: Generator[Frame, None, None],
-        *,
-        rate_hz: float | None,
-        length: int | None,
+        self, name: str, frames: Generator[Frame, None, None], *, rate_hz: float | None
     ) -> None:
         self.name = name
         self.rate_hz = rate_hz
-        self.length = length
         self._frames: Generator[Frame, None, None] | None = frames
         self._ahead: deque[Frame] = deque()
         self._changed = threading.Condition()

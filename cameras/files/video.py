@@ -42,7 +42,6 @@ def open_video(path: Path) -> Source:
         name,
         _read_video(name, capture, announced),
         rate_hz=rate_hz if np.isfinite(rate_hz) and rate_hz > 0 else None,
-        length=announced if announced > 0 else None,
     )
 
 

@@ -115,16 +115,6 @@ class _Growing:
     since_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class _WatchOptions:
-    """See `open_watched_folder`."""
-
-    folder: Path
-    pattern: str
-    poll_s: float
-    settle_s: float
-
-
 def open_watched_folder(folder: Path, options: OpenOptions) -> WatchedFolder:
     """Wait for pictures in a folder.
 
@@ -141,19 +131,20 @@ def open_watched_folder(folder: Path, options: OpenOptions) -> WatchedFolder:
     """
     poll_ms = options.number("poll_ms", low=1, high=3_600_000)
     settle_ms = options.number("settle_ms", low=0, high=3_600_000)
-    watching = _WatchOptions(
-        folder,
-        options.text("pattern") or "*",
-        (_POLL_MS if poll_ms is None else poll_ms) / 1000,
-        (_SETTLE_MS if settle_ms is None else settle_ms) / 1000,
-    )
+    pattern = options.text("pattern") or "*"
     existing = options.choice("existing", ("skip", "all"))
     options.refuse_unknown()
     if not folder.is_dir():
         raise SourceError(
             f"{printable_path(folder)}: no such folder to watch; make it, or name another"
         )
-    return WatchedFolder(watching, inspect_existing=existing == "all")
+    return WatchedFolder(
+        folder,
+        pattern=pattern,
+        poll_s=(_POLL_MS if poll_ms is None else poll_ms) / 1000,
+        settle_s=(_SETTLE_MS if settle_ms is None else settle_ms) / 1000,
+        inspect_existing=existing == "all",
+    )
 
 
 class WatchedFolder(AbstractContextManager["WatchedFolder"]):
@@ -162,11 +153,21 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
     live = False
     dropped = 0
     rate_hz: float | None = None
-    length: int | None = None
 
-    def __init__(self, watching: _WatchOptions, *, inspect_existing: bool) -> None:
-        self.name = f"watch:{printable_path(watching.folder)}"
-        self._watching = watching
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        pattern: str,
+        poll_s: float,
+        settle_s: float,
+        inspect_existing: bool,
+    ) -> None:
+        self.name = f"watch:{printable_path(folder)}"
+        self._path = folder
+        self._pattern = pattern
+        self._poll_s = poll_s
+        self._settle_s = settle_s
         self._stop = threading.Event()
         self._index = 0
         self._inspected = InspectedFiles()
@@ -192,14 +193,14 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
                 listing = self._list()
             except OSError as error:
                 yield from self._report_gone(error)
-                self._stop.wait(max(self._watching.poll_s, 0.2))
+                self._stop.wait(max(self._poll_s, 0.2))
                 continue
             took = time.monotonic() - began
             for frame in self._deliver_new(listing):
                 yield frame
                 if self._stop.is_set():
                     return
-            self._stop.wait(max(self._watching.poll_s, _SHARE * took))
+            self._stop.wait(max(self._poll_s, _SHARE * took))
 
     def close(self) -> None:
         """End the iteration; a second call does nothing."""
@@ -215,7 +216,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
             OSError: the folder, or one of its files, cannot be asked.
         """
         # One folder from beginning to end, even if another is mounted or renamed in its place.
-        folder = os.open(self._watching.folder, os.O_RDONLY | os.O_DIRECTORY)
+        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             status = os.fstat(folder)
             with os.scandir(folder) as entries:
@@ -231,14 +232,14 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
     def _matches(self, name: str) -> bool:
         if name.startswith(".") or Path(name).suffix.lower() not in IMAGE_SUFFIXES:
             return False
-        return fnmatch.fnmatchcase(name, self._watching.pattern)
+        return fnmatch.fnmatchcase(name, self._pattern)
 
     def _report_gone(self, error: OSError) -> Iterator[Frame]:
         """The folder cannot be listed, such as a share whose server is down: tell it once."""
         if not self._lost:
             self._lost = True
             reason = f"{self.name}: {error.strerror}; trying again; check the path and the server"
-            yield self._make_frame(self._watching.folder, None, reason)
+            yield self._make_frame(self._path, None, reason)
 
     def _deliver_new(self, listing: _Listing) -> Iterator[Frame]:
         """Yield what is whole and was not yet delivered."""
@@ -249,7 +250,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
         inodes = {stamp.inode for stamp in listed.values()}
         for name in [name for name in self._growing if name not in listed]:
             if self._growing.pop(name).stamp.inode not in inodes:  # and not merely renamed
-                path = self._watching.folder / name
+                path = self._path / name
                 reason = (
                     f"{printable_path(path)}: was removed before it could be read; keep it longer"
                 )
@@ -263,11 +264,11 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
         growing = self._growing.get(name)
         if growing is None or growing.stamp != stamp:
             growing = self._growing[name] = _Growing(stamp, now)
-        return now - growing.since_s >= self._watching.settle_s
+        return now - growing.since_s >= self._settle_s
 
     def _read(self, name: str, stamp: FileStamp) -> Iterator[Frame]:
         """Yield the picture if it is whole, or if it will not become so."""
-        path = self._watching.folder / name
+        path = self._path / name
         image, reason = None, ""
         try:
             image = image_from_file(path)
@@ -279,7 +280,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
         except OSError:
             reason = reason or f"{printable_path(path)}: was removed while it was read"
         waited = time.monotonic() - self._growing[name].since_s
-        if image is None and waited < max(_PATIENCE_S, self._watching.settle_s):
+        if image is None and waited < max(_PATIENCE_S, self._settle_s):
             return
         del self._growing[name]
         self._inspected.add(name, stamp)

@@ -91,7 +91,6 @@ class Inbox(AbstractContextManager["Inbox"]):
     """
 
     rate_hz: float | None = None
-    length: int | None = None
 
     def __init__(self, name: str, rules: Rules) -> None:
         self.name = name

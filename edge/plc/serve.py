@@ -64,7 +64,7 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
         notifier = SystemdNotifier()
         station.on_change(_StatusLine(say, notifier))
         if file is not None:
-            station.on_result(file.write)
+            station.on_result(lambda result: file.add(json_from_result(result)))
         report = StationReport(station, file=file)
         station.on_result(report.count)
         monitor = open_monitor(config.life, report.to_json, pictures=None, say=say)
@@ -80,12 +80,9 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
         return asdict(station.snapshot().counters)
 
 
-class ResultsFile(JsonLinesFile):
-    """One line a part, in the file as soon as it is decided; see `JsonLinesFile`."""
-
-    def write(self, result: InspectionResult) -> None:
-        """Write one line; see `JsonLinesFile.add`."""
-        self.add(asdict(result) | {"decision": result.decision.name})
+def json_from_result(result: InspectionResult) -> dict[str, Any]:
+    """A part's line in the file of results."""
+    return asdict(result) | {"decision": result.decision.name}
 
 
 class StationReport:
@@ -96,7 +93,7 @@ class StationReport:
         file: where its results go; None where they go nowhere.
     """
 
-    def __init__(self, station: Port, *, file: ResultsFile | None) -> None:
+    def __init__(self, station: Port, *, file: JsonLinesFile | None) -> None:
         self._station = station
         self._file = file
         self._counts = ResultCounts()
@@ -153,12 +150,12 @@ def _bridge_sections(config: Config) -> dict[str, Any]:
     return {name: section_of(name, config) for name in config.station.bridges}
 
 
-def _open_results(config: Config, stack: contextlib.ExitStack) -> ResultsFile | None:
+def _open_results(config: Config, stack: contextlib.ExitStack) -> JsonLinesFile | None:
     path, limit = config.station.results, config.station.results_mb
     if path is None:
         return None
     max_bytes = None if limit is None else limit * MIB
-    return stack.enter_context(ResultsFile(path, append=True, max_bytes=max_bytes))
+    return stack.enter_context(JsonLinesFile(path, append=True, max_bytes=max_bytes))
 
 
 def _judge_options(config: Config) -> JudgeOptions:

@@ -15,7 +15,7 @@ import json, sys
 from cameras.connect import open_source
 with open_source(sys.argv[1]) as source:
     if not source.live:
-        frames = list(source) if source.length else []
+        frames = list(source) if type(source).__name__ == "ReadAhead" else []
         assert all(frame.image is not None for frame in frames)
 print(json.dumps(sorted(sys.modules)))
 """

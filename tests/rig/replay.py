@@ -32,7 +32,6 @@ class Replay:
     ) -> None:
         self.name = name
         self.rate_hz = rate_hz
-        self.length = len(images) if isinstance(images, (list, tuple, np.ndarray)) else None
         self._images = images
         self._closed = False
 

@@ -153,12 +153,7 @@ STATUS_BITS = (
         "registers 4 to 25 and 31 hold a result; 0 after ResultsAck",
         lambda s: _result(s) is not None,
     ),
-    Bit(
-        12,
-        "CommandExecuting",
-        "the command runs",
-        lambda s: s.command is CommandState.EXECUTING,
-    ),
+    Bit(12, "CommandExecuting", "the command runs", lambda s: s.command is CommandState.EXECUTING),
     Bit(
         13,
         "CommandCompleted",

@@ -95,8 +95,7 @@ STATUS: tuple[StatusNode, ...] = (
     StatusNode("Fault", "Boolean", "nothing is inspected until it is cleared", lambda s: s.fault),
     StatusNode("Phase", "String", "where the handshake is, in words", lambda s: str(s.phase)),
     StatusNode(
-        *("OfflineReason", "UInt16", "why it is not online; 0 online"),
-        lambda s: int(s.offline_reason),
+        "OfflineReason", "UInt16", "why it is not online; 0 online", lambda s: int(s.offline_reason)
     ),
     StatusNode("Error", "UInt16", "error code of the fault or the result", lambda s: int(s.error)),
     StatusNode("Reason", "String", "the same in words", lambda s: s.reason),
@@ -112,16 +111,14 @@ STATUS: tuple[StatusNode, ...] = (
     StatusNode("ModelHash", "String", "SHA-256 of the recipe's graph", lambda s: s.model_hash),
     StatusNode("Threshold", "Float", "score from which a part is not OK", lambda s: s.threshold),
     StatusNode(
-        *("Command", "UInt16", "0 idle, 1 executing, 2 completed, 4 failed"),
-        lambda s: int(s.command),
+        "Command", "UInt16", "0 idle, 1 executing, 2 completed, 4 failed", lambda s: int(s.command)
     ),
     StatusNode("CommandError", "UInt16", "why the command failed", lambda s: int(s.command_error)),
     StatusNode("Triggers", "UInt32", "triggers accepted", lambda s: s.counters.triggers),
     StatusNode("Passed", "UInt32", "results that are PASS", lambda s: s.counters.passed),
     StatusNode("Rejected", "UInt32", "results that are REJECT", lambda s: s.counters.rejected),
     StatusNode(
-        *("Undecided", "UInt32", "of these, neither OK nor not OK"),
-        lambda s: s.counters.undecided,
+        "Undecided", "UInt32", "of these, neither OK nor not OK", lambda s: s.counters.undecided
     ),
     StatusNode(
         *("MissedTriggers", "UInt32", "triggers that came while not ready"),
@@ -137,15 +134,13 @@ STATUS: tuple[StatusNode, ...] = (
         "Restarts", "UInt32", "times the worker was started again", lambda s: s.counters.restarts
     ),
     StatusNode(
-        *("ProcessUsMin", "UInt32", "shortest inspection, us"),
-        lambda s: s.counters.process_us_min,
+        "ProcessUsMin", "UInt32", "shortest inspection, us", lambda s: s.counters.process_us_min
     ),
     StatusNode(
         "ProcessUsMean", "UInt32", "mean inspection, us", lambda s: s.counters.process_us_mean
     ),
     StatusNode(
-        *("ProcessUsMax", "UInt32", "longest inspection, us"),
-        lambda s: s.counters.process_us_max,
+        "ProcessUsMax", "UInt32", "longest inspection, us", lambda s: s.counters.process_us_max
     ),
 )
 
@@ -157,9 +152,7 @@ RESULT: tuple[ResultNode, ...] = (
         *("Pass", "Boolean", "let the part through, if Reject is not set"),
         lambda r: r.decision is Decision.PASS,
     ),
-    ResultNode(
-        *("Reject", "Boolean", "reject the part"), lambda r: r.decision is not Decision.PASS
-    ),
+    ResultNode("Reject", "Boolean", "reject the part", lambda r: r.decision is not Decision.PASS),
     ResultNode(
         *("Evaluation", "UInt16", "0 undefined, 1 OK, 2 not OK, 3 not decidable"),
         lambda r: int(r.evaluation),

@@ -53,32 +53,30 @@ class ProcessWorker:
         silent_after_s: float = 0.75,
         command: Sequence[str] | None = None,
     ) -> None:
-        self._judge = judge
-        self._recipe_id = recipe_id
-        self._options = ChildOptions(
+        self._setup = WorkerSetup(asdict(judge), recipe_id)
+        self._failure: Failed | None = None
+        self._events: Events
+        options = ChildOptions(
             name="the worker",
             command=command or python_command("edge.plc.station.worker_process"),
             kinds=FROM_WORKER,
             silent_after_s=silent_after_s,
             load_within_s=start_after_s,
         )
-        self._child: ChildProcess | None = None
+        self._child = ChildProcess(options, self)
 
     @property
     def process_id(self) -> int | None:
         """Of the process that runs now; None between two."""
-        return self._child.process_id if self._child is not None else None
+        return self._child.process_id
 
     def start(self, events: Events) -> None:
         """See `Worker.start`."""
-        setup = WorkerSetup(asdict(self._judge), self._recipe_id)
-        self._child = _Conversation(self._options, setup, events).child
+        self._events = events
         self._child.start()
 
     def order(self, order: Order) -> None:
         """See `Worker.order`; what cannot be delivered kills the worker, so that it is noticed."""
-        if self._child is None:
-            return
         if isinstance(order, Replace):
             self._child.kill(order.reason)
         else:
@@ -88,23 +86,14 @@ class ProcessWorker:
 
     def close(self) -> None:
         """See `Worker.close`; a worker that does not end in time is killed."""
-        if self._child is not None:
-            self._child.close()
+        self._child.close()
 
-
-class _Conversation:
-    """Passes on to a station what its worker says; see `ChildHandler`."""
-
-    def __init__(self, options: ChildOptions, setup: WorkerSetup, events: Events) -> None:
-        self.child = ChildProcess(options, self)
-        self._setup = setup
-        self._events = events
-        self._failure: Failed | None = None
+    # What its process says is passed on to the station; see `ChildHandler`.
 
     def on_start(self) -> WorkerSetup:
         """See `ChildHandler.on_start`."""
         self._failure = None
-        if self.child.restarts:
+        if self._child.restarts:
             self._events.worker_restarted()
         return self._setup
 
@@ -115,10 +104,10 @@ class _Conversation:
         elif isinstance(message, Failed):
             self._failure = message
         elif isinstance(message, Ready):
-            self.child.may_be_silent(while_loading=False)
+            self._child.may_be_silent(while_loading=False)
             self._events.worker_ready(message.recipe)
         elif isinstance(message, Changed):
-            self.child.may_be_silent(while_loading=False)
+            self._child.may_be_silent(while_loading=False)
             self._setup = replace(self._setup, recipe_id=message.recipe.recipe_id)
             self._events.worker_changed(message.recipe, message.error, message.reason)
 

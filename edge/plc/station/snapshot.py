@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
 SCHEMA = 1
 """Version of the layout of results and registers."""
 SEQUENCE_WORDS = 65535
 """Sequence numbers and boot ids are 1 to this in a 16-bit word; 0 is none."""
+
+
+CountedEvent: TypeAlias = Literal["triggers", "missed", "timeouts", "late", "faults", "restarts"]
 
 
 class StationError(RuntimeError):
@@ -256,26 +260,9 @@ class Counters:
     process_us_mean: int = 0
     process_us_max: int = 0
 
-    def count(
-        self,
-        *,
-        triggers: int = 0,
-        missed: int = 0,
-        timeouts: int = 0,
-        late: int = 0,
-        faults: int = 0,
-        restarts: int = 0,
-    ) -> Counters:
-        """Return the counters after what has happened."""
-        return replace(
-            self,
-            triggers=self.triggers + triggers,
-            missed=self.missed + missed,
-            timeouts=self.timeouts + timeouts,
-            late=self.late + late,
-            faults=self.faults + faults,
-            restarts=self.restarts + restarts,
-        )
+    def count(self, event: CountedEvent) -> Counters:
+        """Return the counters after an event."""
+        return replace(self, **{event: getattr(self, event) + 1})
 
     def count_result(self, result: InspectionResult) -> Counters:
         """Return the counters after a result."""

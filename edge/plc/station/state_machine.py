@@ -182,7 +182,7 @@ class StationMachine:
             self._decide(self._result(job, answer))
         else:
             self._state.overrun = True
-            self._state.counters = self._state.counters.count(late=1)
+            self._state.counters = self._state.counters.count("late")
         self._settle()
 
     def worker_changed(self, recipe: Recipe, error: ErrorCode, reason: str) -> None:
@@ -210,7 +210,7 @@ class StationMachine:
 
     def worker_restarted(self) -> None:
         """Another worker is being started."""
-        self._state.counters = self._state.counters.count(restarts=1)
+        self._state.counters = self._state.counters.count("restarts")
         self._note_change()
 
     def catch_up(self) -> int:
@@ -225,7 +225,7 @@ class StationMachine:
         job = self._state.undecided_job
         if job is not None and now >= job.deadline_ns:
             passed = (job.deadline_ns - job.triggered_ns) / NS_PER_MS
-            self._state.counters = self._state.counters.count(timeouts=1)
+            self._state.counters = self._state.counters.count("timeouts")
             reason = f"no answer within {passed:g} ms"
             self._decide(self._result_without_answer(job, State.FAILED, ErrorCode.DEADLINE, reason))
         hangs_at = self._worker.hangs_at_ns
@@ -273,7 +273,7 @@ class StationMachine:
         self._state.job = Job(self._state.seq, trigger_id, part_id, now_ns, deadline_ns)
         self._worker.begin_work(now_ns)
         self._state.missed = self._state.overrun = False
-        self._state.counters = self._state.counters.count(triggers=1)
+        self._state.counters = self._state.counters.count("triggers")
         self.orders.append(self._state.job)
         self._enter(Phase.BUSY)
         return True
@@ -301,7 +301,7 @@ class StationMachine:
 
     def _count_miss(self) -> None:
         self._state.missed = True
-        self._state.counters = self._state.counters.count(missed=1)
+        self._state.counters = self._state.counters.count("missed")
         self._note_change()
 
     def _latch_fault(self, code: ErrorCode, reason: str) -> None:
@@ -309,7 +309,7 @@ class StationMachine:
         if self._state.fault.code or self._state.closed:
             return
         self._state.fault = LatchedFault(code, reason)
-        self._state.counters = self._state.counters.count(faults=1)
+        self._state.counters = self._state.counters.count("faults")
         self._abort(code, reason)
         self._state.result = None
         self._levels.trigger_source = None

@@ -120,7 +120,7 @@ def save(path, data: bytes) -> None:
 def test_what_comes_is_delivered_once_and_what_was_there_is_not(tmp_path, watched) -> None:
     save(tmp_path / "old.png", png(1))
     watch = watched()
-    assert (watch.source.live, watch.source.length) == (False, None)
+    assert watch.source.live is False
     assert watch.source.name == f"watch:{tmp_path}"
     for number in range(2, 12):
         save(tmp_path / f"{number}.png", png(number))

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from edge.plc.serve import ResultsFile, StationReport
+from edge.plc.serve import StationReport, json_from_result
 from edge.plc.station.snapshot import (
     Counters,
     DefectBox,
@@ -19,6 +19,7 @@ from edge.plc.station.snapshot import (
     Snapshot,
     State,
 )
+from edge.sinks.json_lines import JsonLinesFile
 
 ONLINE = Snapshot("line3", 7, phase=Phase.READY, online=True, counters=Counters(triggers=4))
 RESULT = InspectionResult(
@@ -72,7 +73,7 @@ def test_results_are_counted_and_exposed(tmp_path) -> None:
 
     from edge.service.metrics import metrics_from_report
 
-    with ResultsFile(tmp_path / "results.jsonl") as lines:
+    with JsonLinesFile(tmp_path / "results.jsonl") as lines:
         report = StationReport(Shows(ONLINE), file=lines)
         for evaluation, state in (
             (ResultEvaluation.OK, State.COMPLETED),
@@ -102,8 +103,8 @@ def test_results_are_counted_and_exposed(tmp_path) -> None:
 
 
 def test_a_disk_that_is_full_is_a_trouble() -> None:
-    with ResultsFile("/dev/full") as lines:
-        lines.write(RESULT)
+    with JsonLinesFile("/dev/full") as lines:
+        lines.add(json_from_result(RESULT))
         report = StationReport(Shows(ONLINE), file=lines).to_json()
     assert report["not_written"] == 1
     assert "/dev/full" in report["troubles"][0]

@@ -170,8 +170,9 @@ def test_a_worker_that_is_never_ready_is_started_again() -> None:
     assert first is None or gone(first)
 
 
-def test_close_leaves_no_process_and_no_descriptor(worker) -> None:
+def test_close_leaves_no_process_and_no_descriptor() -> None:
     before = open_descriptors()
+    worker = ProcessWorker(JUDGE, command=WORKER)
     with Station(worker, options=OPTIONS) as station:
         station.wait_ready(PATIENCE_S)
         process_id = worker.process_id
