@@ -97,10 +97,10 @@ class Resources:
         cuda.run("cudaStreamBeginCapture", stream, mode)
         try:
             issue()
+            graph = cuda.run("cudaStreamEndCapture", stream)
         except BaseException:
-            _abandon(cuda, stream)
+            _abandon(cuda, stream)  # an end that CUDA refused may have left the stream capturing
             raise
-        graph = cuda.run("cudaStreamEndCapture", stream)
         try:
             return self._own("cudaGraphExecDestroy", cuda.run("cudaGraphInstantiate", graph, 0))
         finally:
@@ -131,10 +131,23 @@ class Resources:
 
 
 def _abandon(cuda: Cuda, stream: Any) -> None:
-    """Leave the capture mode after a failure; a broken capture has no graph, a whole one has."""
-    try:
-        graph = cuda.run("cudaStreamEndCapture", stream)
+    """Leave the capture mode after a failure; a broken capture has no graph, a whole one has.
+
+    An end that CUDA refuses may leave the stream capturing, in which nothing can be allocated or
+    freed: it is asked twice, and says the second time that there is no capture where it was over.
+    """
+    for _ in range(2):
+        try:
+            graph = cuda.run("cudaStreamEndCapture", stream)
+        except EngineError:
+            continue  # what failed before is the cause, and is on its way
         if graph is not None and int(graph):
-            cuda.run("cudaGraphDestroy", graph)
+            _destroy(cuda, graph)
+        return
+
+
+def _destroy(cuda: Cuda, graph: Any) -> None:
+    try:
+        cuda.run("cudaGraphDestroy", graph)
     except EngineError:
-        return  # what `issue` raised is the cause, and is on its way
+        return  # as above
