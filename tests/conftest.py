@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: threads of one would wait for another's
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Of many tests at once a failure is told as it was found: to shrink it takes up to five minutes,
+# which is a single test's whole time. The line that is printed repeats it; run alone, it shrinks.
+settings.register_profile(
+    "many", phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.target), print_blob=True
+)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    settings.load_profile("many")
 
 SIZE = 128  # px: the smallest at which the coarsest stage still has a few dozen patches
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -37,6 +47,20 @@ def pytest_report_header() -> list[str]:
         f"left out: {path.relative_to(HERE.parent)}: {module} is not installed"
         for path, module in LEFT_OUT.items()
     ]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave the order of files to us: xdist would put those with the fewest tests last."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, then those with many: nobody waits for the last one."""
+    count = Counter(item.path for item in items)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, -count[item.path]))
 
 
 @pytest.fixture(scope="session")
