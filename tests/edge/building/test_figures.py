@@ -1,4 +1,4 @@
-"""What an inspector is worth on real parts, built and run as a user would; 256 px."""
+"""What an inspector is worth on real parts, built and run as a user would; 192 px."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def bottles(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Bottles
 
     @cache
     def built(precision: str) -> Built:
-        options = BuildOptions(precision=precision, engine="openvino", prototypes=1024)
+        options = BuildOptions(
+            precision=precision, engine="openvino", prototypes=1024, size=(192, 192)
+        )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(precision_gate, "engines_to_compare", lambda deployed, _: (deployed,))
             return build(some, folder / f"{precision}.edge", options=options)
