@@ -77,8 +77,11 @@ class BuildOptions(OptionsModel):
         unset="those that measured best",
         example=("layer2", "layer3"),
     )
-    size: SizeText = option(
-        (256, 256), "Size of the model's images in px: one number or WIDTHxHEIGHT.", example="256"
+    size: SizeText | None = option(
+        None,
+        "Size of the model's images in px: one number or WIDTHxHEIGHT.",
+        unset="keeps the pictures' shape, in about as many px as 256x256",
+        example="256",
     )
     roi: RoiText | None = option(
         None,

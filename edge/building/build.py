@@ -23,6 +23,7 @@ from calibrate.threshold import Threshold
 from cameras.redaction import printable_path
 from edge.building.golden_images import golden_images
 from edge.building.methods import LearningMethod
+from edge.building.model_size import SizedBuildOptions, decide_size
 from edge.building.precision_gate import (
     GateResult,
     apply_precision_gate,
@@ -126,7 +127,7 @@ def build(
     taught = job.method.learn(job.usable, stages)
     gated = apply_precision_gate(
         taught,
-        options=options,
+        options=job.options,
         engine=job.engine.name,
         labelled=job.dataset.test,
         stages=stages,
@@ -151,7 +152,12 @@ def build(
 
 class _MakeMethod(Protocol):
     def __call__(
-        self, options: BuildOptions, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
+        self,
+        options: SizedBuildOptions,
+        backbone: Backbone,
+        *,
+        folder: Path,
+        open_engine: OpenEngine,
     ) -> LearningMethod: ...
 
 
@@ -163,7 +169,7 @@ class _BuildInput:
     """What is to be built, all of it checked."""
 
     name: str
-    options: BuildOptions
+    options: SizedBuildOptions
     backbone: Backbone
     engine: Choice
     dataset: Dataset
@@ -196,24 +202,23 @@ def _prepare(
     _check_gpu(options.gpu)
     backbone = load_backbone(options.backbone)
     engine = choose_engine(options.engine)
-    checkpoints = output.with_name(f"{output.name}.training")
-    make_method = METHODS[options.model]
-    method = make_method(
-        options, backbone, folder=checkpoints, open_engine=partial(_open, engine.name)
-    )
     dataset = dataset_from_folder(images)
     for note in dataset.notes:
         say(note)
+    sized = decide_size(options, backbone=backbone, images=dataset.train, say=say)
+    checkpoints = output.with_name(f"{output.name}.training")
+    make_method = METHODS[options.model]
+    method = make_method(
+        sized, backbone, folder=checkpoints, open_engine=partial(_open, engine.name)
+    )
     if options.model == "prn" and checkpoints.exists():
         say(f"{checkpoints}: goes on from a training that was stopped; delete it to start anew")
     with stages.stage("images"):
-        usable, skipped = usable_images(dataset.train, size=options.size, roi=options.roi)
+        usable, skipped = usable_images(dataset.train, size=sized.size, roi=sized.roi)
     for item in skipped:
         say(f"skipped: {item.reason}")
     name = printable_path(output.name.removesuffix(".edge"))
-    return _BuildInput(
-        name, options, backbone, engine, dataset, usable, skipped, method, checkpoints
-    )
+    return _BuildInput(name, sized, backbone, engine, dataset, usable, skipped, method, checkpoints)
 
 
 def _open(engine: str, model: bytes, precision: Precision) -> Engine:

@@ -44,6 +44,7 @@ from cameras.errors import ImageError
 from cameras.image_files import image_from_file
 from cameras.redaction import printable_path
 from edge.building.methods import Taught
+from edge.building.model_size import SizedBuildOptions
 from edge.evaluation.measure import file_sha256
 from edge.options import BuildOptions
 from engines.choose import open_engine
@@ -88,7 +89,7 @@ def limits_from_options(options: BuildOptions) -> LimitsRecord:
 def apply_precision_gate(
     taught: Taught,
     *,
-    options: BuildOptions,
+    options: SizedBuildOptions,
     engine: str,
     labelled: Sequence[Sample],
     stages: Stages,
@@ -160,7 +161,7 @@ class _LabelledImages:
 
 
 def _read_labelled(
-    samples: Sequence[Sample], options: BuildOptions, *, learnt: frozenset[str]
+    samples: Sequence[Sample], options: SizedBuildOptions, *, learnt: frozenset[str]
 ) -> _LabelledImages | None:
     """All labelled images, evenly some where they are very many; None if there are none.
 
@@ -190,7 +191,7 @@ class _PrecisionGate:
 
     def __init__(
         self,
-        options: BuildOptions,
+        options: SizedBuildOptions,
         engines: Sequence[str],
         labelled: _LabelledImages | None,
         stages: Stages,

@@ -15,8 +15,8 @@ from calibrate.learnt import OpenEngine
 from calibrate.prn.options import TrainingError, TrainingOptions, prn_stages, shape_of
 from calibrate.progress import Stages
 from edge.building.methods import Taught
+from edge.building.model_size import SizedBuildOptions
 from edge.drawing.report import Curve
-from edge.options import BuildOptions
 from engines.manifest import TrainingRecord
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class PrnMethod:
     """Trains a network; an `edge.building.methods.LearningMethod`."""
 
     backbone: Backbone
-    options: BuildOptions
+    options: SizedBuildOptions
     training: TrainingOptions
     folder: Path
     open_engine: OpenEngine
@@ -72,7 +72,7 @@ class PrnMethod:
 
 
 def prn_method(
-    options: BuildOptions, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
+    options: SizedBuildOptions, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
 ) -> PrnMethod:
     """PRN as the user wants it; what cannot be is refused now, before minutes of work.
 

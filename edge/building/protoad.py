@@ -12,7 +12,8 @@ from calibrate.learnt import OpenEngine
 from calibrate.progress import Stages
 from calibrate.protoad.learn import ProtoadOptions, prepare_protoad
 from edge.building.methods import Taught
-from edge.options import PROTOTYPES, BuildOptions
+from edge.building.model_size import SizedBuildOptions
+from edge.options import PROTOTYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class ProtoadMethod:
 
 
 def protoad_method(
-    options: BuildOptions, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
+    options: SizedBuildOptions, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
 ) -> ProtoadMethod:
     """ProtoAD as the user wants it; nothing is trained, so `folder` stays empty."""
     chosen = ProtoadOptions(
