@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from calibrate.prn.defects.foreground import foreground_from_image
-from calibrate.prn.defects.perlin import LEVEL, anomaly_noise
-from calibrate.prn.defects.real import RealDefect
-from calibrate.prn.defects.synthesis import Synthesis
-from calibrate.prn.defects.textures import draw_texture
+from calibrate.defects.foreground import foreground_from_image
+from calibrate.defects.perlin import LEVEL, anomaly_noise
+from calibrate.defects.real import RealDefect
+from calibrate.defects.synthesis import Synthesis
+from calibrate.defects.textures import draw_texture
 from edge.demo import draw_part
 
 Picture = npt.NDArray[np.uint8]

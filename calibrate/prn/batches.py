@@ -11,8 +11,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from calibrate.defects.foreground import Mask
 from calibrate.images import Image
-from calibrate.prn.defects.foreground import Mask
 
 Synthesise: TypeAlias = Callable[[Image, np.random.Generator], tuple[Image, Mask]]
 AHEAD = 2  # batches made while the network trains on one

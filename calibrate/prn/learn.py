@@ -13,6 +13,10 @@ import onnx
 
 from calibrate.backbones.backbone import Backbone
 from calibrate.backbones.features_graph import features_graph
+from calibrate.defects.foreground import scene_from_images
+from calibrate.defects.real import RealDefect, defects_from_folder
+from calibrate.defects.synthesis import Synthesis
+from calibrate.defects.textures import textures_from_folder
 from calibrate.images import Image, Roi, Size, evenly, fitted_batches
 from calibrate.learnt import (
     TRIAL_IMAGES,
@@ -25,10 +29,6 @@ from calibrate.learnt import (
 from calibrate.node_names import HigherPrecisionNodes
 from calibrate.precision.convert import CALIBRATION_IMAGES, Conversion
 from calibrate.prn.checkpoint import History
-from calibrate.prn.defects.foreground import scene_from_images
-from calibrate.prn.defects.real import RealDefect, defects_from_folder
-from calibrate.prn.defects.synthesis import Synthesis
-from calibrate.prn.defects.textures import textures_from_folder
 from calibrate.prn.graph.export import inspector_graph
 from calibrate.prn.options import (
     SCORE_PIXELS,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from backbone.parts import Image, draw_part
 
-from calibrate.prn.defects.textures import draw_square_texture
+from calibrate.defects.textures import draw_square_texture
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 

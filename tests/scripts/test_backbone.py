@@ -27,7 +27,7 @@ from safetensors.torch import save_file  # noqa: E402
 from torch_networks import random_image, random_network, worst_error  # noqa: E402
 
 from calibrate.backbones.backbone import load_backbone  # noqa: E402
-from calibrate.prn.defects.textures import draw_square_texture  # noqa: E402
+from calibrate.defects.textures import draw_square_texture  # noqa: E402
 
 
 def quantised_convolution(convolution: Convolution, image: np.ndarray) -> np.ndarray:

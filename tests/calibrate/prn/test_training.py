@@ -16,8 +16,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from safetensors.torch import save_file  # noqa: E402
 
 from calibrate.backbones.backbone import load_backbone  # noqa: E402
+from calibrate.defects.synthesis import Synthesis  # noqa: E402
 from calibrate.prn.checkpoint import FILE  # noqa: E402
-from calibrate.prn.defects.synthesis import Synthesis  # noqa: E402
 from calibrate.prn.network.network import PRN  # noqa: E402
 from calibrate.prn.options import (  # noqa: E402
     Progress,

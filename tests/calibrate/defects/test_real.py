@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibrate.dataset import DatasetError, Sample
-from calibrate.prn.defects.real import defect_samples, defects_from_folder, defects_from_samples
+from calibrate.defects.real import defect_samples, defects_from_folder, defects_from_samples
 from cameras.errors import ImageError
 
 SIZE = (64, 64)

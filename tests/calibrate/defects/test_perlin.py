@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibrate.prn.defects.perlin import LEVEL, anomaly_noise, perlin_noise
+from calibrate.defects.perlin import LEVEL, anomaly_noise, perlin_noise
 
 SHAPES = st.tuples(st.integers(1, 70), st.integers(1, 70))
 

@@ -27,8 +27,8 @@ from calibrate.dataset import (
     list_names,
     read_mask,
 )
+from calibrate.defects.foreground import Mask
 from calibrate.images import Image, Roi, Size, evenly, fit_image
-from calibrate.prn.defects.foreground import Mask
 from cameras.errors import ImageError
 from cameras.image_files import image_from_bytes
 from cameras.redaction import printable_path, sort_key

@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from calibrate.images import Image
-from calibrate.prn.defects.foreground import Mask
-from calibrate.prn.defects.real import RealDefect
-from calibrate.prn.defects.textures import (
+from calibrate.defects.foreground import Mask
+from calibrate.defects.real import RealDefect
+from calibrate.defects.textures import (
     ToneChange,
     ToneCurve,
     apply_tone,
@@ -24,6 +23,7 @@ from calibrate.prn.defects.textures import (
     contrast,
     gamma,
 )
+from calibrate.images import Image
 
 Matrix = npt.NDArray[np.float64]  # (2, 2): from the defect's place to the pasted one
 Geometry = Callable[[np.random.Generator], Matrix]

@@ -14,12 +14,12 @@ from typing import get_args
 import cv2
 import numpy as np
 
+from calibrate.defects.foreground import Mask, Scene, foreground_from_image
+from calibrate.defects.pasted import paste_defect
+from calibrate.defects.perlin import LEVEL, anomaly_noise
+from calibrate.defects.real import RealDefect
+from calibrate.defects.textures import draw_texture, shuffle_cells, window_of
 from calibrate.images import Image
-from calibrate.prn.defects.foreground import Mask, Scene, foreground_from_image
-from calibrate.prn.defects.pasted import paste_defect
-from calibrate.prn.defects.perlin import LEVEL, anomaly_noise
-from calibrate.prn.defects.real import RealDefect
-from calibrate.prn.defects.textures import draw_texture, shuffle_cells, window_of
 
 MIN_SIDE = 32  # px
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from calibrate.defects.foreground import foreground_from_image, scene_from_images
 from calibrate.images import fit_image
-from calibrate.prn.defects.foreground import foreground_from_image, scene_from_images
 from cameras.image_files import image_from_file
 
 COLOUR = st.tuples(*[st.integers(20, 235)] * 3)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from calibrate.defects.pasted import paste_defect
+from calibrate.defects.real import RealDefect, defects_from_folder
+from calibrate.defects.synthesis import Synthesis
 from calibrate.images import fit_image
-from calibrate.prn.defects.pasted import paste_defect
-from calibrate.prn.defects.real import RealDefect, defects_from_folder
-from calibrate.prn.defects.synthesis import Synthesis
 from cameras.image_files import image_from_file
 
 SEEDS = st.integers(0, 2**32)
@@ -208,7 +208,7 @@ def test_threads_change_nothing():
 
 
 def test_it_needs_no_torch():
-    code = "import sys, calibrate.prn.defects.synthesis; sys.exit('torch' in sys.modules)"
+    code = "import sys, calibrate.defects.synthesis; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

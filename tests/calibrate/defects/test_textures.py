@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibrate.dataset import DatasetError
-from calibrate.prn.defects.textures import (
+from calibrate.defects.textures import (
     GRID,
     draw_texture,
     recolour,
