@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from calibrate.dataset import GOOD, Sample
 from calibrate.metrics import Figure, PixelTally, best_f1, image_auroc
+from calibrate.operating_points import OperatingPoint, alarm_of_escapes
 from calibrate.threshold import reaches
 from cameras.redaction import printable_path
 
@@ -65,6 +66,8 @@ class Evaluation:
         per_defect: by the name of the defect.
         skipped: reason by image, for those that have no finite score.
         reasons: by field, why a figure is None, or what was left out of it.
+        operating_points: what other thresholds do, the highest first; none where no held-out
+            scores are known.
     """
 
     threshold: float
@@ -81,12 +84,20 @@ class Evaluation:
     per_defect: Mapping[str, DefectFigures] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    operating_points: tuple[OperatingPoint, ...] = ()
+
+    @property
+    def alarm(self) -> str:
+        """What must be said of the escapes; empty where fewer than half of the defects pass."""
+        return alarm_of_escapes(self.escapes, self.defect_images)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`; undefined figures are None, never NaN."""
         plain = {name: getattr(self, name) for name in self.__slots__}
         plain["per_defect"] = {name: asdict(value) for name, value in self.per_defect.items()}
         plain["skipped"], plain["reasons"] = dict(self.skipped), dict(self.reasons)
+        plain["operating_points"] = [asdict(point) for point in self.operating_points]
+        plain["alarm"] = self.alarm
         return plain
 
 
@@ -175,6 +186,7 @@ class _Tally:
             per_defect=MappingProxyType(self._per_defect(rejected)),
             skipped=MappingProxyType(self._skipped),
             reasons=MappingProxyType(self._reasons(figures)),
+            operating_points=(),
             **{name: figure.value for name, figure in figures.items()},
         )
 

@@ -42,12 +42,14 @@ class LearntInspector:
         model: serialised ONNX of the whole inspector.
         prototypes: how many.
         held_out: (n,) float32 scores of good images that it did not learn from.
+        held_out_files: theirs, in the same order.
         trials: for comparing it with fp32.
     """
 
     model: bytes
     prototypes: int
     held_out: npt.NDArray[np.float32]
+    held_out_files: tuple[Path, ...]
     trials: tuple[HeldOutTrial, ...]
 
 

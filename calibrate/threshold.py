@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
-Method: TypeAlias = Literal["order statistic", "tail"]
+from calibrate.odd_scores import count_odd, tail_length
+
+Method: TypeAlias = Literal["order statistic", "highest scores", "tail"]
 CONFIDENCE = 0.95
-TAIL_SHARE = 0.1  # of the scores, to which the tail is fitted
-MIN_TAIL = 5
 NEAREST = 1e-7  # to 0 and 1 that a probability is told from them
 
 
@@ -44,8 +44,8 @@ class Threshold:
 
     Attributes:
         value: the threshold.
-        method: ``order statistic`` where the images suffice for the rate asked, otherwise
-            ``tail``: extrapolated.
+        method: ``order statistic`` where the images suffice for the rate asked; ``highest scores``
+            where they don't; ``tail`` where it was extrapolated nevertheless.
         false_rejects: the rate that was asked for.
         held_out: good images it was set from; none of them taught its own prototypes.
         rejected: how many of those reach it.
@@ -53,6 +53,9 @@ class Threshold:
         confidence: of the bound.
         warning: why the rate asked is not proven; empty when it is.
         moved: from where the rate puts it, as a share of the margin (see docs/precision.md).
+        odd: so many of the highest scores were left out of it, for they lie apart.
+        with_odd: where it would lie with them.
+        not_extrapolated: where it would lie without a tail.
     """
 
     value: float
@@ -64,6 +67,18 @@ class Threshold:
     confidence: float
     warning: str
     moved: float = 0.0
+    odd: int = 0
+    with_odd: float | None = None
+    not_extrapolated: float | None = None
+
+    @property
+    def least_rate(self) -> float:
+        """Of false rejects that so many images support, those that lie apart left out."""
+        return 1 / (self.held_out - self.odd)
+
+
+class RateError(ValueError):
+    """A rate of false rejects that so few good images cannot support."""
 
 
 def threshold_from_scores(
@@ -72,16 +87,20 @@ def threshold_from_scores(
     false_rejects: float,
     confidence: float = CONFIDENCE,
     probabilities: bool = False,
+    extrapolate: bool = False,
 ) -> Threshold:
     """Set the threshold from the scores of good images that did not teach the prototypes.
 
-    With n images and a rate r, n·r >= 1, it lies just above the order statistic that leaves
-    ⌊n·r⌋ images above it. With fewer images it is extrapolated: the excess over the 90th
-    percentile is taken as exponential (the generalised Pareto tail with shape 0), and never
-    lies below the highest score seen.
+    Scores that lie apart from all others (`calibrate.odd_scores`) are left out first. With n that
+    remain and a rate r, n·r >= 1, it lies just above the order statistic that leaves ⌊n·r⌋ of them
+    above it. Fewer support no rate below about 1/n, and it is set for that: by an exponential
+    tail (the generalised Pareto with shape 0) fitted to the ten highest scores or more, for the
+    single highest varies too much; and never above that one. Only where that is wished for is the
+    tail extrapolated to the rate; the threshold then never lies below the highest.
 
-    The bound is Clopper and Pearson's, one-sided. It holds for an order statistic of the very
-    scores too: the mass above the (n−k)-th of n is Beta(k+1, n−k) whatever the distribution.
+    The bound is Clopper and Pearson's, one-sided, of all scores, those left out among them. It
+    holds for an order statistic of the very scores too: the mass above the (n−k)-th of n is
+    Beta(k+1, n−k) whatever the distribution.
 
     Args:
         scores: (n,) finite, n >= 2.
@@ -89,6 +108,7 @@ def threshold_from_scores(
         confidence: of the bound.
         probabilities: the scores end at 1, as a sigmoid's do: the tail is that of their logits,
             so that no threshold lies beyond what a score can reach.
+        extrapolate: where there are too few images for the rate, rather than take the highest.
 
     Raises:
         ValueError: fewer than two scores, a non-finite one, or a rate outside (0, 1).
@@ -98,21 +118,69 @@ def threshold_from_scores(
     if not 0 < false_rejects < 1:
         raise ValueError(f"rate of false rejects {false_rejects}; must lie between 0 and 1")
     ranked = np.sort(np.asarray(scores, np.float32))[::-1]
-    allowed = math.floor(len(ranked) * false_rejects + 1e-9)
-    enough = allowed >= 1
-    if enough:
-        value = float(ranked[allowed])
-    elif probabilities:
-        value = _probability(_tail_quantile(_logits(ranked), false_rejects))
-    else:
-        value = _tail_quantile(ranked, false_rejects)
-    return _describe(
-        _just_above(max(value, float(ranked[allowed]))),
+    odd = count_odd(ranked)
+    rule = _Rule(false_rejects, probabilities, extrapolate)
+    value = rule.place(ranked[odd:])
+    plain = replace(rule, extrapolate=False).place(ranked[odd:])
+    found = _describe(
+        value,
         ranked,
-        method="order statistic" if enough else "tail",
+        method=rule.method(len(ranked) - odd),
         false_rejects=false_rejects,
         confidence=confidence,
     )
+    return replace(
+        found,
+        odd=odd,
+        with_odd=rule.place(ranked) if odd else None,
+        not_extrapolated=plain if found.method == "tail" else None,
+    )
+
+
+def require_support(threshold: Threshold) -> None:
+    """Refuse a rate that the images do not support, and that was not extrapolated.
+
+    Raises:
+        RateError: it is such a one.
+    """
+    if threshold.method == "highest scores":
+        rate, least = threshold.false_rejects, threshold.least_rate
+        raise RateError(
+            f"{threshold.held_out - threshold.odd} held-out good images cannot support a rate of "
+            f"{rate:.3%}; give {math.ceil(least * 1e4) / 1e4:g} or more, or add --extrapolate"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Where a rate puts a threshold among scores."""
+
+    false_rejects: float
+    probabilities: bool
+    extrapolate: bool
+
+    def method(self, count: int) -> Method:
+        """How it is found from so many scores."""
+        if self._allowed(count):
+            return "order statistic"
+        return "tail" if self.extrapolate else "highest scores"
+
+    def place(self, ranked: npt.NDArray[np.float32]) -> float:
+        """The threshold; scores with the highest first."""
+        method, highest = self.method(len(ranked)), float(ranked[0])
+        if method == "order statistic":
+            return _just_above(float(ranked[self._allowed(len(ranked))]))
+        if method == "tail":
+            return _just_above(max(highest, self._tail_quantile(ranked, self.false_rejects)))
+        return _just_above(min(highest, self._tail_quantile(ranked, 1 / len(ranked))))
+
+    def _tail_quantile(self, ranked: npt.NDArray[np.float32], rate: float) -> float:
+        if self.probabilities:
+            return _probability(_tail_quantile(_logits(ranked), rate))
+        return _tail_quantile(ranked, rate)
+
+    def _allowed(self, count: int) -> int:
+        return math.floor(count * self.false_rejects + 1e-9)
 
 
 def move_threshold(
@@ -133,7 +201,14 @@ def move_threshold(
         false_rejects=threshold.false_rejects,
         confidence=threshold.confidence,
     )
-    return replace(found, moved=threshold.moved + (value - threshold.value) / margin)
+    return replace(
+        threshold,
+        value=value,
+        rejected=found.rejected,
+        bound=found.bound,
+        warning=found.warning,
+        moved=threshold.moved + (value - threshold.value) / margin,
+    )
 
 
 def _describe(
@@ -174,11 +249,10 @@ def images_needed(false_rejects: float, confidence: float = CONFIDENCE) -> int:
 
 def _tail_quantile(ranked: npt.NDArray[np.float32], rate: float) -> float:
     """The quantile at 1 − `rate`, from an exponential fitted to the highest scores."""
-    count = len(ranked)
-    most = min(count - 1, max(MIN_TAIL, math.ceil(TAIL_SHARE * count)))
-    start = float(ranked[most])
-    excess = float(ranked[:most].astype(np.float64).mean()) - start
-    return max(float(ranked[0]), start + excess * math.log(most / (count * rate)))
+    length = tail_length(len(ranked))
+    start = float(ranked[length])
+    excess = float(ranked[:length].astype(np.float64).mean()) - start
+    return start + excess * math.log(length / (len(ranked) * rate))
 
 
 def _logits(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -187,7 +261,8 @@ def _logits(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _probability(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit))
+    """Never so near to 1 that what lies just above it is out of reach."""
+    return min(1 / (1 + math.exp(-logit)), 1 - NEAREST)
 
 
 def _just_above(value: float) -> float:

@@ -101,7 +101,12 @@ class BuildOptions(OptionsModel):
         "How the map becomes a score: by the maximum of the smoothed or the raw map.",
     )
     false_rejects: Annotated[float, Field(gt=0, lt=1)] = option(
-        0.001, "Rate of good parts that may be rejected."
+        0.01,
+        "Rate of good parts that may be rejected; with fewer than 1/rate images one in so many.",
+    )
+    extrapolate: bool = option(
+        False,
+        "Go beyond the highest score where the images are too few for the rate: more escapes.",
     )
     min_area: Count = option(0, "Smallest region that rejects, in px of the camera's picture.")
     engine: EngineName = option("auto", ENGINE)

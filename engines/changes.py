@@ -17,6 +17,7 @@ from engines.bundle import Bundle
 from engines.errors import BundleError
 from engines.manifest import ChangeRecord, FileRecord, Manifest, RoiRecord, SettingValue
 from engines.manifest_file import MANIFEST, first_problem, read_manifest, text_from_manifest
+from engines.threshold_records import ThresholdRecord
 
 MAX_CHANGES = 1000  # that are remembered
 
@@ -33,7 +34,7 @@ KEEP = Keep.KEEP
 def edit_manifest(
     bundle: Bundle,
     *,
-    threshold: float | Keep = KEEP,
+    threshold: float | ThresholdRecord | Keep = KEEP,
     min_area: int | Keep = KEEP,
     ignore: bytes | Keep | None = KEEP,
     roi: RoiRecord | Keep | None = KEEP,
@@ -46,7 +47,7 @@ def edit_manifest(
 
     Args:
         bundle: to change.
-        threshold: set by hand.
+        threshold: set by hand; or what is known of it, where there is more to it.
         min_area: smallest region that counts, in pixels of the camera's picture.
         ignore: a mask as PNG, white where nothing counts; None removes the one that is there.
         roi: part of the camera's picture that is inspected; None is all of it.
@@ -108,13 +109,16 @@ def _edit(before: Manifest, given: Mapping[str, Any], *, by: str) -> Manifest:
         files.pop(before.ignore or "", None)
         if new["ignore"] is not None:
             digest = hashlib.sha256(new["ignore"]).hexdigest()
-            record = FileRecord(sha256=digest, size=len(new["ignore"]))
+            file = FileRecord(sha256=digest, size=len(new["ignore"]))
             # Under a name of its own: what is there is read until the manifest names another.
             new["ignore"] = f"ignore-{digest[:12]}.png"
-            files[new["ignore"]] = record
+            files[new["ignore"]] = file
     old = {setting: getattr(before, setting) for setting in new}
+    record = new.get("threshold")
     if "threshold" in old:
         old["threshold"] = before.threshold.value
+        if isinstance(record, ThresholdRecord):
+            new["threshold"] = record.value
     new = {setting: value for setting, value in new.items() if value != old[setting]}
     now = datetime.now(timezone.utc)
     changes = [
@@ -122,7 +126,8 @@ def _edit(before: Manifest, given: Mapping[str, Any], *, by: str) -> Manifest:
         for setting, value in new.items()
     ]
     if "threshold" in new:
-        new["threshold"] = {"value": new["threshold"], "method": "manual"}
+        by_hand = {"value": new["threshold"], "method": "manual"}
+        new["threshold"] = record if isinstance(record, ThresholdRecord) else by_hand
     after = Manifest.model_validate({**dict(before), **new, "files": files})
     records = [*before.changes, *map(ChangeRecord.model_validate, changes)]
     return after.model_copy(update={"changes": _limit(records)})

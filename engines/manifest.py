@@ -5,15 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import AwareDatetime, Field, NonNegativeInt, PositiveInt, model_validator
+
+from engines.record import Record
+from engines.threshold_records import HeldOutRecord, OperatingPointRecord, ThresholdRecord
 
 SCHEMA_VERSION = 1
 
@@ -21,20 +16,14 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/]+$")]
 
 
-class _Record(BaseModel):
-    """Frozen, no unknown fields, no NaN or infinity (JSON has neither)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FileRecord(_Record):
+class FileRecord(Record):
     """SHA-256 and size in bytes of a file in the bundle."""
 
     sha256: Digest
     size: NonNegativeInt
 
 
-class RoiRecord(_Record):
+class RoiRecord(Record):
     """Part of the camera's picture that is inspected, in its pixels."""
 
     x: NonNegativeInt
@@ -51,7 +40,7 @@ class RoiRecord(_Record):
 SettingValue: TypeAlias = RoiRecord | int | float | str | None
 
 
-class BackboneRecord(_Record):
+class BackboneRecord(Record):
     """The network whose features the prototypes were learnt from.
 
     Attributes:
@@ -65,33 +54,7 @@ class BackboneRecord(_Record):
     stages: tuple[str, ...]
 
 
-class ThresholdRecord(_Record):
-    """The threshold and how it was set.
-
-    Attributes:
-        value: a score that reaches it is NG.
-        method: how it was found, such as ``cross-fitted``; ``manual`` when it was set by hand.
-        false_rejects_asked: rate of good parts that may be rejected, in [0, 1].
-        bound: how `false_reject_bound` was computed, such as ``clopper-pearson``.
-        confidence: of the bound, in (0, 1).
-        held_out_images: good images that were not used to learn the prototypes.
-        false_reject_bound: the rate of false rejects is at most this, with `confidence`.
-        warning: what the user must know, such as too few images for the rate asked; empty if none.
-        moved: by the parity gate, as a share of the margin, to where no verdict differs from fp32.
-    """
-
-    value: float
-    method: str
-    false_rejects_asked: float | None = Field(default=None, ge=0, le=1)
-    bound: str | None = None
-    confidence: float | None = Field(default=None, gt=0, lt=1)
-    held_out_images: NonNegativeInt | None = None
-    false_reject_bound: float | None = Field(default=None, ge=0, le=1)
-    warning: str = ""
-    moved: float = 0.0
-
-
-class GoldenImage(_Record):
+class GoldenImage(Record):
     """An image in the bundle whose score is known: the self-test before the first verdict.
 
     Attributes:
@@ -105,14 +68,14 @@ class GoldenImage(_Record):
     kind: Literal["good", "bad"]
 
 
-class ImageCounts(_Record):
+class ImageCounts(Record):
     """How many images the prototypes were learnt from, and how many were left out."""
 
     used: NonNegativeInt
     skipped: NonNegativeInt = 0
 
 
-class TrainingRecord(_Record):
+class TrainingRecord(Record):
     """How a network was trained.
 
     Attributes:
@@ -134,7 +97,7 @@ class TrainingRecord(_Record):
     defects: tuple[Digest, ...] = ()
 
 
-class SpreadRecord(_Record):
+class SpreadRecord(Record):
     """Of absolute differences."""
 
     max: float
@@ -142,7 +105,7 @@ class SpreadRecord(_Record):
     mean: float
 
 
-class LimitsRecord(_Record):
+class LimitsRecord(Record):
     """What the precision might change, at most.
 
     Attributes:
@@ -154,7 +117,7 @@ class LimitsRecord(_Record):
     score_error: float
 
 
-class EngineParityRecord(_Record):
+class EngineParityRecord(Record):
     """What one engine did differently from fp32 on ONNX Runtime.
 
     Attributes:
@@ -179,7 +142,7 @@ class EngineParityRecord(_Record):
     auroc: float | None = None
 
 
-class KeptRecord(_Record):
+class KeptRecord(Record):
     """Layers that were left in a higher precision.
 
     Attributes:
@@ -197,7 +160,7 @@ class KeptRecord(_Record):
     error_removed: float
 
 
-class ParityRecord(_Record):
+class ParityRecord(Record):
     """What the precision changed, on images that were not learnt from.
 
     Attributes:
@@ -229,7 +192,7 @@ class ParityRecord(_Record):
     seconds: float = Field(default=0.0, ge=0)
 
 
-class OcclusionRecord(_Record):
+class OcclusionRecord(Record):
     """What each cell of a grid over the inspected part looks like, row by row.
 
     Attributes:
@@ -253,7 +216,7 @@ class OcclusionRecord(_Record):
         return self
 
 
-class HealthRecord(_Record):
+class HealthRecord(Record):
     """What good images look like, so that a camera's faults can be told from pictures of parts.
 
     Attributes:
@@ -275,7 +238,7 @@ class HealthRecord(_Record):
     caught: dict[str, float] = Field(default_factory=dict)
 
 
-class ChangeRecord(_Record):
+class ChangeRecord(Record):
     """A setting that was changed without building again.
 
     Attributes:
@@ -292,7 +255,7 @@ class ChangeRecord(_Record):
     new: SettingValue
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """Everything that is known about a bundle.
 
     Attributes:
@@ -314,6 +277,8 @@ class Manifest(_Record):
         score_kind: how the score comes from the map: its maximum, ``smoothed`` or ``raw``; or
             ``top100``, the mean of so many of its highest values.
         threshold: and how it was set.
+        held_out: scores that it was set from; None in a bundle that was built without.
+        operating_points: thresholds, the lowest first, and what they reject and let pass.
         min_area: smallest region that counts, in pixels of the camera's picture.
         ignore: file of the mask that is white where nothing counts; None without one.
         changes: of threshold, min_area, ignore and roi since the build; of very many, the first
@@ -347,6 +312,8 @@ class Manifest(_Record):
     seed: int
     score_kind: str
     threshold: ThresholdRecord
+    held_out: HeldOutRecord | None = None
+    operating_points: tuple[OperatingPointRecord, ...] = ()
     min_area: NonNegativeInt = 0
     ignore: str | None = None
     changes: tuple[ChangeRecord, ...] = ()

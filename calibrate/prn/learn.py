@@ -125,7 +125,13 @@ class PreparedPrn:
             scores = scores_from_files(engine, self.held_out, size=options.size, roi=options.roi)
         some = tuple(evenly(self.held_out, TRIAL_IMAGES))
         trial = HeldOutTrial(self.fp32, model, some)
-        return LearntInspector(model, self.prototypes, scores, (trial,))
+        return LearntInspector(
+            model=model,
+            prototypes=self.prototypes,
+            held_out=scores,
+            held_out_files=self.held_out,
+            trials=(trial,),
+        )
 
     def quick_trial(self, higher: HigherPrecisionNodes) -> bytes:
         """The graph that is deployed: nothing in it is learnt by its precision."""

@@ -160,6 +160,7 @@ class PreparedProtoad:
             model=self._complete(features, prototypes, higher),
             prototypes=len(prototypes),
             held_out=steps.held_out(self.folds, models),
+            held_out_files=tuple(steps.images[index] for fold in self.folds for index in fold),
             trials=tuple(trials),
         )
 

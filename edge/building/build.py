@@ -17,13 +17,16 @@ from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset, dataset_from_folder
 from calibrate.images import Roi, Skipped, usable_images
 from calibrate.learnt import OpenEngine
+from calibrate.operating_points import OperatingPoint, operating_points, thresholds_to_compare
 from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
 from calibrate.threshold import Threshold
 from cameras.redaction import printable_path
 from edge.building.golden_images import golden_images
+from edge.building.held_out_record import held_out_record, point_record
 from edge.building.methods import LearningMethod
 from edge.building.model_size import SizedBuildOptions, decide_size
+from edge.building.odd_images import OddImage, odd_images
 from edge.building.precision_gate import (
     GateResult,
     apply_precision_gate,
@@ -33,6 +36,7 @@ from edge.building.protoad import protoad_method
 from edge.building.report import build_report
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.health.learn import learn_health, undetectable_checks
+from edge.inspection.held_out import threshold_record
 from edge.inspection.verdict import DecisionSettings
 from edge.options import BuildOptions, ModelName
 from edge.plans import check_rtx_gpus
@@ -57,6 +61,8 @@ class Built:
     Attributes:
         bundle: as it was written.
         threshold: and what can be said for it.
+        odd: good images that were left out of it, for they look unlike the others.
+        points: what other thresholds do, the highest first.
         measured: figures on labelled images; None without any.
         skipped: images that could not be used.
         parity: what the precision changed; None where there was nothing to compare.
@@ -67,6 +73,8 @@ class Built:
 
     bundle: Bundle
     threshold: Threshold
+    odd: tuple[OddImage, ...]
+    points: tuple[OperatingPoint, ...]
     measured: Measured | None
     skipped: tuple[Skipped, ...]
     parity: ParityReport | None
@@ -85,12 +93,17 @@ class Built:
             "prototypes": manifest.prototypes,
             "threshold": self.threshold.value,
             "false_reject_bound": self.threshold.bound,
+            "odd_images": {printable_path(one.path): one.score for one in self.odd},
+            "with_odd": self.threshold.with_odd,
+            "not_extrapolated": self.threshold.not_extrapolated,
             "warning": self.threshold.warning,
             "seconds": round(self.seconds, 3),
             "stages": {name: round(value, 3) for name, value in self.stages.items()},
             "engines": [manifest.deployed_engine, *self.plans],
             "engine_reason": self.engine_reason,
             "figures": dict(manifest.figures),
+            "operating_points": [one.model_dump() for one in manifest.operating_points],
+            "alarm": self.measured.evaluation.alarm if self.measured else "",
             "parity": self.parity.record.model_dump(mode="json") if self.parity else None,
             "images": manifest.images.used,
             "skipped": {str(item.path): item.reason for item in self.skipped},
@@ -135,11 +148,15 @@ def build(
     )
     health = _learn_health(job, stages=stages, say=say)
     outcome = _measure(job, gated, health, stages=stages)
+    if outcome.measured and outcome.measured.evaluation.alarm:
+        say(f"ALARM: {outcome.measured.evaluation.alarm}")
     plans = _compile_plans(gated.taught.inspector.model, options=options, stages=stages)
     bundle = _write(job, outcome, output, begun=begun, stages=stages)
     return Built(
         bundle=bundle,
         threshold=gated.threshold,
+        odd=odd_images(gated.taught.inspector, gated.threshold),
+        points=outcome.points,
         measured=outcome.measured,
         skipped=job.skipped,
         parity=gated.report,
@@ -185,6 +202,7 @@ class _BuildFindings:
 
     gated: GateResult
     measured: Measured | None
+    points: tuple[OperatingPoint, ...]
     golden: list[tuple[records.GoldenImage, Image]]
     executes: str
     health: records.HealthRecord
@@ -241,6 +259,8 @@ def _measure(
 ) -> _BuildFindings:
     """Figures on the labelled images, and golden scores, by the engine that is deployed."""
     options, taught = job.options, gated.taught
+    scores, chosen = taught.inspector.held_out, gated.threshold.value
+    compared = thresholds_to_compare(scores, others=(chosen,))
     measured = None
     with _open(job.engine.name, taught.inspector.model, options.precision) as engine:
         if job.dataset.test:
@@ -253,10 +273,17 @@ def _measure(
                         gated.threshold.value, min_area=options.min_area, roi=options.roi
                     ),
                     learnt=taught.learnt_files,
+                    compare=compared,
                     progress=advance,
                 )
         golden = golden_images(engine, job.usable, measured, size=options.size, roi=options.roi)
-        return _BuildFindings(gated, measured, golden, engine.executes, health)
+        points = operating_points(
+            compared,
+            scores,
+            recommended=chosen,
+            labelled=measured.compared if measured else None,
+        )
+        return _BuildFindings(gated, measured, points, golden, engine.executes, health)
 
 
 def _write(
@@ -291,7 +318,9 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         layers=taught.layers,
         seed=options.seed,
         score_kind=taught.score_kind,
-        threshold=_threshold_record(gated.threshold, how=taught.how_held_out),
+        threshold=threshold_record(gated.threshold, how=taught.how_held_out),
+        held_out=held_out_record(taught, gated.threshold),
+        operating_points=tuple(map(point_record, outcome.points)),
         min_area=options.min_area,
         figures=_figures(outcome.measured),
         golden=tuple(record for record, _ in outcome.golden),
@@ -314,6 +343,7 @@ def _files(
         threshold=outcome.gated.threshold,
         taught=outcome.gated.taught,
         measured=outcome.measured,
+        points=outcome.points,
         seconds=seconds,
     )
     files["report.html"] = report.encode()
@@ -359,20 +389,6 @@ def _roi_record(roi: Roi | None) -> records.RoiRecord | None:
         return None
     x, y, width, height = roi
     return records.RoiRecord(x=x, y=y, width=width, height=height)
-
-
-def _threshold_record(threshold: Threshold, *, how: str) -> records.ThresholdRecord:
-    return records.ThresholdRecord(
-        value=threshold.value,
-        method=f"{how}, {threshold.method}",
-        false_rejects_asked=threshold.false_rejects,
-        bound="clopper-pearson",
-        confidence=threshold.confidence,
-        held_out_images=threshold.held_out,
-        false_reject_bound=threshold.bound,
-        warning=threshold.warning,
-        moved=threshold.moved,
-    )
 
 
 def _figures(measured: Measured | None) -> dict[str, float]:

@@ -148,6 +148,7 @@ def _threshold_of(taught: Taught, options: BuildOptions) -> Threshold:
         taught.inspector.held_out,
         false_rejects=options.false_rejects,
         probabilities=taught.probabilities,
+        extrapolate=options.extrapolate,
     )
 
 

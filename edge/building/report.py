@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 
+from calibrate.operating_points import OperatingPoint
 from calibrate.threshold import Threshold
 from edge.building.methods import Taught
+from edge.building.odd_images import describe_odd_images, odd_images, odd_pictures
 from edge.drawing.grid import draw_grid
-from edge.drawing.report import Picture, Report, Table, ThresholdSection, report_html
+from edge.drawing.report import Picture, Report, Table, ThresholdSection, TradeOff, report_html
 from edge.evaluation.measure import Measured
+from edge.evaluation.points_table import POINTS_HEAD, POINTS_TITLE, point_rows
 from edge.health.learn import undetectable_checks
 from engines.manifest import HealthRecord, Manifest, ParityRecord
 
@@ -23,9 +26,12 @@ def build_report(
     threshold: Threshold,
     taught: Taught,
     measured: Measured | None,
+    points: Sequence[OperatingPoint],
     seconds: Mapping[str, float],
 ) -> str:
     """The page as HTML: what was built, the threshold and its bound, figures, pictures, times."""
+    odd = odd_images(taught.inspector, threshold)
+    roi = manifest.roi.box if manifest.roi else None
     report = Report(
         title=f"{manifest.name}: inspector",
         facts=_facts(manifest),
@@ -33,14 +39,25 @@ def build_report(
         threshold=ThresholdSection(
             value=threshold.value,
             statement=describe_threshold(threshold),
-            warning=threshold.warning,
+            warnings=[
+                measured.evaluation.alarm if measured else "",
+                threshold.warning,
+                describe_odd_images(odd, threshold),
+            ],
             good=[*taught.inspector.held_out.tolist(), *(measured.good if measured else ())],
             defects=measured.defects if measured else (),
         ),
+        trade_off=TradeOff(measured.good, measured.defects, [one.threshold for one in points])
+        if measured
+        else None,
         curve=taught.curve,
         stages_s=seconds,
-        tables=[*_defect_tables(measured), *_parity_tables(manifest.parity)],
-        pictures=_pictures(measured),
+        tables=[
+            Table(POINTS_TITLE, POINTS_HEAD, point_rows(points, used=threshold.value)),
+            *_defect_tables(measured),
+            *_parity_tables(manifest.parity),
+        ],
+        pictures=[*_pictures(measured), *odd_pictures(odd, size=manifest.size, roi=roi)],
     )
     return report_html(report)
 
@@ -68,8 +85,17 @@ def describe_threshold(threshold: Threshold) -> str:
     text = (
         f"{threshold.rejected} of {threshold.held_out} good images that were not learnt from reach "
         f"{threshold.value:.4f}: at most {threshold.bound:.2%} of good parts are rejected, with "
-        f"{threshold.confidence:.0%} confidence ({threshold.false_rejects:.2%} asked for)"
+        f"{threshold.confidence:.0%} confidence ({threshold.false_rejects:.2%} asked for"
     )
+    if threshold.method == "highest scores":
+        text += f"; so few images support {threshold.least_rate:.2%}"
+    text += ")"
+    if threshold.not_extrapolated is not None:
+        higher = threshold.value - threshold.not_extrapolated
+        text += (
+            f"; extrapolated beyond the scores: {higher:.4f} higher than the "
+            f"{threshold.not_extrapolated:.4f} that they support, which lets more defects pass"
+        )
     if threshold.moved:
         text += (
             f"; moved by {threshold.moved:+.4f} of the way from the median good score, to where no "

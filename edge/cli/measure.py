@@ -78,6 +78,8 @@ def evaluate(
             grid=options.grid,
             stages=Stages(bars.show),
         )
+    if evaluation.alarm:
+        console.say(f"ALARM: {evaluation.alarm}")
     if json:
         console.print_json(evaluation.to_json())
     else:

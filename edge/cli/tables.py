@@ -9,6 +9,8 @@ from edge import console
 
 if TYPE_CHECKING:
     from calibrate.evaluate import Evaluation
+    from calibrate.operating_points import OperatingPoint
+    from calibrate.threshold import Threshold
     from edge.building.build import Built
     from edge.demo.demo import Demo
     from edge.doctor import Check
@@ -44,6 +46,7 @@ def print_demo(demo: Demo) -> None:
 
 def print_built(built: Built) -> None:
     """Print which inspector was built, what its threshold promises, and what it measured."""
+    from edge.building.odd_images import describe_odd_images
     from edge.building.report import describe_parity, describe_threshold
 
     manifest = built.bundle.manifest
@@ -58,8 +61,27 @@ def print_built(built: Built) -> None:
         ("report", built.bundle.path / "report.html"),
     ]
     console.print_table(f"{built.bundle.path}: built in {built.seconds:.1f} s", rows)
-    if built.threshold.warning:
-        console.say(f"warning: {built.threshold.warning}")
+    print_points(built.points, used=built.threshold.value)
+    for line in (built.threshold.warning, describe_odd_images(built.odd, built.threshold)):
+        if line:
+            console.say(f"warning: {line}")
+
+
+def say_threshold(threshold: Threshold) -> None:
+    """Say what a threshold promises, and what is to be known of it."""
+    from edge.building.report import describe_threshold
+
+    console.say(describe_threshold(threshold))
+    if threshold.warning:
+        console.say(f"warning: {threshold.warning}")
+
+
+def print_points(points: Sequence[OperatingPoint], *, used: float) -> None:
+    """Print what thresholds reject and let pass; nothing where none are known."""
+    from edge.evaluation.points_table import POINTS_HEAD, POINTS_TITLE, point_rows
+
+    if points:
+        console.print_columns(POINTS_TITLE, POINTS_HEAD, point_rows(points, used=used))
 
 
 def figure_rows(figures: Mapping[str, float]) -> list[tuple[str, object]]:
@@ -149,6 +171,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     rejects = f"{evaluation.false_rejects} of {evaluation.good_images}"
     escapes = f"{evaluation.escapes} of {evaluation.defect_images}"
     console.print_table("Figures", [*rows, ("false rejects", rejects), ("escapes", escapes)])
+    print_points(evaluation.operating_points, used=evaluation.threshold)
     if evaluation.per_defect:
         console.print_columns(
             "Defects",

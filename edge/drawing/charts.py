@@ -1,4 +1,4 @@
-"""Charts in SVG: scores with the threshold, and a training's loss.
+"""Charts in SVG: scores with the threshold, what others would do, and a training's loss.
 
 Colours come from the page's classes: ``good``, ``bad``, ``axis``, ``mark``, ``loss``, ``figure``.
 """
@@ -14,6 +14,7 @@ import numpy.typing as npt
 _WIDTH, _HEIGHT = 460, 190
 _BOTTOM = 24
 _BINS = 44
+_MOST_REJECTS = 0.1  # of the good images: nobody wants more
 _POINTS = 200  # means of as many parts of the training: single steps are noise
 
 
@@ -91,6 +92,54 @@ def score_chart(good: Sequence[float], defects: Sequence[float], *, threshold: f
         ),
         _threshold_mark(axes.x(threshold), threshold),
         _key(*counts, lost=lost, left=axes.left, right=_WIDTH - axes.right),
+    )
+
+
+def trade_off_chart(
+    good: Sequence[float], defects: Sequence[float], *, threshold: float, others: Sequence[float]
+) -> str:
+    """Draw which share of defects passes for which share of good images that is rejected.
+
+    Scores alone decide here; a smallest area is left out.
+
+    Args:
+        good: scores of labelled images; those that are not finite are left out.
+        defects: likewise.
+        threshold: marked.
+        others: marked less.
+
+    Returns:
+        One ``<svg>`` element; empty text without good or without defective images.
+    """
+    groups = [np.asarray(scores, np.float32) for scores in (good, defects)]
+    sound, bad = (np.sort(scores[np.isfinite(scores)]) for scores in groups)
+    if not sound.size or not bad.size:
+        return ""
+    axes = _Axes(44, 12, 24, 0, _MOST_REJECTS)
+
+    def place(value: float) -> tuple[float, float]:
+        rejects = 1 - np.searchsorted(sound, np.float32(value)) / sound.size
+        escapes = np.searchsorted(bad, np.float32(value)) / bad.size
+        return axes.x(min(float(rejects), _MOST_REJECTS)), axes.y(float(escapes))
+
+    above = float(np.nextafter(max(sound[-1], bad[-1]), np.float32(np.inf)))
+    lowest = sound[-1 - int(_MOST_REJECTS * sound.size)]
+    values = np.unique(np.concatenate([sound, bad]))[::-1]
+    curve = [place(value) for value in (above, *values[values >= lowest])]
+    shares = ((0.0, "0"), (0.5, "50 %"), (1.0, "100 %"))
+    rates = ((0.0, "0", "start"), (0.5, "5 %", "middle"), (1.0, "10 % rejected", "end"))
+    return _svg(
+        f"escapes against false rejects of {sound.size} good and {bad.size} defect images",
+        _text(4, 13, "defects that pass"),
+        *(axes.rule(share) for share, _ in shares),
+        *(_text(axes.left - 6, axes.y(share) + 4, text, anchor="end") for share, text in shares),
+        *(
+            _text(axes.x(share * _MOST_REJECTS), _HEIGHT - 8, text, anchor=anchor)
+            for share, text, anchor in rates
+        ),
+        _line(curve, kind="loss"),
+        *(_dot(place(value), radius=2.5, kind="good") for value in others),
+        _dot(place(threshold), radius=5, kind="bad"),
     )
 
 
@@ -197,6 +246,10 @@ def _decades(values: Sequence[float]) -> tuple[float, float]:
 def _line(points: Sequence[tuple[float, float]], *, kind: str) -> str:
     way = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     return f'<polyline class="{kind}" points="{way}"></polyline>'
+
+
+def _dot(at: tuple[float, float], *, radius: float, kind: str) -> str:
+    return f'<circle class="{kind}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}"/>'
 
 
 def _figure_axis(axes: _Axes, right: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edge.drawing.charts import loss_chart, score_chart
+from edge.drawing.charts import loss_chart, score_chart, trade_off_chart
 
 Value: TypeAlias = str | int | float | None
 
@@ -69,16 +69,30 @@ class ThresholdSection:
     Attributes:
         value: the score from which an image is NG.
         statement: what it promises, such as the bound on false rejects, in one sentence.
-        warning: what the user should know; empty when there is nothing.
+        warnings: what the user should know; empty ones are left out.
         good: scores of good images that the prototypes were not learnt from.
         defects: scores of defective images; may be empty.
     """
 
     value: float
     statement: str
-    warning: str = ""
+    warnings: Sequence[str] = ()
     good: Sequence[float] = ()
     defects: Sequence[float] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TradeOff:
+    """Scores of labelled images, from which escapes against false rejects are drawn.
+
+    Attributes:
+        good, defects: of each kind; without one of them nothing is drawn.
+        marked: thresholds beside the one in use.
+    """
+
+    good: Sequence[float]
+    defects: Sequence[float]
+    marked: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +119,7 @@ class Report:
         facts: what was built, by name: model, precision, engine and why, prototypes, sizes.
         figures: the few numbers that matter most; None shows as a dash.
         threshold: what it promises; None leaves it out.
+        trade_off: drawn with the threshold; None leaves it out.
         curve: of a training; None leaves it out.
         stages_s: seconds by stage.
         tables: further tables.
@@ -115,6 +130,7 @@ class Report:
     facts: Mapping[str, Value]
     figures: Mapping[str, Value] = field(default_factory=dict)
     threshold: ThresholdSection | None = None
+    trade_off: TradeOff | None = None
     curve: Curve | None = None
     stages_s: Mapping[str, float] = field(default_factory=dict)
     tables: Sequence[Table] = ()
@@ -138,14 +154,22 @@ def report_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    threshold, curve = report.threshold, report.curve
-    scores = losses = ""
+    threshold, trade_off, curve = report.threshold, report.trade_off, report.curve
+    scores = rates = losses = ""
     if threshold is not None:
         scores = score_chart(threshold.good, threshold.defects, threshold=threshold.value)
+    if threshold is not None and trade_off is not None:
+        rates = trade_off_chart(
+            trade_off.good, trade_off.defects, threshold=threshold.value, others=trade_off.marked
+        )
     if curve is not None:
         losses = loss_chart(curve.losses, curve.validations)
-    # Both are SVG of ours, drawn from numbers alone.
-    charts = {"score_chart": Markup(scores), "loss_chart": Markup(losses)}
+    # All are SVG of ours, drawn from numbers alone.
+    charts = {
+        "score_chart": Markup(scores),
+        "trade_off_chart": Markup(rates),
+        "loss_chart": Markup(losses),
+    }
     return environment.get_template("report.html").render(report=report, **charts)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from calibrate.dataset import DatasetError, dataset_from_folder
 from calibrate.evaluate import Evaluation
+from calibrate.operating_points import operating_points, thresholds_to_compare
 from calibrate.progress import Stages
 from edge.drawing.grid import draw_grid
 from edge.evaluation.measure import measure, png_from_image
+from edge.inspection.held_out import scores_of_record
 from edge.inspection.inspector import load_with_progress
 from edge.inspection.settings import mask_from_file
 from engines.atomic_files import replace_file
+from engines.changes import built_threshold
 from engines.choose import AUTO
+from engines.manifest import Manifest
 
 
 class NothingCountedError(RuntimeError):
@@ -64,19 +69,30 @@ def evaluate_bundle(
         ) as inspector,
         stages.stage("labelled images") as advance,
     ):
+        manifest = inspector.bundle.manifest
+        compared = _thresholds(manifest, inspector.settings.threshold)
         measured = measure(
             inspector.engine,
             dataset.test,
-            size=inspector.bundle.manifest.size,
+            size=manifest.size,
             settings=inspector.settings,
-            learnt=inspector.bundle.manifest.learnt_files,
+            learnt=manifest.learnt_files,
+            compare=compared,
             progress=advance,
         )
     refuse_nothing_counted(measured.evaluation, images)
     if grid is not None and measured.rows:
         picture = draw_grid(measured.rows, threshold=measured.evaluation.threshold)
         replace_file(grid, png_from_image(picture))
-    return measured.evaluation
+    if manifest.held_out is None:
+        return measured.evaluation
+    points = operating_points(
+        compared,
+        scores_of_record(manifest.held_out),
+        recommended=built_threshold(manifest),
+        labelled=measured.compared,
+    )
+    return replace(measured.evaluation, operating_points=points)
 
 
 def refuse_nothing_counted(evaluation: Evaluation, images: Path) -> None:
@@ -92,3 +108,12 @@ def refuse_nothing_counted(evaluation: Evaluation, images: Path) -> None:
     raise NothingCountedError(
         f"{images}: none of {len(evaluation.skipped)} labelled images counts; the first: {first}"
     )
+
+
+
+def _thresholds(manifest: Manifest, used: float) -> tuple[float, ...]:
+    """Those to compare, that of the build and the one in use among them."""
+    if manifest.held_out is None:
+        return ()
+    scores = scores_of_record(manifest.held_out)
+    return thresholds_to_compare(scores, others=(built_threshold(manifest), used))

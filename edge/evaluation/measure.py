@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from calibrate.dataset import GOOD, Sample, read_mask
 from calibrate.evaluate import Evaluation, Scored, evaluate
 from calibrate.images import Roi, Size, fit_image
+from calibrate.operating_points import LabelledCounts
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
 from edge.drawing.grid import Row
@@ -33,18 +34,27 @@ class Measured:
         evaluation: the figures.
         good, defects: scores of good and of defective images.
         rows: a few images of each kind, those nearest to the threshold first.
+        compared: what the thresholds do that were to be compared.
     """
 
     evaluation: Evaluation
     good: tuple[float, ...]
     defects: tuple[float, ...]
     rows: tuple[Row, ...]
+    compared: LabelledCounts
 
 
 @dataclass(slots=True)
 class _Seen:
-    """Scores, and of each kind the rows with the smallest margin."""
+    """Scores, of each kind the rows with the smallest margin, and verdicts elsewhere.
 
+    Attributes:
+        elsewhere: the settings with the thresholds that are to be compared.
+        rejected: for each image, whether it is good and its verdicts there.
+    """
+
+    elsewhere: Sequence[DecisionSettings] = ()
+    rejected: list[tuple[bool, list[bool]]] = field(default_factory=list)
     good: list[float] = field(default_factory=list)
     defects: list[float] = field(default_factory=list)
     rows: dict[str, list[tuple[float, Row]]] = field(default_factory=dict)
@@ -56,6 +66,18 @@ class _Seen:
         kept.sort(key=lambda pair: pair[0])
         del kept[ROWS_OF_A_KIND:]
 
+    def compared(self) -> LabelledCounts:
+        """False rejects and escapes at each of the thresholds."""
+        good = [verdicts for is_good, verdicts in self.rejected if is_good]
+        bad = [verdicts for is_good, verdicts in self.rejected if not is_good]
+        places = range(len(self.elsewhere))
+        return LabelledCounts(
+            good=len(good),
+            defects=len(bad),
+            false_rejects=tuple(sum(one[place] for one in good) for place in places),
+            escapes=tuple(sum(not one[place] for one in bad) for place in places),
+        )
+
 
 def measure(
     engine: Engine,
@@ -64,6 +86,7 @@ def measure(
     size: Size,
     settings: DecisionSettings,
     learnt: frozenset[str] = frozenset(),
+    compare: Sequence[float] = (),
     progress: Callable[[float], None] | None = None,
 ) -> Measured:
     """Score labelled images and compute the figures.
@@ -75,12 +98,13 @@ def measure(
         settings: what is a reject, and the part that is inspected. Figures over pixels are of
             the whole map, also where an ignore mask leaves something out.
         learnt: SHA-256 of files that the inspector learnt from; they are refused, not counted.
+        compare: thresholds with which verdicts are counted, too.
         progress: called with the share done.
 
     Raises:
         DatasetError: a mask that does not fit its image.
     """
-    seen = _Seen()
+    seen = _Seen([replace(settings, threshold=threshold) for threshold in compare])
     wanted = {name for sample in samples if (name := sample.defect)}
 
     def scored() -> Iterator[Scored]:
@@ -95,7 +119,9 @@ def measure(
     evaluation = evaluate(scored(), threshold=settings.threshold)
     order = sorted(wanted, key=lambda kind: (kind == GOOD, kind))
     rows = tuple(row for kind in order for _, row in seen.rows.get(kind, []))
-    return Measured(evaluation, tuple(seen.good), tuple(seen.defects), rows)
+    return Measured(
+        evaluation, tuple(seen.good), tuple(seen.defects), rows, compared=seen.compared()
+    )
 
 
 def file_sha256(path: Path) -> str:
@@ -141,4 +167,9 @@ def _score(
         return Scored(sample, None, reason=found.reason)
     row = Row(fitted, maps[0], mask, sample.defect, found.score, found.verdict, found.defect_mask)
     seen.add(row, score=found.score, threshold=settings.threshold)
+    others = [
+        decide(maps[0], float(scores[0]), settings=other, frame_shape=image.shape).verdict
+        for other in seen.elsewhere
+    ]
+    seen.rejected.append((sample.defect == GOOD, [verdict is Verdict.NG for verdict in others]))
     return Scored(sample, found.score, maps[0], mask, rejected=found.verdict is Verdict.NG)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from cameras.image_files import image_from_bytes, image_from_file
+from edge.inspection.held_out import RateOfRejects, threshold_for_rate, threshold_record
 from edge.inspection.self_test import check_decision, find_region_beyond
 from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
 from edge.result import Image, Roi
@@ -19,6 +20,7 @@ from engines.bundle import Bundle
 from engines.changes import KEEP, edit_manifest
 from engines.errors import BundleError, EngineError
 from engines.manifest import ChangeRecord, RoiRecord
+from engines.threshold_records import ThresholdRecord
 
 Nothing: TypeAlias = Literal["none"]
 NOTHING: Nothing = "none"
@@ -68,7 +70,7 @@ def settings_from_bundle(
 def change_settings(
     path: str | Path,
     *,
-    threshold: float | None = None,
+    threshold: float | RateOfRejects | None = None,
     min_area: int | None = None,
     ignore: IgnoreMask | Nothing | None = None,
     roi: Roi | Nothing | None = None,
@@ -80,7 +82,8 @@ def change_settings(
 
     Args:
         path: the bundle's folder.
-        threshold: the score from which a part is NG.
+        threshold: the score from which a part is NG; or a rate of false rejects, for which the
+            bundle's held-out scores give it.
         min_area: smallest region that rejects, in pixels of the frame; 0 = the score alone.
         ignore: (H, W) uint8 of any size, covering the region of interest, white where nothing
             counts; `NOTHING` removes the one that is there.
@@ -97,16 +100,21 @@ def change_settings(
         raise SettingsError("nothing to change: give a threshold, min_area, ignore or roi")
     known: tuple[ChangeRecord, ...] = ()
 
+    before = Bundle.open(path)
+    record = _threshold_record(before, threshold)
+    value = record.value if isinstance(record, ThresholdRecord) else record
+
     def check(bundle: Bundle) -> None:
         nonlocal known
         known = bundle.manifest.changes
-        _check(bundle, threshold=threshold, min_area=min_area, ignore=ignore, roi=roi)
+        if bundle.manifest.held_out != before.manifest.held_out:
+            raise SettingsError(f"{bundle.path}: was built anew meanwhile; set it again")
+        _check(bundle, threshold=value, min_area=min_area, ignore=ignore, roi=roi)
 
-    before = Bundle.open(path)
     check(before)
     after = edit_manifest(
         before,
-        threshold=KEEP if threshold is None else threshold,
+        threshold=KEEP if record is None else record,
         min_area=KEEP if min_area is None else min_area,
         ignore=KEEP if ignore is None else None if isinstance(ignore, str) else _png(ignore),
         roi=KEEP if roi is None else None if isinstance(roi, str) else _roi_record(roi),
@@ -114,6 +122,22 @@ def change_settings(
         check=check,  # again: another change may have come between
     )
     return tuple(change for change in after.manifest.changes if change not in known)
+
+
+def _threshold_record(
+    bundle: Bundle, threshold: float | RateOfRejects | None
+) -> float | ThresholdRecord | None:
+    """What a threshold for a rate of false rejects is, and what can be said for it.
+
+    Raises:
+        SettingsError: the bundle's held-out scores don't support the rate.
+    """
+    if not isinstance(threshold, RateOfRejects):
+        return threshold
+    try:
+        return threshold_record(threshold_for_rate(bundle.manifest, threshold), how="edge set")
+    except ValueError as error:
+        raise SettingsError(f"{bundle.path}: {error}") from error
 
 
 def mask_from_file(path: Path) -> IgnoreMask | Nothing:

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from calibrate.threshold import images_needed, threshold_from_scores, upper_bound
+from calibrate.threshold import (
+    RateError,
+    images_needed,
+    require_support,
+    threshold_from_scores,
+    upper_bound,
+)
 
 DISTRIBUTIONS = {
     "normal": stats.norm(0.1, 0.01),
@@ -33,15 +39,16 @@ def test_as_many_images_reach_it_as_the_rate_allows(seed, count, rate) -> None:
         return
     np.random.default_rng(seed).shuffle(scores)
     found = threshold_from_scores(scores, false_rejects=rate)
-    allowed = math.floor(len(scores) * rate + 1e-9)
+    allowed = math.floor((len(scores) - found.odd) * rate + 1e-9)
     above = int((scores >= np.float32(found.value)).sum())
     assert above == found.rejected
     assert found.held_out == len(scores)
     if allowed:
-        assert (found.method, above) == ("order statistic", allowed)
+        assert (found.method, above) == ("order statistic", allowed + found.odd)
     else:
-        assert (found.method, above) == ("tail", 0)
-        assert found.value > scores.max()
+        assert found.method == "highest scores"
+        highest = np.sort(scores)[::-1][found.odd]
+        assert scores.min() < found.value <= np.nextafter(highest, np.float32(1))
     assert found.value == float(np.float32(found.value)), "the engine's scores are float32"
     assert bool(found.warning) == (found.bound > rate)
 
@@ -52,7 +59,7 @@ def test_equal_scores_never_reject_more_than_allowed() -> None:
     assert found.value == np.nextafter(np.float32(0.25), np.float32(1))
     assert found.rejected == 0
     found = threshold_from_scores(scores[:5], false_rejects=0.001)
-    assert found.method == "tail"
+    assert found.method == "highest scores"
     assert found.value > 0.25
 
 
@@ -99,7 +106,9 @@ def test_the_extrapolated_tail_aims_at_the_rate(name, factor) -> None:
     """Exact for an exponential tail; a normal one is thinner, so that fewer are rejected."""
     rates = [
         DISTRIBUTIONS[name].sf(
-            threshold_from_scores(drawn(name, 200, seed=seed), false_rejects=0.001).value
+            threshold_from_scores(
+                drawn(name, 200, seed=seed), false_rejects=0.001, extrapolate=True
+            ).value
         )
         for seed in range(200)
     ]
@@ -142,11 +151,57 @@ def test_what_cannot_be_is_refused(scores, rate, message) -> None:
         threshold_from_scores(np.array(scores, np.float32), false_rejects=rate)
 
 
+def test_nothing_lies_beyond_the_highest_score_unless_asked() -> None:
+    scores = drawn("normal", 60, seed=3)
+    plain = threshold_from_scores(scores, false_rejects=0.001)
+    assert np.sort(scores)[-4] < plain.value <= np.nextafter(scores.max(), np.float32(1))
+    assert (plain.method, plain.not_extrapolated) == ("highest scores", None)
+    assert plain.least_rate == 1 / 60
+    far = threshold_from_scores(scores, false_rejects=0.001, extrapolate=True)
+    assert (far.method, far.not_extrapolated) == ("tail", plain.value)
+    assert far.value > plain.value
+    enough = threshold_from_scores(scores, false_rejects=0.02, extrapolate=True)
+    assert (enough.method, enough.not_extrapolated) == ("order statistic", None)
+
+
+@pytest.mark.parametrize("name", ["normal", "exponential", "heavy tail"])
+@pytest.mark.parametrize("count", [20, 60])
+def test_few_images_reject_about_one_in_so_many_and_vary_less_than_the_highest(name, count) -> None:
+    draws = [drawn(name, count, seed=seed) for seed in range(300)]
+    values = [threshold_from_scores(scores, false_rejects=0.01).value for scores in draws]
+    rates = DISTRIBUTIONS[name].sf(values)
+    assert 0.5 / count < np.mean(rates) < 2 / count
+    assert np.std(values) < 0.85 * np.std([scores.max() for scores in draws])
+
+
+def test_a_rate_without_support_is_refused_with_the_least_that_has_some() -> None:
+    scores = drawn("normal", 60, seed=3)
+    require_support(threshold_from_scores(scores, false_rejects=1 / 60))
+    require_support(threshold_from_scores(scores, false_rejects=0.001, extrapolate=True))
+    with pytest.raises(RateError, match=r"60 held-out .* give 0.0167 or more") as refused:
+        require_support(threshold_from_scores(scores, false_rejects=0.001))
+    assert "--extrapolate" in str(refused.value)
+    require_support(threshold_from_scores(scores, false_rejects=0.0167))
+
+
+@pytest.mark.parametrize("count", [40, 60, 250])
+@pytest.mark.parametrize("odd", [1, 2])
+def test_an_odd_image_does_not_set_the_threshold(count, odd) -> None:
+    clean = drawn("normal", count, seed=1)
+    spoilt = np.concatenate([[np.float32(0.21 + 0.01 * k) for k in range(odd)], clean[odd:]])
+    found = threshold_from_scores(spoilt, false_rejects=0.01)
+    assert found.odd == odd
+    assert found.value <= clean.max() + 0.001
+    assert found.with_odd > found.value
+    assert found.rejected >= odd, "they count as rejects"
+    assert found.bound >= upper_bound(odd, count, 0.95)
+
+
 def test_probabilities_get_a_threshold_that_a_score_can_reach() -> None:
     """Extrapolated as they are, few high scores would lead beyond 1, and nothing be a reject."""
     scores = np.array([0.2, 0.3, 0.5, 0.6, 0.8, 0.9, 0.95, 0.97], np.float32)
-    plain = threshold_from_scores(scores, false_rejects=0.001)
-    found = threshold_from_scores(scores, false_rejects=0.001, probabilities=True)
+    plain = threshold_from_scores(scores, false_rejects=0.001, extrapolate=True)
+    found = threshold_from_scores(scores, false_rejects=0.001, probabilities=True, extrapolate=True)
     assert plain.value > 1
     assert scores.max() < found.value < 1
     assert found.rejected == 0
@@ -154,7 +209,7 @@ def test_probabilities_get_a_threshold_that_a_score_can_reach() -> None:
 
 def test_probabilities_at_their_ends_do_not_upset_the_logits() -> None:
     scores = np.array([0.0, 0.0, 1e-9, 0.5, 1.0], np.float32)
-    found = threshold_from_scores(scores, false_rejects=0.01, probabilities=True)
+    found = threshold_from_scores(scores, false_rejects=0.01, probabilities=True, extrapolate=True)
     assert np.isfinite(found.value)
     assert found.rejected == 0
 

@@ -67,6 +67,11 @@ def test_the_object_for_machines_has_the_promised_fields(made) -> None:
     assert said["images"] == 12
     assert said["skipped"] == {}
     assert sum(said["stages"].values()) <= said["seconds"] + 0.01
+    assert (said["odd_images"], said["alarm"]) == ({}, "")
+    (own,) = [one for one in said["operating_points"] if one["recommended"]]
+    assert own["threshold"] == said["threshold"]
+    assert own["escapes"] == said["figures"]["escapes"]
+    assert own["escape_rate"] == own["escapes"] / 6
 
 
 def test_the_bundle_says_what_was_done(made) -> None:
@@ -78,7 +83,7 @@ def test_the_bundle_says_what_was_done(made) -> None:
     assert (manifest.images.used, manifest.images.skipped) == (12, 0)
     assert manifest.threshold.value == made.threshold.value
     assert manifest.threshold.held_out_images == 12
-    assert manifest.threshold.method == "cross-fitted, tail"
+    assert manifest.threshold.method == "cross-fitted, highest scores"
     assert "12 good images cannot prove" in manifest.threshold.warning
     assert manifest.figures["good_images"] == 4
     assert manifest.figures["defect_images"] == 6
@@ -93,6 +98,8 @@ def test_the_report_shows_figures_and_needs_nothing_else(made) -> None:
     assert "flange: inspector" in page
     assert f"{made.threshold.value:.4f}" in page
     assert "image AUROC" in page
+    assert "Operating points" in page and "recommended" in page
+    assert "Escapes and false rejects, by threshold" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "<script src" not in page
 

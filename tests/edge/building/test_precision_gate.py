@@ -233,7 +233,7 @@ def nudged(*pairs) -> tuple[GateResult | None, Threshold]:
     held_out = np.linspace(0, 0.5, 101, dtype=np.float32)
     threshold = threshold_from_scores(held_out, false_rejects=0.2)
     gate = Moving(*[(threshold.value + low, threshold.value + high) for low, high in pairs])
-    taught = Taught(LearntInspector(b"", 1, held_out, ()), None, 101, (), "", "", "")
+    taught = Taught(LearntInspector(b"", 1, held_out, (), ()), None, 101, (), "", "", "")
     first = GateResult(taught, threshold, gate.compare(taught, threshold))
     return gate.nudge_threshold(first), threshold
 

@@ -62,7 +62,7 @@ def test_the_bundle_says_what_was_done(made) -> None:
     assert manifest.layers == ("layer1", "layer2", "layer3")
     assert manifest.images.used + manifest.threshold.held_out_images == 12
     assert manifest.prototypes == 1
-    assert manifest.threshold.method == "held out, tail"
+    assert manifest.threshold.method == "held out, highest scores"
     assert 0 < manifest.threshold.value < 1
     training = manifest.training
     assert (training.size, training.steps, training.batch) == ("compact", STEPS, 4)

@@ -96,7 +96,7 @@ def test_build_for_a_person(run, drawn, small) -> None:
     assert outcome.code == 0, outcome.err
     lines = outcome.out.splitlines()
     assert lines[0].startswith("build/flange.edge: built in ")
-    rows = {line.split("  ")[0]: line for line in lines[1:]}
+    rows = {line.split("  ")[0]: line for line in reversed(lines[1:])}
     assert "with 95% confidence" in rows["threshold"]  # a long line stays one line
     assert rows["escapes"].endswith("of 6 defective images")
     assert "warning: 12 good images cannot prove" in outcome.err
@@ -163,6 +163,26 @@ def test_evaluate_prints_one_object(run, built, drawn) -> None:
     assert Path("grid.png").read_bytes().startswith(b"\x89PNG")
     table = run("evaluate", built, drawn).out
     assert "image_auroc" in table and "missing_hole" in table
+    assert "Operating points" in table and "recommended" in table
+
+
+def test_evaluate_counts_at_other_thresholds_and_tells_blindness(run, built, drawn) -> None:
+    done = json.loads(run("evaluate", built, drawn, "--json").out)
+    points = done["operating_points"]
+    assert 5 <= len(points) <= 9 and done["alarm"] == ""
+    (own,) = [one for one in points if one["recommended"]]
+    assert own["threshold"] == done["threshold"]
+    assert (own["false_rejects"], own["escapes"]) == (done["false_rejects"], done["escapes"])
+    other = points[-1]
+    words = ("--threshold", other["threshold"], "--json")
+    there = json.loads(run("evaluate", built, drawn, *words).out)
+    assert there["false_rejects"] == other["false_rejects"]
+    assert there["escapes"] == other["escapes"]
+    blind = run("evaluate", built, drawn, "--threshold", 1000, "--json")
+    alarm = "all your 6 labelled defects pass: the inspector is blind to them at this threshold"
+    assert f"ALARM: {alarm}" in blind.err
+    assert json.loads(blind.out)["alarm"] == alarm
+    assert blind.code == 0
 
 
 def test_bench_prints_one_object(run, built, drawn) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engines.bundle import Bundle
+from engines.manifest_file import text_from_manifest
 
 
 def test_set_and_info_tell_what_changed(run, bundle, tmp_path) -> None:
@@ -85,3 +86,47 @@ def test_a_disk_that_refuses_is_one_line(run, bundle, little_disk, snapshot) -> 
     assert outcome.code == 1
     assert "it is as before" in outcome.line()
     assert snapshot(bundle) == before
+
+
+def test_a_rate_of_false_rejects_sets_the_threshold_that_the_held_out_scores_give(
+    run, bundle
+) -> None:
+    manifest = Bundle.open(bundle).manifest
+    scores = manifest.held_out.highest
+    assert scores == tuple(sorted(scores, reverse=True)) and len(scores) == 12
+    outcome = run("set", bundle, "--false-rejects", 0.25, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    told = json.loads(outcome.out)
+    assert told["threshold"]["rejected"] == 3
+    assert scores[3] < told["threshold"]["value"] <= scores[2]
+    kept = Bundle.open(bundle).manifest
+    assert kept.threshold.value == told["threshold"]["value"] == told["changes"][0]["new"]
+    assert kept.threshold.method == "edge set, order statistic"
+    assert kept.threshold.false_reject_bound == told["threshold"]["bound"]
+    assert kept.held_out == manifest.held_out
+    again = run("set", bundle, "--false-rejects", 0.25)
+    assert "nothing changed" in again.err
+    assert "3 of 12 good images that were not learnt from reach" in again.err
+    assert "above the 25.00% asked for" in again.err
+    far = run("set", bundle, "--false-rejects", 0.001, "--extrapolate")
+    assert far.code == 0 and "extrapolated beyond the scores" in far.err
+    assert Bundle.open(bundle).manifest.threshold.value > scores[0]
+
+
+def test_a_rate_that_a_bundle_cannot_support_is_refused(run, bundle, snapshot) -> None:
+    before = snapshot(bundle)
+    for words, says in (
+        (("--false-rejects", 0.01), "12 held-out good images cannot support a rate of 1.000%"),
+        (("--false-rejects", 0.2, "--threshold", 0.5), "give one"),
+        (("--extrapolate",), "give both"),
+        (("--false-rejects", 1), "--false-rejects"),
+    ):
+        outcome = run("set", bundle, *words)
+        assert (outcome.code, says in outcome.line()) == (2, True), outcome.err
+    path = bundle / "manifest.json"
+    old = Bundle.open(bundle).manifest.model_copy(update={"held_out": None})
+    path.write_bytes(text_from_manifest(old))
+    outcome = run("set", bundle, "--false-rejects", 0.25)
+    assert outcome.code == 2 and "an older version built it" in outcome.line()
+    path.unlink()
+    assert {**snapshot(bundle), **before} == before

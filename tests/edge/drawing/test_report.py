@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.drawing.charts import loss_chart, score_chart
-from edge.drawing.report import Curve, Picture, Report, Table, ThresholdSection, report_html
+from edge.drawing.report import (
+    Curve,
+    Picture,
+    Report,
+    Table,
+    ThresholdSection,
+    TradeOff,
+    report_html,
+)
 
 VOID = {"meta", "img", "line", "rect"}
 
@@ -52,8 +60,9 @@ def full(text="x"):
         facts={text: text, "Prototypes": 1024},
         figures={"Image AUROC": 0.98765, text: None},
         threshold=ThresholdSection(
-            0.5, text, text, good=[0.1, 0.2, 0.2], defects=[0.7, float("nan")]
+            0.5, text, ["", text], good=[0.1, 0.2, 0.2], defects=[0.7, float("nan")]
         ),
+        trade_off=TradeOff(good=[0.1, 0.2, 0.6], defects=[0.4, 0.7], marked=[0.3]),
         stages_s={text: 1.25, "engine": 0.0},
         curve=Curve(text, [0.3, 0.1, float("nan"), 0.02], [(2, 0.5), (4, None)]),
         tables=[Table(text, ["Defect", "Images"], [[text, 8], ["crack"]])],

@@ -1,0 +1,86 @@
+"""What a manifest says about its threshold: how it was set, from what, and what others do."""
+
+from __future__ import annotations
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from engines.record import Record
+
+MAX_KEPT = 4096  # held-out scores
+MAX_NAMED = 20  # odd images
+
+
+class ThresholdRecord(Record):
+    """The threshold and how it was set.
+
+    Attributes:
+        value: a score that reaches it is NG.
+        method: how it was found, such as ``cross-fitted``; ``manual`` when it was set by hand.
+        false_rejects_asked: rate of good parts that may be rejected, in [0, 1].
+        bound: how `false_reject_bound` was computed, such as ``clopper-pearson``.
+        confidence: of the bound, in (0, 1).
+        held_out_images: good images that were not used to learn the prototypes.
+        false_reject_bound: the rate of false rejects is at most this, with `confidence`.
+        warning: what the user must know, such as too few images for the rate asked; empty if none.
+        moved: by the parity gate, as a share of the margin, to where no verdict differs from fp32.
+        odd: so many of the highest held-out scores were left out of it, for they lie apart.
+        with_odd: where it would lie with them; None where there are none.
+        not_extrapolated: where it would lie without a tail; None where there is none.
+    """
+
+    value: float
+    method: str
+    false_rejects_asked: float | None = Field(default=None, ge=0, le=1)
+    bound: str | None = None
+    confidence: float | None = Field(default=None, gt=0, lt=1)
+    held_out_images: NonNegativeInt | None = None
+    false_reject_bound: float | None = Field(default=None, ge=0, le=1)
+    warning: str = ""
+    moved: float = 0.0
+    odd: NonNegativeInt = 0
+    with_odd: float | None = None
+    not_extrapolated: float | None = None
+
+
+class OddImageRecord(Record):
+    """A good image that looks unlike the others: name of its file, and its held-out score."""
+
+    file: str = Field(min_length=1, max_length=1000)
+    score: float
+
+
+class HeldOutRecord(Record):
+    """Scores of good images that the inspector did not learn from.
+
+    Attributes:
+        images: how many there were.
+        highest: their scores, the highest first; of very many the highest `MAX_KEPT`.
+        probabilities: the scores end at 1.
+        odd: the images whose scores lie apart, the highest first; of many the first `MAX_NAMED`.
+    """
+
+    images: PositiveInt
+    highest: tuple[float, ...] = Field(min_length=2, max_length=MAX_KEPT)
+    probabilities: bool = False
+    odd: tuple[OddImageRecord, ...] = Field(default=(), max_length=MAX_NAMED)
+
+
+class OperatingPointRecord(Record):
+    """A threshold, and what it rejects and lets pass.
+
+    Attributes:
+        threshold: a score that reaches it is NG.
+        held_out_rejects, held_out_rate: held-out good images that reach it, and their share.
+        false_rejects, false_reject_rate: likewise labelled good images; None without any.
+        escapes, escape_rate: labelled defective images that pass; None without any.
+        recommended: whether the build chose it.
+    """
+
+    threshold: float
+    held_out_rejects: NonNegativeInt
+    held_out_rate: float
+    false_rejects: NonNegativeInt | None = None
+    false_reject_rate: float | None = None
+    escapes: NonNegativeInt | None = None
+    escape_rate: float | None = None
+    recommended: bool = False
