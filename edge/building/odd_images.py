@@ -51,10 +51,10 @@ def describe_odd_images(images: Sequence[OddImage], threshold: Threshold) -> str
         if count == 1
         else f"these {count} good images look unlike the others: look at them"
     )
-    them, they = ("it", "it") if count == 1 else ("them", "them")
+    them = "it" if count == 1 else "them"
     return (
         f"{what}: {names}{more}; with {them} the threshold would be {threshold.with_odd:.4f}, "
-        f"without {they} it is {threshold.value:.4f}"
+        f"without {them} it is {threshold.value:.4f}"
     )
 
 
