@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ class LabelledCounts:
 
 
 def thresholds_to_compare(
-    scores: npt.NDArray[np.float32], *, others: Sequence[float] = ()
+    scores: npt.NDArray[np.float32], *, probabilities: bool = False, others: Sequence[float] = ()
 ) -> tuple[float, ...]:
     """Thresholds for several rates of false rejects, and others; the highest first, each once.
 
@@ -62,13 +63,15 @@ def thresholds_to_compare(
 
     Args:
         scores: (n,) held out, n >= 2.
+        probabilities: the scores end at 1.
         others: such as the one that was chosen.
     """
-    count = len(scores) - threshold_from_scores(scores, false_rejects=0.5).odd
+    threshold_for = partial(threshold_from_scores, scores, probabilities=probabilities)
+    count = len(scores) - threshold_for(false_rejects=0.5).odd
     allowed = {math.floor(count * rate + 1e-9) for rate in RATES}
     allowed |= set(range(min(MIN_POINTS, count)) if len(allowed) < MIN_POINTS else ())
     rates = [(number + 0.5) / count for number in allowed]
-    found = {threshold_from_scores(scores, false_rejects=rate).value for rate in rates}
+    found = {threshold_for(false_rejects=rate).value for rate in rates}
     found |= {float(np.float32(value)) for value in others}
     return tuple(sorted(found, reverse=True))
 

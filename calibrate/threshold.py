@@ -118,7 +118,7 @@ def threshold_from_scores(
     if not 0 < false_rejects < 1:
         raise ValueError(f"rate of false rejects {false_rejects}; must lie between 0 and 1")
     ranked = np.sort(np.asarray(scores, np.float32))[::-1]
-    odd = count_odd(ranked)
+    odd = count_odd(_logits(ranked) if probabilities else ranked)
     rule = _Rule(false_rejects, probabilities, extrapolate)
     value = rule.place(ranked[odd:])
     plain = replace(rule, extrapolate=False).place(ranked[odd:])

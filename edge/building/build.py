@@ -260,7 +260,7 @@ def _measure(
     """Figures on the labelled images, and golden scores, by the engine that is deployed."""
     options, taught = job.options, gated.taught
     scores, chosen = taught.inspector.held_out, gated.threshold.value
-    compared = thresholds_to_compare(scores, others=(chosen,))
+    compared = thresholds_to_compare(scores, probabilities=taught.probabilities, others=(chosen,))
     measured = None
     with _open(job.engine.name, taught.inspector.model, options.precision) as engine:
         if job.dataset.test:

@@ -116,4 +116,8 @@ def _thresholds(manifest: Manifest, used: float) -> tuple[float, ...]:
     if manifest.held_out is None:
         return ()
     scores = scores_of_record(manifest.held_out)
-    return thresholds_to_compare(scores, others=(built_threshold(manifest), used))
+    return thresholds_to_compare(
+        scores,
+        probabilities=manifest.held_out.probabilities,
+        others=(built_threshold(manifest), used),
+    )
