@@ -107,7 +107,7 @@ def _point(
 ) -> OperatingPoint:
     rejects = int(reaches(scores, threshold).sum())
     found = OperatingPoint(
-        threshold=threshold,
+        threshold=float(str(np.float32(threshold))),  # no more digits than it has
         held_out_rejects=rejects,
         held_out_rate=rejects / len(scores),
         recommended=bool(np.float32(threshold) == np.float32(recommended)),

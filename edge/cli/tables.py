@@ -105,6 +105,8 @@ def print_changes(title: str, changes: Sequence[Mapping[str, Any]]) -> None:
 
 def print_info(title: str, facts: Mapping[str, Any]) -> None:
     """Print a bundle's facts; a group of them takes one line for each member."""
+    from calibrate.operating_points import OperatingPoint
+
     rows: list[tuple[str, object]] = []
     for name, value in facts.items():
         if name == "parity" and value:
@@ -114,11 +116,15 @@ def print_info(title: str, facts: Mapping[str, Any]) -> None:
                 (f"{one['setting']} changed", f"{_old_and_new(one)}, {_when_and_who(one)}")
                 for one in value
             ]
+        elif name == "operating_points":
+            continue
         elif isinstance(value, dict) and value:
             rows += [(f"{name}.{part}", item) for part, item in value.items()]
         else:
             rows.append((name, value))
     console.print_table(title, rows)
+    points = [OperatingPoint(**one) for one in facts["operating_points"]]
+    print_points(points, used=facts["threshold"])
     if facts["changes"]:
         console.say("figures and report are those of the build; measure again with `edge evaluate`")
 

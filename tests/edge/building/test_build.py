@@ -70,7 +70,7 @@ def test_the_object_for_machines_has_the_promised_fields(made) -> None:
     assert said["odd_images"] == {}
     assert said["alarm"].startswith("4 of 6 labelled defects pass")
     (own,) = [one for one in said["operating_points"] if one["recommended"]]
-    assert own["threshold"] == said["threshold"]
+    assert np.float32(own["threshold"]) == np.float32(said["threshold"])
     assert own["escapes"] == said["figures"]["escapes"]
     assert own["escape_rate"] == own["escapes"] / 6
 
