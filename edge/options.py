@@ -109,6 +109,12 @@ class BuildOptions(OptionsModel):
         "Go beyond the highest score where the images are too few for the rate: more escapes.",
     )
     min_area: Count = option(0, "Smallest region that rejects, in px of the camera's picture.")
+    scale: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = option(
+        None,
+        "Millimetres of the part in a px of the camera's picture, to tell sizes of defects in mm.",
+        unset="sizes in px alone",
+        example=0.05,
+    )
     engine: EngineName = option("auto", ENGINE)
     gpu: Names = option(
         (),

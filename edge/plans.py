@@ -177,6 +177,7 @@ def bundle_info(path: Path) -> dict[str, Any]:
         "threshold": manifest.threshold.value,
         "threshold_facts": manifest.threshold.model_dump(mode="json", exclude={"value"}),
         "figures": dict(manifest.figures),
+        "drawn_defects": manifest.drawn_defects.to_json() if manifest.drawn_defects else None,
         "golden": {image.file: image.score for image in manifest.golden},
         "model_mib": round(manifest.files["model.onnx"].size / 2**20, 2),
         "plans": plans,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AwareDatetime, Field, NonNegativeInt, PositiveInt, model_validator
 
+from engines.drawn_record import DrawnDefectsRecord
 from engines.record import Record
 from engines.threshold_records import HeldOutRecord, OperatingPointRecord, ThresholdRecord
 
@@ -289,6 +290,7 @@ class Manifest(Record):
         images: that were learnt from.
         training: of a network; None where nothing is trained.
         parity: what the precision changed; None where there was nothing to compare.
+        drawn_defects: what is found of them; None in a bundle that was built without.
         health: limits of a healthy picture; None in a bundle that was built without.
         seconds: that the build took, without writing the bundle, but with a training that was
             stopped and gone on with; None = not known.
@@ -323,6 +325,7 @@ class Manifest(Record):
     images: ImageCounts
     training: TrainingRecord | None = None
     parity: ParityRecord | None = None
+    drawn_defects: DrawnDefectsRecord | None = None
     health: HealthRecord | None = None
     seconds: float | None = Field(default=None, ge=0)
     notes: tuple[str, ...] = ()

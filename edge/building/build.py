@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
@@ -22,36 +21,28 @@ from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
 from calibrate.threshold import Threshold
 from cameras.redaction import printable_path
+from edge.building.drawn_defects import DrawnDefects, find_drawn_defects
 from edge.building.golden_images import golden_images
 from edge.building.held_out_record import held_out_record, point_record
 from edge.building.methods import LearningMethod
 from edge.building.model_size import SizedBuildOptions, decide_size
 from edge.building.odd_images import OddImage, odd_images
-from edge.building.precision_gate import (
-    GateResult,
-    apply_precision_gate,
-)
+from edge.building.precision_gate import GateResult, apply_precision_gate
 from edge.building.prn import prn_method
 from edge.building.protoad import protoad_method
 from edge.building.report import build_report
+from edge.building.rtx_plans import check_gpu, compile_plans
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.health.learn import learn_health, undetectable_checks
 from edge.inspection.held_out import threshold_record
 from edge.inspection.verdict import DecisionSettings
 from edge.options import BuildOptions, ModelName
-from edge.plans import check_rtx_gpus
 from edge.result import Image
 from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
 from engines.choose import Choice, choose_engine, open_engine
 from engines.engine import Engine, EngineOptions, Precision
-from engines.errors import EngineError
 from engines.plans.cache import store_plan
-from engines.plans.compile import compile_plan
-from engines.plans.layers import precision_problem
-from engines.plans.plan import Plan
-
-RTX = "tensorrt-rtx"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +77,7 @@ class Built:
     def to_json(self) -> dict[str, Any]:
         """The build's object for machines."""
         manifest = self.bundle.manifest
+        drawn = manifest.drawn_defects
         return {
             "bundle": str(self.bundle.path),
             "model": manifest.model,
@@ -105,6 +97,7 @@ class Built:
             "operating_points": [one.model_dump() for one in manifest.operating_points],
             "alarm": self.measured.evaluation.alarm if self.measured else "",
             "parity": self.parity.record.model_dump(mode="json") if self.parity else None,
+            "drawn_defects": drawn.to_json() if drawn else None,
             "images": manifest.images.used,
             "skipped": {str(item.path): item.reason for item in self.skipped},
         }
@@ -147,10 +140,18 @@ def build(
         say=say,
     )
     health = _learn_health(job, stages=stages, say=say)
-    outcome = _measure(job, gated, health, stages=stages)
+    drawn = find_drawn_defects(
+        gated.taught.inspector,
+        threshold=gated.threshold.value,
+        options=job.options,
+        open_engine=partial(_open, job.engine.name),
+        stages=stages,
+        say=say,
+    )
+    outcome = _measure(job, gated, health, drawn, stages=stages)
     if outcome.measured and outcome.measured.evaluation.alarm:
         say(f"ALARM: {outcome.measured.evaluation.alarm}")
-    plans = _compile_plans(gated.taught.inspector.model, options=options, stages=stages)
+    plans = compile_plans(gated.taught.inspector.model, options=options, stages=stages)
     bundle = _write(job, outcome, output, begun=begun, stages=stages)
     return Built(
         bundle=bundle,
@@ -206,6 +207,7 @@ class _BuildFindings:
     golden: list[tuple[records.GoldenImage, Image]]
     executes: str
     health: records.HealthRecord
+    drawn: DrawnDefects | None
 
 
 def _prepare(
@@ -217,7 +219,7 @@ def _prepare(
     say: Callable[[str], None],
 ) -> _BuildInput:
     """Refuse now, before minutes of work, what cannot be; find out which images can be used."""
-    _check_gpu(options.gpu)
+    check_gpu(options.gpu)
     backbone = load_backbone(options.backbone)
     engine = choose_engine(options.engine)
     dataset = dataset_from_folder(images)
@@ -255,7 +257,12 @@ def _learn_health(
 
 
 def _measure(
-    job: _BuildInput, gated: GateResult, health: records.HealthRecord, *, stages: Stages
+    job: _BuildInput,
+    gated: GateResult,
+    health: records.HealthRecord,
+    drawn: DrawnDefects | None,
+    *,
+    stages: Stages,
 ) -> _BuildFindings:
     """Figures on the labelled images, and golden scores, by the engine that is deployed."""
     options, taught = job.options, gated.taught
@@ -283,7 +290,7 @@ def _measure(
             recommended=chosen,
             labelled=measured.compared if measured else None,
         )
-        return _BuildFindings(gated, measured, points, golden, engine.executes, health)
+        return _BuildFindings(gated, measured, points, golden, engine.executes, health, drawn)
 
 
 def _write(
@@ -327,6 +334,7 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         images=records.ImageCounts(used=taught.images, skipped=len(job.skipped)),
         training=taught.training,
         parity=gated.report.record if gated.report else None,
+        drawn_defects=outcome.drawn.record if outcome.drawn else None,
         health=outcome.health,
         seconds=round(taught.earlier + seconds, 3),
         notes=(job.engine.reason,),
@@ -344,44 +352,15 @@ def _files(
         taught=outcome.gated.taught,
         measured=outcome.measured,
         points=outcome.points,
+        drawn=outcome.drawn,
         seconds=seconds,
     )
     files["report.html"] = report.encode()
     return files
 
 
-def _check_gpu(gpu: Sequence[str]) -> None:
-    """Find out before minutes of learning whether the plans that are wished for can be made."""
-    check_rtx_gpus(gpu)
-    if gpu and importlib.util.find_spec("tensorrt_rtx") is None:
-        wanted = ", ".join(gpu)
-        raise EngineError(
-            f"no plan for {wanted}: tensorrt-rtx is not installed; pip install 'protoedge[rtx]'"
-        )
-
-
 def _say_nothing(_: str) -> None:
     """Say nothing."""
-
-
-def _compile_plans(model: bytes, *, options: BuildOptions, stages: Stages) -> list[Plan]:
-    """Compile for TensorRT-RTX ahead of time, GPU or not, where the package is installed."""
-    if importlib.util.find_spec("tensorrt_rtx") is None:
-        return []
-    targets: list[tuple[str, ...]] = [(name,) for name in options.gpu] or [()]
-    with stages.stage(RTX) as advance:
-        plans: list[Plan] = []
-
-        def show(share: float) -> None:
-            advance((len(plans) + share) / len(targets))
-
-        for target in targets:
-            plan = compile_plan(model, flavour=RTX, gpu=target, progress=show)
-            problem = precision_problem(plan.layers, options.precision)
-            if problem:
-                raise EngineError(f"{RTX}: {problem}; build with another --precision")
-            plans.append(plan)
-        return plans
 
 
 def _roi_record(roi: Roi | None) -> records.RoiRecord | None:

@@ -8,9 +8,11 @@ import cv2
 
 from calibrate.operating_points import OperatingPoint
 from calibrate.threshold import Threshold
+from edge.building.drawn_defects import DrawnDefects
+from edge.building.drawn_report import detection_section
 from edge.building.methods import Taught
 from edge.building.odd_images import describe_odd_images, odd_images, odd_pictures
-from edge.drawing.grid import draw_grid
+from edge.drawing.grid import Row, draw_grid
 from edge.drawing.report import Picture, Report, Table, ThresholdSection, TradeOff, report_html
 from edge.evaluation.measure import Measured
 from edge.evaluation.points_table import POINTS_HEAD, POINTS_TITLE, point_rows
@@ -27,6 +29,7 @@ def build_report(
     taught: Taught,
     measured: Measured | None,
     points: Sequence[OperatingPoint],
+    drawn: DrawnDefects | None,
     seconds: Mapping[str, float],
 ) -> str:
     """The page as HTML: what was built, the threshold and its bound, figures, pictures, times."""
@@ -51,13 +54,18 @@ def build_report(
         if measured
         else None,
         curve=taught.curve,
+        detection=detection_section(drawn.record) if drawn else None,
         stages_s=seconds,
         tables=[
             Table(POINTS_TITLE, POINTS_HEAD, point_rows(points, used=threshold.value)),
             *_defect_tables(measured),
             *_parity_tables(manifest.parity),
         ],
-        pictures=[*_pictures(measured), *odd_pictures(odd, size=manifest.size, roi=roi)],
+        pictures=[
+            *_pictures(measured),
+            *odd_pictures(odd, size=manifest.size, roi=roi),
+            *_drawn_pictures(drawn),
+        ],
     )
     return report_html(report)
 
@@ -75,9 +83,23 @@ def _figures(figures: Mapping[str, float]) -> dict[str, float | str | None]:
 def _pictures(measured: Measured | None) -> list[Picture]:
     if measured is None or not measured.rows:
         return []
-    grid = draw_grid(measured.rows, threshold=measured.evaluation.threshold)
+    threshold = measured.evaluation.threshold
+    return [
+        _grid("Images nearest to the threshold, of each kind", measured.rows, threshold=threshold)
+    ]
+
+
+def _drawn_pictures(drawn: DrawnDefects | None) -> list[Picture]:
+    if drawn is None:
+        return []
+    caption = "Drawn defects: the clearest that were missed, then the faintest that were found"
+    return [_grid(caption, drawn.rows, threshold=drawn.record.threshold)]
+
+
+def _grid(caption: str, rows: Sequence[Row], *, threshold: float) -> Picture:
+    grid = draw_grid(rows, threshold=threshold)
     _, data = cv2.imencode(".jpg", grid, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return [Picture("Images nearest to the threshold, of each kind", data.tobytes())]
+    return Picture(caption, data.tobytes())
 
 
 def describe_threshold(threshold: Threshold) -> str:

@@ -46,16 +46,19 @@ def print_demo(demo: Demo) -> None:
 
 def print_built(built: Built) -> None:
     """Print which inspector was built, what its threshold promises, and what it measured."""
+    from edge.building.drawn_report import describe_drawn
     from edge.building.odd_images import describe_odd_images
     from edge.building.report import describe_parity, describe_threshold
 
     manifest = built.bundle.manifest
+    drawn = manifest.drawn_defects
     rows: list[tuple[str, object]] = [
         ("engine", built.engine_reason),
         ("executes", f"{manifest.precision} graph as {manifest.executes}"),
         ("prototypes", f"{manifest.prototypes} from {manifest.images.used} images"),
         ("threshold", describe_threshold(built.threshold)),
         *([("parity", describe_parity(manifest.parity))] if manifest.parity else []),
+        *([("drawn defects", describe_drawn(drawn))] if drawn else []),
         *figure_rows(manifest.figures),
         ("plans", built.plans),
         ("report", built.bundle.path / "report.html"),
@@ -111,6 +114,8 @@ def print_info(title: str, facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         if name == "parity" and value:
             rows.append((name, _parity(value)))
+        elif name == "drawn_defects" and value:
+            rows.append(("drawn defects", _drawn_defects(value)))
         elif name == "changes":
             rows += [
                 (f"{one['setting']} changed", f"{_old_and_new(one)}, {_when_and_who(one)}")
@@ -148,6 +153,14 @@ def _parity(value: Mapping[str, Any]) -> str:
     from engines.manifest import ParityRecord
 
     return describe_parity(ParityRecord.model_validate(value))
+
+
+def _drawn_defects(value: Mapping[str, Any]) -> str:
+    from edge.building.drawn_report import describe_drawn
+    from engines.drawn_record import DrawnDefectsRecord
+
+    known = {name: value[name] for name in DrawnDefectsRecord.model_fields}
+    return describe_drawn(DrawnDefectsRecord.model_validate(known))
 
 
 def print_bench(title: str, report: BenchReport) -> None:

@@ -190,6 +190,47 @@ def loss_chart(losses: Sequence[float], validations: Sequence[tuple[int, float |
     )
 
 
+def detection_chart(
+    sizes: Sequence[float], clear: Sequence[float | None], faint: Sequence[float | None]
+) -> str:
+    """Draw the share of drawn defects that is found, by their size on a logarithmic scale.
+
+    Args:
+        sizes: in px, rising, above 0.
+        clear: share found of the clear ones of each size; None is left out.
+        faint: likewise of the faint ones.
+
+    Returns:
+        One ``<svg>`` element; empty text for fewer than two sizes.
+    """
+    if len(sizes) < 2:
+        return ""
+    axes = _Axes(40, 16, 26, float(np.log(sizes[0])), float(np.log(sizes[-1])))
+    at = [axes.x(float(np.log(size))) for size in sizes]
+
+    def curve(shares: Sequence[float | None], kind: str) -> str:
+        points = [
+            (x, axes.y(share)) for x, share in zip(at, shares, strict=True) if share is not None
+        ]
+        return _line(points, kind=kind) if points else ""
+
+    right = _WIDTH - axes.right
+    return _svg(
+        f"share found of drawn defects from {sizes[0]:.0f} to {sizes[-1]:.0f} px",
+        *(
+            axes.rule(share) + _text(axes.left - 6, axes.y(share) + 4, f"{share:.0%}", anchor="end")
+            for share in (0, 0.5, 1)
+        ),
+        *(
+            _text(x, _HEIGHT - 8, f"{size:.0f} px", anchor="end" if x == at[-1] else "middle")
+            for x, size in zip(at, sizes, strict=True)
+        ),
+        curve(clear, "loss"),
+        curve(faint, "figure"),
+        _text(right, 14, "share found by size; dashed: faint ones", anchor="end"),
+    )
+
+
 def _svg(label: str, *parts: str) -> str:
     head = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
     return f"{head}{''.join(parts)}</svg>"

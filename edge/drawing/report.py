@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from edge.drawing.charts import loss_chart, score_chart, trade_off_chart
+from edge.drawing.charts import detection_chart, loss_chart, score_chart, trade_off_chart
 
 Value: TypeAlias = str | int | float | None
 
@@ -111,6 +111,26 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectionSection:
+    """What is found of defects that were drawn into good images.
+
+    Attributes:
+        statement: in one sentence.
+        warning: that the inspector is blind; empty when it is not.
+        sizes_px: of the defects, rising.
+        clear, faint: share found of each size, from 0 to 1; None where none was drawn.
+        table: how many of how many.
+    """
+
+    statement: str
+    warning: str
+    sizes_px: Sequence[float]
+    clear: Sequence[float | None]
+    faint: Sequence[float | None]
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All that the page shows; every text is escaped, so anything may be passed.
 
@@ -121,6 +141,7 @@ class Report:
         threshold: what it promises; None leaves it out.
         trade_off: drawn with the threshold; None leaves it out.
         curve: of a training; None leaves it out.
+        detection: of drawn defects; None leaves it out.
         stages_s: seconds by stage.
         tables: further tables.
         pictures: pictures with captions.
@@ -132,6 +153,7 @@ class Report:
     threshold: ThresholdSection | None = None
     trade_off: TradeOff | None = None
     curve: Curve | None = None
+    detection: DetectionSection | None = None
     stages_s: Mapping[str, float] = field(default_factory=dict)
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
@@ -155,7 +177,8 @@ def report_html(report: Report) -> str:
         lstrip_blocks=True,
     )
     threshold, trade_off, curve = report.threshold, report.trade_off, report.curve
-    scores = rates = losses = ""
+    detection = report.detection
+    scores = rates = losses = found = ""
     if threshold is not None:
         scores = score_chart(threshold.good, threshold.defects, threshold=threshold.value)
     if threshold is not None and trade_off is not None:
@@ -164,13 +187,18 @@ def report_html(report: Report) -> str:
         )
     if curve is not None:
         losses = loss_chart(curve.losses, curve.validations)
+    if detection is not None:
+        found = detection_chart(detection.sizes_px, detection.clear, detection.faint)
     # All are SVG of ours, drawn from numbers alone.
     charts = {
         "score_chart": Markup(scores),
         "trade_off_chart": Markup(rates),
         "loss_chart": Markup(losses),
+        "detection_chart": Markup(found),
     }
-    return environment.get_template("report.html").render(report=report, **charts)
+    tables = [*([detection.table] if detection else []), *report.tables]
+    template = environment.get_template("report.html")
+    return template.render(report=report, tables=tables, **charts)
 
 
 def _printable(value: Any) -> Any:

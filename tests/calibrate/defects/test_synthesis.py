@@ -208,7 +208,8 @@ def test_threads_change_nothing():
 
 
 def test_it_needs_no_torch():
-    code = "import sys, calibrate.defects.synthesis; sys.exit('torch' in sys.modules)"
+    modules = "calibrate.defects.detection, calibrate.defects.synthesis"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
