@@ -13,6 +13,7 @@ from typing import get_args
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from calibrate.defects.changes import DefectKind, Place, change_surface
 from calibrate.defects.foreground import Mask, foreground_from_image
@@ -125,11 +126,11 @@ def draw_defects(
     wanted = _in_balance(defects or DefectRange(), seed=seed)
     for source, image in enumerate(images):
         _check_image(image)
-        foreground, is_grey = foreground_from_image(image), _is_grey(image)
+        ground = _Ground(image, foreground_from_image(image), _is_grey(image))
         for copy in range(per_image):
             rng = np.random.default_rng([seed, source, copy])
             defect = next(wanted)
-            pixels, mask = _draw(image, foreground, defect, is_grey=is_grey, rng=rng)
+            pixels, mask = _draw(ground, defect, rng=rng)
             yield DrawnImage(pixels, mask, defect, source)
 
 
@@ -156,6 +157,15 @@ def _in_balance(defects: DefectRange, *, seed: int) -> Iterator[DrawnDefect]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Ground:
+    """A good image, where its part is, and whether it has no colours."""
+
+    image: Image
+    foreground: Mask
+    is_grey: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
     """A defect at a place that was tried; the better of two has more of its own."""
 
@@ -165,45 +175,34 @@ class _Candidate:
     quality: float
 
 
-def _draw(
-    image: Image,
-    foreground: Mask,
-    defect: DrawnDefect,
-    *,
-    is_grey: bool,
-    rng: np.random.Generator,
-) -> tuple[Image, Mask]:
+def _draw(ground: _Ground, defect: DrawnDefect, *, rng: np.random.Generator) -> tuple[Image, Mask]:
+    image = ground.image
     side = max(1, round(defect.size * min(image.shape[:2])))
     opacity = draw_shape(defect.outline, side, rng=rng)
-    places = np.flatnonzero(foreground)
-    best: _Candidate | None = None
-    for _ in range(_TRIES):
-        centre = divmod(int(places[rng.integers(len(places))]), image.shape[1])
-        part = _box(centre, opacity.shape, image.shape)
-        found = _try(image, foreground, defect, opacity, part, is_grey=is_grey, rng=rng)
-        if best is None or found.quality > best.quality:
-            best = found
-        if best.quality >= 1:
-            break
-    assert best is not None
+    places = np.flatnonzero(ground.foreground)
+    tries = (_try(ground, defect, opacity, places, rng=rng) for _ in range(_TRIES))
+    best = next(tries)
+    while best.quality < 1 and (found := next(tries, None)) is not None:
+        best = max(best, found, key=lambda one: one.quality)
     drawn, mask = image.copy(), np.zeros(image.shape[:2], np.bool_)
     drawn[best.part], mask[best.part] = best.pixels, best.inside
     return drawn, mask
 
 
 def _try(
-    image: Image,
-    foreground: Mask,
+    ground: _Ground,
     defect: DrawnDefect,
     opacity: Opacity,
-    part: tuple[slice, slice],
+    places: npt.NDArray[np.intp],
     *,
-    is_grey: bool,
     rng: np.random.Generator,
 ) -> _Candidate:
+    image, foreground = ground.image, ground.foreground
+    centre = divmod(int(places[rng.integers(len(places))]), image.shape[1])
+    part = _box(centre, opacity.shape, image.shape)
     inside = (opacity > 0) & foreground[part]
     strength = defect.contrast * _variation(image, foreground, part)
-    place = Place(image, part, strength, is_grey)
+    place = Place(image, part, strength, ground.is_grey)
     weight = np.where(inside, opacity, np.float32(0))[:, :, None]
     before = place.pixels
     changed = change_surface(defect.kind, place, rng=rng)
