@@ -53,10 +53,20 @@ def good(tmp_path_factory) -> tuple:
     return tuple(sorted(folder.iterdir()))
 
 
+def learnt_from(good) -> LearntInspector:
+    return LearntInspector(
+        model=b"",
+        prototypes=1,
+        held_out=np.full(len(good), 0.05, np.float32),
+        held_out_files=good,
+        trials=(HeldOutTrial(b"", b"", good),),
+    )
+
+
 def find(good, *, blind: bool, threshold: float = 0.08, **changes):
     said: list[str] = []
     found = find_drawn_defects(
-        LearntInspector(b"", 1, np.full(10, 0.05, np.float32), (HeldOutTrial(b"", b"", good),)),
+        learnt_from(good),
         threshold=threshold,
         options=SizedBuildOptions(**{"size": (48, 64), **changes}),
         open_engine=lambda _model, _precision: Looker(blind),
@@ -117,7 +127,7 @@ def test_an_engine_that_fails_ends_the_build(good) -> None:
 
     with pytest.raises(EngineError):
         find_drawn_defects(
-            LearntInspector(b"", 1, np.zeros(10, np.float32), (HeldOutTrial(b"", b"", good),)),
+            learnt_from(good),
             threshold=1.0,
             options=SizedBuildOptions(size=(48, 64)),
             open_engine=refuse,
