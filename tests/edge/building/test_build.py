@@ -168,8 +168,8 @@ def test_unreadable_images_are_left_out_and_named(good, tmp_path) -> None:
     told: list[str] = []
     result = build(good, tmp_path / "skips.edge", options=quick(), say=told.append)
     assert [item.path.name for item in result.skipped] == ["torn.png"]
-    assert len(told) == 1
-    assert "torn.png" in told[0]
+    (line,) = (line for line in told if line.startswith("skipped"))
+    assert "torn.png" in line
     counts = result.bundle.manifest.images
     assert (counts.used, counts.skipped) == (12, 1)
     assert list(result.to_json()["skipped"]) == [str(good / "torn.png")]
