@@ -177,6 +177,7 @@ def overlay(kind: type[OptionsType], *layers: OptionsModel) -> OptionsType:
 
 
 LARGEST_SIZE = 4096
+MOST_TILES = 8  # in a row or a column
 
 
 class ParseError(ValueError):
@@ -199,6 +200,21 @@ def size_from_text(value: Any) -> Any:
     if not (0 < width <= LARGEST_SIZE and 0 < height <= LARGEST_SIZE):
         raise ParseError(f"size {shown_value(value)}: must lie between 1 and {LARGEST_SIZE} px")
     return height, width
+
+
+def tiles_from_text(value: Any) -> Any:
+    """``COLUMNSxROWS`` to numbers; tiles stay what they are.
+
+    Raises:
+        ParseError: something else, or out of range.
+    """
+    if isinstance(value, tuple):
+        return value
+    match = re.fullmatch(r"(\d+)[xX](\d+)", str(value).strip())
+    if match is None or not all(1 <= int(count) <= MOST_TILES for count in match.groups()):
+        most = f"{MOST_TILES}x{MOST_TILES}"
+        raise ParseError(f"tiles {value!r}: give COLUMNSxROWS from 1x1 to {most}, such as 2x2")
+    return int(match[1]), int(match[2])
 
 
 def roi_from_text(value: Any) -> Any:
@@ -262,4 +278,5 @@ Settling = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]  # ms
 Host = Annotated[str, AfterValidator(check_host)]
 Names = Annotated[tuple[str, ...], BeforeValidator(names_from_text)]
 SizeText = Annotated[tuple[int, int], BeforeValidator(size_from_text)]  # (height, width), px
+TilesText = Annotated[tuple[int, int], BeforeValidator(tiles_from_text)]  # (columns, rows)
 RoiText = Annotated[tuple[int, int, int, int], BeforeValidator(roi_from_text)]  # px

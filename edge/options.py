@@ -23,6 +23,7 @@ from edge.fields import (
     Seconds,
     Settling,
     SizeText,
+    TilesText,
     names_from_text,
     option,
     setting,
@@ -79,9 +80,14 @@ class BuildOptions(OptionsModel):
     )
     size: SizeText | None = option(
         None,
-        "Size of the model's images in px: one number or WIDTHxHEIGHT.",
+        "Size of the model's images, or of its tiles, in px: one number or WIDTHxHEIGHT.",
         unset="keeps the pictures' shape, in about as many px as 256x256",
         example="256",
+    )
+    tiles: TilesText = option(
+        (1, 1),
+        "Overlapping tiles that pictures are cut into for small defects: COLUMNSxROWS.",
+        example="1x1",
     )
     roi: RoiText | None = option(
         None,

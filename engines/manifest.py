@@ -269,6 +269,7 @@ class Manifest(Record):
         deployed_engine: engine whose scores set the threshold.
         executes: arithmetic that it ran, such as ``bf16``.
         size: (height, width) of the graph's images.
+        tiles: columns and rows that the graph cuts them into.
         roi: part of the picture that is inspected; None is all of it.
         backbone: whose features are compared.
         prototypes: how many.
@@ -306,6 +307,7 @@ class Manifest(Record):
     deployed_engine: str
     executes: str
     size: tuple[PositiveInt, PositiveInt]
+    tiles: tuple[PositiveInt, PositiveInt] = (1, 1)
     roi: RoiRecord | None = None
     backbone: BackboneRecord
     prototypes: PositiveInt

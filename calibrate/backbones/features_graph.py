@@ -1,11 +1,13 @@
 """The first half of an inspector's graph: from a uint8 image to the backbone's stages.
 
 image uint8 (N, H, W, 3) BGR ─ Cast ─ Transpose ─ Gather (RGB) ─ Sub ─ Mul ─ backbone ─ AveragePool
+
+With tiles, the backbone and the pooling run on a batch of them (`calibrate.backbones.tiles`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +16,14 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper, shape_inference
 
 from calibrate.backbones.backbone import Backbone, BackboneError
+from calibrate.backbones.tiles import (
+    WHOLE,
+    Tiles,
+    Tiling,
+    cut_into_tiles,
+    join_tiles,
+    tiling_from_size,
+)
 from calibrate.images import Size
 from engines.batches import INPUT
 
@@ -80,6 +90,7 @@ def features_graph(
     layers: Sequence[str],
     batch: int = 1,
     pooled: bool = True,
+    tiles: Tiles = WHOLE,
 ) -> FeaturesGraph:
     """Complete a backbone to a graph from uint8 images to its stages, fp32, static shapes.
 
@@ -89,24 +100,22 @@ def features_graph(
         layers: which of its stages; the order does not matter.
         batch: images per run.
         pooled: average each stage locally; otherwise the stages are the backbone's own.
+        tiles: columns and rows that each image is cut into, for the backbone alone.
 
     Raises:
         BackboneError: an unknown layer, or a size that the strides do not divide.
+        ValueError: a size that is not made up of such tiles.
     """
     _check(backbone, size=size, layers=layers)
     chosen = sorted(layers, key=lambda name: backbone.stages[name])
-    core = _simplify(_fix_shapes(backbone, size=size, batch=batch), name=backbone.name)
-    model = compose.merge_models(
-        _preprocessing(backbone, size=size, batch=batch, like=core),
-        core,
-        io_map=[(NORMALISED, core.graph.input[0].name)],
-        outputs=list(chosen),
-    )
+    tiling = tiling_from_size(size, tiles=tiles, stride=grid_of(backbone, chosen))
+    model = _tiles_to_stages(backbone, tiling, chosen, batch=batch)
+    cells = {name: backbone.stages[name] for name in chosen}
     if pooled:
-        _pool(model, {name: backbone.stages[name] for name in chosen})
-    opset = core.opset_import[0].version
-    del model.opset_import[:]
-    model.opset_import.append(helper.make_opsetid("", opset))
+        cells = _pool(model, cells)
+    if tiling.count > 1:
+        for name, cell in cells.items():
+            join_tiles(model.graph, name, tiling, batch=batch, cell=cell)
     model = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     shapes = {
         output.name: [dim.dim_value for dim in output.type.tensor_type.shape.dim]
@@ -118,6 +127,36 @@ def features_graph(
         for name, (_, c, h, w) in ((name, shapes[name]) for name in chosen)
     )
     return FeaturesGraph(model.SerializeToString(), size, stages)
+
+
+def grid_of(backbone: Backbone, layers: Iterable[str]) -> int:
+    """Px that a size is a multiple of where no pooled stage loses a row; unknown layers count 0."""
+    return max(GRID, *(backbone.stages.get(name, 0) for name in layers))
+
+
+def _tiles_to_stages(
+    backbone: Backbone, tiling: Tiling, layers: Sequence[str], *, batch: int
+) -> onnx.ModelProto:
+    """From uint8 pictures to stages of their tiles; shapes must be inferred again."""
+    several = batch * tiling.count
+    core = _simplify(_fix_shapes(backbone, size=tiling.tile, batch=several), name=backbone.name)
+    before = _preprocessing(backbone, size=tiling.size, batch=batch, like=core)
+    if tiling.count > 1:
+        cut_into_tiles(before.graph, tiling, batch=batch)
+    model = compose.merge_models(
+        before,
+        core,
+        io_map=[(NORMALISED, core.graph.input[0].name)],
+        outputs=list(layers),
+    )
+    opset = core.opset_import[0].version
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", opset))
+    # What is known of shapes is of the stages as they are now.
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return model
 
 
 def _check(backbone: Backbone, *, size: Size, layers: Sequence[str]) -> None:
@@ -180,12 +219,15 @@ def _preprocessing(
     return model
 
 
-def _pool(model: onnx.ModelProto, strides: Mapping[str, int]) -> None:
+def _pool(model: onnx.ModelProto, strides: Mapping[str, int]) -> dict[str, int]:
     """Average each stage locally; one that is finer than the grid, down to the grid.
 
     Args:
         model: whose outputs are the stages; changed in place.
         strides: by stage, in px.
+
+    Returns:
+        The strides after that.
     """
     graph = model.graph
     grid = max(GRID, min(strides.values()))
@@ -207,10 +249,7 @@ def _pool(model: onnx.ModelProto, strides: Mapping[str, int]) -> None:
                 count_include_pad=0,
             )
         )
-    # What is known of shapes is of the stages before pooling: inferred again by the caller.
-    del graph.value_info[:]
-    for output in graph.output:
-        output.type.tensor_type.ClearField("shape")
+    return {name: max(grid, stride) for name, stride in strides.items()}
 
 
 def _simplify(model: onnx.ModelProto, *, name: str) -> onnx.ModelProto:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from calibrate.backbones.backbone import Backbone
 from calibrate.backbones.features_graph import FeaturesGraph, features_graph
+from calibrate.backbones.tiles import WHOLE, Tiles
 from calibrate.images import Roi, Size, evenly, fitted_batches
 from calibrate.learnt import (
     TRIAL_IMAGES,
@@ -54,6 +55,7 @@ class ProtoadOptions:
         precision: of the graph.
         size: (height, width) in px.
         layers: stages of the backbone.
+        tiles: columns and rows that each image is cut into.
         roi: the part of each image that is inspected; None = all of it.
         prototypes: at most how many.
         method: how they are chosen.
@@ -65,6 +67,7 @@ class ProtoadOptions:
     precision: Precision
     size: Size
     layers: tuple[str, ...]
+    tiles: Tiles = WHOLE
     roi: Roi | None = None
     prototypes: int = 4096
     method: PrototypeMethod = "coreset"
@@ -103,7 +106,9 @@ def prepare_protoad(
     require_images(images, good_number="a few hundred")
     steps = _Steps(images, options, open_engine, stages)
     with stages.stage("graph"):
-        features = features_graph(backbone, size=options.size, layers=options.layers)
+        features = features_graph(
+            backbone, size=options.size, layers=options.layers, tiles=options.tiles
+        )
     features, bank = steps.bank(features)
     conversion = steps.conversion(features)
     folds = list(_folds(len(images), seed=options.seed))

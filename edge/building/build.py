@@ -316,6 +316,7 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         deployed_engine=job.engine.name,
         executes=outcome.executes,
         size=options.size,
+        tiles=options.tiles,
         roi=_roi_record(options.roi),
         backbone=records.BackboneRecord(
             name=backbone.name, sha256=backbone.sha256, stages=tuple(backbone.stages)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibrate.backbones.backbone import Backbone
+from calibrate.backbones.tiles import WHOLE
 from calibrate.learnt import OpenEngine
 from calibrate.prn.options import TrainingError, TrainingOptions, prn_stages, shape_of
 from calibrate.progress import Stages
@@ -88,6 +89,8 @@ def prn_method(
         )
     if options.layers:
         raise TrainingError("--layers is ProtoAD's: PRN compares the stages at strides 4, 8 and 16")
+    if options.tiles != WHOLE:
+        raise TrainingError("--tiles is ProtoAD's: PRN looks at a picture as a whole; give --size")
     shape_of(backbone, image_size=options.size, prototypes=(1, 1, 1), size=options.prn_size)
     training = TrainingOptions(
         size=options.prn_size,

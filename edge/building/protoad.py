@@ -49,6 +49,7 @@ def protoad_method(
         precision=options.precision,
         size=options.size,
         layers=options.layers or default_layers(backbone),
+        tiles=options.tiles,
         roi=options.roi,
         prototypes=options.prototypes or PROTOTYPES,
         method=options.method,

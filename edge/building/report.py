@@ -158,11 +158,16 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         **({"parity": describe_parity(manifest.parity)} if manifest.parity else {}),
         **({"frame health": describe_health(manifest.health)} if manifest.health else {}),
         "engine": "; ".join(manifest.notes),
-        "size": f"{width} x {height} px",
+        "size": f"{width} x {height} px{_tiles(manifest)}",
         "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",
         "good images": f"{manifest.images.used} used, {manifest.images.skipped} skipped",
         "built": f"{manifest.created:%Y-%m-%d %H:%M} UTC by protoedge {manifest.protoedge}",
     }
+
+
+def _tiles(manifest: Manifest) -> str:
+    columns, rows = manifest.tiles
+    return f" in {columns} x {rows} tiles" if columns * rows > 1 else ""
 
 
 def _training(manifest: Manifest) -> dict[str, str]:

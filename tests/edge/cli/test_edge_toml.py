@@ -127,7 +127,7 @@ def test_what_is_told_of_fields() -> None:
     assert option_names("images", fields["images"]) == "IMAGES"
     assert option_names("show", StreamOptions.model_fields["show"]) == "--show/--no-show"
     assert option_names("roi", CameraSection.model_fields["roi"]) == ""
-    assert default_text(fields["size"]) == "256"
+    assert default_text(fields["tiles"]) == "1x1"
 
 
 def test_values_as_toml_writes_them() -> None:
