@@ -7,10 +7,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-MAX_ODD_SHARE = 0.05  # of the images
+SMALL_SHARE, LARGE_SHARE, FEW = 0.05, 0.01, 3  # of the images; see `most_odd`
 TAIL_SHARE = 0.1  # of the scores that are taken for the tail
 MIN_TAIL = 10
-FALSE_ALARM = 0.01  # of calling anything odd where nothing is
+FALSE_ALARM = 0.05  # of calling anything odd where nothing is
 
 
 def count_odd(ranked: npt.NDArray[np.float32]) -> int:
@@ -26,14 +26,23 @@ def count_odd(ranked: npt.NDArray[np.float32]) -> int:
         ranked: (n,) scores, the highest first.
 
     Returns:
-        At most `MAX_ODD_SHARE` of n: none of fewer than 20.
+        At most `most_odd` of n.
     """
-    most = math.floor(MAX_ODD_SHARE * len(ranked) + 1e-9)
+    most = most_odd(len(ranked))
     gaps = _normalised_gaps(ranked[: tail_length(len(ranked)) + 1])
     for odd in range(most, 0, -1):
         if _probability(gaps[odd - 1], gaps[odd:]) < FALSE_ALARM / most:
             return odd
     return 0
+
+
+def most_odd(count: int) -> int:
+    """How many of so many images can be odd; more that are alike are a kind of good part.
+
+    None of fewer than 20, then one in 20 up to three, and from 300 on one in a hundred.
+    """
+    few = min(FEW, math.floor(SMALL_SHARE * count + 1e-9))
+    return max(few, math.floor(LARGE_SHARE * count + 1e-9))
 
 
 def tail_length(count: int) -> int:

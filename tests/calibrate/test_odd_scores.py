@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from calibrate.odd_scores import FALSE_ALARM, MAX_ODD_SHARE, count_odd
+from calibrate.odd_scores import FALSE_ALARM, count_odd, most_odd
 
 
 def ranked(scores: np.ndarray) -> np.ndarray:
@@ -27,7 +27,7 @@ def test_nothing_odd_is_seldom_called_so(count) -> None:
         assert np.count_nonzero(found) / trials <= most
 
 
-@pytest.mark.parametrize(("count", "odd"), [(20, 1), (60, 1), (60, 3), (250, 1), (250, 7)])
+@pytest.mark.parametrize(("count", "odd"), [(20, 1), (60, 1), (60, 3), (250, 1), (714, 7)])
 def test_odd_scores_are_counted_and_hide_none(count, odd) -> None:
     random = np.random.default_rng(0)
     right = 0
@@ -41,10 +41,17 @@ def test_odd_scores_are_counted_and_hide_none(count, odd) -> None:
 @given(scores=arrays(np.float32, st.integers(2, 200), elements=st.floats(0, 10, width=32)))
 def test_few_are_odd_whatever_the_scores(scores) -> None:
     found = count_odd(ranked(scores))
-    assert 0 <= found <= MAX_ODD_SHARE * len(scores)
+    assert 0 <= found <= most_odd(len(scores)) <= len(scores) / 20
     shifted = count_odd(ranked(scores * np.float32(4)))
     assert shifted == found, "the scale does not matter"
 
 
 def test_scores_that_are_all_the_same_give_no_scale_to_judge_by() -> None:
     assert count_odd(ranked(np.r_[np.full(39, 0.25), 0.26])) == 0
+
+
+def test_a_kind_of_good_part_is_not_odd() -> None:
+    scores = np.random.default_rng(0).normal(size=200)
+    scores[:12] += 12
+    assert count_odd(ranked(scores)) == 0
+    assert [most_odd(count) for count in (19, 20, 59, 60, 300, 714)] == [0, 1, 2, 3, 3, 7]
