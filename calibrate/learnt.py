@@ -43,6 +43,7 @@ class LearntInspector:
         prototypes: how many.
         held_out: (n,) float32 scores of good images that it did not learn from.
         held_out_files: theirs, in the same order.
+        peaks: (n,) float32, the highest value of each of their maps.
         trials: for comparing it with fp32.
     """
 
@@ -50,6 +51,7 @@ class LearntInspector:
     prototypes: int
     held_out: npt.NDArray[np.float32]
     held_out_files: tuple[Path, ...]
+    peaks: npt.NDArray[np.float32]
     trials: tuple[HeldOutTrial, ...]
 
 
@@ -91,7 +93,11 @@ def require_images(images: Sequence[Path], *, good_number: str) -> None:
 
 def scores_from_files(
     engine: Engine, paths: Sequence[Path], *, size: Size, roi: Roi | None
-) -> npt.NDArray[np.float32]:
-    """(n,) scores that an inspector's engine gives to images."""
-    batches = fitted_batches(paths, size=size, roi=roi)
-    return np.concatenate([np.asarray(engine.infer(batch)[1], np.float32) for batch in batches])
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """(n,) scores that an inspector's engine gives to images, and (n,) maxima of their maps."""
+    found, peaks = [], []
+    for batch in fitted_batches(paths, size=size, roi=roi):
+        maps, scores = engine.infer(batch)
+        found.append(np.asarray(scores, np.float32))
+        peaks.append(np.asarray(maps.max(axis=(1, 2)), np.float32))
+    return np.concatenate(found), np.concatenate(peaks)

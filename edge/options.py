@@ -102,9 +102,10 @@ class BuildOptions(OptionsModel):
         example=PROTOTYPES,
     )
     method: Literal["coreset", "finch"] = option("coreset", "How ProtoAD chooses its prototypes.")
-    score: Literal["smoothed", "raw"] = option(
-        "smoothed",
-        "How the map becomes a score: by the maximum of the smoothed or the raw map.",
+    score: Literal["top", "smoothed", "raw"] = option(
+        "top",
+        "How ProtoAD's map becomes a score: by the mean of its top share, or by the maximum of the "
+        "smoothed or the raw map.",
     )
     false_rejects: Annotated[float, Field(gt=0, lt=1)] = option(
         0.01,

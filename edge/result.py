@@ -32,7 +32,7 @@ class Verdict(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A connected area whose anomaly map reaches the threshold, in pixels of the frame.
+    """A connected area of an NG that the anomaly map shows, in pixels of the frame.
 
     Attributes:
         x: left edge of its bounding box.
@@ -71,6 +71,8 @@ class Result:
         camera: the name of the camera among several; empty where there is only one, unnamed.
         part: the number of its trigger; None where nothing triggers.
         defect_mask: (h, w) bool of the map's size, True inside the regions; None without any.
+        pixel_threshold: value of the map from which a pixel belongs to a region, and from which
+            its colour says so; None = the threshold.
     """
 
     source: str
@@ -88,6 +90,12 @@ class Result:
     camera: str = ""
     part: int | None = None
     defect_mask: DefectMask | None = None
+    pixel_threshold: float | None = None
+
+    @property
+    def region_threshold(self) -> float:
+        """Value of the map from which a pixel belongs to a region, where any reaches it."""
+        return self.threshold if self.pixel_threshold is None else self.pixel_threshold
 
     def to_json(self) -> dict[str, Any]:
         """Return the result line: JSON types only, numbers finite, no pictures."""

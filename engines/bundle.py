@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.atomic_files import recover, staged_folder, write_durably
+from engines.bundle_paths import path_problem
 from engines.errors import BundleError
-from engines.manifest import (
-    FileRecord,
-    Manifest,
-    path_problem,
-)
+from engines.manifest import FileRecord, Manifest
 from engines.manifest_file import MANIFEST, describe_damage, read_manifest, text_from_manifest
 
 MODEL = "model.onnx"

@@ -35,6 +35,7 @@ def edit_manifest(
     bundle: Bundle,
     *,
     threshold: float | ThresholdRecord | Keep = KEEP,
+    pixel_threshold: float | Keep = KEEP,
     min_area: int | Keep = KEEP,
     ignore: bytes | Keep | None = KEEP,
     roi: RoiRecord | Keep | None = KEEP,
@@ -48,6 +49,7 @@ def edit_manifest(
     Args:
         bundle: to change.
         threshold: set by hand; or what is known of it, where there is more to it.
+        pixel_threshold: set by hand.
         min_area: smallest region that counts, in pixels of the camera's picture.
         ignore: a mask as PNG, white where nothing counts; None removes the one that is there.
         roi: part of the camera's picture that is inspected; None is all of it.
@@ -61,7 +63,13 @@ def edit_manifest(
     Raises:
         BundleError: a value is not allowed, or the disk refuses; the bundle is as before.
     """
-    given = {"threshold": threshold, "min_area": min_area, "ignore": ignore, "roi": roi}
+    given = {
+        "threshold": threshold,
+        "pixel_threshold": pixel_threshold,
+        "min_area": min_area,
+        "ignore": ignore,
+        "roi": roi,
+    }
     given = {setting: value for setting, value in given.items() if value is not KEEP}
     path = bundle.path / MANIFEST
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AwareDatetime, Field, NonNegativeInt, PositiveInt, model_validator
 
+from engines.bundle_paths import path_problem
 from engines.drawn_record import DrawnDefectsRecord
 from engines.record import Record
+from engines.score_pixels import ScorePixels, score_pixels_from_kind
 from engines.threshold_records import HeldOutRecord, OperatingPointRecord, ThresholdRecord
 
 SCHEMA_VERSION = 1
@@ -251,7 +252,7 @@ class ChangeRecord(Record):
 
     changed: AwareDatetime
     by: str = ""
-    setting: Literal["threshold", "min_area", "ignore", "roi"]
+    setting: Literal["threshold", "pixel_threshold", "min_area", "ignore", "roi"]
     old: SettingValue
     new: SettingValue
 
@@ -277,14 +278,16 @@ class Manifest(Record):
         layers: stages whose features are joined.
         seed: of every random draw.
         score_kind: how the score comes from the map: its maximum, ``smoothed`` or ``raw``; or
-            ``top100``, the mean of so many of its highest values.
+            ``top100``, the mean of so many of its highest values; or ``top41/4``, of so many
+            among every fourth value along each axis.
         threshold: and how it was set.
         held_out: scores that it was set from; None in a bundle that was built without.
         operating_points: thresholds, the lowest first, and what they reject and let pass.
+        pixel_threshold: value of the map from which a pixel belongs to a region; None is the
+            threshold itself.
         min_area: smallest region that counts, in pixels of the camera's picture.
         ignore: file of the mask that is white where nothing counts; None without one.
-        changes: of threshold, min_area, ignore and roi since the build; of very many, the first
-            of each kind and the last.
+        changes: of settings since the build; of very many, the first of each kind and the last.
         figures: measured on labelled images, such as ``image_auroc``.
         golden: images with known scores.
         files: every file but this one and those under ``engines``, by path inside the bundle.
@@ -318,6 +321,7 @@ class Manifest(Record):
     threshold: ThresholdRecord
     held_out: HeldOutRecord | None = None
     operating_points: tuple[OperatingPointRecord, ...] = ()
+    pixel_threshold: float | None = None
     min_area: NonNegativeInt = 0
     ignore: str | None = None
     changes: tuple[ChangeRecord, ...] = ()
@@ -338,10 +342,9 @@ class Manifest(Record):
         return frozenset(self.training.defects if self.training else ())
 
     @property
-    def score_pixels(self) -> int:
-        """How many of the map's highest values the score is the mean of."""
-        found = re.fullmatch(r"top([1-9][0-9]{0,5})", self.score_kind)
-        return int(found[1]) if found else 1
+    def score_pixels(self) -> ScorePixels:
+        """Of which values of the map the score is the mean."""
+        return score_pixels_from_kind(self.score_kind)
 
     @model_validator(mode="after")
     def _paths_stay_inside(self) -> Manifest:
@@ -355,18 +358,3 @@ class Manifest(Record):
         if self.ignore is not None and self.ignore not in self.files:
             raise ValueError(f"ignore mask {self.ignore!r} is not among the files")
         return self
-
-
-def path_problem(path: str) -> str:
-    """Why a path may not name a file of a bundle, or an empty string.
-
-    Only plain relative names with forward slashes pass: nothing absolute, hidden or going up.
-    """
-    parts = path.split("/")
-    if not all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", part) for part in parts):
-        return "is not a plain relative path"
-    if parts[0] == "engines":
-        return "lies under engines, which is a cache"
-    if path == "manifest.json":
-        return "is the manifest itself"
-    return ""

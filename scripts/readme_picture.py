@@ -24,7 +24,7 @@ def main() -> None:
         settings, size = inspector.settings, inspector.bundle.manifest.size
         measured = measure(inspector.engine, samples, size=size, settings=settings)
     rows = [[row for row in measured.rows if row.title == kind][-1] for kind in KINDS]
-    picture = draw_grid(rows, threshold=settings.threshold)
+    picture = draw_grid(rows, threshold=settings.region_threshold)
     scale = WIDTH / picture.shape[1]
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     cv2.imwrite("docs/demo.jpg", small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])

@@ -122,7 +122,9 @@ class PreparedPrn:
             self.stages.stage("held-out scores"),
             self.open_engine(model, options.precision) as engine,
         ):
-            scores = scores_from_files(engine, self.held_out, size=options.size, roi=options.roi)
+            scores, peaks = scores_from_files(
+                engine, self.held_out, size=options.size, roi=options.roi
+            )
         some = tuple(evenly(self.held_out, TRIAL_IMAGES))
         trial = HeldOutTrial(self.fp32, model, some)
         return LearntInspector(
@@ -130,6 +132,7 @@ class PreparedPrn:
             prototypes=self.prototypes,
             held_out=scores,
             held_out_files=self.held_out,
+            peaks=peaks,
             trials=(trial,),
         )
 

@@ -4,7 +4,8 @@
             └─ w_i² ‖f_i‖² ──────── Resize (nearest) ─┤
                                                       sums over i: p·f for each prototype, ‖f‖²
 
-    1 − max_k p_k·f / ‖f‖ = map ─ MatMul (rows) ─ MatMul (columns) = anomaly_map ─ ReduceMax = score
+    1 − max_k p_k·f / ‖f‖ = map ─ MatMul (rows) ─ MatMul (columns) = anomaly_map
+                               └ the same for every 4th row and column ─ TopK ─ mean = pred_score
 
 This is the cosine of the merged feature f = [w_1 f_1 | up(w_2 f_2) | …] to its nearest prototype,
 exactly: copying a position up and a product with a prototype change places. Merging first would
@@ -16,7 +17,7 @@ smoothing are linear and separable, so both together are one matrix per axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,10 @@ from onnx import TensorProto, checker, helper, numpy_helper
 from scipy.ndimage import gaussian_filter1d
 
 from calibrate.backbones.features_graph import FeaturesGraph, Stage
+from calibrate.mean_of_highest import output_mean_of_highest
 from calibrate.node_names import HEAD
 from calibrate.protoad.prototypes import Vectors
+from calibrate.protoad.score import TOP, ScoreRule
 from engines.engine import EXACT, Precision
 
 ANOMALY_MAP = "anomaly_map"
@@ -34,7 +37,6 @@ PRED_SCORE = "pred_score"
 SIGMA = 4.0  # px of the map, as in the authors' code
 EPSILON = 1e-6
 BLOCK = 1_024  # prototypes compared at once: their products stay in a CPU's cache (docs/protoad.md)
-Score = Literal["smoothed", "raw"]
 
 
 def inspector_graph(
@@ -42,7 +44,7 @@ def inspector_graph(
     prototypes: Vectors,
     *,
     precision: Precision,
-    score: Score = "smoothed",
+    score: ScoreRule = TOP,
     metadata: dict[str, str] | None = None,
     fp32_head: bool = False,
 ) -> bytes:
@@ -53,7 +55,7 @@ def inspector_graph(
         prototypes: (K, D) unit rows, learnt from what `features` computes.
         precision: ``fp32``: the prototypes' convolutions in float32; otherwise they, their sum and
             its maximum in float16. All that follows is float32.
-        score: maximum of the smoothed map, or of the map before smoothing.
+        score: how the map becomes a score.
         metadata: kept in the model.
         fp32_head: the prototypes' convolutions in float32 at every precision, and named so.
 
@@ -74,6 +76,7 @@ class _Head:
     """Writes the head's nodes; each method returns the name of its result."""
 
     def __init__(self, model: onnx.ModelProto, *, half: bool, fp32: bool) -> None:
+        self._model = model
         self._graph = model.graph
         self._half = half
         self._prefix = EXACT if fp32 else ""
@@ -150,18 +153,36 @@ class _Head:
             total = self._node("Add", [total, part], f"{name}_{index}")
         return total
 
-    def outputs(self, distance: str, features: FeaturesGraph, *, score: Score) -> None:
+    def outputs(self, distance: str, features: FeaturesGraph, *, score: ScoreRule) -> None:
         """The smoothed map and the score."""
         height, width = features.size
         first = features.stages[0]
-        rows = self._constant("rows", smoothing_matrix(first.height, height))
-        columns = self._constant("columns", smoothing_matrix(first.width, width).T)
-        tall = self._node("MatMul", [rows, distance], "tall")
-        smooth = self._node("MatMul", [tall, columns], "smooth")
+        rows = smoothing_matrix(first.height, height)
+        columns = smoothing_matrix(first.width, width)
+        smooth = self._smooth(distance, rows, columns)
         self._output(ANOMALY_MAP, smooth, [self._batch, height, width])
-        source = smooth if score == "smoothed" else distance
+        if score.name == "top":
+            # The values that are looked at alone: TopK of the whole map would take a CPU .7 ms.
+            pixels = score.pixels(features.size)
+            rows, columns = rows[pixels.step], columns[pixels.step]
+            sampled = self._smooth(distance, rows, columns, prefix="sampled_")
+            flat = self._reshape(sampled, [self._batch, len(rows) * len(columns)], "sampled_flat")
+            output_mean_of_highest(self._model, PRED_SCORE, flat, pixels.count, batch=self._batch)
+            return
+        source = smooth if score.name == "smoothed" else distance
         peak = self._reduce("ReduceMax", source, "peak", axes=[1, 2, 3], keepdims=0)
         self._output(PRED_SCORE, peak, [self._batch])
+
+    def _smooth(self, source: str, rows: Vectors, columns: Vectors, *, prefix: str = "") -> str:
+        """Up-sample and smooth (N, 1, h, w) by one matrix for each axis."""
+        left = self._constant(f"{prefix}rows", rows)
+        right = self._constant(f"{prefix}columns", columns.T)
+        tall = self._node("MatMul", [left, source], f"{prefix}tall")
+        return self._node("MatMul", [tall, right], f"{prefix}smooth")
+
+    def _reshape(self, source: str, shape: list[int], name: str) -> str:
+        target = self._constant(f"{name}_shape", np.array(shape, np.int64))
+        return self._node("Reshape", [source, target], name)
 
     def _output(self, name: str, source: str, shape: list[int]) -> None:
         target = self._constant(f"{name}_shape", np.array(shape, np.int64))

@@ -31,7 +31,7 @@ from calibrate.protoad.features import (
     patch_bank,
     patch_runs,
 )
-from calibrate.protoad.graph import Score, inspector_graph
+from calibrate.protoad.graph import inspector_graph
 from calibrate.protoad.prototypes import (
     CellMeans,
     Cells,
@@ -40,6 +40,7 @@ from calibrate.protoad.prototypes import (
     Vectors,
     cells_of_patches,
 )
+from calibrate.protoad.score import TOP, ScoreRule
 from engines.engine import Precision
 
 FOLDS = 5
@@ -71,7 +72,7 @@ class ProtoadOptions:
     roi: Roi | None = None
     prototypes: int = 4096
     method: PrototypeMethod = "coreset"
-    score: Score = "smoothed"
+    score: ScoreRule = TOP
     seed: int = 0
     memory_mib: int = 1024
 
@@ -161,11 +162,13 @@ class PreparedProtoad:
             HeldOutTrial(self._fp32(index + 1), models[index], tuple(images))
             for index, images in self._trial_images().items()
         ]
+        held_out, peaks = steps.held_out(self.folds, models)
         return LearntInspector(
             model=self._complete(features, prototypes, higher),
             prototypes=len(prototypes),
-            held_out=steps.held_out(self.folds, models),
+            held_out=held_out,
             held_out_files=tuple(steps.images[index] for fold in self.folds for index in fold),
+            peaks=peaks,
             trials=tuple(trials),
         )
 
@@ -281,8 +284,8 @@ class _Steps:
 
     def held_out(
         self, folds: Sequence[npt.NDArray[np.int64]], models: Sequence[bytes]
-    ) -> npt.NDArray[np.float32]:
-        """(n,) scores of the folds' images, by prototypes that were learnt from the others."""
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """(n,) scores of the folds' images, by prototypes learnt from the others; (n,) peaks."""
         found, options = [], self.options
         with self.stages.stage("held-out scores") as advance:
             for fold, model in zip(folds, models, strict=True):
@@ -292,7 +295,8 @@ class _Steps:
                         scores_from_files(engine, paths, size=options.size, roi=options.roi)
                     )
                 advance(len(found) / len(folds))
-        return np.concatenate(found)
+        scores, peaks = zip(*found, strict=True)
+        return np.concatenate(scores), np.concatenate(peaks)
 
 
 def _parts(bank: PatchBank) -> Iterator[Patches]:

@@ -27,6 +27,7 @@ from edge.building.held_out_record import held_out_record, point_record
 from edge.building.methods import LearningMethod
 from edge.building.model_size import SizedBuildOptions, decide_size
 from edge.building.odd_images import OddImage, odd_images
+from edge.building.pixel_threshold import pixel_threshold_from_peaks
 from edge.building.precision_gate import GateResult, apply_precision_gate
 from edge.building.prn import prn_method
 from edge.building.protoad import protoad_method
@@ -84,6 +85,7 @@ class Built:
             "precision": manifest.precision,
             "prototypes": manifest.prototypes,
             "threshold": self.threshold.value,
+            "pixel_threshold": manifest.pixel_threshold,
             "false_reject_bound": self.threshold.bound,
             "odd_images": {printable_path(one.path): one.score for one in self.odd},
             "with_odd": self.threshold.with_odd,
@@ -140,15 +142,16 @@ def build(
         say=say,
     )
     health = _learn_health(job, stages=stages, say=say)
+    settings = _settings(job.options, gated)
     drawn = find_drawn_defects(
         gated.taught.inspector,
-        threshold=gated.threshold.value,
+        settings=settings,
         options=job.options,
         open_engine=partial(_open, job.engine.name),
         stages=stages,
         say=say,
     )
-    outcome = _measure(job, gated, health, drawn, stages=stages)
+    outcome = _measure(job, gated, health, drawn, settings=settings, stages=stages)
     if outcome.measured and outcome.measured.evaluation.alarm:
         say(f"ALARM: {outcome.measured.evaluation.alarm}")
     plans = compile_plans(gated.taught.inspector.model, options=options, stages=stages)
@@ -202,6 +205,7 @@ class _BuildFindings:
     """What was learnt, and how the deployed engine does with it."""
 
     gated: GateResult
+    settings: DecisionSettings
     measured: Measured | None
     points: tuple[OperatingPoint, ...]
     golden: list[tuple[records.GoldenImage, Image]]
@@ -256,12 +260,23 @@ def _learn_health(
     return health
 
 
+def _settings(options: SizedBuildOptions, gated: GateResult) -> DecisionSettings:
+    """With which the new inspector decides."""
+    return DecisionSettings(
+        gated.threshold.value,
+        min_area=options.min_area,
+        roi=options.roi,
+        pixel_threshold=pixel_threshold_from_peaks(gated.taught, gated.threshold, options=options),
+    )
+
+
 def _measure(
     job: _BuildInput,
     gated: GateResult,
     health: records.HealthRecord,
     drawn: DrawnDefects | None,
     *,
+    settings: DecisionSettings,
     stages: Stages,
 ) -> _BuildFindings:
     """Figures on the labelled images, and golden scores, by the engine that is deployed."""
@@ -276,9 +291,7 @@ def _measure(
                     engine,
                     job.dataset.test,
                     size=options.size,
-                    settings=DecisionSettings(
-                        gated.threshold.value, min_area=options.min_area, roi=options.roi
-                    ),
+                    settings=settings,
                     learnt=taught.learnt_files,
                     compare=compared,
                     progress=advance,
@@ -290,7 +303,9 @@ def _measure(
             recommended=chosen,
             labelled=measured.compared if measured else None,
         )
-        return _BuildFindings(gated, measured, points, golden, engine.executes, health, drawn)
+        return _BuildFindings(
+            gated, settings, measured, points, golden, engine.executes, health, drawn
+        )
 
 
 def _write(
@@ -329,6 +344,7 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         threshold=threshold_record(gated.threshold, how=taught.how_held_out),
         held_out=held_out_record(taught, gated.threshold),
         operating_points=tuple(map(point_record, outcome.points)),
+        pixel_threshold=outcome.settings.pixel_threshold,
         min_area=options.min_area,
         figures=_figures(outcome.measured),
         golden=tuple(record for record, _ in outcome.golden),

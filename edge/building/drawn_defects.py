@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -36,16 +36,18 @@ class DrawnDefects:
     Attributes:
         record: figures, as the manifest keeps them.
         rows: pictures for the report: the clearest that were missed, the faintest that were found.
+        region_threshold: value of their maps from which a pixel belongs to a region.
     """
 
     record: DrawnDefectsRecord
     rows: tuple[Row, ...]
+    region_threshold: float
 
 
 def find_drawn_defects(
     inspector: LearntInspector,
     *,
-    threshold: float,
+    settings: DecisionSettings,
     options: SizedBuildOptions,
     open_engine: OpenEngine,
     stages: Stages,
@@ -58,8 +60,8 @@ def find_drawn_defects(
 
     Args:
         inspector: whose trials hold the images and the inspectors.
-        threshold: that is shipped.
-        options: precision, sizes, smallest area, region of interest, seed and scale.
+        settings: with which the inspector that is shipped decides.
+        options: precision, sizes, region of interest, seed and scale.
         open_engine: opens the deployed engine.
         stages: told about progress.
         say: receives a warning if the inspector is blind.
@@ -72,7 +74,7 @@ def find_drawn_defects(
         EngineError: the engine fails.
     """
     # The picture is what is inspected and nothing else, so regions lie in it as it is.
-    settings = DecisionSettings(threshold, min_area=options.min_area)
+    settings = replace(settings, roi=None)
     with stages.stage("drawn defects") as advance:
         seen = _judge_all(
             inspector,
@@ -86,14 +88,14 @@ def find_drawn_defects(
     record = detection_of(
         seen.judged,
         good=inspector.held_out.tolist(),
-        threshold=threshold,
+        threshold=settings.threshold,
         images=len(seen.sides),
         shorter_side=float(np.median(seen.sides)),
         scale=options.scale,
     )
     if record.outlook == "blind":
         say(f"warning: {record.warning}")
-    return DrawnDefects(record, seen.rows())
+    return DrawnDefects(record, seen.rows(), settings.region_threshold)
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from calibrate.backbones.features_graph import default_layers
 from calibrate.learnt import OpenEngine
 from calibrate.progress import Stages
 from calibrate.protoad.learn import ProtoadOptions, prepare_protoad
+from calibrate.protoad.score import ScoreRule
 from edge.building.methods import Taught
 from edge.building.model_size import SizedBuildOptions
 from edge.options import PROTOTYPES
@@ -36,7 +37,7 @@ class ProtoadMethod:
             images=len(images),
             layers=options.layers,
             method=options.method,
-            score_kind=options.score,
+            score_kind=options.score.kind(options.size),
             how_held_out="cross-fitted",
         )
 
@@ -53,7 +54,7 @@ def protoad_method(
         roi=options.roi,
         prototypes=options.prototypes or PROTOTYPES,
         method=options.method,
-        score=options.score,
+        score=ScoreRule(options.score),
         seed=options.seed,
         memory_mib=options.memory,
     )

@@ -83,17 +83,15 @@ def _figures(figures: Mapping[str, float]) -> dict[str, float | str | None]:
 def _pictures(measured: Measured | None) -> list[Picture]:
     if measured is None or not measured.rows:
         return []
-    threshold = measured.evaluation.threshold
-    return [
-        _grid("Images nearest to the threshold, of each kind", measured.rows, threshold=threshold)
-    ]
+    caption, threshold = "Images nearest to the threshold, of each kind", measured.region_threshold
+    return [_grid(caption, measured.rows, threshold=threshold)]
 
 
 def _drawn_pictures(drawn: DrawnDefects | None) -> list[Picture]:
     if drawn is None:
         return []
     caption = "Drawn defects: the clearest that were missed, then the faintest that were found"
-    return [_grid(caption, drawn.rows, threshold=drawn.record.threshold)]
+    return [_grid(caption, drawn.rows, threshold=drawn.region_threshold)]
 
 
 def _grid(caption: str, rows: Sequence[Row], *, threshold: float) -> Picture:
@@ -124,6 +122,13 @@ def describe_threshold(threshold: Threshold) -> str:
             "verdict differs from fp32"
         )
     return text
+
+
+def describe_regions(manifest: Manifest) -> str:
+    """From which value of the map on an NG has regions, in a few words."""
+    if manifest.pixel_threshold is None:
+        return "where the map reaches the threshold"
+    return f"where the map reaches {manifest.pixel_threshold:.4f}"
 
 
 def describe_parity(parity: ParityRecord) -> str:
@@ -158,6 +163,8 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         **({"parity": describe_parity(manifest.parity)} if manifest.parity else {}),
         **({"frame health": describe_health(manifest.health)} if manifest.health else {}),
         "engine": "; ".join(manifest.notes),
+        "score": _score(manifest),
+        "regions of an NG": describe_regions(manifest),
         "size": f"{width} x {height} px{_tiles(manifest)}",
         "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",
         "good images": f"{manifest.images.used} used, {manifest.images.skipped} skipped",
@@ -168,6 +175,15 @@ def _facts(manifest: Manifest) -> dict[str, str]:
 def _tiles(manifest: Manifest) -> str:
     columns, rows = manifest.tiles
     return f" in {columns} x {rows} tiles" if columns * rows > 1 else ""
+
+
+def _score(manifest: Manifest) -> str:
+    """How the map becomes a score."""
+    pixels = manifest.score_pixels
+    if not manifest.score_kind.startswith("top"):
+        return f"maximum of the {manifest.score_kind} map"
+    among = "" if pixels.stride == 1 else f", of every {pixels.stride}th along each axis"
+    return f"mean of the map's {pixels.count} highest values{among}"
 
 
 def _training(manifest: Manifest) -> dict[str, str]:

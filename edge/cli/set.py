@@ -35,6 +35,9 @@ class SetOptions(OptionsModel):
     extrapolate: bool = option(
         False, "Go beyond the highest held-out score where the images are too few for the rate."
     )
+    pixel_threshold: Finite | None = option(
+        None, "Value of the map from which a pixel belongs to an NG's regions."
+    )
     min_area: Count | None = option(
         None, "Smallest region that rejects, in px of the frame; 0 lets the score alone decide."
     )
@@ -58,6 +61,7 @@ def change(bundle: BundleArgument, options: SetOptions, json: Json = False) -> N
     changes = change_settings(
         bundle,
         threshold=options.threshold if rate is None else rate,
+        pixel_threshold=options.pixel_threshold,
         min_area=options.min_area,
         ignore=mask_from_file(options.ignore) if options.ignore else None,
         roi=options.roi,

@@ -48,7 +48,7 @@ def print_built(built: Built) -> None:
     """Print which inspector was built, what its threshold promises, and what it measured."""
     from edge.building.drawn_report import describe_drawn
     from edge.building.odd_images import describe_odd_images
-    from edge.building.report import describe_parity, describe_threshold
+    from edge.building.report import describe_parity, describe_regions, describe_threshold
 
     manifest = built.bundle.manifest
     drawn = manifest.drawn_defects
@@ -57,6 +57,7 @@ def print_built(built: Built) -> None:
         ("executes", f"{manifest.precision} graph as {manifest.executes}"),
         ("prototypes", f"{manifest.prototypes} from {manifest.images.used} images"),
         ("threshold", describe_threshold(built.threshold)),
+        ("regions", describe_regions(manifest)),
         *([("parity", describe_parity(manifest.parity))] if manifest.parity else []),
         *([("drawn defects", describe_drawn(drawn))] if drawn else []),
         *figure_rows(manifest.figures),

@@ -86,8 +86,7 @@ def run_demo(folder: Path, *, show: Show | None = None) -> Demo:
         truths = draw_conveyor(video, seed=SEED)
     built = build(images, folder / "flange.edge", options=BuildOptions(), stages=stages)
     if built.measured is not None and built.measured.rows:
-        threshold = built.measured.evaluation.threshold
-        picture = draw_grid(built.measured.rows, threshold=threshold)
+        picture = draw_grid(built.measured.rows, threshold=built.measured.region_threshold)
         (folder / "grid.png").write_bytes(png_from_image(picture))
     with stages.stage("stream") as advance:
         summary, right = _stream_video(folder, built, truths, advance=advance)

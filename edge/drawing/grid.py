@@ -68,7 +68,7 @@ def draw_grid(rows: Sequence[Row], *, threshold: float) -> Image:
 
     Args:
         rows: at least one.
-        threshold: the score from which an image is NG; above 0.
+        threshold: value of the map at which its colours change to those of a defect; above 0.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -115,7 +115,7 @@ class Column:
 
     Attributes:
         name: of the inspector.
-        threshold: its own, above 0.
+        threshold: its own of pixels, above 0.
         results: one an image; None where it could not be read.
     """
 
@@ -127,7 +127,7 @@ class Column:
 def draw_comparison(rows: Sequence[Compared], columns: Sequence[Column]) -> Image:
     """Draw the images, each inspector's heat map of them, and the truth.
 
-    Heat runs from half of each inspector's own threshold to one and a half times it.
+    Heat runs from half of each inspector's own pixel threshold to one and a half times it.
 
     Args:
         rows: at least one.

@@ -43,8 +43,8 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
     """Return the result's image with everything that an operator has to see.
 
     The heat map's colours have a fixed meaning, so that pictures compare: none below half the
-    threshold, orange at it, full red at one and a half of it. From orange on they are where a
-    region counts, and nowhere else. Regions are outlined; a bar shows verdict, score, threshold
+    pixel threshold, orange at it, full red at one and a half of it. From orange on they are where
+    a region counts, and nowhere else. Regions are outlined; a bar shows verdict, score, threshold
     and rate; an ERROR says why.
 
     Args:
@@ -82,7 +82,7 @@ def _draw_map(picture: Image, result: Result, *, opacity: float, style: _Style) 
         return
     levels = heat_levels(
         result.anomaly_map,
-        threshold=result.threshold,
+        threshold=result.region_threshold,
         defect_mask=result.defect_mask,
         size=(inside.shape[1], inside.shape[0]),
     )

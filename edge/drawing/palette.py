@@ -41,26 +41,26 @@ def heat_levels(
 
     Levels from `AT_THRESHOLD` on are exactly where the defect is: what reaches the threshold and
     does not count (ignored, smaller than the smallest area, in a good part) stays just below, and
-    what counts is never below. A value that is not a number is as hot as can be.
+    what counts is never below, not even where no value of the map reaches the threshold. A value
+    that is not a number is as hot as can be.
 
     Args:
         anomaly_map: (h, w) float32.
-        threshold: without one above 0 there is no scale: only what counts is shown.
+        threshold: of pixels; without one above 0 there is no scale: only what counts is shown.
         defect_mask: (h, w) bool, where it counts; None = nowhere.
         size: (width, height) of the picture that the map covers.
     """
     limit = np.float32(threshold)
-    if limit > 0:
-        with np.errstate(all="ignore"):  # of a tiny threshold, or a map that is not finite
-            relative = np.nan_to_num(anomaly_map / limit, nan=_HIGH, posinf=_HIGH, neginf=0.0)
-        level = np.clip((relative - _LOW) / (_HIGH - _LOW), 0.0, 1.0) * 255
-    else:
-        level = np.zeros(anomaly_map.shape) if defect_mask is None else defect_mask * 255.0
-    spread = cv2.resize(np.rint(level).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
+    spread = _spread(anomaly_map, limit, defect_mask, size)
     below = np.minimum(spread, AT_THRESHOLD - 1)
     if defect_mask is None:
         return np.asarray(below, np.uint8)
-    inside = (spread >= AT_THRESHOLD) & _is_near(defect_mask, size)
+    inside = _is_near(defect_mask, size)
+    lowest = anomaly_map.min(where=defect_mask, initial=limit)
+    if lowest == limit:
+        inside &= spread >= AT_THRESHOLD
+    elif lowest > 0:  # what counts does not reach the threshold, and has an outline of its own
+        inside &= _spread(anomaly_map, lowest, defect_mask, size) >= AT_THRESHOLD
     _show_lost(inside, defect_mask)
     return np.asarray(np.where(inside, np.maximum(spread, AT_THRESHOLD), below), np.uint8)
 
@@ -85,6 +85,23 @@ def lay_heat(picture: Image, levels: Levels, *, opacity: float) -> None:
 def heat_colours(levels: Levels) -> Image:
     """Return the colours of levels: yellow, orange at the threshold, red."""
     return np.asarray(cv2.applyColorMap(levels, _HEAT), np.uint8)
+
+
+def _spread(
+    anomaly_map: AnomalyMap,
+    limit: np.float32,
+    defect_mask: DefectMask | None,
+    size: tuple[int, int],
+) -> Levels:
+    """The map relative to a value, as levels in a picture of (width, height)."""
+    if limit > 0:
+        with np.errstate(all="ignore"):  # of a tiny threshold, or a map that is not finite
+            relative = np.nan_to_num(anomaly_map / limit, nan=_HIGH, posinf=_HIGH, neginf=0.0)
+        level = np.clip((relative - _LOW) / (_HIGH - _LOW), 0.0, 1.0) * 255
+    else:
+        level = np.zeros(anomaly_map.shape) if defect_mask is None else defect_mask * 255.0
+    spread = cv2.resize(np.rint(level).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(spread, np.uint8)
 
 
 def _is_near(mask: DefectMask, size: tuple[int, int]) -> npt.NDArray[np.bool_]:

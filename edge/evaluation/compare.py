@@ -209,7 +209,7 @@ def _column(name: str, inspector: Inspector, samples: Sequence[Sample]) -> Colum
             results.append(inspector.inspect(image_from_file(sample.path)))
         except ImageError:
             results.append(None)
-    return Column(name, inspector.settings.threshold, tuple(results))
+    return Column(name, inspector.settings.region_threshold, tuple(results))
 
 
 def _row(sample: Sample, bundle: Bundle) -> Compared:

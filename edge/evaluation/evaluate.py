@@ -82,7 +82,7 @@ def evaluate_bundle(
         )
     refuse_nothing_counted(measured.evaluation, images)
     if grid is not None and measured.rows:
-        picture = draw_grid(measured.rows, threshold=measured.evaluation.threshold)
+        picture = draw_grid(measured.rows, threshold=measured.region_threshold)
         replace_file(grid, png_from_image(picture))
     if manifest.held_out is None:
         return measured.evaluation

@@ -35,6 +35,7 @@ class Measured:
         good, defects: scores of good and of defective images.
         rows: a few images of each kind, those nearest to the threshold first.
         compared: what the thresholds do that were to be compared.
+        region_threshold: value of a map from which a pixel belongs to a region.
     """
 
     evaluation: Evaluation
@@ -42,6 +43,7 @@ class Measured:
     defects: tuple[float, ...]
     rows: tuple[Row, ...]
     compared: LabelledCounts
+    region_threshold: float
 
 
 @dataclass(slots=True)
@@ -119,9 +121,8 @@ def measure(
     evaluation = evaluate(scored(), threshold=settings.threshold)
     order = sorted(wanted, key=lambda kind: (kind == GOOD, kind))
     rows = tuple(row for kind in order for _, row in seen.rows.get(kind, []))
-    return Measured(
-        evaluation, tuple(seen.good), tuple(seen.defects), rows, compared=seen.compared()
-    )
+    good, defects = tuple(seen.good), tuple(seen.defects)
+    return Measured(evaluation, good, defects, rows, seen.compared(), settings.region_threshold)
 
 
 def file_sha256(path: Path) -> str:

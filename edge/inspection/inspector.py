@@ -267,6 +267,7 @@ class Inspector(AbstractContextManager["Inspector"]):
             defect_mask=judgement.defect_mask,
             roi=self.settings.roi,
             image=picture,
+            pixel_threshold=self.settings.pixel_threshold,
         )
 
     def _health_problem(self, shape: tuple[int, ...], fitted: npt.NDArray[np.uint8]) -> str:

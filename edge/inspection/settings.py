@@ -38,6 +38,7 @@ def settings_from_bundle(
     min_area: int | None = None,
     ignore: IgnoreMask | Nothing | None = None,
     roi: Roi | Nothing | None = None,
+    pixel_threshold: float | None = None,
 ) -> DecisionSettings:
     """A bundle's settings, each of which may be another.
 
@@ -48,6 +49,7 @@ def settings_from_bundle(
         ignore: (H, W) uint8, white where nothing counts, or `NOTHING`; in place of the bundle's.
         roi: (x, y, width, height) in pixels of the frame that is inspected, or `NOTHING` for all
             of it; in place of the bundle's own, where another camera sees the same part.
+        pixel_threshold: value of the map from which a region counts, in place of the bundle's own.
 
     Raises:
         BundleError: the bundle's own mask cannot be read any more.
@@ -64,6 +66,7 @@ def settings_from_bundle(
         ignore=None if isinstance(ignore, str) else ignore,
         roi=None if isinstance(roi, str) else roi,
         score_pixels=manifest.score_pixels,
+        pixel_threshold=manifest.pixel_threshold if pixel_threshold is None else pixel_threshold,
     )
 
 
@@ -74,6 +77,7 @@ def change_settings(
     min_area: int | None = None,
     ignore: IgnoreMask | Nothing | None = None,
     roi: Roi | Nothing | None = None,
+    pixel_threshold: float | None = None,
 ) -> tuple[ChangeRecord, ...]:
     """Change what a bundle inspects with from now on, without building again.
 
@@ -88,6 +92,7 @@ def change_settings(
         ignore: (H, W) uint8 of any size, covering the region of interest, white where nothing
             counts; `NOTHING` removes the one that is there.
         roi: (x, y, width, height) in pixels of the frame; `NOTHING` for all of it.
+        pixel_threshold: value of the map from which a pixel belongs to an NG's regions.
 
     Returns:
         What has changed; nothing where all was so already.
@@ -96,8 +101,10 @@ def change_settings(
         BundleError: the bundle is missing or damaged, or the disk refuses; it is as before.
         SettingsError: a value that makes no sense, or no part could ever be NG.
     """
-    if all(value is None for value in (threshold, min_area, ignore, roi)):
-        raise SettingsError("nothing to change: give a threshold, min_area, ignore or roi")
+    if all(value is None for value in (threshold, pixel_threshold, min_area, ignore, roi)):
+        raise SettingsError(
+            "nothing to change: give a threshold, pixel_threshold, min_area, ignore or roi"
+        )
     known: tuple[ChangeRecord, ...] = ()
 
     before = Bundle.open(path)
@@ -109,12 +116,20 @@ def change_settings(
         known = bundle.manifest.changes
         if bundle.manifest.held_out != before.manifest.held_out:
             raise SettingsError(f"{bundle.path}: was built anew meanwhile; set it again")
-        _check(bundle, threshold=value, min_area=min_area, ignore=ignore, roi=roi)
+        _check(
+            bundle,
+            threshold=value,
+            min_area=min_area,
+            ignore=ignore,
+            roi=roi,
+            pixel_threshold=pixel_threshold,
+        )
 
     check(before)
     after = edit_manifest(
         before,
         threshold=KEEP if record is None else record,
+        pixel_threshold=KEEP if pixel_threshold is None else pixel_threshold,
         min_area=KEEP if min_area is None else min_area,
         ignore=KEEP if ignore is None else None if isinstance(ignore, str) else _png(ignore),
         roi=KEEP if roi is None else None if isinstance(roi, str) else _roi_record(roi),
@@ -156,6 +171,7 @@ def _check(
     min_area: int | None,
     ignore: IgnoreMask | Nothing | None,
     roi: Roi | Nothing | None,
+    pixel_threshold: float | None,
 ) -> None:
     """See that an inspector can work with the settings.
 
@@ -164,7 +180,12 @@ def _check(
     """
     try:
         settings = settings_from_bundle(
-            bundle, threshold=threshold, min_area=min_area, ignore=ignore, roi=roi
+            bundle,
+            threshold=threshold,
+            min_area=min_area,
+            ignore=ignore,
+            roi=roi,
+            pixel_threshold=pixel_threshold,
         )
         check_decision(decide, settings=settings, manifest=bundle.manifest)
     except EngineError as error:

@@ -1,10 +1,13 @@
 """From an anomaly map and a score to a verdict and the regions that explain it.
 
 The score decides: NG if it reaches the threshold, and, with a smallest area, if a region of that
-area remains. Regions are the areas where the map reaches the threshold. They explain an NG, so
-nothing else has any: the mean of the highest values may stay below a threshold that a few values
-reach, and then the part is good all through. The reverse is an NG without a region: a score of the
-map before smoothing may reach a threshold that no value of the smoothed map reaches.
+area remains. Regions explain an NG, so nothing else has any: the mean of the highest values may
+stay below a threshold that a few values reach, and then the part is good all through. And every NG
+has one. Regions are the areas where the map reaches the pixel threshold, which is that of good
+maps' highest values; where nothing does, because the score is the mean of many middling values,
+those where the map reaches the score's threshold. A score of the map before smoothing may reach
+what no value of the smoothed map does, and so may one that was rounded: then the region is where
+the map is highest.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ import numpy.typing as npt
 
 from calibrate.threshold import reaches
 from cameras.image_files import MAX_PIXELS
+from edge.inspection.map_score import as_float32, mean_of_highest
 from edge.result import AnomalyMap, DefectMask, Region, Roi, Verdict
+from engines.score_pixels import MAXIMUM, ScorePixels
 
 SHORT_LABELS = 1 << 16
 Box: TypeAlias = tuple[int, int, int, int, int]  # (left, top, width, height, hot pixels) in px
@@ -38,15 +43,18 @@ class DecisionSettings:
         ignore: (h, w) uint8 of any size, covering `roi`; where it is white (>= 128) nothing
             counts. None = everything counts.
         roi: the part of the frame that the map covers, (x, y, width, height); None = all of it.
-        score_pixels: of how many of the map's highest values the score is the mean; with an
-            ignore mask it is computed here.
+        score_pixels: of which of the map's values the score is the mean; with an ignore mask it
+            is computed here.
+        pixel_threshold: value of the map from which a pixel belongs to a region, kept as the
+            threshold is; None = the threshold.
     """
 
     threshold: float
     min_area: int = 0
     ignore: IgnoreMask | None = None
     roi: Roi | None = None
-    score_pixels: int = 1
+    score_pixels: ScorePixels = MAXIMUM
+    pixel_threshold: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse values with which no verdict means anything.
@@ -55,10 +63,13 @@ class DecisionSettings:
             ValueError: a threshold that is not finite, a negative area, an empty or impossible
                 region of interest, or a mask that is not a grey picture.
         """
-        threshold = _as_float32(self.threshold)
-        if not math.isfinite(threshold):
-            raise ValueError(f"threshold {self.threshold}: must be a finite number")
-        object.__setattr__(self, "threshold", threshold)
+        for name in ("threshold", "pixel_threshold"):
+            given = getattr(self, name)
+            if given is None:
+                continue
+            if not math.isfinite(as_float32(given)):
+                raise ValueError(f"{name} {given}: must be a finite number")
+            object.__setattr__(self, name, as_float32(given))
         if self.min_area < 0:
             raise ValueError(f"min_area {self.min_area}: must be 0 or more pixels")
         if self.roi is not None and (min(self.roi) < 0 or min(self.roi[2:]) < 1):
@@ -73,6 +84,11 @@ class DecisionSettings:
                 f"ignore mask of shape {self.ignore.shape} {self.ignore.dtype}: "
                 "must be a grey picture, (H, W) uint8"
             )
+
+    @property
+    def region_threshold(self) -> float:
+        """Value of the map from which a pixel belongs to a region, where any reaches it."""
+        return self.threshold if self.pixel_threshold is None else self.pixel_threshold
 
 
 def _reach(roi: Roi) -> int:
@@ -110,33 +126,35 @@ def decide(
 
     NG when the score `reaches` the threshold and, if `settings.min_area` is set, a region of that
     area remains; ERROR when the engine returned anything that is not finite; OK otherwise. The
-    score is the engine's own, except with an ignore mask: then it is the mean of the highest
-    values of the map outside the mask.
+    score is the engine's own, except with an ignore mask: then it is computed from the values of
+    the map outside the mask.
 
     Args:
         anomaly_map: (h, w) float32, covering `settings.roi`.
         pred_score: the engine's score for the picture.
-        settings: threshold, smallest area, ignore mask, region of interest.
+        settings: thresholds, smallest area, ignore mask, region of interest.
         frame_shape: (H, W, ...) of the frame in which regions are expressed.
     """
     if anomaly_map.ndim != 2 or anomaly_map.size == 0:
         return _error(f"anomaly map of shape {anomaly_map.shape}; expected (height, width)")
-    score = _as_float32(pred_score)
+    score = as_float32(pred_score)
     if not math.isfinite(score):
         return _error(f"the engine returned a score of {score}; run `edge doctor`")
+    peak = anomaly_map.max()
     # A NaN passes through both, an infinity through one; and nothing is written in between.
-    if not (math.isfinite(anomaly_map.max()) and math.isfinite(anomaly_map.min())):
+    if not (math.isfinite(peak) and math.isfinite(anomaly_map.min())):
         return _error("the engine returned an anomaly map that is not finite; run `edge doctor`")
     counted = None
     if settings.ignore is not None:
         counted = _counted(settings.ignore, anomaly_map.shape)
         if not counted.any():
             return _error("the ignore mask leaves nothing to inspect")
-        score = _mean_of_highest(anomaly_map[counted], settings.score_pixels)
+        score = mean_of_highest(anomaly_map, settings.score_pixels, counted=counted)
+        peak = anomaly_map.max(where=counted, initial=-np.inf)
     if reaches(score, settings.threshold):
         regions, defect_mask = find_regions(
             anomaly_map,
-            threshold=settings.threshold,
+            threshold=_begin_of_regions(float(peak), settings),
             min_area=settings.min_area,
             counted=counted,
             roi=settings.roi,
@@ -199,19 +217,17 @@ def find_regions(
     return tuple(sorted(kept, key=lambda region: (-region.peak, region.y, region.x))), hot
 
 
-def _as_float32(value: float | np.floating) -> float:
-    """Return the number of fewest digits that is the same float32.
+def _begin_of_regions(peak: float, settings: DecisionSettings) -> float:
+    """The value from which the map of an NG belongs to a region.
 
-    Whoever compares two of them, in whatever precision, finds what `reaches` finds.
+    Args:
+        peak: the highest value that counts.
+        settings: with the thresholds. With a smallest area, the peak alone is no region.
     """
-    with np.errstate(over="ignore"):
-        return float(str(np.float32(value)))
-
-
-def _mean_of_highest(values: npt.NDArray[np.float32], count: int) -> float:
-    """The mean of the highest values, or of all where there are fewer; never above the highest."""
-    highest = values if count >= len(values) else np.partition(values, -count)[-count:]
-    return _as_float32(highest.mean(dtype=np.float64))
+    for threshold in (settings.region_threshold, settings.threshold):
+        if reaches(peak, threshold):
+            return threshold
+    return settings.threshold if settings.min_area else peak
 
 
 def _components(hot: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], list[Box]]:
@@ -262,7 +278,7 @@ def _region(box: Box, peak: np.float32, *, map_shape: tuple[int, ...], place: Ro
         width=max(1, min(right, place[2]) - x),
         height=max(1, min(bottom, place[3]) - y),
         area=max(1, round(area * across * down)),
-        peak=_as_float32(peak),
+        peak=as_float32(peak),
     )
 
 

@@ -70,6 +70,8 @@ def test_the_worst_spot_is_the_same(outputs) -> None:
         assert np.hypot(*np.subtract(first, second)) <= 8  # px: a patch
 
 
-def test_scores_are_the_maximum_of_the_map(outputs) -> None:
+def test_scores_are_the_mean_of_the_highest_of_every_fourth_value(outputs) -> None:
+    """Also where the rest runs in bf16: what makes map and score is float32."""
     for maps, scores in outputs[1:]:
-        np.testing.assert_array_equal(maps.max(axis=(1, 2)), scores)
+        highest = np.sort(maps[:, 2::4, 2::4].reshape(len(maps), -1), axis=1)[:, -10:]
+        np.testing.assert_allclose(highest.mean(axis=1), scores, rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import onnx
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from engines import atomic_files
 from engines.bundle import Bundle, sha256_of, write_bundle
 from engines.errors import BundleError
+from engines.score_pixels import MAXIMUM
 
 
 def test_what_was_written_is_read(bundle, contents, tmp_path) -> None:
@@ -25,6 +27,18 @@ def test_what_was_written_is_read(bundle, contents, tmp_path) -> None:
     assert again.manifest.files["report.html"].size == 13
     assert again.plans == tmp_path / "bottle.edge" / "engines"
     assert leftovers(tmp_path) == []
+
+
+def test_what_an_earlier_version_did_not_write_has_its_meaning(bundle) -> None:
+    """A bundle without a pixel threshold, whose score is a maximum, goes on as it was."""
+    path = bundle.path / "manifest.json"
+    content = json.loads(path.read_text())
+    del content["pixel_threshold"], content["seal"]
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    content["seal"] = hashlib.sha256(canonical.encode()).hexdigest()
+    path.write_text(json.dumps(content))
+    again = Bundle.open(bundle.path).manifest
+    assert (again.pixel_threshold, again.score_pixels) == (None, MAXIMUM)
 
 
 def test_files_may_be_given_as_paths(tmp_path, contents) -> None:

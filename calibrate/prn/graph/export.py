@@ -21,6 +21,7 @@ from torch import nn
 
 from calibrate.backbones.features_graph import FeaturesGraph
 from calibrate.images import Size
+from calibrate.mean_of_highest import output_mean_of_highest
 from calibrate.node_names import HEAVY_TAILED
 from calibrate.prn.graph.folding import Kernel, fold_front
 from calibrate.prn.graph.nodes import Nodes, array
@@ -63,7 +64,7 @@ def inspector_graph(
     nodes.output(ANOMALY_MAP, "Sigmoid", [logits], shape=[batch, height, width])
     flat = nodes.reshape(ANOMALY_MAP, [batch, height * width], f"{EXACT}flat")
     count = min(SCORE_PIXELS, height * width)
-    nodes.output_mean_of_highest(PRED_SCORE, flat, count, batch=batch)
+    output_mean_of_highest(model, PRED_SCORE, flat, count, batch=batch)
     helper.set_model_props(model, metadata or {})
     checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())

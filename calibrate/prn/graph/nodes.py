@@ -28,12 +28,11 @@ class Nodes:
     A node is called like its result, so that both can be found again in any engine.
 
     Args:
-        model: extended in place; its opset stays.
+        model: extended in place.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._graph = model.graph
-        self._opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
 
     def node(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """Append any node with one result."""
@@ -126,19 +125,6 @@ class Nodes:
             mode="linear",
             coordinate_transformation_mode="half_pixel",
         )
-
-    def output_mean_of_highest(self, name: str, source: str, count: int, *, batch: int) -> None:
-        """Make the mean of the highest values of each row an output: (N, M) to (N,)."""
-        highest, places = f"{EXACT}{name}/highest", f"{EXACT}{name}/places"
-        many = self.constant(f"{name}/count", np.array([count], np.int64))
-        self._graph.node.append(
-            helper.make_node("TopK", [source, many], [highest, places], name=highest, axis=1)
-        )
-        if self._opset < 18:  # from opset 18 on the axes are an input
-            self.output(name, "ReduceMean", [highest], shape=[batch], axes=[1], keepdims=0)
-            return
-        axes = self.constant(f"{name}/axes", np.array([1], np.int64))
-        self.output(name, "ReduceMean", [highest, axes], shape=[batch], keepdims=0)
 
 
 def array(tensor: Tensor) -> AnyArray:

@@ -50,8 +50,29 @@ def made(drawn, tmp_path_factory) -> Built:
     output = tmp_path_factory.mktemp("made") / "flange.edge"
     stages, told = Stages(), []
     result = build(drawn, output, options=options(prototypes=256), stages=stages, say=told.append)
-    assert told == ["ALARM: 4 of 6 labelled defects pass: the inspector is nearly blind"]
+    assert told == ["ALARM: 3 of 6 labelled defects pass: the inspector is nearly blind"]
     return result
+
+
+def test_regions_have_a_threshold_of_their_own_that_the_build_learns(made) -> None:
+    manifest = made.bundle.manifest
+    assert (manifest.score_kind, manifest.score_pixels.count) == ("top10/4", 10)
+    assert manifest.threshold.value < manifest.pixel_threshold
+    assert made.to_json()["pixel_threshold"] == manifest.pixel_threshold
+    report = (made.bundle.path / "report.html").read_text()
+    assert f"where the map reaches {manifest.pixel_threshold:.4f}" in report
+
+
+@pytest.mark.parametrize("score", ["smoothed", "raw"])
+def test_the_other_scores_are_built_and_pass_their_self_test(score, good, tmp_path) -> None:
+    built = build(good, tmp_path / "out.edge", options=quick(score=score)).bundle
+    assert built.manifest.score_kind == score
+    with load(built.path, engine=ENGINE) as inspector:
+        result = inspector.inspect(cv2.imread(str(min(good.iterdir()))))
+    assert result.region_threshold == pytest.approx(
+        built.manifest.threshold.value if score == "smoothed" else built.manifest.pixel_threshold
+    )
+    assert (result.score == result.anomaly_map.max()) == (score == "smoothed")
 
 
 def test_the_object_for_machines_has_the_promised_fields(made) -> None:
@@ -68,7 +89,7 @@ def test_the_object_for_machines_has_the_promised_fields(made) -> None:
     assert said["skipped"] == {}
     assert sum(said["stages"].values()) <= said["seconds"] + 0.01
     assert said["odd_images"] == {}
-    assert said["alarm"].startswith("4 of 6 labelled defects pass")
+    assert said["alarm"].startswith("3 of 6 labelled defects pass")
     (own,) = [one for one in said["operating_points"] if one["recommended"]]
     assert np.float32(own["threshold"]) == np.float32(said["threshold"])
     assert own["escapes"] == said["figures"]["escapes"]

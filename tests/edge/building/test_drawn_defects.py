@@ -15,6 +15,7 @@ from calibrate.progress import Stages
 from edge.building.drawn_defects import MAX_DEFECTS, find_drawn_defects
 from edge.building.drawn_report import describe_drawn, detection_section
 from edge.building.model_size import SizedBuildOptions
+from edge.inspection.verdict import DecisionSettings
 from edge.plans import bundle_info
 from edge.result import Verdict
 from engines.bundle import Bundle
@@ -59,6 +60,7 @@ def learnt_from(good) -> LearntInspector:
         prototypes=1,
         held_out=np.full(len(good), 0.05, np.float32),
         held_out_files=good,
+        peaks=np.full(len(good), 0.05, np.float32),
         trials=(HeldOutTrial(b"", b"", good),),
     )
 
@@ -67,7 +69,7 @@ def find(good, *, blind: bool, threshold: float = 0.08, **changes):
     said: list[str] = []
     found = find_drawn_defects(
         learnt_from(good),
-        threshold=threshold,
+        settings=DecisionSettings(threshold, min_area=changes.get("min_area", 0)),
         options=SizedBuildOptions(**{"size": (48, 64), **changes}),
         open_engine=lambda _model, _precision: Looker(blind),
         stages=Stages(),
@@ -128,7 +130,7 @@ def test_an_engine_that_fails_ends_the_build(good) -> None:
     with pytest.raises(EngineError):
         find_drawn_defects(
             learnt_from(good),
-            threshold=1.0,
+            settings=DecisionSettings(1.0),
             options=SizedBuildOptions(size=(48, 64)),
             open_engine=refuse,
             stages=Stages(),

@@ -19,7 +19,8 @@ from engines.threshold_records import MAX_KEPT, MAX_NAMED
 
 def taught(scores: np.ndarray, folder: Path = Path("good")) -> Taught:
     files = tuple(folder / f"{index:03}.png" for index in range(len(scores)))
-    inspector = LearntInspector(b"", 1, np.asarray(scores, np.float32), files, ())
+    held_out = np.asarray(scores, np.float32)
+    inspector = LearntInspector(b"", 1, held_out, files, held_out, ())
     return Taught(inspector, None, len(scores), (), "", "", "")
 
 

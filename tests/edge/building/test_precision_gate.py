@@ -143,12 +143,13 @@ def test_fp32_on_the_reference_has_nothing_to_compare(bundle) -> None:
 
 
 def test_a_flip_is_found_by_its_name(drawn, tmp_path, monkeypatch, one_engine) -> None:
-    """With the threshold amid the good images' scores, int8 cannot but change a verdict."""
+    """With the threshold between an image's two scores, int8 cannot but change its verdict."""
     compare = precision_gate.compare_with_fp32
 
     def strict(trials, *, terms, **rest):
-        lower = replace(terms, threshold=terms.threshold - terms.margin)
-        return compare(trials, terms=lower, **rest)
+        spans = compare(trials, terms=terms, **rest).spans[0]
+        widest = max(spans, key=lambda span: span[1] - span[0])
+        return compare(trials, terms=replace(terms, threshold=sum(widest) / 2), **rest)
 
     def search(self, first):
         raise PrecisionError("searched")
@@ -233,7 +234,8 @@ def nudged(*pairs) -> tuple[GateResult | None, Threshold]:
     held_out = np.linspace(0, 0.5, 101, dtype=np.float32)
     threshold = threshold_from_scores(held_out, false_rejects=0.2)
     gate = Moving(*[(threshold.value + low, threshold.value + high) for low, high in pairs])
-    taught = Taught(LearntInspector(b"", 1, held_out, (), ()), None, 101, (), "", "", "")
+    learnt = LearntInspector(b"", 1, held_out, (), held_out, ())
+    taught = Taught(learnt, None, 101, (), "", "", "")
     first = GateResult(taught, threshold, gate.compare(taught, threshold))
     return gate.nudge_threshold(first), threshold
 

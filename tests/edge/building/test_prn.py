@@ -21,6 +21,7 @@ from edge.evaluation.evaluate import evaluate_bundle
 from edge.inspection.inspector import load
 from edge.options import BuildOptions
 from engines.bundle import Bundle
+from engines.score_pixels import ScorePixels
 
 ENGINE = "onnxruntime"
 STEPS = 6
@@ -68,7 +69,8 @@ def test_the_bundle_says_what_was_done(made) -> None:
     assert (training.size, training.steps, training.batch) == ("compact", STEPS, 4)
     assert training.loss > 0
     assert manifest.seconds > 0
-    assert manifest.score_pixels == 100
+    assert manifest.score_pixels == ScorePixels(100)
+    assert manifest.threshold.value <= manifest.pixel_threshold < 1
 
 
 def test_a_checkpoint_is_not_left_behind(made) -> None:

@@ -17,8 +17,9 @@ def test_set_and_info_tell_what_changed(run, bundle, tmp_path) -> None:
     mask = np.zeros((32, 32), np.uint8)
     mask[:8] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    pixels = Bundle.open(bundle).manifest.pixel_threshold
     words = ("--threshold", 0.5, "--min-area", 9, "--ignore", "mask.png", "--roi", "1,2,90,80")
-    outcome = run("set", bundle, *words, "--json")
+    outcome = run("set", bundle, *words, "--pixel-threshold", 0.6, "--json")
     assert (outcome.code, outcome.err) == (0, "")
     told = json.loads(outcome.out)
     assert told["bundle"] == str(bundle)
@@ -27,6 +28,7 @@ def test_set_and_info_tell_what_changed(run, bundle, tmp_path) -> None:
     roi = {"x": 1, "y": 2, "width": 90, "height": 80}
     assert by_setting == {
         "threshold": (before, 0.5),
+        "pixel_threshold": (pixels, 0.6),
         "min_area": (0, 9),
         "ignore": (None, name),
         "roi": (None, roi),
@@ -34,6 +36,7 @@ def test_set_and_info_tell_what_changed(run, bundle, tmp_path) -> None:
     facts = json.loads(run("info", bundle, "--json").out)
     assert facts["changes"] == told["changes"]
     assert (facts["threshold"], facts["ignore"], facts["roi"]) == (0.5, name, roi)
+    assert facts["pixel_threshold"] == 0.6
     outcome = run("info", bundle)
     shown = " ".join(outcome.out.split())
     assert f"threshold changed {before} → 0.5" in shown
@@ -59,6 +62,7 @@ def test_set_prints_old_and_new_and_says_when_it_was_so_already(run, bundle) -> 
         ((), "nothing to change"),
         (("--threshold", "nan"), "--threshold"),
         (("--threshold", "high"), "--threshold"),
+        (("--pixel-threshold", "inf"), "--pixel-threshold"),
         (("--min-area", "-1"), "--min-area"),
         (("--min-area", "1000000000"), "no part could ever be NG"),
         (

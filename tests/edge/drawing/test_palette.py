@@ -45,6 +45,18 @@ def test_what_does_not_count_stays_below_the_colours_of_a_defect() -> None:
     assert level_of(float("nan"), 1.0) == AT_THRESHOLD - 1
 
 
+def test_a_defect_below_the_threshold_has_its_colour_and_shape_all_the_same() -> None:
+    """An NG by many middling values, none of which reaches the pixel threshold."""
+    field = np.zeros((16, 16), np.float32)
+    field[4:12, 4:12] = 0.7
+    size = (64, 64)
+    levels = heat_levels(field, threshold=1.0, defect_mask=field > 0, size=size)
+    assert set(np.unique(levels[20:44, 20:44])) == {AT_THRESHOLD}
+    hot = levels >= AT_THRESHOLD
+    assert not (hot[:14].any() or hot[50:].any() or hot[:, :14].any() or hot[:, 50:].any())
+    assert heat_levels(field, threshold=1.0, defect_mask=None, size=size).max() < AT_THRESHOLD
+
+
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1e-45])
 def test_without_a_scale_a_defect_has_its_colour_all_the_same(threshold) -> None:
     assert level_of(0.5, threshold, defect=True) >= AT_THRESHOLD

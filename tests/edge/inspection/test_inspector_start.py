@@ -113,6 +113,7 @@ MUTATIONS = {
         "head/rows", "head/columns", how=lambda old: (old >= old.max()) * 1.0
     ),
     "smoothing doubled": weights("head/rows", how=lambda old: old * 1.1),
+    "sampling doubled": weights("head/sampled_columns", how=lambda old: old * 1.1),
     "stage unweighed": weights("head/layer3/weight", how=lambda old: old * 3),
     "epsilon too large": weights("head/epsilon", how=lambda old: old + 1e3),
     "no ReLU": without("Relu"),
@@ -122,7 +123,7 @@ MUTATIONS = {
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_graph_that_is_not_the_one_measured_is_refused(name, built, tmp_path, opened) -> None:
     path = tampered(built, tmp_path / "other.edge", MUTATIONS[name])
-    with pytest.raises(EngineError, match=r"instead of .*try --engine") as caught:
+    with pytest.raises(EngineError, match=r"(instead of|with a score of) .*try --engine") as caught:
         load(path, engine=ENGINE)
     assert "\n" not in str(caught.value)
     assert len(opened) == 1  # and the fixture sees it closed

@@ -32,6 +32,7 @@ def test_what_is_changed_is_what_is_loaded(bundle, spoilt_image) -> None:
         kept = inspector.settings
         assert (kept.threshold, kept.min_area, kept.roi) == (0.5, 7, (0, 0, 99, 98))
         assert (kept.ignore == MIDDLE).all()
+        assert kept.pixel_threshold == pytest.approx(Bundle.open(bundle).manifest.pixel_threshold)
     with load(bundle, engine=ENGINE, threshold=0.25, min_area=0, ignore="none", roi="none") as one:
         assert (one.settings.threshold, one.settings.min_area) == (0.25, 0)
         assert one.settings.ignore is one.settings.roi is None
@@ -102,6 +103,7 @@ ODD = np.zeros((8, 8, 3), np.uint8)
         ({}, "nothing to change"),
         ({"threshold": float("nan")}, "finite number"),
         ({"threshold": 1e300}, "finite number"),
+        ({"pixel_threshold": 1e300}, "finite number"),
         ({"min_area": -1}, "0 or more"),
         ({"min_area": 10**9}, "no part could ever be NG"),
         ({"roi": (0, 0, 0, 5)}, "x,y,width,height"),

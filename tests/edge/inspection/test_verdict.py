@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from edge.inspection.verdict import DecisionSettings, decide, find_regions
 from edge.result import Verdict
+from engines.score_pixels import ScorePixels
 
 MAPS = hnp.arrays(
     np.float32,
@@ -123,6 +124,37 @@ def test_an_ignore_mask_takes_a_defect_out_of_score_and_regions() -> None:
     assert found.score == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize(
+    ("pixel_threshold", "min_area", "area"),
+    [(None, 0, 25), (0.8, 0, 4), (0.8, 4, 4), (0.95, 0, 25), (0.95, 25, 25), (0.2, 0, 25)],
+)
+def test_regions_begin_at_the_pixel_threshold_or_where_none_does_at_the_threshold(
+    pixel_threshold, min_area, area
+) -> None:
+    anomaly_map = np.full((32, 32), 0.1, np.float32)
+    anomaly_map[10:15, 10:15] = 0.6
+    anomaly_map[11:13, 11:13] = 0.9
+    settings = DecisionSettings(0.5, min_area=min_area, pixel_threshold=pixel_threshold)
+    found = decide(anomaly_map, 0.55, settings=settings, frame_shape=(32, 32, 3))
+    assert (found.verdict, [region.area for region in found.regions]) == (Verdict.NG, [area])
+    below = decide(anomaly_map, 0.45, settings=settings, frame_shape=(32, 32, 3))
+    assert (below.verdict, below.regions) == (Verdict.OK, ())
+    larger = DecisionSettings(0.5, min_area=area + 1, pixel_threshold=pixel_threshold)
+    found = decide(anomaly_map, 0.55, settings=larger, frame_shape=(32, 32, 3))
+    assert (found.verdict, found.regions) == (Verdict.OK, ())
+
+
+def test_a_score_above_all_of_the_map_has_its_region_at_the_peak() -> None:
+    """That of the map before smoothing; with a smallest area it is OK, as in earlier versions."""
+    anomaly_map = np.full((32, 32), 0.1, np.float32)
+    anomaly_map[7, 9] = 0.4
+    found = decide(anomaly_map, 0.6, settings=DecisionSettings(0.5), frame_shape=(32, 32, 3))
+    assert [(one.x, one.y, one.area, one.peak) for one in found.regions] == [(9, 7, 1, 0.4)]
+    settings = DecisionSettings(0.5, min_area=1)
+    found = decide(anomaly_map, 0.6, settings=settings, frame_shape=(32, 32, 3))
+    assert found.verdict is Verdict.OK
+
+
 def test_a_mask_that_hides_everything_is_an_error_not_ok() -> None:
     ignore = np.full((4, 4), 255, np.uint8)
     found = decide(
@@ -165,6 +197,7 @@ def test_nothing_that_is_not_finite_is_ever_ok_or_ng(value, place, in_map, min_a
     "bad",
     [
         {"threshold": float("nan")},
+        {"threshold": 0.5, "pixel_threshold": float("inf")},
         {"threshold": 0.5, "min_area": -1},
         {"threshold": 0.5, "roi": (0, 0, 0, 5)},
         {"threshold": 0.5, "ignore": np.zeros((4, 4, 3), np.uint8)},
@@ -179,10 +212,10 @@ def test_the_score_outside_a_mask_is_the_mean_of_the_highest_where_that_is_the_s
     anomaly_map = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
     ignore = np.zeros((10, 10), np.uint8)
     ignore[9] = 255
-    settings = DecisionSettings(0.5, ignore=ignore, score_pixels=4)
+    settings = DecisionSettings(0.5, ignore=ignore, score_pixels=ScorePixels(4))
     found = decide(anomaly_map, 0.9, settings=settings, frame_shape=(10, 10, 3))
     assert found.score == pytest.approx(float(anomaly_map[8, 6:].mean()))
-    few = DecisionSettings(0.5, ignore=ignore, score_pixels=1000)
+    few = DecisionSettings(0.5, ignore=ignore, score_pixels=ScorePixels(1000))
     found = decide(anomaly_map, 0.9, settings=few, frame_shape=(10, 10, 3))
     assert found.score == pytest.approx(float(anomaly_map[:9].mean()))
 

@@ -166,9 +166,7 @@ def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
     inspector = object.__new__(Inspector)  # without a bundle: only the engine matters here
     inspector.engine, inspector._lock = line.engine, threading.Lock()
     inspector.health, inspector._learnt_roi = ImageChecks(None), None
-    inspector.settings = DecisionSettings(
-        threshold=0.5, min_area=1, ignore=None, roi=None, score_pixels=1
-    )
+    inspector.settings = DecisionSettings(threshold=0.5, min_area=1, ignore=None, roi=None)
     inspector.bundle = type(
         "B",
         (),
