@@ -16,16 +16,18 @@ from calibrate.defects.draw import MIN_SIDE, DrawnDefect, DrawnImage, draw_defec
 from calibrate.images import BATCH, Size, fit_image
 from calibrate.learnt import LearntInspector, OpenEngine
 from calibrate.progress import Advance, Stages
+from calibrate.threshold import reaches
 from cameras.image_files import image_from_file
 from edge.building.model_size import SizedBuildOptions
 from edge.drawing.grid import Row
 from edge.inspection.verdict import DecisionSettings, decide
-from edge.result import Image, Roi, Verdict
+from edge.result import Image, Verdict
 from engines.drawn_record import DrawnDefectsRecord
 from engines.engine import Engine
 
 MAX_DEFECTS = 300
 MIN_PER_IMAGE, MAX_PER_IMAGE = 2, 6
+MAX_TIMES = 4  # the model's size that a picture has when it is drawn into
 EXAMPLES = 3  # pictures of missed defects, and of found ones
 
 
@@ -67,7 +69,8 @@ def find_drawn_defects(
         say: receives a warning if the inspector is blind.
 
     Returns:
-        None where what is inspected is too small to draw anything into it.
+        None where what is inspected is too small to draw anything into it, or where the good
+        images are rejected as they are.
 
     Raises:
         ImageError: an image cannot be read any more.
@@ -89,8 +92,8 @@ def find_drawn_defects(
         seen.judged,
         good=inspector.held_out.tolist(),
         threshold=settings.threshold,
-        images=len(seen.sides),
-        shorter_side=float(np.median(seen.sides)),
+        images=len(seen.shapes),
+        shorter_side=float(np.median([min(shape) for shape in seen.shapes])),
         scale=options.scale,
     )
     if record.outlook == "blind":
@@ -103,7 +106,7 @@ class _Tried:
     """What was judged so far, and the pictures that are worth showing."""
 
     judged: list[JudgedDefect] = field(default_factory=list)
-    sides: list[int] = field(default_factory=list)
+    shapes: list[tuple[int, int]] = field(default_factory=list)
     missed: list[tuple[float, Row]] = field(default_factory=list)
     found: list[tuple[float, Row]] = field(default_factory=list)
 
@@ -130,32 +133,55 @@ def _judge_all(
     open_engine: OpenEngine,
     progress: Advance,
 ) -> _Tried:
-    count = sum(len(trial.images) for trial in inspector.trials)
+    rejected = _rejected(inspector, settings.threshold)
+    images = [[path for path in trial.images if path not in rejected] for trial in inspector.trials]
+    count = max(1, sum(len(paths) for paths in images))
     per_image = min(max(MIN_PER_IMAGE, MAX_DEFECTS // count), MAX_PER_IMAGE)
     seen = _Tried()
-    for index, trial in enumerate(inspector.trials):
+    for index, (trial, paths) in enumerate(zip(inspector.trials, images, strict=True)):
+        begun = len(seen.shapes)
         drawn = draw_defects(
-            _inspected(trial.images, roi=options.roi, seen=seen),
+            _inspected(paths, options=options, seen=seen),
             seed=options.seed + index,
             per_image=per_image,
         )
         with open_engine(trial.built, options.precision) as engine:
             for batch in _batches(drawn):
-                _judge(engine, batch, settings=settings, options=options, seen=seen)
+                shapes = [seen.shapes[begun + one.source] for one in batch]
+                _judge(engine, batch, shapes, settings=settings, size=options.size, seen=seen)
                 progress(min(1.0, len(seen.judged) / (count * per_image)))
     return seen
 
 
-def _inspected(paths: Sequence[Path], *, roi: Roi | None, seen: _Tried) -> Iterator[Image]:
-    """What is inspected of each picture, at the camera's size, where it is large enough."""
+def _rejected(inspector: LearntInspector, threshold: float) -> set[Path]:
+    """Good images that are rejected as they are: no defect in them would be what is found."""
+    reached = reaches(inspector.held_out, threshold)
+    return {path for path, is_ng in zip(inspector.held_out_files, reached, strict=True) if is_ng}
+
+
+def _inspected(
+    paths: Sequence[Path], *, options: SizedBuildOptions, seen: _Tried
+) -> Iterator[Image]:
+    """What is inspected of each picture, where it is large enough to draw into.
+
+    A picture that the model's size goes into four times and more is halved first, as `fit_image`
+    would: the defects are then drawn at twice the model's size at least, and in little time.
+    """
     for path in paths:
         image = image_from_file(path)
-        if roi is not None:
-            x, y, width, height = roi
+        if options.roi is not None:
+            x, y, width, height = options.roi
             image = np.ascontiguousarray(image[y : y + height, x : x + width])
-        if min(image.shape[:2]) >= MIN_SIDE:
-            seen.sides.append(min(image.shape[:2]))
-            yield image
+        if min(image.shape[:2]) < MIN_SIDE:
+            continue
+        seen.shapes.append((image.shape[0], image.shape[1]))
+        while all(
+            long >= MAX_TIMES * short
+            for long, short in zip(image.shape[:2], options.size, strict=True)
+        ):
+            half = (image.shape[0] // 2, image.shape[1] // 2)
+            image = fit_image(image, half)
+        yield image
 
 
 def _batches(drawn: Iterator[DrawnImage]) -> Iterator[list[DrawnImage]]:
@@ -172,20 +198,23 @@ def _batches(drawn: Iterator[DrawnImage]) -> Iterator[list[DrawnImage]]:
 def _judge(
     engine: Engine,
     batch: Sequence[DrawnImage],
+    shapes: Sequence[tuple[int, int]],
     *,
     settings: DecisionSettings,
-    options: SizedBuildOptions,
+    size: Size,
     seen: _Tried,
 ) -> None:
-    fitted = np.stack([fit_image(one.image, options.size) for one in batch])
+    fitted = np.stack([fit_image(one.image, size) for one in batch])
     maps, scores = engine.infer(fitted)
-    for one, image, anomaly_map, score in zip(batch, fitted, maps, scores, strict=True):
-        ruling = decide(anomaly_map, float(score), settings=settings, frame_shape=one.image.shape)
+    for one, image, shape, anomaly_map, score in zip(
+        batch, fitted, shapes, maps, scores, strict=True
+    ):
+        ruling = decide(anomaly_map, float(score), settings=settings, frame_shape=shape)
         row = Row(
             image=image,
             anomaly_map=np.array(anomaly_map),
-            mask=_shrink(one.mask, options.size),
-            title=_title(one),
+            mask=_shrink(one.mask, size),
+            title=f"{one.defect.kind}, {one.defect.size:.0%} of the side",
             score=ruling.score,
             verdict=ruling.verdict,
             defect_mask=ruling.defect_mask,
@@ -197,8 +226,3 @@ def _shrink(mask: npt.NDArray[np.bool_], size: Size) -> npt.NDArray[np.bool_]:
     """At the model's size; a defect that is thinner than its pixels still shows."""
     share = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(share > 0)
-
-
-def _title(drawn: DrawnImage) -> str:
-    side = round(drawn.defect.size * min(drawn.mask.shape))
-    return f"{drawn.defect.kind}, {side} px"

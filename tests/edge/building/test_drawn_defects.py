@@ -65,10 +65,10 @@ def learnt_from(good) -> LearntInspector:
     )
 
 
-def find(good, *, blind: bool, threshold: float = 0.08, **changes):
+def find(good, *, blind: bool, threshold: float = 0.08, inspector=None, **changes):
     said: list[str] = []
     found = find_drawn_defects(
-        learnt_from(good),
+        inspector or learnt_from(good),
         settings=DecisionSettings(threshold, min_area=changes.get("min_area", 0)),
         options=SizedBuildOptions(**{"size": (48, 64), **changes}),
         open_engine=lambda _model, _precision: Looker(blind),
@@ -116,6 +116,21 @@ def test_defects_are_drawn_into_what_is_inspected(good) -> None:
 
 def test_the_smallest_area_counts_as_it_does_on_the_line(good) -> None:
     assert find(good, blind=False, min_area=100_000)[0].record.found == 0
+
+
+def test_an_image_that_is_rejected_anyway_proves_nothing(good) -> None:
+    learnt = learnt_from(good)
+    learnt.held_out[3] = 0.9
+    found, _ = find(good, blind=True, inspector=learnt)
+    assert found.record.images == 9
+    assert find(good, blind=True, threshold=0.01) == (None, [])
+
+
+def test_large_pictures_are_told_in_their_own_px(good) -> None:
+    record = find(good, blind=False, size=(16, 16))[0].record
+    assert record.shorter_side == 90
+    assert find(good, blind=False, size=(16, 16), min_area=90 * 120)[0].record.found == 0
+    assert find(good, blind=False, size=(16, 16), min_area=2)[0].record.found > 0
 
 
 def test_a_build_with_many_images_scores_few_enough(good) -> None:
