@@ -18,7 +18,7 @@ from calibrate.learnt import LearntInspector, OpenEngine
 from calibrate.progress import Advance, Stages
 from calibrate.threshold import reaches
 from cameras.image_files import image_from_file
-from edge.building.model_size import SizedBuildOptions
+from edge.building.model_size import SizedBuildOptions, advise_tiles
 from edge.drawing.grid import Row
 from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Image, Verdict
@@ -98,7 +98,18 @@ def find_drawn_defects(
     )
     if record.outlook == "blind":
         say(f"warning: {record.warning}")
+    advice = _advise(record, options)
+    if advice:
+        say(advice)
     return DrawnDefects(record, seen.rows(), settings.region_threshold)
+
+
+def _advise(record: DrawnDefectsRecord, options: SizedBuildOptions) -> str:
+    """Tiles, where missed defects may be too small for the model; PRN has none."""
+    if record.outlook == "fine" or options.model == "prn":
+        return ""
+    side, seen_as = round(record.shorter_side), min(options.size)
+    return advise_tiles((side, side), (seen_as, seen_as), tiles=options.tiles, missed=True)
 
 
 @dataclass(slots=True)

@@ -103,20 +103,20 @@ def usual_aspect(shapes: Sequence[Size]) -> float | None:
     return median if odd <= MAX_ODD * len(aspects) else None
 
 
-def advise_tiles(picture: Size, model: Size, *, tiles: Tiles = WHOLE, blind: bool = False) -> str:
+def advise_tiles(picture: Size, model: Size, *, tiles: Tiles = WHOLE, missed: bool = False) -> str:
     """What to try for small defects, in a sentence; empty where the model sees fine enough.
 
     Args:
         picture: (height, width) of what is inspected, in px of the camera's picture.
         model: (height, width) of the model's images.
         tiles: columns and rows that it cuts them into.
-        blind: defects as small as was asked for are not found: advise from a factor of 2 on.
+        missed: drawn defects are: advise it from pictures of twice the size on.
     """
     rows, columns = (seen / asked for seen, asked in zip(picture, model, strict=True))
     factor = min(rows, columns)
-    if factor < (2 if blind else COARSE):
+    if factor < (2 if missed else COARSE):
         return ""
-    wanted = math.ceil(factor / (1 if blind else ADVISED))
+    wanted = max(2, math.ceil(factor / ADVISED))
     more = min(MOST_TILES, tiles[0] * wanted), min(MOST_TILES, tiles[1] * wanted)
     way = f"--tiles {_text(more)} or a larger --size" if more != tiles else "a larger --size"
     return (

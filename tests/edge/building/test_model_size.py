@@ -110,7 +110,7 @@ def test_the_size_is_decided_once_and_said(options, size, says, tmp_path) -> Non
     ("picture", "model", "changes", "says"),
     [
         ((512, 512), (256, 256), {}, ""),
-        ((512, 512), (256, 256), {"blind": True}, "--tiles 2x2"),
+        ((512, 512), (256, 256), {"missed": True}, "--tiles 2x2"),
         ((1080, 1920), (192, 336), {}, "6 x 6 px of a picture become one: small .*--tiles 2x2 or"),
         ((2048, 2448), (480, 480), {"tiles": (2, 2)}, "--tiles 4x4"),
         ((1024, 4096), (256, 256), {}, "--tiles 2x2"),
