@@ -41,6 +41,12 @@ from calibrate.protoad.prototypes import (
     cells_of_patches,
 )
 from calibrate.protoad.score import TOP, ScoreRule
+from calibrate.protoad.whitening import (
+    Metric,
+    whiten_graph,
+    whiten_patches,
+    whitening_matrices,
+)
 from engines.engine import Precision
 
 FOLDS = 5
@@ -60,6 +66,7 @@ class ProtoadOptions:
         roi: the part of each image that is inspected; None = all of it.
         prototypes: at most how many.
         method: how they are chosen.
+        metric: ``whitened`` by the scatter within cells, or the plain ``cosine``.
         score: how the map becomes a score.
         seed: of every draw.
         memory_mib: most memory for patches.
@@ -72,6 +79,7 @@ class ProtoadOptions:
     roi: Roi | None = None
     prototypes: int = 4096
     method: PrototypeMethod = "coreset"
+    metric: Metric = "whitened"
     score: ScoreRule = TOP
     seed: int = 0
     memory_mib: int = 1024
@@ -111,9 +119,11 @@ def prepare_protoad(
             backbone, size=options.size, layers=options.layers, tiles=options.tiles
         )
     features, bank = steps.bank(features)
-    conversion = steps.conversion(features)
     folds = list(_folds(len(images), seed=options.seed))
     divided = steps.cells(bank, folds)
+    if options.metric == "whitened":
+        features = steps.whiten(features, bank, divided[0])
+    conversion = steps.conversion(features)
     means = steps.means(divided, _parts(bank), features)
     return PreparedProtoad(steps, features, conversion, divided, folds, bank.rows, means)
 
@@ -228,6 +238,13 @@ class _Steps:
             features = balance_stages(engine, features, self.images, roi=roi)
             bank = patch_bank(engine, features, self.images, roi=roi, rows=rows, progress=advance)
         return features, bank
+
+    def whiten(self, features: FeaturesGraph, bank: PatchBank, cells: Cells) -> FeaturesGraph:
+        """The graph with its stages whitened by the scatter within cells; the patches as well."""
+        with self.stages.stage("metric"):
+            matrices = whitening_matrices(bank.patches, cells, features.stages)
+            whiten_patches(bank.patches, matrices, features.stages)
+            return whiten_graph(features, matrices)
 
     def conversion(self, features: FeaturesGraph) -> Conversion:
         """What brings the graph to the precision that is deployed."""
