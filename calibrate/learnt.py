@@ -13,6 +13,7 @@ import numpy.typing as npt
 from calibrate.images import ImagesError, Roi, Size, fitted_batches
 from calibrate.node_names import HigherPrecisionNodes
 from engines.engine import Engine, Precision
+from engines.score_rule import MAXIMUM, ScoreRule
 
 MIN_IMAGES = 5
 TRIAL_IMAGES = 64  # good ones, on which an inspector is compared with fp32
@@ -44,6 +45,7 @@ class LearntInspector:
         held_out: (n,) float32 scores of good images that it did not learn from.
         held_out_files: theirs, in the same order.
         peaks: (n,) float32, the highest value of each of their maps.
+        score_rule: how its map becomes a score.
         trials: for comparing it with fp32.
     """
 
@@ -53,6 +55,7 @@ class LearntInspector:
     held_out_files: tuple[Path, ...]
     peaks: npt.NDArray[np.float32]
     trials: tuple[HeldOutTrial, ...]
+    score_rule: ScoreRule = MAXIMUM
 
 
 class PreparedInspector(Protocol):

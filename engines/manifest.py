@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, NonNegativeInt, PositiveInt, model_va
 from engines.bundle_paths import path_problem
 from engines.drawn_record import DrawnDefectsRecord
 from engines.record import Record
-from engines.score_pixels import ScorePixels, score_pixels_from_kind
+from engines.score_rule import ScoreRule, rule_from_kind
 from engines.threshold_records import HeldOutRecord, OperatingPointRecord, ThresholdRecord
 
 SCHEMA_VERSION = 1
@@ -278,8 +278,8 @@ class Manifest(Record):
         layers: stages whose features are joined.
         seed: of every random draw.
         score_kind: how the score comes from the map: its maximum, ``smoothed`` or ``raw``; or
-            ``top100``, the mean of so many of its highest values; or ``top41/4``, of so many
-            among every fourth value along each axis.
+            ``top100``, the mean of so many of its highest values; or ``top``, by `score_shares`.
+        score_shares: the means of which the highest is the score; None with other kinds.
         threshold: and how it was set.
         held_out: scores that it was set from; None in a bundle that was built without.
         operating_points: thresholds, the lowest first, and what they reject and let pass.
@@ -318,6 +318,7 @@ class Manifest(Record):
     layers: tuple[str, ...]
     seed: int
     score_kind: str
+    score_shares: ScoreRule | None = None
     threshold: ThresholdRecord
     held_out: HeldOutRecord | None = None
     operating_points: tuple[OperatingPointRecord, ...] = ()
@@ -342,9 +343,9 @@ class Manifest(Record):
         return frozenset(self.training.defects if self.training else ())
 
     @property
-    def score_pixels(self) -> ScorePixels:
-        """Of which values of the map the score is the mean."""
-        return score_pixels_from_kind(self.score_kind)
+    def score_rule(self) -> ScoreRule:
+        """How the map becomes a score."""
+        return self.score_shares or rule_from_kind(self.score_kind)
 
     @model_validator(mode="after")
     def _paths_stay_inside(self) -> Manifest:

@@ -41,6 +41,7 @@ from calibrate.prn.options import (
 from calibrate.prn.training import Trained, train
 from calibrate.progress import Stages
 from engines.engine import Precision
+from engines.score_rule import ScoreRule, ScoreTerm
 
 HOLD_OUT = 0.2  # of the good images: the threshold is set from them, and nothing is learnt
 SCENE_IMAGES = 12
@@ -134,6 +135,7 @@ class PreparedPrn:
             held_out_files=self.held_out,
             peaks=peaks,
             trials=(trial,),
+            score_rule=ScoreRule(terms=(ScoreTerm(count=SCORE_PIXELS),)),
         )
 
     def quick_trial(self, higher: HigherPrecisionNodes) -> bytes:

@@ -5,7 +5,7 @@
                                                       sums over i: p·f for each prototype, ‖f‖²
 
     1 − max_k p_k·f / ‖f‖ = map ─ MatMul (rows) ─ MatMul (columns) = anomaly_map
-                               └ the same for every 4th row and column ─ TopK ─ mean = pred_score
+                               └ the same for every 4th row and column ─ TopK ─ means = pred_score
 
 This is the cosine of the merged feature f = [w_1 f_1 | up(w_2 f_2) | …] to its nearest prototype,
 exactly: copying a position up and a product with a prototype change places. Merging first would
@@ -26,11 +26,12 @@ from onnx import TensorProto, checker, helper, numpy_helper
 from scipy.ndimage import gaussian_filter1d
 
 from calibrate.backbones.features_graph import FeaturesGraph, Stage
-from calibrate.mean_of_highest import output_mean_of_highest
 from calibrate.node_names import HEAD
 from calibrate.protoad.prototypes import Vectors
-from calibrate.protoad.score import TOP, ScoreRule
+from calibrate.protoad.score import Score
+from calibrate.score_graph import output_score
 from engines.engine import EXACT, Precision
+from engines.score_rule import MAXIMUM, ScoreRule
 
 ANOMALY_MAP = "anomaly_map"
 PRED_SCORE = "pred_score"
@@ -44,7 +45,8 @@ def inspector_graph(
     prototypes: Vectors,
     *,
     precision: Precision,
-    score: ScoreRule = TOP,
+    score: Score = "smoothed",
+    rule: ScoreRule = MAXIMUM,
     metadata: dict[str, str] | None = None,
     fp32_head: bool = False,
 ) -> bytes:
@@ -55,7 +57,9 @@ def inspector_graph(
         prototypes: (K, D) unit rows, learnt from what `features` computes.
         precision: ``fp32``: the prototypes' convolutions in float32; otherwise they, their sum and
             its maximum in float16. All that follows is float32.
-        score: how the map becomes a score.
+        score: ``top``: by `rule`; ``smoothed``: the maximum of the map; ``raw``: that of the map
+            before smoothing.
+        rule: how the values of the smoothed map become a score.
         metadata: kept in the model.
         fp32_head: the prototypes' convolutions in float32 at every precision, and named so.
 
@@ -66,7 +70,7 @@ def inspector_graph(
     model = onnx.load_model_from_string(features.model)
     head = _Head(model, half=precision != "fp32" and not fp32_head, fp32=fp32_head)
     distance = head.distance(features.stages, prototypes)
-    head.outputs(distance, features, score=score)
+    head.outputs(distance, features, score=score, rule=rule)
     helper.set_model_props(model, metadata or {})
     checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
@@ -153,7 +157,9 @@ class _Head:
             total = self._node("Add", [total, part], f"{name}_{index}")
         return total
 
-    def outputs(self, distance: str, features: FeaturesGraph, *, score: ScoreRule) -> None:
+    def outputs(
+        self, distance: str, features: FeaturesGraph, *, score: Score, rule: ScoreRule
+    ) -> None:
         """The smoothed map and the score."""
         height, width = features.size
         first = features.stages[0]
@@ -161,15 +167,14 @@ class _Head:
         columns = smoothing_matrix(first.width, width)
         smooth = self._smooth(distance, rows, columns)
         self._output(ANOMALY_MAP, smooth, [self._batch, height, width])
-        if score.name == "top":
+        if score == "top":
             # The values that are looked at alone: TopK of the whole map would take a CPU .7 ms.
-            pixels = score.pixels(features.size)
-            rows, columns = rows[pixels.step], columns[pixels.step]
+            rows, columns = rows[rule.step], columns[rule.step]
             sampled = self._smooth(distance, rows, columns, prefix="sampled_")
             flat = self._reshape(sampled, [self._batch, len(rows) * len(columns)], "sampled_flat")
-            output_mean_of_highest(self._model, PRED_SCORE, flat, pixels.count, batch=self._batch)
+            output_score(self._model, PRED_SCORE, flat, rule, batch=self._batch)
             return
-        source = smooth if score.name == "smoothed" else distance
+        source = smooth if score == "smoothed" else distance
         peak = self._reduce("ReduceMax", source, "peak", axes=[1, 2, 3], keepdims=0)
         self._output(PRED_SCORE, peak, [self._batch])
 

@@ -40,7 +40,7 @@ from calibrate.protoad.prototypes import (
     Vectors,
     cells_of_patches,
 )
-from calibrate.protoad.score import TOP, ScoreRule
+from calibrate.protoad.score import Score, learn_rule, rule_to_learn
 from calibrate.protoad.whitening import (
     Metric,
     whiten_graph,
@@ -48,9 +48,11 @@ from calibrate.protoad.whitening import (
     whitening_matrices,
 )
 from engines.engine import Precision
+from engines.score_rule import MAXIMUM, ScoreRule, means_of_highest
 
 FOLDS = 5
 PART = 8_192  # patches that are added to the means at once
+SCORE_IMAGES = 160  # held-out ones, from which the unit of each share is learnt
 HOLD_OUT_FROM = 2_000  # so many images: one fold is enough to hold out
 
 
@@ -80,7 +82,7 @@ class ProtoadOptions:
     prototypes: int = 4096
     method: PrototypeMethod = "coreset"
     metric: Metric = "whitened"
-    score: ScoreRule = TOP
+    score: Score = "top"
     seed: int = 0
     memory_mib: int = 1024
 
@@ -125,7 +127,10 @@ def prepare_protoad(
         features = steps.whiten(features, bank, divided[0])
     conversion = steps.conversion(features)
     means = steps.means(divided, _parts(bank), features)
-    return PreparedProtoad(steps, features, conversion, divided, folds, bank.rows, means)
+    prepared = PreparedProtoad(steps, features, conversion, divided, folds, bank.rows, means)
+    if options.score == "top":
+        prepared = replace(prepared, score_rule=prepared.learn_score())
+    return prepared
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +145,7 @@ class PreparedProtoad:
         folds: indices of images.
         rows: which patches of each image.
         means: (K, D) prototypes of each division in fp32.
+        score_rule: how the map becomes a score, at every precision.
     """
 
     steps: _Steps
@@ -149,6 +155,7 @@ class PreparedProtoad:
     folds: Sequence[npt.NDArray[np.int64]]
     rows: npt.NDArray[np.int32]
     means: Sequence[Vectors]
+    score_rule: ScoreRule = MAXIMUM
 
     @property
     def fp32(self) -> bytes:
@@ -180,7 +187,25 @@ class PreparedProtoad:
             held_out_files=tuple(steps.images[index] for fold in self.folds for index in fold),
             peaks=peaks,
             trials=tuple(trials),
+            score_rule=self.score_rule,
         )
+
+    def learn_score(self) -> ScoreRule:
+        """How the map becomes a score, from held-out good images in fp32."""
+        options = self.steps.options
+        rule, means = rule_to_learn(options.size), []
+        every = (slice(None), rule.step, rule.step)
+        with self.steps.stages.stage("score") as advance:
+            for fold, part in enumerate(self.folds):
+                held_out = [self.steps.images[index] for index in part]
+                some = evenly(held_out, SCORE_IMAGES // len(self.folds))
+                model = self._fp32(fold + 1)
+                with self.steps.open_engine(model, "fp32") as engine:
+                    for batch in fitted_batches(some, size=options.size, roi=options.roi):
+                        maps = np.asarray(engine.infer(batch)[0], np.float32)[every]
+                        means += [means_of_highest(one.ravel(), rule.counts) for one in maps]
+                advance((fold + 1) / len(self.folds))
+        return learn_rule(rule, np.array(means))
 
     def quick_trial(self, higher: HigherPrecisionNodes) -> bytes:
         """The first fold's inspector; its prototypes are those in fp32.
@@ -196,14 +221,16 @@ class PreparedProtoad:
     def _fp32(self, division: int) -> bytes:
         features = replace(self.features, model=self.conversion.fp32)
         options = replace(self.steps.options, precision="fp32")
-        return complete_graph(features, self.means[division], options=options)
+        return complete_graph(features, self.means[division], options=options, rule=self.score_rule)
 
     def _complete(
         self, features: FeaturesGraph, prototypes: Vectors, higher: HigherPrecisionNodes
     ) -> bytes:
         fp32_head = any(name.startswith(HEAD) for name in higher)
         options = self.steps.options
-        return complete_graph(features, prototypes, options=options, fp32_head=fp32_head)
+        return complete_graph(
+            features, prototypes, options=options, rule=self.score_rule, fp32_head=fp32_head
+        )
 
     def _trial_images(self) -> dict[int, list[Path]]:
         """Images of the first folds, as many folds as give enough of them."""
@@ -327,6 +354,7 @@ def complete_graph(
     prototypes: Vectors,
     *,
     options: ProtoadOptions,
+    rule: ScoreRule,
     fp32_head: bool = False,
 ) -> bytes:
     """The whole inspector's graph; `fp32_head` keeps the prototypes' convolutions so."""
@@ -340,6 +368,7 @@ def complete_graph(
         prototypes,
         precision=options.precision,
         score=options.score,
+        rule=rule,
         metadata=metadata,
         fp32_head=fp32_head,
     )

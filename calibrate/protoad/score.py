@@ -1,44 +1,59 @@
-"""How ProtoAD makes a score of its map."""
+"""How ProtoAD makes a score of its map, learnt from held-out good images.
+
+A small defect is the map's highest value, a large faint one lies in the mean of its highest few
+per cent, and which of them a product has nobody knows before. So both are looked at:
+
+    score = max_j  m_0 + (t_j − m_j) · d_0 / d_j
+
+t_j is the mean of the highest share j of the values, m_j its median over good images that were
+held out, and d_j the median of its distance from there (MAD). Each share is thereby as far from
+its good images as the maximum would be (j = 0) at that score: the unit stays that of the map.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from calibrate.images import Size
-from engines.score_pixels import MAXIMUM, ScorePixels
+from engines.score_rule import ScoreRule, ScoreTerm
 
 Score: TypeAlias = Literal["top", "smoothed", "raw"]
-SHARE = 0.01
-"""Of the sampled values, the highest, whose mean is the score (docs/protoad.md has the figures)."""
+SHARES = (0.0, 0.01, 0.02, 0.05)
+"""Of the values; 0 is the single highest (docs/measurements.md has the figures)."""
 STRIDE = 4  # the smoothed map has a sigma of 4 px: nothing lies between two values that neither has
 MAX_COUNT = 3840  # of a row, that TensorRT finds the highest of
+MIN_SPREAD = 1e-3  # of the maximum's: a share that hardly varies has no unit of its own
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRule:
-    """How the map becomes a score.
+def rule_to_learn(size: Size) -> ScoreRule:
+    """The shares of a map of (height, width), their units not known yet."""
+    step = ScoreRule(stride=STRIDE).step
+    values = len(range(size[0])[step]) * len(range(size[1])[step])
+    counts = {min(MAX_COUNT, max(1, round(share * values))) for share in SHARES}
+    return ScoreRule(terms=tuple(ScoreTerm(count=count) for count in sorted(counts)), stride=STRIDE)
 
-    Attributes:
-        name: ``top``: the mean of the highest values of the smoothed map; ``smoothed``: its
-            maximum; ``raw``: the maximum of the map before smoothing.
-        share: for ``top``, of the values that are looked at.
+
+def learn_rule(rule: ScoreRule, means: npt.NDArray[np.float64]) -> ScoreRule:
+    """Bring the shares to the unit of the first of them.
+
+    Args:
+        rule: whose terms' units are learnt.
+        means: (n, terms) means of the highest values of good images' maps, held out.
+
+    Returns:
+        The rule, without shares that do not vary from one image to another.
     """
-
-    name: Score = "top"
-    share: float = SHARE
-
-    def pixels(self, size: Size) -> ScorePixels:
-        """Of which values of a map of (height, width) the score is made."""
-        if self.name != "top":
-            return MAXIMUM
-        step = ScorePixels(stride=STRIDE).step
-        sampled = len(range(size[0])[step]) * len(range(size[1])[step])
-        return ScorePixels(min(MAX_COUNT, max(1, round(self.share * sampled))), STRIDE)
-
-    def kind(self, size: Size) -> str:
-        """As a manifest calls it: ``top41/4``, ``smoothed`` or ``raw``."""
-        return self.pixels(size).kind if self.name == "top" else self.name
-
-
-TOP = ScoreRule()
+    middle = np.median(means, axis=0)
+    spread = np.median(np.abs(means - middle), axis=0)
+    if spread[0] <= 0:
+        return ScoreRule(terms=rule.terms[:1], stride=rule.stride)
+    terms = [rule.terms[0]]
+    for term, at, width in zip(rule.terms[1:], middle[1:], spread[1:], strict=True):
+        if width > MIN_SPREAD * spread[0]:
+            gain = float(np.float32(spread[0] / width))
+            offset = float(np.float32(middle[0] - gain * at))
+            terms.append(ScoreTerm(count=term.count, gain=gain, offset=offset))
+    return ScoreRule(terms=tuple(terms), stride=rule.stride)

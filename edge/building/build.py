@@ -344,6 +344,7 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         threshold=threshold_record(gated.threshold, how=taught.how_held_out),
         held_out=held_out_record(taught, gated.threshold),
         operating_points=tuple(map(point_record, outcome.points)),
+        score_shares=taught.inspector.score_rule if taught.score_kind == "top" else None,
         pixel_threshold=outcome.settings.pixel_threshold,
         min_area=options.min_area,
         figures=_figures(outcome.measured),

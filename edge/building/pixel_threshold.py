@@ -12,8 +12,7 @@ def pixel_threshold_from_peaks(
 ) -> float | None:
     """The threshold that held-out good maps' highest values give, by the same rule and rate.
 
-    Never below the score's own, where the score is the mean of values of this map. None where it
-    is the map's highest value itself: there is one threshold then.
+    None where the score is the map's highest value itself: there is one threshold then.
 
     Args:
         taught: whose maps.
@@ -28,4 +27,4 @@ def pixel_threshold_from_peaks(
         probabilities=taught.probabilities,
         extrapolate=options.extrapolate,
     )
-    return peaks.value if taught.score_kind == "raw" else max(peaks.value, threshold.value)
+    return peaks.value

@@ -11,7 +11,6 @@ from calibrate.backbones.features_graph import default_layers
 from calibrate.learnt import OpenEngine
 from calibrate.progress import Stages
 from calibrate.protoad.learn import ProtoadOptions, prepare_protoad
-from calibrate.protoad.score import ScoreRule
 from edge.building.methods import Taught
 from edge.building.model_size import SizedBuildOptions
 from edge.options import PROTOTYPES
@@ -37,7 +36,7 @@ class ProtoadMethod:
             images=len(images),
             layers=options.layers,
             method=options.method,
-            score_kind=options.score.kind(options.size),
+            score_kind=options.score,
             how_held_out="cross-fitted",
         )
 
@@ -54,7 +53,7 @@ def protoad_method(
         roi=options.roi,
         prototypes=options.prototypes or PROTOTYPES,
         method=options.method,
-        score=ScoreRule(options.score),
+        score=options.score,
         seed=options.seed,
         memory_mib=options.memory,
     )

@@ -179,11 +179,12 @@ def _tiles(manifest: Manifest) -> str:
 
 def _score(manifest: Manifest) -> str:
     """How the map becomes a score."""
-    pixels = manifest.score_pixels
     if not manifest.score_kind.startswith("top"):
         return f"maximum of the {manifest.score_kind} map"
-    among = "" if pixels.stride == 1 else f", of every {pixels.stride}th along each axis"
-    return f"mean of the map's {pixels.count} highest values{among}"
+    rule = manifest.score_rule
+    among = "" if rule.stride == 1 else f", of every {rule.stride}th along each axis"
+    counts = " or ".join(str(count) for count in rule.counts)
+    return f"mean of the map's {counts} highest values{among}"
 
 
 def _training(manifest: Manifest) -> dict[str, str]:

@@ -6,40 +6,37 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.result import AnomalyMap
-from engines.score_pixels import ScorePixels
+from engines.score_rule import ScoreRule
 
 
-def mean_of_highest(
+def score_from_map(
     anomaly_map: AnomalyMap,
-    pixels: ScorePixels,
+    rule: ScoreRule,
     *,
     counted: npt.NDArray[np.bool_] | None = None,
 ) -> float:
-    """The mean of the highest values; never above the highest.
+    """The score that a rule gives a map.
 
-    Among every so-manyth value (`pixels.stride` above 1) it is the mean of a share: where some do
-    not count, of the same share of those that do, so that a mask changes nothing in what the score
-    means. Among all values it is the mean of a number of them, or of all where there are fewer.
+    Where the rule looks at every so-manyth value and some do not count, each of its means is one
+    of the same share of those that do, so that a mask changes nothing in what the score means. A
+    mean among all values is one of a number of them, or of all where there are fewer.
 
     Args:
         anomaly_map: (h, w) float32.
-        pixels: of which values it is the mean.
+        rule: how a map becomes a score.
         counted: (h, w), True where a value counts, at least one; None = everywhere. Where none of
             the values that would be looked at counts, all that count are.
 
     Returns:
         A float32 in the fewest digits that tell it.
     """
-    every = (pixels.step, pixels.step)
+    every = (rule.step, rule.step)
     sampled = anomaly_map[every]
     values = sampled.ravel() if counted is None else sampled[counted[every]]
     if values.size == 0:
         values = anomaly_map.ravel() if counted is None else anomaly_map[counted]
-    count = pixels.count
-    if pixels.stride > 1:
-        count = max(1, round(count / max(1, sampled.size) * values.size))
-    highest = values if count >= values.size else np.partition(values, -count)[-count:]
-    return as_float32(highest.mean(dtype=np.float64))
+    of = sampled.size if rule.stride > 1 and sampled.size else None
+    return as_float32(rule.score(values, of=of))
 
 
 def as_float32(value: float | np.floating) -> float:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.inspection.map_score import mean_of_highest
+from edge.inspection.map_score import score_from_map
 from edge.inspection.verdict import DecisionSettings, Judgement
 from edge.result import Image, Roi, Verdict
 from engines.bundle import Bundle
@@ -218,11 +218,11 @@ def _problem_of_map(
         return f"a map of shape {maps.shape[1:]}"
     if not np.isfinite(maps[0]).all():
         return "a map that is not finite"
-    mean = mean_of_highest(maps[0], manifest.score_pixels)
+    found = score_from_map(maps[0], manifest.score_rule)
     # The map before smoothing, whose maximum is not known here, is nowhere lower than this one's.
-    lower = score - mean if manifest.score_kind != "raw" else 0.0
-    if max(lower, mean - score) > allowed:
-        return f"a map whose highest values are {mean:.4f}, with a score of {score:.4f}"
+    lower = score - found if manifest.score_kind != "raw" else 0.0
+    if max(lower, found - score) > allowed:
+        return f"a map whose score would be {found:.4f}, with a score of {score:.4f}"
     return ""
 
 

@@ -65,7 +65,7 @@ def settings_from_bundle(
         min_area=manifest.min_area if min_area is None else min_area,
         ignore=None if isinstance(ignore, str) else ignore,
         roi=None if isinstance(roi, str) else roi,
-        score_pixels=manifest.score_pixels,
+        score_rule=manifest.score_rule,
         pixel_threshold=manifest.pixel_threshold if pixel_threshold is None else pixel_threshold,
     )
 

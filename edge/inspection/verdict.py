@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from calibrate.threshold import reaches
 from cameras.image_files import MAX_PIXELS
-from edge.inspection.map_score import as_float32, mean_of_highest
+from edge.inspection.map_score import as_float32, score_from_map
 from edge.result import AnomalyMap, DefectMask, Region, Roi, Verdict
-from engines.score_pixels import MAXIMUM, ScorePixels
+from engines.score_rule import MAXIMUM, ScoreRule
 
 SHORT_LABELS = 1 << 16
 Box: TypeAlias = tuple[int, int, int, int, int]  # (left, top, width, height, hot pixels) in px
@@ -43,8 +43,7 @@ class DecisionSettings:
         ignore: (h, w) uint8 of any size, covering `roi`; where it is white (>= 128) nothing
             counts. None = everything counts.
         roi: the part of the frame that the map covers, (x, y, width, height); None = all of it.
-        score_pixels: of which of the map's values the score is the mean; with an ignore mask it
-            is computed here.
+        score_rule: how the map becomes a score; with an ignore mask it is computed here.
         pixel_threshold: value of the map from which a pixel belongs to a region, kept as the
             threshold is; None = the threshold.
     """
@@ -53,7 +52,7 @@ class DecisionSettings:
     min_area: int = 0
     ignore: IgnoreMask | None = None
     roi: Roi | None = None
-    score_pixels: ScorePixels = MAXIMUM
+    score_rule: ScoreRule = MAXIMUM
     pixel_threshold: float | None = None
 
     def __post_init__(self) -> None:
@@ -149,7 +148,7 @@ def decide(
         counted = _counted(settings.ignore, anomaly_map.shape)
         if not counted.any():
             return _error("the ignore mask leaves nothing to inspect")
-        score = mean_of_highest(anomaly_map, settings.score_pixels, counted=counted)
+        score = score_from_map(anomaly_map, settings.score_rule, counted=counted)
         peak = anomaly_map.max(where=counted, initial=-np.inf)
     if reaches(score, settings.threshold):
         regions, defect_mask = find_regions(
@@ -224,7 +223,8 @@ def _begin_of_regions(peak: float, settings: DecisionSettings) -> float:
         peak: the highest value that counts.
         settings: with the thresholds. With a smallest area, the peak alone is no region.
     """
-    for threshold in (settings.region_threshold, settings.threshold):
+    means = [term.mean_at(settings.threshold) for term in settings.score_rule.terms]
+    for threshold in (settings.region_threshold, *sorted(means, reverse=True)):
         if reaches(peak, threshold):
             return threshold
     return settings.threshold if settings.min_area else peak

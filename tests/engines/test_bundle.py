@@ -8,13 +8,13 @@ import json
 import onnx
 import pytest
 from bundle_files import leftovers, manifest
+from engines.score_pixels import MAXIMUM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines import atomic_files
 from engines.bundle import Bundle, sha256_of, write_bundle
 from engines.errors import BundleError
-from engines.score_pixels import MAXIMUM
 
 
 def test_what_was_written_is_read(bundle, contents, tmp_path) -> None:

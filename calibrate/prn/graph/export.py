@@ -21,7 +21,6 @@ from torch import nn
 
 from calibrate.backbones.features_graph import FeaturesGraph
 from calibrate.images import Size
-from calibrate.mean_of_highest import output_mean_of_highest
 from calibrate.node_names import HEAVY_TAILED
 from calibrate.prn.graph.folding import Kernel, fold_front
 from calibrate.prn.graph.nodes import Nodes, array
@@ -31,7 +30,9 @@ from calibrate.prn.network.fusion import MultiScaleFusion, Up
 from calibrate.prn.network.matching import Matching
 from calibrate.prn.network.network import PRN
 from calibrate.prn.options import SCORE_PIXELS
+from calibrate.score_graph import output_score
 from engines.engine import EXACT
+from engines.score_rule import ScoreRule, ScoreTerm
 
 ANOMALY_MAP = "anomaly_map"
 PRED_SCORE = "pred_score"
@@ -64,7 +65,7 @@ def inspector_graph(
     nodes.output(ANOMALY_MAP, "Sigmoid", [logits], shape=[batch, height, width])
     flat = nodes.reshape(ANOMALY_MAP, [batch, height * width], f"{EXACT}flat")
     count = min(SCORE_PIXELS, height * width)
-    output_mean_of_highest(model, PRED_SCORE, flat, count, batch=batch)
+    output_score(model, PRED_SCORE, flat, ScoreRule(terms=(ScoreTerm(count=count),)), batch=batch)
     helper.set_model_props(model, metadata or {})
     checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())

@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
+from engines.score_pixels import ScorePixels
+
 from calibrate.prn.options import TrainingError
 from calibrate.progress import Stages
 from edge.building import precision_gate
@@ -21,7 +23,6 @@ from edge.evaluation.evaluate import evaluate_bundle
 from edge.inspection.inspector import load
 from edge.options import BuildOptions
 from engines.bundle import Bundle
-from engines.score_pixels import ScorePixels
 
 ENGINE = "onnxruntime"
 STEPS = 6
