@@ -102,6 +102,10 @@ class BuildOptions(OptionsModel):
         example=PROTOTYPES,
     )
     method: Literal["coreset", "finch"] = option("coreset", "How ProtoAD chooses its prototypes.")
+    metric: Literal["whitened", "cosine"] = option(
+        "whitened",
+        "How ProtoAD compares patches: whitened counts less what varies among like good ones.",
+    )
     score: Literal["top", "smoothed", "raw"] = option(
         "top",
         "How ProtoAD's map becomes a score: by the mean of its top share, or by the maximum of the "

@@ -1,22 +1,24 @@
 """ProtoAD's head: prototypes as 1x1 convolutions, then map and score (arXiv 2310.02576).
 
-    stage i ┬─ Conv 1x1 (w_i p_i) ─ Resize (nearest) ─┐
-            └─ w_i² ‖f_i‖² ──────── Resize (nearest) ─┤
-                                                      sums over i: p·f for each prototype, ‖f‖²
+    stage i ─ Conv 1x1 (w_i W_i) ┬─ Conv 1x1 (p_i) ─ Resize (nearest) ─┐
+                                 └─ ‖f_i‖² ───────── Resize (nearest) ─┤
+                                             sums over i: p·f for each prototype, ‖f‖²
 
     1 − max_k p_k·f / ‖f‖ = map ─ MatMul (rows) ─ MatMul (columns) = anomaly_map
                                └ the same for every 4th row and column ─ TopK ─ means = pred_score
 
-This is the cosine of the merged feature f = [w_1 f_1 | up(w_2 f_2) | …] to its nearest prototype,
-exactly: copying a position up and a product with a prototype change places. Merging first would
-cost twice the multiplications and a normalisation of every channel. Prototypes are compared in
-blocks, and the largest of the blocks' maxima is taken. Up-sampling and Gaussian
-smoothing are linear and separable, so both together are one matrix per axis.
+This is the cosine of the merged feature f = [W_1 w_1 f_1 | up(W_2 w_2 f_2) | …] to its nearest
+prototype, exactly: copying a position up and a product with a prototype change places. Without
+whitening the weights w_i are in the prototypes' convolutions. Merging first would cost twice the
+multiplications and a normalisation of every channel. Prototypes are compared in blocks, and the
+largest of the blocks' maxima is taken. Up-sampling and Gaussian smoothing are linear and
+separable, so both together are one matrix per axis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from calibrate.backbones.features_graph import FeaturesGraph, Stage
 from calibrate.node_names import HEAD
 from calibrate.protoad.prototypes import Vectors
 from calibrate.protoad.score import Score
+from calibrate.protoad.whitening import Matrices
 from calibrate.score_graph import output_score
 from engines.engine import EXACT, Precision
 from engines.score_rule import MAXIMUM, ScoreRule
@@ -45,6 +48,7 @@ def inspector_graph(
     prototypes: Vectors,
     *,
     precision: Precision,
+    whitening: Matrices = (),
     score: Score = "smoothed",
     rule: ScoreRule = MAXIMUM,
     metadata: dict[str, str] | None = None,
@@ -57,6 +61,8 @@ def inspector_graph(
         prototypes: (K, D) unit rows, learnt from what `features` computes.
         precision: ``fp32``: the prototypes' convolutions in float32; otherwise they, their sum and
             its maximum in float16. All that follows is float32.
+        whitening: one matrix for each stage, with which the prototypes are whitened too; none:
+            the features are compared as they are.
         score: ``top``: by `rule`; ``smoothed``: the maximum of the map; ``raw``: that of the map
             before smoothing.
         rule: how the values of the smoothed map become a score.
@@ -69,7 +75,15 @@ def inspector_graph(
     """
     model = onnx.load_model_from_string(features.model)
     head = _Head(model, half=precision != "fp32" and not fp32_head, fp32=fp32_head)
-    distance = head.distance(features.stages, prototypes)
+    stages = (
+        [
+            head.whiten(stage, matrix)
+            for stage, matrix in zip(features.stages, whitening, strict=True)
+        ]
+        if whitening
+        else features.stages
+    )
+    distance = head.distance(stages, prototypes)
     head.outputs(distance, features, score=score, rule=rule)
     helper.set_model_props(model, metadata or {})
     checker.check_model(model, full_check=True)
@@ -88,6 +102,16 @@ class _Head:
         self._opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         self._types = {o.name: o.type.tensor_type.elem_type for o in model.graph.output}
         del model.graph.output[:]
+
+    def whiten(self, stage: Stage, matrix: Vectors) -> Stage:
+        """Multiply a stage by its weight and its matrix."""
+        source = self._as(stage.name, half=self._half)
+        name = f"{stage.name}/whitened"
+        kernels = (matrix * np.float32(stage.weight))[:, :, None, None]
+        kind = np.float16 if self._half else np.float32
+        weight = self._constant(f"{name}/matrix", kernels.astype(kind))
+        whitened = self._node("Conv", [source, weight], name, kernel_shape=[1, 1])
+        return replace(stage, name=whitened, weight=1.0)
 
     def distance(self, stages: Sequence[Stage], prototypes: Vectors) -> str:
         """1 − max_k p_k·f / max(‖f‖, EPSILON): (N, 1, h, w) float32."""
@@ -215,7 +239,7 @@ class _Head:
         return self._node("Cast", [name], made, to=kind)
 
     def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        output = f"{HEAD}{name}"
+        output = f"{HEAD}{name.removeprefix(HEAD)}"
         name = f"{self._prefix}{output}" if kind == "Conv" else output
         node = helper.make_node(kind, inputs, [output], name=name, **attributes)
         self._graph.node.append(node)
@@ -224,7 +248,7 @@ class _Head:
         return output
 
     def _constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
-        full = f"{HEAD}{name}"
+        full = f"{HEAD}{name.removeprefix(HEAD)}"
         self._graph.initializer.append(numpy_helper.from_array(value, full))
         return full
 

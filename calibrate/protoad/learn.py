@@ -41,12 +41,7 @@ from calibrate.protoad.prototypes import (
     cells_of_patches,
 )
 from calibrate.protoad.score import Score, learn_rule, rule_to_learn
-from calibrate.protoad.whitening import (
-    Metric,
-    whiten_graph,
-    whiten_patches,
-    whitening_matrices,
-)
+from calibrate.protoad.whitening import Matrices, Metric, whiten, whitening_matrices
 from engines.engine import Precision
 from engines.score_rule import MAXIMUM, ScoreRule, means_of_highest
 
@@ -123,11 +118,12 @@ def prepare_protoad(
     features, bank = steps.bank(features)
     folds = list(_folds(len(images), seed=options.seed))
     divided = steps.cells(bank, folds)
-    if options.metric == "whitened":
-        features = steps.whiten(features, bank, divided[0])
     conversion = steps.conversion(features)
     means = steps.means(divided, _parts(bank), features)
-    prepared = PreparedProtoad(steps, features, conversion, divided, folds, bank.rows, means)
+    whitening = steps.whitening(bank, divided, means, features)
+    prepared = PreparedProtoad(
+        steps, features, conversion, divided, folds, bank.rows, means, whitening
+    )
     if options.score == "top":
         prepared = replace(prepared, score_rule=prepared.learn_score())
     return prepared
@@ -145,6 +141,7 @@ class PreparedProtoad:
         folds: indices of images.
         rows: which patches of each image.
         means: (K, D) prototypes of each division in fp32.
+        whitening: of each division, the stages' matrices; none with the plain cosine.
         score_rule: how the map becomes a score, at every precision.
     """
 
@@ -155,6 +152,7 @@ class PreparedProtoad:
     folds: Sequence[npt.NDArray[np.int64]]
     rows: npt.NDArray[np.int32]
     means: Sequence[Vectors]
+    whitening: Sequence[Matrices]
     score_rule: ScoreRule = MAXIMUM
 
     @property
@@ -174,14 +172,17 @@ class PreparedProtoad:
         if steps.options.precision != "fp32":
             patches = steps.deployed_patches(features, self.rows)
             prototypes, *crossed = steps.means(self.divided, patches, features)
-        models = [self._complete(features, fold, higher) for fold in crossed]
+        models = [
+            self._complete(features, fold, division, higher)
+            for division, fold in enumerate(crossed, start=1)
+        ]
         trials = [
             HeldOutTrial(self._fp32(index + 1), models[index], tuple(images))
             for index, images in self._trial_images().items()
         ]
         held_out, peaks = steps.held_out(self.folds, models)
         return LearntInspector(
-            model=self._complete(features, prototypes, higher),
+            model=self._complete(features, prototypes, 0, higher),
             prototypes=len(prototypes),
             held_out=held_out,
             held_out_files=tuple(steps.images[index] for fold in self.folds for index in fold),
@@ -212,7 +213,7 @@ class PreparedProtoad:
 
         What is shipped has means of its own features.
         """
-        return self._complete(self._features(higher), self.means[1], higher)
+        return self._complete(self._features(higher), self.means[1], 1, higher)
 
     def _features(self, higher: HigherPrecisionNodes) -> FeaturesGraph:
         body = {name: kind for name, kind in higher.items() if not name.startswith(HEAD)}
@@ -220,16 +221,43 @@ class PreparedProtoad:
 
     def _fp32(self, division: int) -> bytes:
         features = replace(self.features, model=self.conversion.fp32)
-        options = replace(self.steps.options, precision="fp32")
-        return complete_graph(features, self.means[division], options=options, rule=self.score_rule)
+        return self._inspector(features, self.means[division], division, precision="fp32")
 
     def _complete(
-        self, features: FeaturesGraph, prototypes: Vectors, higher: HigherPrecisionNodes
+        self,
+        features: FeaturesGraph,
+        means: Vectors,
+        division: int,
+        higher: HigherPrecisionNodes,
     ) -> bytes:
         fp32_head = any(name.startswith(HEAD) for name in higher)
-        options = self.steps.options
-        return complete_graph(
-            features, prototypes, options=options, rule=self.score_rule, fp32_head=fp32_head
+        precision = self.steps.options.precision
+        return self._inspector(features, means, division, precision=precision, fp32_head=fp32_head)
+
+    def _inspector(
+        self,
+        features: FeaturesGraph,
+        means: Vectors,
+        division: int,
+        *,
+        precision: Precision,
+        fp32_head: bool = False,
+    ) -> bytes:
+        """The graph of a division's inspector; `fp32_head` keeps the prototypes' part so."""
+        matrices = self.whitening[division]
+        return inspector_graph(
+            features,
+            whiten(means, matrices, features.stages) if matrices else means,
+            precision=precision,
+            whitening=matrices,
+            score=self.steps.options.score,
+            rule=self.score_rule,
+            metadata={
+                "protoedge.model": "protoad",
+                "protoedge.precision": precision,
+                "protoedge.prototypes": str(len(means)),
+            },
+            fp32_head=fp32_head,
         )
 
     def _trial_images(self) -> dict[int, list[Path]]:
@@ -266,12 +294,21 @@ class _Steps:
             bank = patch_bank(engine, features, self.images, roi=roi, rows=rows, progress=advance)
         return features, bank
 
-    def whiten(self, features: FeaturesGraph, bank: PatchBank, cells: Cells) -> FeaturesGraph:
-        """The graph with its stages whitened by the scatter within cells; the patches as well."""
+    def whitening(
+        self,
+        bank: PatchBank,
+        divided: Sequence[Cells],
+        means: Sequence[Vectors],
+        features: FeaturesGraph,
+    ) -> list[Matrices]:
+        """Of each division, the matrices that whiten by the scatter within its cells."""
+        if self.options.metric == "cosine":
+            return [()] * len(divided)
         with self.stages.stage("metric"):
-            matrices = whitening_matrices(bank.patches, cells, features.stages)
-            whiten_patches(bank.patches, matrices, features.stages)
-            return whiten_graph(features, matrices)
+            return [
+                whitening_matrices(bank.patches, cells, centres, features.stages)
+                for cells, centres in zip(divided, means, strict=True)
+            ]
 
     def conversion(self, features: FeaturesGraph) -> Conversion:
         """What brings the graph to the precision that is deployed."""
@@ -347,31 +384,6 @@ def _parts(bank: PatchBank) -> Iterator[Patches]:
     """The fp32 patches, a part at a time."""
     for start in range(0, len(bank.patches), PART):
         yield bank.patches[start : start + PART]
-
-
-def complete_graph(
-    features: FeaturesGraph,
-    prototypes: Vectors,
-    *,
-    options: ProtoadOptions,
-    rule: ScoreRule,
-    fp32_head: bool = False,
-) -> bytes:
-    """The whole inspector's graph; `fp32_head` keeps the prototypes' convolutions so."""
-    metadata = {
-        "protoedge.model": "protoad",
-        "protoedge.precision": options.precision,
-        "protoedge.prototypes": str(len(prototypes)),
-    }
-    return inspector_graph(
-        features,
-        prototypes,
-        precision=options.precision,
-        score=options.score,
-        rule=rule,
-        metadata=metadata,
-        fp32_head=fp32_head,
-    )
 
 
 def _folds(count: int, *, seed: int) -> Iterator[npt.NDArray[np.int64]]:

@@ -53,6 +53,7 @@ def protoad_method(
         roi=options.roi,
         prototypes=options.prototypes or PROTOTYPES,
         method=options.method,
+        metric=options.metric,
         score=options.score,
         seed=options.seed,
         memory_mib=options.memory,

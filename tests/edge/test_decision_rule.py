@@ -18,10 +18,10 @@ from calibrate.precision.parity import agreeing_threshold
 from calibrate.threshold import reaches, threshold_from_scores
 from edge.drawing.overlay import draw
 from edge.drawing.palette import AT_THRESHOLD, DEFECT, heat_levels
-from edge.inspection.map_score import mean_of_highest
+from edge.inspection.map_score import score_from_map
 from edge.inspection.verdict import DecisionSettings, Judgement, decide
 from edge.result import Result, Verdict
-from engines.score_pixels import ScorePixels
+from engines.score_rule import ScoreRule, ScoreTerm
 
 SIDES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 THRESHOLDS = st.one_of(
@@ -37,6 +37,19 @@ def near(threshold: float) -> list[float]:
     return [float(np.nextafter(at, np.float32(-np.inf))), float(at), float(np.nextafter(at, 9e37))]
 
 
+TERMS = st.builds(
+    ScoreTerm,
+    count=st.sampled_from([1, 1, 3, 100]),
+    gain=st.sampled_from([1.0, 1.0, 2.5]),
+    offset=st.sampled_from([0.0, 0.0, -0.5]),
+)
+RULES = st.builds(
+    ScoreRule,
+    terms=st.lists(TERMS, min_size=1, max_size=3).map(tuple),
+    stride=st.sampled_from([1, 1, 4]),
+)
+
+
 @st.composite
 def cases(draw_) -> tuple[np.ndarray, float, DecisionSettings, tuple[int, int, int]]:
     """A map, a score of some kind, settings and the shape of a frame."""
@@ -50,8 +63,8 @@ def cases(draw_) -> tuple[np.ndarray, float, DecisionSettings, tuple[int, int, i
     anomaly_map = random.choice(
         np.array(values, np.float32), shape, p=np.array(shares) / sum(shares)
     ).astype(np.float32)
-    pixels = ScorePixels(draw_(st.sampled_from([1, 1, 3, 100])), draw_(st.sampled_from([1, 1, 4])))
-    highest = mean_of_highest(anomaly_map, pixels)
+    rule = draw_(RULES)
+    highest = score_from_map(anomaly_map, rule)
     score = draw_(st.sampled_from([highest, *near(threshold)]))
     frame_shape = (draw_(st.integers(20, 60)), draw_(st.integers(20, 60)), 3)
     ignore = draw_(st.none() | SIDES.map(lambda sides: random.integers(0, 2, sides) * 255))
@@ -60,7 +73,7 @@ def cases(draw_) -> tuple[np.ndarray, float, DecisionSettings, tuple[int, int, i
         min_area=draw_(st.sampled_from([0, 0, 1, 30, 200])),
         ignore=None if ignore is None else ignore.astype(np.uint8),
         roi=draw_(st.none() | st.just((3, 5, 14, 11))),
-        score_pixels=pixels,
+        score_rule=rule,
         pixel_threshold=other,
     )
     return anomaly_map, score, chosen, frame_shape
@@ -110,7 +123,8 @@ def test_verdict_and_regions_agree(case) -> None:
         ignored = chosen.ignore[rows][:, columns] >= 128
         assert not (found.defect_mask & ignored).any()
         counted = anomaly_map[~ignored]
-    levels = (chosen.region_threshold, chosen.threshold, float(counted.max()))
+    means = [term.mean_at(chosen.threshold) for term in chosen.score_rule.terms]
+    levels = (chosen.region_threshold, *sorted(means, reverse=True), float(counted.max()))
     level = next(level for level in levels if reaches(counted, level).any())
     assert reaches(anomaly_map[found.defect_mask], level).all()
     assert all(reaches(region.peak, level) for region in found.regions)

@@ -16,8 +16,8 @@ from calibrate.backbones.graph import GraphWriter
 from calibrate.backbones.weights import Weights
 from calibrate.protoad.features import unit_patches
 from calibrate.protoad.graph import inspector_graph, smoothing_matrix
-from calibrate.protoad.score import ScoreRule
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
+from engines.score_rule import ScoreRule, ScoreTerm
 
 torch = pytest.importorskip("torch", reason="torch restates the network")
 functional = torch.nn.functional
@@ -114,14 +114,16 @@ def test_the_graph_is_the_network(
     )
     assert distance.std() > 0.003, "images on which nothing differs prove nothing"
     highest = np.sort(expected[:, 2::4, 2::4].reshape(3, -1), axis=1)
+    terms = (ScoreTerm(), ScoreTerm(count=10, gain=3.0, offset=-0.1), ScoreTerm(count=30, gain=2.0))
+    means = [term.gain * highest[:, -term.count :].mean(1) + term.offset for term in terms]
     scores_of = {
-        ScoreRule(): highest[:, -round(0.01 * highest.shape[1]) :].mean(1),
-        ScoreRule(share=0.1): highest[:, -round(0.1 * highest.shape[1]) :].mean(1),
-        ScoreRule("smoothed"): expected.max((1, 2)),
-        ScoreRule("raw"): distance.max((1, 2)),
+        "top": np.max(means, axis=0),
+        "smoothed": expected.max((1, 2)),
+        "raw": distance.max((1, 2)),
     }
+    rule = ScoreRule(terms=terms, stride=4)
     for score, wanted in scores_of.items():
-        model = inspector_graph(graph, prototypes, precision="fp32", score=score)
+        model = inspector_graph(graph, prototypes, precision="fp32", score=score, rule=rule)
         assert onnx.load_model_from_string(model).opset_import[0].version == opset
         maps, scores = run(model, images)
         assert (maps.shape, maps.dtype, scores.dtype) == ((3, *size), np.float32, np.float32)

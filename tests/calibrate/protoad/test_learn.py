@@ -94,11 +94,11 @@ def test_a_held_out_score_is_that_of_a_build_without_the_image(small_backbone, i
     folds = list(module._folds(13, seed=0))
     assert sorted(index for fold in folds for index in fold) == list(range(13))
     assert len(folds) == 5
-    found = learnt(backbone, images)
+    found = learnt(backbone, images, score="smoothed")
     fold = folds[0]
     others = [path for index, path in enumerate(images) if index not in fold]
-    without = learnt(backbone, others)
-    # Nearly: the whole build weighs its stages by all images.
+    without = learnt(backbone, others, score="smoothed")
+    # Nearly: the whole build weighs and whitens its stages by all images.
     expected = scores(without.model, [images[index] for index in fold])
     np.testing.assert_allclose(found.held_out[: len(fold)], expected, rtol=0.05)
 
@@ -136,7 +136,8 @@ def test_every_stage_is_told_from_start_to_end(small_backbone, images) -> None:
     told: dict[str, list[float]] = {}
     stages = Stages(lambda name, share: told.setdefault(name, []).append(share))
     learnt(small_backbone().backbone, images, stages, precision="int8")
-    expected = ["graph", "features", "precision", "prototypes", "means", "held-out scores"]
+    before = ["graph", "features", "prototypes", "precision", "means", "metric", "score"]
+    expected = [*before, "held-out scores"]
     assert list(told) == expected
     assert all(shares[0] == 0.0 and shares[-1] == 1.0 for shares in told.values())
     assert list(stages.seconds) == list(told)

@@ -13,8 +13,6 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from engines.score_pixels import ScorePixels
-
 from calibrate.prn.options import TrainingError
 from calibrate.progress import Stages
 from edge.building import precision_gate
@@ -23,6 +21,7 @@ from edge.evaluation.evaluate import evaluate_bundle
 from edge.inspection.inspector import load
 from edge.options import BuildOptions
 from engines.bundle import Bundle
+from engines.score_rule import ScoreRule, ScoreTerm
 
 ENGINE = "onnxruntime"
 STEPS = 6
@@ -70,7 +69,7 @@ def test_the_bundle_says_what_was_done(made) -> None:
     assert (training.size, training.steps, training.batch) == ("compact", STEPS, 4)
     assert training.loss > 0
     assert manifest.seconds > 0
-    assert manifest.score_pixels == ScorePixels(100)
+    assert manifest.score_rule == ScoreRule(terms=(ScoreTerm(count=100),))
     assert manifest.threshold.value <= manifest.pixel_threshold < 1
 
 

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from edge.inspection.verdict import DecisionSettings, decide, find_regions
 from edge.result import Verdict
-from engines.score_pixels import ScorePixels
+from engines.score_rule import ScoreRule, ScoreTerm
 
 MAPS = hnp.arrays(
     np.float32,
@@ -212,10 +212,12 @@ def test_the_score_outside_a_mask_is_the_mean_of_the_highest_where_that_is_the_s
     anomaly_map = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
     ignore = np.zeros((10, 10), np.uint8)
     ignore[9] = 255
-    settings = DecisionSettings(0.5, ignore=ignore, score_pixels=ScorePixels(4))
+    settings = DecisionSettings(
+        0.5, ignore=ignore, score_rule=ScoreRule(terms=(ScoreTerm(count=4),))
+    )
     found = decide(anomaly_map, 0.9, settings=settings, frame_shape=(10, 10, 3))
     assert found.score == pytest.approx(float(anomaly_map[8, 6:].mean()))
-    few = DecisionSettings(0.5, ignore=ignore, score_pixels=ScorePixels(1000))
+    few = DecisionSettings(0.5, ignore=ignore, score_rule=ScoreRule(terms=(ScoreTerm(count=1000),)))
     found = decide(anomaly_map, 0.9, settings=few, frame_shape=(10, 10, 3))
     assert found.score == pytest.approx(float(anomaly_map[:9].mean()))
 
