@@ -108,8 +108,8 @@ class BuildOptions(OptionsModel):
     )
     score: Literal["top", "smoothed", "raw"] = option(
         "top",
-        "How ProtoAD's map becomes a score: by the mean of its top share, or by the maximum of the "
-        "smoothed or the raw map.",
+        "How ProtoAD's map becomes a score: by its highest value and its top shares, or by the "
+        "maximum of the smoothed or the raw map.",
     )
     false_rejects: Annotated[float, Field(gt=0, lt=1)] = option(
         0.01,

@@ -267,6 +267,7 @@ def _settings(options: SizedBuildOptions, gated: GateResult) -> DecisionSettings
         min_area=options.min_area,
         roi=options.roi,
         pixel_threshold=pixel_threshold_from_peaks(gated.taught, gated.threshold, options=options),
+        score_rule=gated.taught.inspector.score_rule,
     )
 
 

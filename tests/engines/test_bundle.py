@@ -8,13 +8,13 @@ import json
 import onnx
 import pytest
 from bundle_files import leftovers, manifest
-from engines.score_pixels import MAXIMUM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines import atomic_files
 from engines.bundle import Bundle, sha256_of, write_bundle
 from engines.errors import BundleError
+from engines.score_rule import MAXIMUM
 
 
 def test_what_was_written_is_read(bundle, contents, tmp_path) -> None:
@@ -38,7 +38,7 @@ def test_what_an_earlier_version_did_not_write_has_its_meaning(bundle) -> None:
     content["seal"] = hashlib.sha256(canonical.encode()).hexdigest()
     path.write_text(json.dumps(content))
     again = Bundle.open(bundle.path).manifest
-    assert (again.pixel_threshold, again.score_pixels) == (None, MAXIMUM)
+    assert (again.pixel_threshold, again.score_rule) == (None, MAXIMUM)
 
 
 def test_files_may_be_given_as_paths(tmp_path, contents) -> None:
