@@ -116,9 +116,9 @@ def prepare_protoad(
             backbone, size=options.size, layers=options.layers, tiles=options.tiles
         )
     features, bank = steps.bank(features)
+    conversion = steps.conversion(features)
     folds = list(_folds(len(images), seed=options.seed))
     divided = steps.cells(bank, folds)
-    conversion = steps.conversion(features)
     means = steps.means(divided, _parts(bank), features)
     whitening = steps.whitening(bank, divided, means, features)
     prepared = PreparedProtoad(
