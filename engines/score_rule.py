@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt
 
 from engines.record import Record
 
-Values = npt.NDArray[np.float32]
+ScoreValues = npt.NDArray[np.float32]
 
 
 class ScoreTerm(Record):
@@ -54,7 +54,7 @@ class ScoreRule(Record):
         """Of how many values each term is a mean."""
         return tuple(term.count for term in self.terms)
 
-    def score(self, values: Values, *, of: int | None = None) -> float:
+    def score(self, values: ScoreValues, *, of: int | None = None) -> float:
         """The score of a map's values.
 
         Args:
@@ -71,7 +71,7 @@ class ScoreRule(Record):
 MAXIMUM = ScoreRule()
 
 
-def means_of_highest(values: Values, counts: Sequence[int]) -> npt.NDArray[np.float64]:
+def means_of_highest(values: ScoreValues, counts: Sequence[int]) -> npt.NDArray[np.float64]:
     """The mean of the `counts[i]` highest of (n,) values, or of all where there are fewer."""
     most = min(max(counts), len(values))
     highest = values if most == len(values) else np.partition(values, -most)[-most:]

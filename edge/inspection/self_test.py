@@ -23,6 +23,7 @@ from engines.changes import built_threshold
 from engines.engine import Images, Output
 from engines.errors import EngineError
 from engines.manifest import Manifest
+from engines.score_rule import MAXIMUM
 
 Fit: TypeAlias = Callable[[Image, tuple[int, int], Roi | None], Image]
 Decide: TypeAlias = Callable[..., Judgement]
@@ -163,22 +164,26 @@ def check_decision(decide: Decide, *, settings: DecisionSettings, manifest: Mani
     largest = max(learnt, key=math.prod, default=_ANY_SHAPE)
     x, y, width, height = settings.roi or (0, 0, *largest[::-1])
     shape = (y + height, x + width, 3)
+    rule, at = settings.score_rule, np.float32(settings.threshold)
+    # A map that is the same everywhere has its highest term for a score.
+    level = min(term.mean_at(settings.threshold) for term in rule.terms)
     # By more than the next float32 below, which may count as 0 in a thread of an engine's.
-    at = np.float32(settings.threshold)
+    step = max(1e-6 * max(abs(at), abs(level)), float(np.finfo(np.float32).tiny))
     with np.errstate(over="ignore"):
-        below = at - max(abs(at) * np.float32(1e-6), np.finfo(np.float32).tiny)
+        below = np.float32(at - step)
+    reached = level if rule == MAXIMUM else level + step  # terms are rounded
 
     def verdict_of(value: Any, score: Any) -> tuple[Verdict, str]:
         anomaly_map = np.full(manifest.size, value, np.float32)
         found = decide(anomaly_map, float(score), settings=settings, frame_shape=shape)
         return found.verdict, found.reason
 
-    bad, reason = verdict_of(at, at)
+    bad, reason = verdict_of(reached, at)
     if bad is Verdict.ERROR and "mask" in reason:
         return  # every part is an ERROR then, and says so
     tries = {
         "a map right at the threshold": (bad, Verdict.NG),
-        "a map right below the threshold": (verdict_of(below, below)[0], Verdict.OK),
+        "a map right below the threshold": (verdict_of(level - step, below)[0], Verdict.OK),
         "a map of NaN": (verdict_of(np.nan, below)[0], Verdict.ERROR),
         "an infinite map": (verdict_of(np.inf, below)[0], Verdict.ERROR),
         "a score of NaN": (verdict_of(below, math.nan)[0], Verdict.ERROR),

@@ -33,13 +33,14 @@ def outputs(request: pytest.FixtureRequest, drawn: Path):
         open_engine=lambda model, precision: OnnxRuntimeEngine(model, precision=precision),
         stages=Stages(),
     )
-    model = prepared.rebuild({}).model
+    inspector = prepared.rebuild({})
+    model = inspector.model
     images = np.stack([cv2.imread(str(path)) for path in sorted((drawn / "test").rglob("*.png"))])
     found = []
     for kind in (OnnxRuntimeEngine, OpenVinoEngine):
         with kind(model, precision=precision) as engine:
             found.append(engine.infer(images))
-    return precision, *found
+    return precision, *found, inspector.score_rule
 
 
 # Largest difference of a map's value and of a score; they lie in 0..1 and good images near 0.02.
@@ -50,7 +51,7 @@ MOST = {"fp32": 1e-4, "fp16": 0.01, "int8": 0.02}
 
 
 def test_maps_and_scores_agree(outputs) -> None:
-    precision, (maps, scores), (other_maps, other_scores) = outputs
+    precision, (maps, scores), (other_maps, other_scores), _ = outputs
     assert maps.shape == other_maps.shape
     assert np.abs(maps - other_maps).max() < MOST[precision]
     assert np.abs(scores - other_scores).max() < MOST[precision]
@@ -61,7 +62,7 @@ def test_maps_and_scores_agree(outputs) -> None:
 
 def test_the_worst_spot_is_the_same(outputs) -> None:
     """Where a defect is clear, both engines point at it."""
-    _, (maps, scores), (other_maps, _) = outputs
+    _, (maps, scores), (other_maps, _), _ = outputs
     clear = scores > 2 * np.median(scores)
     assert clear.any()
     for one, other in zip(maps[clear], other_maps[clear], strict=True):
@@ -70,8 +71,9 @@ def test_the_worst_spot_is_the_same(outputs) -> None:
         assert np.hypot(*np.subtract(first, second)) <= 8  # px: a patch
 
 
-def test_scores_are_the_mean_of_the_highest_of_every_fourth_value(outputs) -> None:
+def test_scores_are_what_the_rule_makes_of_the_maps(outputs) -> None:
     """Also where the rest runs in bf16: what makes map and score is float32."""
-    for maps, scores in outputs[1:]:
-        highest = np.sort(maps[:, 2::4, 2::4].reshape(len(maps), -1), axis=1)[:, -10:]
-        np.testing.assert_allclose(highest.mean(axis=1), scores, rtol=1e-6)
+    *found, rule = outputs[1:]
+    for maps, scores in found:
+        expected = [rule.score(one[rule.step, rule.step].ravel()) for one in maps]
+        np.testing.assert_allclose(scores, expected, rtol=1e-5)
