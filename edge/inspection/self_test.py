@@ -168,7 +168,7 @@ def check_decision(decide: Decide, *, settings: DecisionSettings, manifest: Mani
     # A map that is the same everywhere has its highest term for a score.
     level = min(term.mean_at(settings.threshold) for term in rule.terms)
     # By more than the next float32 below, which may count as 0 in a thread of an engine's.
-    step = max(1e-6 * max(abs(at), abs(level)), float(np.finfo(np.float32).tiny))
+    step = max(1e-6 * max(abs(settings.threshold), abs(level)), float(np.finfo(np.float32).tiny))
     with np.errstate(over="ignore"):
         below = np.float32(at - step)
     reached = level if rule == MAXIMUM else level + step  # terms are rounded

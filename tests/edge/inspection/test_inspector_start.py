@@ -84,7 +84,7 @@ def noise(share: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda old: old + share * old.std() * random.normal(size=old.shape)
 
 
-PROTOTYPES = "head/layer2/product_0/prototypes"
+PROTOTYPES = "head/layer2/whitened/product_0/prototypes"
 MUTATIONS = {
     "prototypes shuffled": weights(
         PROTOTYPES,
@@ -114,7 +114,7 @@ MUTATIONS = {
     ),
     "smoothing doubled": weights("head/rows", how=lambda old: old * 1.1),
     "sampling doubled": weights("head/sampled_columns", how=lambda old: old * 1.1),
-    "stage unweighed": weights("head/layer3/weight", how=lambda old: old * 3),
+    "stage unweighed": weights("head/layer3/whitened/matrix", how=lambda old: old * 3),
     "epsilon too large": weights("head/epsilon", how=lambda old: old + 1e3),
     "no ReLU": without("Relu"),
 }
