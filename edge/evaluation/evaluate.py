@@ -110,7 +110,6 @@ def refuse_nothing_counted(evaluation: Evaluation, images: Path) -> None:
     )
 
 
-
 def _thresholds(manifest: Manifest, used: float) -> tuple[float, ...]:
     """Those to compare, that of the build and the one in use among them."""
     if manifest.held_out is None:
