@@ -39,12 +39,13 @@ def whitening_matrices(
 
     Args:
         patches: (N, D) unit rows, the stages' channels one after another.
-        cells: of those patches; of very many patches, some are taken evenly.
+        cells: of those patches; of very many patches, some are drawn.
         means: (K, D) unit rows, of the cells.
         stages: whose channels they are.
     """
     rows = np.flatnonzero(cells.labels >= 0)
-    rows = rows[:: -(-len(rows) // SAMPLE)]
+    if len(rows) > SAMPLE:  # at random: every n-th would be the same places of every image
+        rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
     scatter = np.zeros((patches.shape[1], patches.shape[1]))
     for start in range(0, len(rows), PART):
         some = rows[start : start + PART]
