@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -15,9 +16,10 @@ def output_score(
 ) -> None:
     """Make the score of each row an output: (N, M) to (N,).
 
-    The highest values in descending order, times a matrix that takes a mean for each term and
-    brings it to its unit; the highest of the terms. In float32 at every precision, as the nodes'
-    names say. TensorRT takes at most 3 840 values of a row.
+    The highest values in descending order, times a row of weights for each term that takes its
+    mean and brings it to its unit; the highest of the terms. In float32 at every precision, as the
+    nodes' names say; a product and a sum, because OpenVINO computes a MatMul of this kind in bf16
+    whatever it is told. TensorRT takes at most 3 840 values of a row.
 
     Args:
         model: extended in place; its opset stays.
@@ -29,33 +31,34 @@ def output_score(
     graph = model.graph
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     most = max(rule.counts)
-    weights = np.zeros((most, len(rule.terms)), np.float32)
+    weights = np.zeros((len(rule.terms), most), np.float32)
     for index, term in enumerate(rule.terms):
-        weights[: term.count, index] = term.gain / term.count
+        weights[index, : term.count] = term.gain / term.count
     offsets = np.array([term.offset for term in rule.terms], np.float32)
-    highest, means, terms = (f"{EXACT}{name}/{part}" for part in ("highest", "means", "terms"))
-    count, matrix, shift, axes = (
-        f"{name}/{part}" for part in ("count", "means", "offsets", "axes")
-    )
-    largest = helper.make_node("ReduceMax", [terms], [name], f"{EXACT}{name}", keepdims=0)
-    if opset < 18:
-        largest.attribute.append(helper.make_attribute("axes", [1]))
-    else:  # from there on the axes are an input
-        graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), axes))
-        largest.input.append(axes)
-    graph.initializer.extend(
-        [
-            numpy_helper.from_array(np.array([most], np.int64), count),
-            numpy_helper.from_array(weights, matrix),
-            numpy_helper.from_array(offsets, shift),
-        ]
-    )
+    parts = ("highest", "row", "weighed", "means", "terms")
+    highest, row, weighed, means, terms = (f"{EXACT}{name}/{part}" for part in parts)
+
+    def constant(part: str, value: npt.NDArray[np.generic]) -> str:
+        graph.initializer.append(numpy_helper.from_array(value, f"{name}/{part}"))
+        return f"{name}/{part}"
+
+    def reduce(kind: str, source: str, target: str, axis: int) -> onnx.NodeProto:
+        label = target if target.startswith(EXACT) else f"{EXACT}{target}"
+        if opset < 18 and kind == "ReduceMax":  # later the axes are an input
+            return helper.make_node(kind, [source], [target], label, axes=[axis], keepdims=0)
+        axes = constant(f"{kind}_axes", np.array([axis], np.int64))
+        return helper.make_node(kind, [source, axes], [target], label, keepdims=0)
+
+    count = constant("count", np.array([most], np.int64))
+    shape = constant("shape", np.array([batch, 1, most], np.int64))
     graph.node.extend(
         [
             helper.make_node("TopK", [source, count], [highest, f"{highest}/at"], highest, axis=1),
-            helper.make_node("MatMul", [highest, matrix], [means], means),
-            helper.make_node("Add", [means, shift], [terms], terms),
-            largest,
+            helper.make_node("Reshape", [highest, shape], [row], row),
+            helper.make_node("Mul", [row, constant("weights", weights)], [weighed], weighed),
+            reduce("ReduceSum", weighed, means, 2),
+            helper.make_node("Add", [means, constant("offsets", offsets)], [terms], terms),
+            reduce("ReduceMax", terms, name, 1),
         ]
     )
     graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch]))

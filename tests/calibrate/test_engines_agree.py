@@ -13,7 +13,7 @@ from calibrate.progress import Stages
 from calibrate.protoad.learn import ProtoadOptions, prepare_protoad
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
-pytest.importorskip("openvino", reason="OpenVINO is not installed")
+openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
 SIZE = (128, 128)
 
@@ -21,7 +21,7 @@ SIZE = (128, 128)
 @pytest.fixture(scope="module", params=["fp32", "fp16", "int8"])
 def outputs(request: pytest.FixtureRequest, drawn: Path):
     """precision, and (maps, scores) of both engines for every labelled image."""
-    from engines.cpu.openvino import OpenVinoEngine
+    from engines.cpu.openvino import OpenVinoEngine, has_bf16
 
     precision = request.param
     prepared = prepare_protoad(
@@ -37,6 +37,9 @@ def outputs(request: pytest.FixtureRequest, drawn: Path):
     model = inspector.model
     images = np.stack([cv2.imread(str(path)) for path in sorted((drawn / "test").rglob("*.png"))])
     found = []
+    with OpenVinoEngine(model, precision=precision) as engine:  # no node makes all of it f32
+        expected = {"fp32": "f32", "fp16": "bf16", "int8": "int8+bf16"}[precision]
+        assert engine.executes == (expected if has_bf16(openvino.Core()) else engine.executes)
     for kind in (OnnxRuntimeEngine, OpenVinoEngine):
         with kind(model, precision=precision) as engine:
             found.append(engine.infer(images))
