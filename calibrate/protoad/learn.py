@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from calibrate.backbones.backbone import Backbone
 from calibrate.backbones.features_graph import FeaturesGraph, features_graph
-from calibrate.backbones.tiles import WHOLE, Tiles
-from calibrate.images import Roi, Size, evenly, fitted_batches
+from calibrate.images import evenly, fitted_batches
 from calibrate.learnt import (
     TRIAL_IMAGES,
     HeldOutTrial,
@@ -32,54 +31,25 @@ from calibrate.protoad.features import (
     patch_runs,
 )
 from calibrate.protoad.graph import inspector_graph
+from calibrate.protoad.options import ProtoadOptions
 from calibrate.protoad.prototypes import (
     CellMeans,
     Cells,
     Patches,
-    PrototypeMethod,
     Vectors,
     cells_of_patches,
 )
-from calibrate.protoad.score import Score, learn_rule, rule_to_learn
-from calibrate.protoad.whitening import Matrices, Metric, whiten, whitening_matrices
+from calibrate.protoad.score import learn_rule, rule_to_learn
+from calibrate.protoad.tune import TuningImages, form_of_record, tune_form
+from calibrate.protoad.whitening import Matrices, whiten, whitening_matrices
 from engines.engine import Precision
 from engines.score_rule import MAXIMUM, ScoreRule, means_of_highest
+from engines.tuning_record import TuningRecord
 
 FOLDS = 5
 PART = 8_192  # patches that are added to the means at once
 SCORE_IMAGES = 160  # held-out ones, from which the unit of each share is learnt
 HOLD_OUT_FROM = 2_000  # so many images: one fold is enough to hold out
-
-
-@dataclass(frozen=True, slots=True)
-class ProtoadOptions:
-    """What decides an inspector, beside its images and its backbone.
-
-    Attributes:
-        precision: of the graph.
-        size: (height, width) in px.
-        layers: stages of the backbone.
-        tiles: columns and rows that each image is cut into.
-        roi: the part of each image that is inspected; None = all of it.
-        prototypes: at most how many.
-        method: how they are chosen.
-        metric: ``whitened`` by the scatter within cells, or the plain ``cosine``.
-        score: how the map becomes a score.
-        seed: of every draw.
-        memory_mib: most memory for patches.
-    """
-
-    precision: Precision
-    size: Size
-    layers: tuple[str, ...]
-    tiles: Tiles = WHOLE
-    roi: Roi | None = None
-    prototypes: int = 4096
-    method: PrototypeMethod = "coreset"
-    metric: Metric = "whitened"
-    score: Score = "top"
-    seed: int = 0
-    memory_mib: int = 1024
 
 
 def prepare_protoad(
@@ -118,11 +88,13 @@ def prepare_protoad(
     features, bank = steps.bank(features)
     conversion = steps.conversion(features)
     folds = list(_folds(len(images), seed=options.seed))
+    tuning = steps.tune(TuningImages(images, folds, bank, features)) if options.tuned else None
+    steps = steps.with_form(tuning)
     divided = steps.cells(bank, folds)
     means = steps.means(divided, _parts(bank), features)
     whitening = steps.whitening(bank, divided, means, features)
     prepared = PreparedProtoad(
-        steps, features, conversion, divided, folds, bank.rows, means, whitening
+        steps, features, conversion, divided, folds, bank.rows, means, whitening, tuning
     )
     if options.score == "top":
         prepared = replace(prepared, score_rule=prepared.learn_score())
@@ -142,6 +114,7 @@ class PreparedProtoad:
         rows: which patches of each image.
         means: (K, D) prototypes of each division in fp32.
         whitening: of each division, the stages' matrices; none with the plain cosine.
+        tuning: how the form was chosen; None where it was given.
         score_rule: how the map becomes a score, at every precision.
     """
 
@@ -153,6 +126,7 @@ class PreparedProtoad:
     rows: npt.NDArray[np.int32]
     means: Sequence[Vectors]
     whitening: Sequence[Matrices]
+    tuning: TuningRecord | None = None
     score_rule: ScoreRule = MAXIMUM
 
     @property
@@ -294,6 +268,17 @@ class _Steps:
             bank = patch_bank(engine, features, self.images, roi=roi, rows=rows, progress=advance)
         return features, bank
 
+    def tune(self, images: TuningImages) -> TuningRecord:
+        """Try forms on drawn defects."""
+        return tune_form(
+            images, options=self.options, open_engine=self.open_engine, stages=self.stages
+        )
+
+    def with_form(self, tuning: TuningRecord | None) -> _Steps:
+        """The same with the form that was chosen, if any was."""
+        form = form_of_record(tuning) if tuning else None
+        return replace(self, options=replace(self.options, form=form)) if form else self
+
     def whitening(
         self,
         bank: PatchBank,
@@ -302,11 +287,14 @@ class _Steps:
         features: FeaturesGraph,
     ) -> list[Matrices]:
         """Of each division, the matrices that whiten by the scatter within its cells."""
-        if self.options.metric == "cosine":
+        form = self.options.form
+        if form.metric == "cosine":
             return [()] * len(divided)
         with self.stages.stage("metric"):
             return [
-                whitening_matrices(bank.patches, cells, centres, features.stages)
+                whitening_matrices(
+                    bank.patches, cells, centres, features.stages, shrinkage=form.shrinkage
+                )
                 for cells, centres in zip(divided, means, strict=True)
             ]
 
@@ -337,9 +325,9 @@ class _Steps:
     def _cells(
         self, patches: npt.NDArray[np.float16], progress: Callable[[float], None] | None = None
     ) -> Cells:
-        options = self.options
+        options, count = self.options, self.options.form.prototypes
         return cells_of_patches(
-            patches, options.prototypes, method=options.method, seed=options.seed, progress=progress
+            patches, count, method=options.method, seed=options.seed, progress=progress
         )
 
     def means(

@@ -33,7 +33,12 @@ PART = 32_768  # patches turned to float32 at a time
 
 
 def whitening_matrices(
-    patches: Patches, cells: Cells, means: Vectors, stages: Sequence[Stage]
+    patches: Patches,
+    cells: Cells,
+    means: Vectors,
+    stages: Sequence[Stage],
+    *,
+    shrinkage: float = SHRINKAGE,
 ) -> Matrices:
     """The stages' matrices, from the scatter within cells.
 
@@ -42,6 +47,7 @@ def whitening_matrices(
         cells: of those patches; of very many patches, some are drawn.
         means: (K, D) unit rows, of the cells.
         stages: whose channels they are.
+        shrinkage: s, above 0; the smaller, the stronger is the whitening.
     """
     rows = np.flatnonzero(cells.labels >= 0)
     if len(rows) > SAMPLE:  # at random: every n-th would be the same places of every image
@@ -52,7 +58,7 @@ def whitening_matrices(
         apart = patches[some].astype(np.float32) - means[cells.labels[some]]
         scatter += apart.T @ apart
     scatter /= len(rows)
-    return [_inverse_root(scatter[part, part]) for part in _channels(stages)]
+    return [_inverse_root(scatter[part, part], shrinkage) for part in _channels(stages)]
 
 
 def whiten(vectors: Vectors, matrices: Matrices, stages: Sequence[Stage]) -> Vectors:
@@ -66,9 +72,9 @@ def _channels(stages: Sequence[Stage]) -> list[slice]:
     return [slice(end - stage.channels, end) for end, stage in zip(ends, stages, strict=True)]
 
 
-def _inverse_root(scatter: npt.NDArray[np.float64]) -> Vectors:
+def _inverse_root(scatter: npt.NDArray[np.float64], shrinkage: float) -> Vectors:
     """(S / mean e + s·1)^(−1/2), scaled so that the identity comes out where all e are equal."""
     variances, directions = np.linalg.eigh(scatter)
     mean = max(float(variances.mean()), MIN_VARIANCE)
-    gains = np.sqrt((1 + SHRINKAGE) / (np.maximum(variances, 0) / mean + SHRINKAGE))
+    gains = np.sqrt((1 + shrinkage) / (np.maximum(variances, 0) / mean + shrinkage))
     return np.asarray((directions * gains) @ directions.T, np.float32)
