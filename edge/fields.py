@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -177,6 +177,7 @@ def overlay(kind: type[OptionsType], *layers: OptionsModel) -> OptionsType:
 
 
 LARGEST_SIZE = 4096
+MAX_PROTOTYPES = 65536
 MOST_TILES = 8  # in a row or a column
 
 
@@ -269,6 +270,20 @@ def check_host(host: str) -> str:
     return host
 
 
+def prototypes_from_text(value: Any) -> Any:
+    """``auto`` or a number of prototypes.
+
+    Raises:
+        ParseError: neither, or out of range.
+    """
+    word = str(value).strip()
+    if word == "auto":
+        return word
+    if not re.fullmatch(r"\d{1,5}", word) or not 1 <= int(word) <= MAX_PROTOTYPES:
+        raise ParseError(f"{word!r}: give a whole number from 1 to {MAX_PROTOTYPES}, or auto")
+    return int(word)
+
+
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -279,4 +294,5 @@ Host = Annotated[str, AfterValidator(check_host)]
 Names = Annotated[tuple[str, ...], BeforeValidator(names_from_text)]
 SizeText = Annotated[tuple[int, int], BeforeValidator(size_from_text)]  # (height, width), px
 TilesText = Annotated[tuple[int, int], BeforeValidator(tiles_from_text)]  # (columns, rows)
+PrototypesText = Annotated[int | Literal["auto"], BeforeValidator(prototypes_from_text)]
 RoiText = Annotated[tuple[int, int, int, int], BeforeValidator(roi_from_text)]  # px

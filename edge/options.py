@@ -19,6 +19,7 @@ from edge.fields import (
     Names,
     OptionsModel,
     Positive,
+    PrototypesText,
     RoiText,
     Seconds,
     Settling,
@@ -95,11 +96,16 @@ class BuildOptions(OptionsModel):
         unset="all of it",
         example="100,50,800,600",
     )
-    prototypes: Annotated[int | None, Field(ge=1, le=65536)] = option(
+    prototypes: PrototypesText | None = option(
         None,
-        "Largest number of prototypes.",
+        "Largest number of prototypes; auto chooses it by defects drawn into good images.",
         unset=f"{PROTOTYPES}; for prn a tenth of the images",
         example=PROTOTYPES,
+    )
+    tune: bool = option(
+        False,
+        "Choose ProtoAD's metric and number of prototypes by defects drawn into good images: "
+        "takes minutes.",
     )
     method: Literal["coreset", "finch"] = option("coreset", "How ProtoAD chooses its prototypes.")
     metric: Literal["whitened", "cosine"] = option(

@@ -11,6 +11,7 @@ from engines.drawn_record import DrawnDefectsRecord
 from engines.record import Record
 from engines.score_rule import ScoreRule, rule_from_kind
 from engines.threshold_records import HeldOutRecord, OperatingPointRecord, ThresholdRecord
+from engines.tuning_record import TuningRecord
 
 SCHEMA_VERSION = 1
 
@@ -293,6 +294,7 @@ class Manifest(Record):
         files: every file but this one and those under ``engines``, by path inside the bundle.
         images: that were learnt from.
         training: of a network; None where nothing is trained.
+        tuning: how metric and number of prototypes were chosen; None where they were given.
         parity: what the precision changed; None where there was nothing to compare.
         drawn_defects: what is found of them; None in a bundle that was built without.
         health: limits of a healthy picture; None in a bundle that was built without.
@@ -331,6 +333,7 @@ class Manifest(Record):
     files: dict[str, FileRecord] = Field(default_factory=dict)
     images: ImageCounts
     training: TrainingRecord | None = None
+    tuning: TuningRecord | None = None
     parity: ParityRecord | None = None
     drawn_defects: DrawnDefectsRecord | None = None
     health: HealthRecord | None = None

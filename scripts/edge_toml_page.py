@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -65,6 +65,8 @@ def _row(key: str, field: FieldInfo) -> Iterator[str]:
 
 def _value(field: FieldInfo) -> str:
     plain = plain_type(field.annotation)[0]
+    if get_origin(plain) is Union:
+        return " or ".join(map(_word, get_args(plain)))
     several = "list of " if get_origin(plain) is tuple and get_args(plain)[-1] is Ellipsis else ""
     choices = choices_of(field)
     if choices:
@@ -74,6 +76,12 @@ def _value(field: FieldInfo) -> str:
     words = WORDS.get(get_origin(plain) or plain, "text")
     bounds = (f"{BOUNDS[name]} {value}" for name, value in bounds_of(field).items())
     return ", ".join((words, *bounds))
+
+
+def _word(part: type) -> str:
+    if get_origin(part) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(part))
+    return WORDS[part]
 
 
 def _default(field: FieldInfo) -> str:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from calibrate.backbones.features_graph import FeaturesGraph
 from calibrate.defects.draw import MIN_SIDE, draw_defects
+from calibrate.defects.inspected import inspected_from_file
 from calibrate.images import BATCH, Image, evenly, fit_image
 from calibrate.learnt import OpenEngine
 from calibrate.progress import Advance, Stages
@@ -26,7 +27,6 @@ from calibrate.protoad.options import Form, ProtoadOptions
 from calibrate.protoad.prototypes import CellMeans, Vectors, cells_of_patches
 from calibrate.protoad.score import learn_rule, rule_to_learn
 from calibrate.protoad.whitening import whiten, whitening_matrices
-from cameras.image_files import image_from_file
 from engines.engine import Engine
 from engines.score_rule import MAXIMUM, ScoreRule, means_of_highest
 from engines.tuning_record import TuningRecord
@@ -186,15 +186,13 @@ class _Trial:
         return self._means(engine, good, heads), drawn
 
     def _inspected(self, paths: Sequence[Path], fitted: list[Image]) -> Iterator[Image]:
-        """What is inspected of each picture, at the camera's size; `fitted` gets the model's."""
+        """What is inspected of each picture; `fitted` gets it at the model's size."""
+        size, roi = self.options.size, self.options.roi
         for path in paths:
-            image = image_from_file(path)
-            if self.options.roi is not None:
-                x, y, width, height = self.options.roi
-                image = np.ascontiguousarray(image[y : y + height, x : x + width])
-            if min(image.shape[:2]) >= MIN_SIDE:
-                fitted.append(fit_image(image, self.options.size))
-                yield image
+            found = inspected_from_file(path, size=size, roi=roi)
+            if found is not None:
+                fitted.append(fit_image(found[0], size))
+                yield found[0]
 
     def _means(self, engine: Engine, pictures: Iterable[Image], heads: Sequence[Head]) -> Means:
         """(forms, pictures, terms) means of the highest values of their maps."""

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.defects.detection import JudgedDefect, detection_of
-from calibrate.defects.draw import MIN_SIDE, DrawnDefect, DrawnImage, draw_defects
+from calibrate.defects.draw import DrawnDefect, DrawnImage, draw_defects
+from calibrate.defects.inspected import inspected_from_file
 from calibrate.images import BATCH, Size, fit_image
 from calibrate.learnt import LearntInspector, OpenEngine
 from calibrate.progress import Advance, Stages
 from calibrate.threshold import reaches
-from cameras.image_files import image_from_file
 from edge.building.model_size import SizedBuildOptions, advise_tiles
 from edge.drawing.grid import Row
 from edge.inspection.verdict import DecisionSettings, decide
@@ -27,7 +27,6 @@ from engines.engine import Engine
 
 MAX_DEFECTS = 300
 MIN_PER_IMAGE, MAX_PER_IMAGE = 2, 6
-MAX_TIMES = 4  # the model's size that a picture has when it is drawn into
 EXAMPLES = 3  # pictures of missed defects, and of found ones
 
 
@@ -173,26 +172,13 @@ def _rejected(inspector: LearntInspector, threshold: float) -> set[Path]:
 def _inspected(
     paths: Sequence[Path], *, options: SizedBuildOptions, seen: _Tried
 ) -> Iterator[Image]:
-    """What is inspected of each picture, where it is large enough to draw into.
-
-    A picture that the model's size goes into four times and more is halved first, as `fit_image`
-    would: the defects are then drawn at twice the model's size at least, and in little time.
-    """
+    """What is inspected of each picture, where it is large enough to draw into."""
     for path in paths:
-        image = image_from_file(path)
-        if options.roi is not None:
-            x, y, width, height = options.roi
-            image = np.ascontiguousarray(image[y : y + height, x : x + width])
-        if min(image.shape[:2]) < MIN_SIDE:
-            continue
-        seen.shapes.append((image.shape[0], image.shape[1]))
-        while all(
-            long >= MAX_TIMES * short
-            for long, short in zip(image.shape[:2], options.size, strict=True)
-        ):
-            half = (image.shape[0] // 2, image.shape[1] // 2)
-            image = fit_image(image, half)
-        yield image
+        found = inspected_from_file(path, size=options.size, roi=options.roi)
+        if found is not None:
+            image, shape = found
+            seen.shapes.append(shape)
+            yield image
 
 
 def _batches(drawn: Iterator[DrawnImage]) -> Iterator[list[DrawnImage]]:

@@ -12,6 +12,7 @@ from calibrate.node_names import HigherPrecisionNodes
 from calibrate.progress import Stages
 from edge.drawing.report import Curve
 from engines.manifest import TrainingRecord
+from engines.tuning_record import TuningRecord
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +29,7 @@ class Taught:
         how_held_out: in a word or two, for the record.
         probabilities: whether scores end at 1.
         training: of a network.
+        tuning: how the form was chosen, if it was.
         curve: of its training, for the report.
         earlier: seconds that a training took before it was stopped, and gone on with here.
     """
@@ -41,6 +43,7 @@ class Taught:
     how_held_out: str
     probabilities: bool = False
     training: TrainingRecord | None = None
+    tuning: TuningRecord | None = None
     curve: Curve | None = None
     earlier: float = 0.0
 

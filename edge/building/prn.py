@@ -81,25 +81,35 @@ def prn_method(
         TrainingError: no torch, or options that are ProtoAD's.
         BackboneError, ValueError: a backbone, size or number that PRN cannot work with.
     """
+    count = _check_options(options)
     missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
         raise TrainingError(
             f"PRN is trained with torch: {', '.join(missing)} not installed; "
             "pip install 'protoedge[train]', or build with --model protoad"
         )
-    if options.layers:
-        raise TrainingError("--layers is ProtoAD's: PRN compares the stages at strides 4, 8 and 16")
-    if options.tiles != WHOLE:
-        raise TrainingError("--tiles is ProtoAD's: PRN looks at a picture as a whole; give --size")
     shape_of(backbone, image_size=options.size, prototypes=(1, 1, 1), size=options.prn_size)
     training = TrainingOptions(
         size=options.prn_size,
         steps=options.steps,
         batch=options.batch,
-        prototypes=options.prototypes,
+        prototypes=count,
         seed=options.seed,
     )
     return PrnMethod(backbone, options, training, folder, open_engine)
+
+
+def _check_options(options: SizedBuildOptions) -> int | None:
+    """Refuse options that are ProtoAD's; the number of prototypes."""
+    if options.layers:
+        raise TrainingError("--layers is ProtoAD's: PRN compares the stages at strides 4, 8 and 16")
+    if options.tiles != WHOLE:
+        raise TrainingError("--tiles is ProtoAD's: PRN looks at a picture as a whole; give --size")
+    if options.tune:
+        raise TrainingError("--tune is ProtoAD's: PRN learns its metric; leave it out")
+    if options.prototypes == "auto":
+        raise TrainingError("--prototypes auto is ProtoAD's: give a number, or leave it out")
+    return options.prototypes
 
 
 def _training_record(prepared: PreparedPrn, *, textures: Path | None) -> TrainingRecord:

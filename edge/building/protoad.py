@@ -10,7 +10,8 @@ from calibrate.backbones.backbone import Backbone
 from calibrate.backbones.features_graph import default_layers
 from calibrate.learnt import OpenEngine
 from calibrate.progress import Stages
-from calibrate.protoad.learn import ProtoadOptions, prepare_protoad
+from calibrate.protoad.learn import prepare_protoad
+from calibrate.protoad.options import Form, ProtoadOptions, Tuned
 from edge.building.methods import Taught
 from edge.building.model_size import SizedBuildOptions
 from edge.options import PROTOTYPES
@@ -35,6 +36,7 @@ class ProtoadMethod:
             prepared=prepared,
             images=len(images),
             layers=options.layers,
+            tuning=prepared.tuning,
             method=options.method,
             score_kind=options.score,
             how_held_out="cross-fitted",
@@ -45,17 +47,27 @@ def protoad_method(
     options: SizedBuildOptions, backbone: Backbone, *, folder: Path, open_engine: OpenEngine
 ) -> ProtoadMethod:
     """ProtoAD as the user wants it; nothing is trained, so `folder` stays empty."""
+    count = None if options.prototypes == "auto" else options.prototypes
     chosen = ProtoadOptions(
         precision=options.precision,
         size=options.size,
         layers=options.layers or default_layers(backbone),
         tiles=options.tiles,
         roi=options.roi,
-        prototypes=options.prototypes or PROTOTYPES,
+        form=Form(metric=options.metric, prototypes=count or PROTOTYPES),
+        tuned=_tuned(options),
         method=options.method,
-        metric=options.metric,
         score=options.score,
         seed=options.seed,
         memory_mib=options.memory,
     )
     return ProtoadMethod(backbone, chosen, open_engine)
+
+
+def _tuned(options: SizedBuildOptions) -> tuple[Tuned, ...]:
+    """What is chosen by drawn defects; a number that was given stays."""
+    chooses_number = options.prototypes == "auto" or (options.tune and options.prototypes is None)
+    return (
+        *(("metric",) if options.tune else ()),
+        *(("prototypes",) if chooses_number else ()),
+    )

@@ -12,6 +12,7 @@ from edge.building.drawn_defects import DrawnDefects
 from edge.building.drawn_report import detection_section
 from edge.building.methods import Taught
 from edge.building.odd_images import describe_odd_images, odd_images, odd_pictures
+from edge.building.tuning_report import tuning_tables
 from edge.drawing.grid import Row, draw_grid
 from edge.drawing.report import Picture, Report, Table, ThresholdSection, TradeOff, report_html
 from edge.evaluation.measure import Measured
@@ -60,6 +61,7 @@ def build_report(
             Table(POINTS_TITLE, POINTS_HEAD, point_rows(points, used=threshold.value)),
             *_defect_tables(measured),
             *_parity_tables(manifest.parity),
+            *tuning_tables(manifest.tuning),
         ],
         pictures=[
             *_pictures(measured),
@@ -158,6 +160,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     return {
         "model": f"{manifest.model}, {manifest.prototypes} prototypes ({manifest.method})",
         **_training(manifest),
+        **({"form": manifest.tuning.reason} if manifest.tuning else {}),
         "backbone": f"{manifest.backbone.name}: {', '.join(manifest.layers)}",
         "precision": f"{manifest.precision}; executed as {manifest.executes}",
         **({"parity": describe_parity(manifest.parity)} if manifest.parity else {}),

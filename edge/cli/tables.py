@@ -56,6 +56,7 @@ def print_built(built: Built) -> None:
         ("engine", built.engine_reason),
         ("executes", f"{manifest.precision} graph as {manifest.executes}"),
         ("prototypes", f"{manifest.prototypes} from {manifest.images.used} images"),
+        *([("form", manifest.tuning.reason)] if manifest.tuning else []),
         ("threshold", describe_threshold(built.threshold)),
         ("regions", describe_regions(manifest)),
         *([("parity", describe_parity(manifest.parity))] if manifest.parity else []),
@@ -117,6 +118,8 @@ def print_info(title: str, facts: Mapping[str, Any]) -> None:
             rows.append((name, _parity(value)))
         elif name == "drawn_defects" and value:
             rows.append(("drawn defects", _drawn_defects(value)))
+        elif name == "tuning" and value:
+            rows.append(("form", value["reason"]))
         elif name == "changes":
             rows += [
                 (f"{one['setting']} changed", f"{_old_and_new(one)}, {_when_and_who(one)}")

@@ -10,7 +10,8 @@ import pytest
 
 from calibrate.backbones.backbone import load_backbone
 from calibrate.progress import Stages
-from calibrate.protoad.learn import ProtoadOptions, prepare_protoad
+from calibrate.protoad.learn import prepare_protoad
+from calibrate.protoad.options import Form, ProtoadOptions
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
@@ -28,7 +29,10 @@ def outputs(request: pytest.FixtureRequest, drawn: Path):
         load_backbone("bundled"),
         sorted((drawn / "train" / "good").iterdir()),
         options=ProtoadOptions(
-            precision=precision, size=SIZE, layers=("layer2", "layer3"), prototypes=256
+            precision=precision,
+            size=SIZE,
+            layers=("layer2", "layer3"),
+            form=Form(prototypes=256),
         ),
         open_engine=lambda model, precision: OnnxRuntimeEngine(model, precision=precision),
         stages=Stages(),

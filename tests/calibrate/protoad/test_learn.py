@@ -15,16 +15,17 @@ from calibrate.images import ImagesError, fit_image
 from calibrate.learnt import LearntInspector
 from calibrate.progress import Stages
 from calibrate.protoad import learn as module
-from calibrate.protoad.learn import PreparedProtoad, ProtoadOptions, prepare_protoad
+from calibrate.protoad.learn import PreparedProtoad, prepare_protoad
+from calibrate.protoad.options import Form, ProtoadOptions
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.engine import Precision
 
 SIZE = (64, 64)
 
 
-def options(**changes) -> ProtoadOptions:
-    given = {"precision": "fp32", "size": SIZE, "layers": ("layer2", "layer3"), "prototypes": 200}
-    return ProtoadOptions(**{**given, **changes})
+def options(*, prototypes: int = 200, **changes) -> ProtoadOptions:
+    given = {"precision": "fp32", "size": SIZE, "layers": ("layer2", "layer3")}
+    return ProtoadOptions(**{**given, **changes}, form=Form(prototypes=prototypes))
 
 
 @pytest.fixture(scope="module")

@@ -293,7 +293,7 @@ def test_wrong_backbones(run, good, small, built, tmp_path) -> None:
         (("--false-rejects", "0"), "'--false-rejects': 0.0 should be greater than 0"),
         (("--false-rejects", "nan"), "'--false-rejects': nan should be less than 1"),
         (("--batch", "3"), "'--batch': 3 should be a multiple of 2"),
-        (("--prototypes", "0"), "--prototypes"),
+        (("--prototypes", "0"), "'0': give a whole number from 1 to 65536, or auto"),
         (("--precision", "fp8"), "--precision"),
         (("--model", "padim"), "'--model': 'padim' is not one of 'protoad'"),
         (("--engine", "coral"), "--engine"),

@@ -120,7 +120,7 @@ def test_defaults_that_words_tell_are_those_that_hold() -> None:
 
 def test_what_is_told_of_fields() -> None:
     fields = BuildOptions.model_fields
-    assert bounds_of(fields["prototypes"]) == {"ge": 1, "le": 65536}
+    assert bounds_of(ServeOptions.model_fields["warm_up"]) == {"ge": 1, "le": 1000}
     assert bounds_of(fields["false_rejects"]) == {"gt": 0, "lt": 1}
     assert choices_of(fields["model"]) == ("protoad", "prn")
     assert choices_of(ServeOptions.model_fields["bridges"]) == ("modbus", "opcua", "mqtt")
