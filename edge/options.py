@@ -102,11 +102,7 @@ class BuildOptions(OptionsModel):
         unset=f"{PROTOTYPES}; for prn a tenth of the images",
         example=PROTOTYPES,
     )
-    tune: bool = option(
-        False,
-        "Choose ProtoAD's metric and number of prototypes by defects drawn into good images: "
-        "takes minutes.",
-    )
+    tune: bool = option(False, "Choose ProtoAD's metric, too, by such defects: takes minutes.")
     method: Literal["coreset", "finch"] = option("coreset", "How ProtoAD chooses its prototypes.")
     metric: Literal["whitened", "cosine"] = option(
         "whitened",

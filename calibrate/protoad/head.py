@@ -19,7 +19,7 @@ BLOCK = 1_024  # prototypes compared at once: their products stay in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Head:
+class FormHead:
     """Compares patches with prototypes.
 
     Attributes:
@@ -39,8 +39,7 @@ class Head:
         for start in range(0, len(self.prototypes), BLOCK):
             products = unit @ self.prototypes[start : start + BLOCK].T
             np.maximum(closest, products.max(axis=1), out=closest)
-        found: Vectors = 1 - closest
-        return found
+        return np.float32(1) - closest
 
 
 class MapValues:

@@ -22,7 +22,7 @@ from calibrate.learnt import OpenEngine
 from calibrate.progress import Advance, Stages
 from calibrate.protoad.choose_form import TriedForm, choose_form, describe_choice
 from calibrate.protoad.features import PatchBank, unit_patches
-from calibrate.protoad.head import Head, MapValues
+from calibrate.protoad.head import FormHead, MapValues
 from calibrate.protoad.options import Form, ProtoadOptions
 from calibrate.protoad.prototypes import CellMeans, Vectors, cells_of_patches
 from calibrate.protoad.score import learn_rule, rule_to_learn
@@ -75,7 +75,7 @@ def tune_form(
     """
     forms = forms_to_try(options, patches=len(images.bank.patches))
     rule = rule_to_learn(options.size) if options.score == "top" else MAXIMUM
-    trial = _Trial(images, options, forms, rule)
+    trial = _FormTrial(images, options, forms, rule)
     with (
         stages.stage("tuning") as advance,
         open_engine(images.features.model, "fp32") as engine,
@@ -118,7 +118,7 @@ def forms_to_try(options: ProtoadOptions, *, patches: int) -> list[Form]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Trial:
+class _FormTrial:
     """Scores pictures of held-out images by every form."""
 
     images: TuningImages
@@ -151,12 +151,12 @@ class _Trial:
             for fold in sorted({fold for fold, _ in some})
         ]
 
-    def _heads(self, fold: int) -> list[Head]:
+    def _heads(self, fold: int) -> list[FormHead]:
         """Of each form, learnt from the images outside a fold."""
         images = self.images
         others = np.setdiff1d(np.arange(len(images.paths)), images.folds[fold])
         patches, stages = images.bank.of_images(others), images.features.stages
-        found: dict[Form, Head] = {}
+        found: dict[Form, FormHead] = {}
         for count in {form.prototypes for form in self.forms}:
             options = self.options
             cells = cells_of_patches(patches, count, method=options.method, seed=options.seed)
@@ -166,16 +166,16 @@ class _Trial:
             means = sums.unit()
             for form in (form for form in self.forms if form.prototypes == count):
                 if form.metric == "cosine":
-                    found[form] = Head(means, (), stages)
+                    found[form] = FormHead(means, (), stages)
                     continue
                 matrices = whitening_matrices(
                     patches, cells, means, stages, shrinkage=form.shrinkage
                 )
-                found[form] = Head(whiten(means, matrices, stages), matrices, stages)
+                found[form] = FormHead(whiten(means, matrices, stages), matrices, stages)
         return [found[form] for form in self.forms]
 
     def _judge(
-        self, engine: Engine, paths: Sequence[Path], heads: Sequence[Head], *, seed: int
+        self, engine: Engine, paths: Sequence[Path], heads: Sequence[FormHead], *, seed: int
     ) -> tuple[Means, Means]:
         """(forms, n, terms) of the good images, and (forms, n · m, terms) of the drawn ones."""
         size, good = self.options.size, list[Image]()
@@ -194,7 +194,7 @@ class _Trial:
                 fitted.append(fit_image(found[0], size))
                 yield found[0]
 
-    def _means(self, engine: Engine, pictures: Iterable[Image], heads: Sequence[Head]) -> Means:
+    def _means(self, engine: Engine, pictures: Iterable[Image], heads: Sequence[FormHead]) -> Means:
         """(forms, pictures, terms) means of the highest values of their maps."""
         features, rule = self.images.features, self.rule
         values = MapValues(features, score=self.options.score, rule=rule)
@@ -221,7 +221,7 @@ class _Trial:
     def _scores(self, rule: ScoreRule, means: Means) -> Vectors:
         column = {count: index for index, count in enumerate(self.rule.counts)}
         terms = [term.gain * means[:, column[term.count]] + term.offset for term in rule.terms]
-        return np.max(terms, axis=0).astype(np.float32)
+        return np.asarray(np.max(terms, axis=0), np.float32)
 
 
 def _batches(items: Iterable[AnyItem]) -> Iterator[list[AnyItem]]:

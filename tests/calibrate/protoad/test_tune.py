@@ -14,7 +14,7 @@ from calibrate.progress import Stages
 from calibrate.protoad import tune
 from calibrate.protoad.features import unit_patches
 from calibrate.protoad.graph import inspector_graph
-from calibrate.protoad.head import Head, MapValues
+from calibrate.protoad.head import FormHead, MapValues
 from calibrate.protoad.learn import PreparedProtoad, prepare_protoad
 from calibrate.protoad.options import Form, ProtoadOptions
 from calibrate.protoad.whitening import whiten
@@ -52,7 +52,7 @@ def test_a_head_in_numpy_is_that_of_the_graph(small_backbone, images, metric, sc
     made = prepared(small_backbone().backbone, images, options)
     features, means, matrices = made.features, made.means[1], made.whitening[1]
     prototypes = whiten(means, matrices, features.stages) if matrices else means
-    head = Head(prototypes, matrices, features.stages)
+    head = FormHead(prototypes, matrices, features.stages)
     values = MapValues(features, score=score, rule=made.score_rule)
     model = inspector_graph(
         features,
@@ -102,9 +102,7 @@ def test_forms_to_try() -> None:
     assert {form.prototypes for form in tune.forms_to_try(metric, patches=10**6)} == {300}
 
 
-def test_images_too_small_to_draw_into_keep_their_form(
-    small_backbone, tmp_path, pictures
-) -> None:
+def test_images_too_small_to_draw_into_keep_their_form(small_backbone, tmp_path, pictures) -> None:
     for index, picture in enumerate(pictures(6, (24, 24))):
         cv2.imwrite(str(tmp_path / f"{index}.png"), picture)
     options = replace(OPTIONS, form=Form(prototypes=16), tuned=("metric",))
