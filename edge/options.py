@@ -102,11 +102,10 @@ class BuildOptions(OptionsModel):
         unset=f"{PROTOTYPES}; for prn a tenth of the images",
         example=PROTOTYPES,
     )
-    tune: bool = option(False, "Choose ProtoAD's metric, too, by such defects: takes minutes.")
+    tune: bool = option(False, "Choose metric and prototypes by drawn defects: takes minutes.")
     method: Literal["coreset", "finch"] = option("coreset", "How ProtoAD chooses its prototypes.")
     metric: Literal["whitened", "cosine"] = option(
-        "whitened",
-        "How ProtoAD compares patches: whitened counts less what varies among like good ones.",
+        "whitened", "How ProtoAD compares patches: whitened counts less what good ones vary in."
     )
     score: Literal["top", "smoothed", "raw"] = option(
         "top",

@@ -57,5 +57,5 @@ class MapValues:
         """Those of the map of (P,) distances."""
         if self._raw:
             return distances
-        smooth: Vectors = self._rows @ distances.reshape(self._shape) @ self._columns.T
-        return smooth.ravel()
+        smooth = self._rows @ distances.reshape(self._shape) @ self._columns.T
+        return np.asarray(smooth.ravel(), np.float32)
