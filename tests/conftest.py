@@ -41,6 +41,11 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if collection_path in LEFT_OUT else None
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for what happens in real time."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_report_header() -> list[str]:
     """Say which tests are left out, and for want of which module."""
     return [

@@ -75,7 +75,7 @@ print(inspector.engine.name, result.verdict.value, "torch" in sys.modules)
     assert torch == "False"
 
 
-def test_prn_without_torch_says_what_to_install(tmp_path) -> None:
+def test_prn_without_torch_says_what_to_install(drawn) -> None:
     code = """
 from pathlib import Path
 from calibrate.prn.options import TrainingError
@@ -86,7 +86,7 @@ try:
 except TrainingError as error:
     print(error)
 """
-    told = python(code, str(tmp_path))
+    told = python(code, str(drawn / "train" / "good"))
     assert "torch, safetensors not installed; pip install 'protoedge[train]'" in told
 
 

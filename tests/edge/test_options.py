@@ -8,12 +8,19 @@ from typing import get_args
 import pytest
 
 from calibrate.prn.options import TrainingOptions
-from edge.options import BridgeName, BuildOptions, EngineName
+from edge.options import BridgeName, BuildOptions, EngineName, ServeOptions
+from edge.plc.station.messages import JudgeOptions, StationOptions
 
 
 @pytest.mark.parametrize(
     ("kind", "options", "others"),
     [
+        (JudgeOptions, ServeOptions, set()),
+        (
+            StationOptions,
+            ServeOptions,
+            {"stall_after_s", "recipes"},
+        ),  # of an inspection, not of a camera
         (TrainingOptions, BuildOptions, {"size", "prototypes", "precision"}),
     ],
 )

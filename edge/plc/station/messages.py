@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from edge.options import LifeOptions, ServeOptions
 from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
-_DEFAULTS = ServeOptions()
 
 
 class Clock(Protocol):
@@ -43,10 +41,10 @@ class StationOptions:
         ValueError: a time that is not positive.
     """
 
-    name: str = _DEFAULTS.name
-    deadline_ms: float = _DEFAULTS.deadline_ms
+    name: str = "station"
+    deadline_ms: float = 1000.0
     stall_after_s: float = 2.0
-    hang_after_s: float = _DEFAULTS.hang_after_s
+    hang_after_s: float = 10.0
     load_after_s: float = 120.0
     latch: bool = True
     recipes: frozenset[int] = frozenset()
@@ -82,12 +80,12 @@ class JudgeOptions:
 
     recipes: Mapping[int, str]
     source: str
-    engine: str = _DEFAULTS.engine
-    warm_up: int = _DEFAULTS.warm_up
-    deadline_ms: float = _DEFAULTS.deadline_ms
-    settle_ms: float = _DEFAULTS.settle_ms
-    stall_after_s: float = _DEFAULTS.stall_after_s
-    self_test_s: float = LifeOptions().self_test_s
+    engine: str = "auto"
+    warm_up: int = 5
+    deadline_ms: float = 1000.0
+    settle_ms: float = 0.0
+    stall_after_s: float = 1.0
+    self_test_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from cameras.errors import CameraError
 
 
 class Leaking:
-    """A camera that is off, and whose library keeps a MiB with each attempt."""
+    """A camera that is off, and whose library keeps memory with each attempt."""
 
     def __init__(self, leaked: int) -> None:
         self.kept: list[np.ndarray] = []
@@ -41,7 +41,7 @@ class Outlet:
             self._stop.set()
 
 
-@pytest.mark.parametrize(("leaked", "most"), [(1 << 20, 40), (0, 60)])
+@pytest.mark.parametrize(("leaked", "most"), [(40 << 20, 40), (0, 60)])
 def test_a_process_whose_library_leaks_ends_and_one_that_does_not_goes_on(
     monkeypatch, leaked, most
 ) -> None:

@@ -104,4 +104,4 @@ def test_what_is_wrong_in_the_configuration_is_one_line(
 def test_a_camera_may_not_be_called_as_no_place_can_be(run, tmp_path) -> None:
     (tmp_path / "edge.toml").write_text('[cameras]\n"..".source = "0"\n')
     done = run("stream")
-    assert (done.code, "cameras...." in done.line()) == (2, True)
+    assert (done.code, "cameras...: '..'" in done.line()) == (2, True)
