@@ -92,8 +92,8 @@ def test_an_empty_text_is_called_empty(kind, key) -> None:
     ("content", "says"),
     [
         ({"stream": {"threshold": True}}, "stream.threshold: true should be a number"),
-        ({"build": {"prototypes": "many"}}, "build.prototypes: 'many' should be a whole number"),
-        ({"build": {"prototypes": 1.5}}, "build.prototypes: 1.5 should be a whole number"),
+        ({"build": {"memory": "many"}}, "build.memory: 'many' should be a whole number"),
+        ({"build": {"memory": 1.5}}, "build.memory: 1.5 should be a whole number"),
         ({"build": {"size": True}}, "build.size: size true: give 256"),
         ({"build": {"roi": [1, 2]}}, "build.roi: region of interest a list: give x,y,width"),
         ({"build": {"memory": 1}}, "build.memory: 1 should be at least 16"),
