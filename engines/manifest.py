@@ -362,3 +362,11 @@ class Manifest(Record):
         if self.ignore is not None and self.ignore not in self.files:
             raise ValueError(f"ignore mask {self.ignore!r} is not among the files")
         return self
+
+    @model_validator(mode="after")
+    def _score_has_its_shares(self) -> Manifest:
+        if self.score_kind == "top" and self.score_shares is None:
+            raise ValueError("a score by shares lacks its score_shares")
+        if self.score_kind != "top" and self.score_shares is not None:
+            raise ValueError(f"a score of kind {self.score_kind!r} has no score_shares")
+        return self

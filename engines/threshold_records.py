@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from itertools import pairwise
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from engines.record import Record
 
@@ -63,6 +65,14 @@ class HeldOutRecord(Record):
     highest: tuple[float, ...] = Field(min_length=2, max_length=MAX_KEPT)
     probabilities: bool = False
     odd: tuple[OddImageRecord, ...] = Field(default=(), max_length=MAX_NAMED)
+
+    @model_validator(mode="after")
+    def _scores_are_those_of_the_images(self) -> HeldOutRecord:
+        if len(self.highest) != min(self.images, MAX_KEPT):
+            raise ValueError(f"{len(self.highest)} scores are kept of {self.images} images")
+        if any(score < lower for score, lower in pairwise(self.highest)):
+            raise ValueError("the highest score does not come first")
+        return self
 
 
 class OperatingPointRecord(Record):
