@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,3 +151,15 @@ def _decode_ahead(
         for start in range(0, len(paths), BATCH * AHEAD):
             some = paths[start : start + BATCH * AHEAD]
             yield from zip(some, pool.map(decode, some), strict=True)
+
+
+def in_batches(items: Iterable[AnyItem]) -> Iterator[list[AnyItem]]:
+    """Yield the items `BATCH` at a time, the last ones too."""
+    part: list[AnyItem] = []
+    for one in items:
+        part.append(one)
+        if len(part) == BATCH:
+            yield part
+            part = []
+    if part:
+        yield part

@@ -31,10 +31,8 @@ from edge.fields import (
 )
 
 PROTOTYPES = 4096  # of ProtoAD
-DEADLINE_MS = 400.0
-"""Of a live frame: what hangs is an ERROR well within half a second."""
-PART_DEADLINE_MS = 1000.0
-"""From a trigger."""
+DEADLINE_MS = 400.0  # of a live frame: what hangs is an ERROR well within half a second
+PART_DEADLINE_MS = 1000.0  # from a trigger
 EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
 ModelName = Literal["protoad", "prn"]
 BridgeName = Literal["modbus", "opcua", "mqtt"]

@@ -34,6 +34,12 @@ class RoiRecord(Record):
     width: PositiveInt
     height: PositiveInt
 
+    @classmethod
+    def from_box(cls, box: tuple[int, int, int, int]) -> RoiRecord:
+        """Of (x, y, width, height)."""
+        x, y, width, height = box
+        return cls(x=x, y=y, width=width, height=height)
+
     @property
     def box(self) -> tuple[int, int, int, int]:
         """(x, y, width, height)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from calibrate.backbones.features_graph import FeaturesGraph
 from calibrate.defects.draw import MIN_SIDE, draw_defects
 from calibrate.defects.inspected import inspected_from_file
-from calibrate.images import BATCH, Image, evenly, fit_image
+from calibrate.images import Image, evenly, fit_image, in_batches
 from calibrate.learnt import OpenEngine
 from calibrate.progress import Advance, Stages
 from calibrate.protoad.choose_form import TriedForm, choose_form, describe_choice
@@ -37,7 +36,6 @@ PROTOTYPES = (1_024, 4_096, 8_192)
 METRICS = (Form(), Form(metric="cosine"), Form(shrinkage=0.3))
 SEED = 1_000  # added to the build's, that the defects are not those of the build's report
 PART = 32_768  # patches added to means at once
-AnyItem = TypeVar("AnyItem")
 Means = npt.NDArray[np.float64]  # (n, terms)
 
 
@@ -199,7 +197,7 @@ class _FormTrial:
         features, rule = self.images.features, self.rule
         values = MapValues(features, score=self.options.score, rule=rule)
         found: list[list[Means]] = []
-        for batch in _batches(pictures):
+        for batch in in_batches(pictures):
             outputs = [np.asarray(one, np.float32) for one in engine.infer(np.stack(batch))]
             for patches in unit_patches(outputs, features.stages):
                 maps = (values.of(head.distances(patches)) for head in heads)
@@ -222,14 +220,3 @@ class _FormTrial:
         column = {count: index for index, count in enumerate(self.rule.counts)}
         terms = [term.gain * means[:, column[term.count]] + term.offset for term in rule.terms]
         return np.asarray(np.max(terms, axis=0), np.float32)
-
-
-def _batches(items: Iterable[AnyItem]) -> Iterator[list[AnyItem]]:
-    part: list[AnyItem] = []
-    for one in items:
-        part.append(one)
-        if len(part) == BATCH:
-            yield part
-            part = []
-    if part:
-        yield part

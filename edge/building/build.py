@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset, dataset_from_folder
-from calibrate.images import Roi, Skipped, usable_images
+from calibrate.images import Skipped, usable_images
 from calibrate.learnt import OpenEngine
 from calibrate.operating_points import OperatingPoint, operating_points, thresholds_to_compare
 from calibrate.precision.parity import ParityReport
@@ -142,19 +142,7 @@ def build(
         stages=stages,
         say=say,
     )
-    health = _learn_health(job, stages=stages, say=say)
-    settings = _settings(job.options, gated)
-    drawn = find_drawn_defects(
-        gated.taught.inspector,
-        settings=settings,
-        options=job.options,
-        open_engine=partial(_open, job.engine.name),
-        stages=stages,
-        say=say,
-    )
-    outcome = _measure(job, gated, health, drawn, settings=settings, stages=stages)
-    if outcome.measured and outcome.measured.evaluation.alarm:
-        say(f"ALARM: {outcome.measured.evaluation.alarm}")
+    outcome = _find_out(job, gated, stages=stages, say=say)
     plans = compile_plans(gated.taught.inspector.model, options=options, stages=stages)
     bundle = _write(job, outcome, output, begun=begun, stages=stages)
     return Built(
@@ -261,6 +249,26 @@ def _learn_health(
     return health
 
 
+def _find_out(
+    job: _BuildInput, gated: GateResult, *, stages: Stages, say: Callable[[str], None]
+) -> _BuildFindings:
+    """What a healthy picture is, which defects are found, and the figures; an alarm is told."""
+    health = _learn_health(job, stages=stages, say=say)
+    settings = _settings(job.options, gated)
+    drawn = find_drawn_defects(
+        gated.taught.inspector,
+        settings=settings,
+        options=job.options,
+        open_engine=partial(_open, job.engine.name),
+        stages=stages,
+        say=say,
+    )
+    outcome = _measure(job, gated, health, drawn, settings=settings, stages=stages)
+    if outcome.measured and outcome.measured.evaluation.alarm:
+        say(f"ALARM: {outcome.measured.evaluation.alarm}")
+    return outcome
+
+
 def _settings(options: SizedBuildOptions, gated: GateResult) -> DecisionSettings:
     """With which the new inspector decides."""
     return DecisionSettings(
@@ -334,7 +342,7 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         executes=outcome.executes,
         size=options.size,
         tiles=options.tiles,
-        roi=_roi_record(options.roi),
+        roi=records.RoiRecord.from_box(options.roi) if options.roi else None,
         backbone=records.BackboneRecord(
             name=backbone.name, sha256=backbone.sha256, stages=tuple(backbone.stages)
         ),
@@ -349,7 +357,7 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         score_shares=taught.inspector.score_rule if taught.score_kind == "top" else None,
         pixel_threshold=outcome.settings.pixel_threshold,
         min_area=options.min_area,
-        figures=_figures(outcome.measured),
+        figures=outcome.measured.figures if outcome.measured else {},
         golden=tuple(record for record, _ in outcome.golden),
         images=records.ImageCounts(used=taught.images, skipped=len(job.skipped)),
         training=taught.training,
@@ -382,19 +390,3 @@ def _files(
 
 def _say_nothing(_: str) -> None:
     """Say nothing."""
-
-
-def _roi_record(roi: Roi | None) -> records.RoiRecord | None:
-    if roi is None:
-        return None
-    x, y, width, height = roi
-    return records.RoiRecord(x=x, y=y, width=width, height=height)
-
-
-def _figures(measured: Measured | None) -> dict[str, float]:
-    if measured is None:
-        return {}
-    quality = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
-    names = (*quality, "false_rejects", "escapes", "good_images", "defect_images")
-    values = {name: getattr(measured.evaluation, name) for name in names}
-    return {name: float(value) for name, value in values.items() if value is not None}

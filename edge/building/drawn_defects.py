@@ -14,7 +14,7 @@ import numpy.typing as npt
 from calibrate.defects.detection import JudgedDefect, detection_of
 from calibrate.defects.draw import DrawnDefect, DrawnImage, draw_defects
 from calibrate.defects.inspected import inspected_from_file
-from calibrate.images import BATCH, Size, fit_image
+from calibrate.images import Size, fit_image, in_batches
 from calibrate.learnt import LearntInspector, OpenEngine
 from calibrate.progress import Advance, Stages
 from calibrate.threshold import reaches
@@ -156,7 +156,7 @@ def _judge_all(
             per_image=per_image,
         )
         with open_engine(trial.built, options.precision) as engine:
-            for batch in _batches(drawn):
+            for batch in in_batches(drawn):
                 shapes = [seen.shapes[begun + one.source] for one in batch]
                 _judge(engine, batch, shapes, settings=settings, size=options.size, seen=seen)
                 progress(min(1.0, len(seen.judged) / (count * per_image)))
@@ -179,17 +179,6 @@ def _inspected(
             image, shape = found
             seen.shapes.append(shape)
             yield image
-
-
-def _batches(drawn: Iterator[DrawnImage]) -> Iterator[list[DrawnImage]]:
-    part: list[DrawnImage] = []
-    for one in drawn:
-        part.append(one)
-        if len(part) == BATCH:
-            yield part
-            part = []
-    if part:
-        yield part
 
 
 def _judge(

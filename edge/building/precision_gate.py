@@ -52,9 +52,8 @@ from engines.engine import Engine, EngineOptions, Precision
 from engines.manifest import LimitsRecord
 
 RANK_IMAGES = 16  # good ones, on which blocks are told apart
+# Of the margin: so far the threshold moves before layers are kept (docs/precision.md).
 NUDGE = 0.05
-"""Of the margin: so far the threshold moves before layers are kept; it is not known any better
-(docs/precision.md)."""
 LOOSER = "or allow more with --max-flips and --max-score-error"
 MAX_LABELLED = 1024  # images
 MAX_LABELLED_BYTES = 256 << 20  # of them, at the model's size

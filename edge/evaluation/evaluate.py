@@ -10,7 +10,7 @@ from calibrate.evaluate import Evaluation
 from calibrate.operating_points import operating_points, thresholds_to_compare
 from calibrate.progress import Stages
 from edge.drawing.grid import draw_grid
-from edge.evaluation.measure import measure, png_from_image
+from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.inspection.held_out import scores_of_record
 from edge.inspection.inspector import load_with_progress
 from edge.inspection.settings import mask_from_file
@@ -84,6 +84,11 @@ def evaluate_bundle(
     if grid is not None and measured.rows:
         picture = draw_grid(measured.rows, threshold=measured.region_threshold)
         replace_file(grid, png_from_image(picture))
+    return _add_points(measured, manifest, compared)
+
+
+def _add_points(measured: Measured, manifest: Manifest, compared: tuple[float, ...]) -> Evaluation:
+    """The figures, with those at other thresholds where the bundle kept its held-out scores."""
     if manifest.held_out is None:
         return measured.evaluation
     points = operating_points(

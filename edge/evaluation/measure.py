@@ -45,6 +45,14 @@ class Measured:
     compared: LabelledCounts
     region_threshold: float
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Those that a manifest keeps, without what is undefined."""
+        quality = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
+        names = (*quality, "false_rejects", "escapes", "good_images", "defect_images")
+        values = {name: getattr(self.evaluation, name) for name in names}
+        return {name: float(value) for name, value in values.items() if value is not None}
+
 
 @dataclass(slots=True)
 class _Seen:

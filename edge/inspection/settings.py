@@ -132,7 +132,7 @@ def change_settings(
         pixel_threshold=KEEP if pixel_threshold is None else pixel_threshold,
         min_area=KEEP if min_area is None else min_area,
         ignore=KEEP if ignore is None else None if isinstance(ignore, str) else _png(ignore),
-        roi=KEEP if roi is None else None if isinstance(roi, str) else _roi_record(roi),
+        roi=KEEP if roi is None else None if isinstance(roi, str) else RoiRecord.from_box(roi),
         by=_user_at_host(),
         check=check,  # again: another change may have come between
     )
@@ -224,11 +224,6 @@ def _png(mask: IgnoreMask) -> bytes:
     """The mask in black and white."""
     _, data = cv2.imencode(".png", np.where(mask >= 128, np.uint8(255), np.uint8(0)))
     return bytes(data.tobytes())
-
-
-def _roi_record(roi: Roi) -> RoiRecord:
-    x, y, width, height = roi
-    return RoiRecord(x=x, y=y, width=width, height=height)
 
 
 def _user_at_host() -> str:
