@@ -1,0 +1,48 @@
+"""Every option of the commands and every key of `edge.toml`, each declared once.
+
+`edge.config` reads `edge.toml` into these models; `edge.cli.options` makes the command line from
+them; the example that `edge init` writes and docs/edge_toml.md are made from them too. The keys of
+a PLC's bridge are in `edge.plc.BRIDGE.section`.
+"""
+
+from edge.options.build import PROTOTYPES, BuildOptions
+from edge.options.compile import CompileOptions
+from edge.options.life import LifeOptions, LogOptions
+from edge.options.names import (
+    DEADLINE_MS,
+    ENGINE,
+    PART_DEADLINE_MS,
+    BridgeName,
+    Bridges,
+    CameraName,
+    EngineName,
+    LogFormat,
+    LogLevel,
+    ModelName,
+    Sources,
+)
+from edge.options.serve import ServeOptions
+from edge.options.stream import CameraOptions, CameraSection, StreamOptions
+
+__all__ = [
+    "DEADLINE_MS",
+    "ENGINE",
+    "PART_DEADLINE_MS",
+    "PROTOTYPES",
+    "BridgeName",
+    "Bridges",
+    "BuildOptions",
+    "CameraName",
+    "CameraOptions",
+    "CameraSection",
+    "CompileOptions",
+    "EngineName",
+    "LifeOptions",
+    "LogFormat",
+    "LogLevel",
+    "LogOptions",
+    "ModelName",
+    "ServeOptions",
+    "Sources",
+    "StreamOptions",
+]

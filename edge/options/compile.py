@@ -1,0 +1,31 @@
+"""The options of `edge compile`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edge.fields import Names, OptionsModel, Positive, option
+
+
+class CompileOptions(OptionsModel):
+    """Which plans to compile: `edge compile`."""
+
+    engine: Literal["auto", "tensorrt", "tensorrt-rtx"] = option(
+        "auto", "Compiler: auto takes TensorRT where it works and no GPU is named, else RTX."
+    )
+    gpu: Names = option(
+        (),
+        "GPUs to compile TensorRT-RTX plans for, such as sm86,sm89.",
+        unset="the GPU that is here, or one portable plan with TensorRT-RTX",
+    )
+    workspace: Positive | None = option(
+        None,
+        "MiB of scratch memory that a kernel may use.",
+        unset="TensorRT's own; on a Jetson half of what is free",
+    )
+    version_compatible: bool = option(
+        False, "Let newer TensorRT libraries of the same major version load the plan."
+    )
+    hardware_compatible: bool = option(
+        False, "Let any GPU of Ampere's generation or later load TensorRT's plan."
+    )

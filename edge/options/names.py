@@ -1,0 +1,24 @@
+"""What options are called and may be, where several commands share it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from edge.fields import names_from_text
+
+DEADLINE_MS = 400.0  # of a live frame: what hangs is an ERROR well within half a second
+PART_DEADLINE_MS = 1000.0  # from a trigger
+EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
+ModelName = Literal["protoad", "prn"]
+BridgeName = Literal["modbus", "opcua", "mqtt"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+# No dot at the beginning: "." and ".." are no names of a folder, nor of a place on the page.
+CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
+Sources = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]
+ENGINE = "Engine that runs the graph: auto picks the best and says why."
+Bridges = Annotated[tuple[BridgeName, ...], BeforeValidator(names_from_text)]

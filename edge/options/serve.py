@@ -1,0 +1,74 @@
+"""The options of `edge serve`: `[station]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edge.fields import Milliseconds, OptionsModel, Positive, Seconds, Settling, option, setting
+from edge.options.names import ENGINE, PART_DEADLINE_MS, Bridges, EngineName
+
+
+class ServeOptions(OptionsModel):
+    """What a station is: `edge serve`, `[station]`."""
+
+    name: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,64}$")] = setting(
+        "station", "Name of the station in results, nodes and topics."
+    )
+    source: str | None = option(
+        None,
+        "Camera, address, file, folder or glob; files start over at their end.",
+        unset="stream.source",
+        example="/dev/video0",
+        name="SOURCE",
+    )
+    bridges: Bridges = option((), "Bridges to open.", example=("modbus",), name="--bridge")
+    mode: Literal["triggered", "free"] = setting(
+        "triggered", "Who triggers: a PLC, or the station itself every `every_ms`."
+    )
+    every_ms: Annotated[float, Field(ge=1, le=3600000, allow_inf_nan=False)] = setting(
+        100.0, "Milliseconds between two parts of a station that triggers itself."
+    )
+    bundle: Path | None = option(
+        None,
+        "Bundle of the only recipe, in place of recipes.",
+        unset="the one that edge stream would take",
+        example="build/{name}.edge",
+    )
+    recipes: dict[Annotated[int, Field(ge=1, le=65535)], Path] | None = setting(
+        None,
+        "Bundles that a PLC can choose, by number.",
+        unset="the bundle alone",
+        example={1: "build/{name}.edge"},
+    )
+    recipe: Positive = setting(1, "Number of the recipe at the start.")
+    engine: EngineName = option("auto", ENGINE)
+    deadline_ms: Milliseconds = option(
+        PART_DEADLINE_MS, "Milliseconds from trigger to result; after that, REJECT."
+    )
+    warm_up: Annotated[int, Field(ge=1, le=1000)] = setting(
+        5, "Inspections in a row that must keep the deadline before it is online."
+    )
+    settle_ms: Settling = setting(
+        0.0, "Milliseconds that pass after a trigger before a live picture counts."
+    )
+    stall_after_s: Seconds = setting(
+        1.0, "Seconds without a picture after which there is no camera."
+    )
+    silent_after_s: Annotated[float, Field(ge=0.2, le=60, allow_inf_nan=False)] = setting(
+        0.75, "Seconds without a sign of life after which the worker is replaced."
+    )
+    hang_after_s: Seconds = setting(
+        10.0, "Seconds of one inspection after which the worker is replaced."
+    )
+    clear_faults: Literal["plc", "auto"] = setting(
+        "plc", "Who ends a fault: a PLC, or auto once the worker is back."
+    )
+    results: Path | None = setting(
+        None, "File of JSON lines, one for each part.", example="results.jsonl"
+    )
+    results_mb: Positive | None = setting(
+        None, "MiB at which a new results file begins.", example=100
+    )
