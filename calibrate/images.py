@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cameras.errors import ImageError
-from cameras.image_files import image_from_file
+from cameras.image_files import bits_taken, image_from_file
 from cameras.redaction import printable_path
 
 Image: TypeAlias = npt.NDArray[np.uint8]  # (H, W, 3) BGR
@@ -136,9 +136,11 @@ def fitted_batches(
 def _decode_ahead(
     paths: Sequence[Path], *, size: Size, roi: Roi | None
 ) -> Iterator[tuple[Path, Image | ImageError]]:
+    bit_depth = bits_taken()
+
     def decode(path: Path) -> Image | ImageError:
         try:
-            return fit_image(image_from_file(path), size, roi)
+            return fit_image(image_from_file(path, bit_depth=bit_depth), size, roi)
         except ImageError as error:
             text = str(error)
             return (

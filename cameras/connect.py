@@ -107,6 +107,7 @@ def open_source(
     stall_after: float = 1.0,
     open_timeout: float = 2.0,
     options: Mapping[str, str | float] | None = None,
+    bit_depth: int | None = None,
 ) -> Source:
     """Open a camera, a network stream, a video, an image, a folder or a glob.
 
@@ -118,6 +119,7 @@ def open_source(
         stall_after: live only: seconds without a frame after which a frame without image comes.
         open_timeout: network only: seconds in which the camera has to answer.
         options: the same words as in the query, and in place of its own.
+        bit_depth: of the values in 16-bit image files; None is all 16. Cameras say it themselves.
 
     Returns:
         A context manager and iterable of `Frame`; it must be closed.
@@ -132,7 +134,9 @@ def open_source(
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} {value}: must be a positive number of seconds")
     words = {word: _text_from_value(value) for word, value in (options or {}).items()}
-    asked = OpenOptions("", words, stall_after=stall_after, open_timeout=open_timeout)
+    asked = OpenOptions(
+        "", words, stall_after=stall_after, open_timeout=open_timeout, bit_depth=bit_depth
+    )
     if isinstance(source, int):
         return _open_v4l2(f"/dev/video{source}", asked)
     if isinstance(source, Path):
@@ -173,7 +177,7 @@ def _open_local(path: Path, options: OpenOptions) -> Source:
 
 def _open_files(path: Path, options: OpenOptions) -> Source:
     options.refuse_unknown()  # files take none
-    return open_path(path)
+    return open_path(path, bit_depth=options.bit_depth)
 
 
 def _split_query(address: str, options: OpenOptions) -> tuple[str, OpenOptions]:

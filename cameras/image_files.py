@@ -6,7 +6,9 @@ import io
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from cameras.redaction import printable_path
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30
+MAX_BITS = 16  # of a sample
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"}
 )
@@ -34,29 +37,73 @@ _KINDS: dict[str, Callable[[bytes], bool]] = {
 }
 
 
-def image_from_file(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+_BIT_DEPTH: ContextVar[int | None] = ContextVar("bit_depth", default=None)
+
+
+def bits_taken() -> int | None:
+    """What `taking_bits` says here, to be handed to a thread."""
+    return _BIT_DEPTH.get()
+
+
+@contextmanager
+def taking_bits(bit_depth: int | None) -> Iterator[None]:
+    """Read 16-bit files as values of so many bits, inside, where no depth is given.
+
+    It is for commands that read one set of files from end to end. A thread that is started inside
+    knows nothing of it, and has to be handed `bits_taken`.
+    """
+    token = _BIT_DEPTH.set(bit_depth)
+    try:
+        yield
+    finally:
+        _BIT_DEPTH.reset(token)
+
+
+def image_from_file(
+    path: str | os.PathLike[str], *, bit_depth: int | None = None
+) -> npt.NDArray[np.uint8]:
     """Read one image as (H, W, 3) uint8 BGR.
 
-    Grey becomes three equal channels, alpha is dropped (not blended), 16 bits are scaled by their
-    full range (65 535 = 255, whatever the brightest pixel), the first page or frame of several is
-    taken, and the orientation in EXIF is applied. The size is read from the header before
-    anything is decoded, so that a small file cannot ask for all the memory. A JPEG carries no
-    checksum: damage inside its data that leaves its end in place cannot be told from content.
+    Grey becomes three equal channels, alpha is dropped (not blended), the first page or frame of
+    several is taken, and the orientation in EXIF is applied. 16 bits are scaled by their full
+    range (65 535 = 255, whatever the brightest pixel), unless a lower `bit_depth` says how many of
+    them are in use: then the highest 8 of those are kept, as of a camera's Mono12. The size is
+    read from the header before anything is decoded, so that a small file cannot ask for all the
+    memory. A JPEG carries no checksum: damage inside its data that leaves its end in place cannot
+    be told from content.
+
+    Args:
+        path: of the file.
+        bit_depth: of the values in 16-bit files; None is what `taking_bits` says, or 16.
 
     Raises:
         ImageError: not a regular file, unreadable, empty, not PNG, JPEG, BMP, WebP, TIFF, GIF,
-            PGM or PPM, cut short, damaged, with samples that are not 8 or 16 bits, or larger
-            than 100 megapixels.
+            PGM or PPM, cut short, damaged, with samples that are not 8 or 16 bits or beyond
+            `bit_depth`, or larger than 100 megapixels.
     """
-    data = _bytes_from_file(path)
+    data = bytes_from_file(path)
     try:
-        return image_from_bytes(data)
+        return image_from_bytes(data, bit_depth=bit_depth)
     except ImageError as error:
         raise ImageError(f"{printable_path(path)}: {error}") from error
 
 
-def image_from_bytes(data: bytes) -> npt.NDArray[np.uint8]:
+def image_from_bytes(data: bytes, *, bit_depth: int | None = None) -> npt.NDArray[np.uint8]:
     """Decode the bytes of one image file; as `image_from_file`, without a path in the message."""
+    samples = samples_from_bytes(data, flags=cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return _to_eight_bits(samples, kind_from_bytes(data) or "", bit_depth or bits_taken())
+
+
+def samples_from_bytes(data: bytes, *, flags: int) -> npt.NDArray[Any]:
+    """Decode the bytes of one image file, its samples as they are stored.
+
+    Args:
+        data: of the file.
+        flags: ``cv2.IMREAD_...``
+
+    Raises:
+        ImageError: as `image_from_file`, but for the kind of samples.
+    """
     kind = kind_from_bytes(data)
     if kind is None:
         raise ImageError(
@@ -66,12 +113,19 @@ def image_from_bytes(data: bytes) -> npt.NDArray[np.uint8]:
     if kind == "JPEG":
         _refuse_cut_jpeg(data)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"this {kind} cannot be decoded: {_reason_from_error(error)}") from error
     if image is None:
         raise ImageError(f"this {kind} is damaged or cut short; copy it again")
-    return _to_eight_bits(image, kind)
+    return np.asarray(image)
+
+
+def eight_bits(samples: npt.NDArray[np.integer], bit_depth: int | None) -> npt.NDArray[np.uint8]:
+    """Bring samples of 16 bits, of which `bit_depth` are in use, to 8; None is all 16."""
+    if bit_depth is None or bit_depth == MAX_BITS:
+        return np.asarray((samples.astype(np.uint32) + 128) // 257, np.uint8)
+    return np.asarray(samples >> (bit_depth - 8), np.uint8)
 
 
 def kind_from_bytes(data: bytes) -> str | None:
@@ -79,7 +133,12 @@ def kind_from_bytes(data: bytes) -> str | None:
     return next((kind for kind, begins in _KINDS.items() if begins(data)), None)
 
 
-def _bytes_from_file(path: str | os.PathLike[str]) -> bytes:
+def bytes_from_file(path: str | os.PathLike[str]) -> bytes:
+    """Read a file of an image's size.
+
+    Raises:
+        ImageError: not a regular file, unreadable, empty, or too large.
+    """
     try:
         # A pipe or device named .png would block for ever: it is asked before it is opened.
         status = Path(path).stat()
@@ -135,15 +194,26 @@ def _refuse_cut_jpeg(data: bytes) -> None:
         raise ImageError("this JPEG is cut short; copy it again")
 
 
-def _to_eight_bits(image: npt.NDArray[Any], kind: str) -> npt.NDArray[np.uint8]:
+def _to_eight_bits(
+    image: npt.NDArray[Any], kind: str, bit_depth: int | None
+) -> npt.NDArray[np.uint8]:
     if image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(f"this {kind} decodes to shape {image.shape}; save it as grey or RGB")
     if image.dtype == np.uint8:
         return image
     # A PGM may declare any brightest value; OpenCV does not scale by it.
     if image.dtype != np.uint16 or kind == "PNM":
-        raise ImageError(f"this {kind} has {image.dtype} samples; save it with 8 bits, or as PNG")
-    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        raise ImageError(
+            f"this {kind} has {image.dtype} samples, from {image.min():g} to {image.max():g}, of "
+            "which nobody says what is white; save it with 8 bits, or as PNG"
+        )
+    brightest = int(image.max())
+    if bit_depth and brightest >> bit_depth:
+        raise ImageError(
+            f"this {kind} has values up to {brightest}, beyond the {(1 << bit_depth) - 1} of a "
+            f"bit depth of {bit_depth}; give the depth that the camera delivers"
+        )
+    return eight_bits(image, bit_depth)
 
 
 def _reason_from_error(error: cv2.error) -> str:

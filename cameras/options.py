@@ -28,6 +28,7 @@ class OpenOptions:
         words: in the order in which they were written.
         stall_after: live only: seconds without a frame that count as a stall.
         open_timeout: network only: seconds in which the camera has to answer.
+        bit_depth: of the values in 16-bit files; None is all 16.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class OpenOptions:
         *,
         stall_after: float = 1.0,
         open_timeout: float = 2.0,
+        bit_depth: int | None = None,
     ) -> None:
         self.name = name
         self.stall_after = stall_after
+        self.bit_depth = bit_depth
         self.open_timeout = open_timeout
         self._words = dict(words)
         self._known: list[str] = []
@@ -52,7 +55,11 @@ class OpenOptions:
         """
         words = words_from_query(name, query) | self._words
         return OpenOptions(
-            name, words, stall_after=self.stall_after, open_timeout=self.open_timeout
+            name,
+            words,
+            stall_after=self.stall_after,
+            open_timeout=self.open_timeout,
+            bit_depth=self.bit_depth,
         )
 
     def text(self, word: str) -> str | None:

@@ -279,6 +279,7 @@ class Manifest(Record):
         size: (height, width) of the graph's images.
         tiles: columns and rows that the graph cuts them into.
         roi: part of the picture that is inspected; None is all of it.
+        bit_depth: of the values in 16-bit files of good images; None is all 16.
         backbone: whose features are compared.
         prototypes: how many.
         method: how they were chosen: ``coreset``, ``finch`` or ``k-means``.
@@ -320,6 +321,7 @@ class Manifest(Record):
     size: tuple[PositiveInt, PositiveInt]
     tiles: tuple[PositiveInt, PositiveInt] = (1, 1)
     roi: RoiRecord | None = None
+    bit_depth: Annotated[int, Field(ge=9, le=16)] | None = None
     backbone: BackboneRecord
     prototypes: PositiveInt
     method: str

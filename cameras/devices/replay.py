@@ -36,10 +36,12 @@ def open_replay(path: Path, options: OpenOptions) -> LiveSource:
     fps = options.number("fps", low=0.01, high=10_000)
     max_mib = options.number("max_mib", low=1, high=1 << 20) or _MAX_MIB
     options.refuse_unknown()
-    with open_path(path):  # what is wrong with it is said at once, and without a second process
+    with open_path(
+        path, bit_depth=options.bit_depth
+    ):  # what is wrong with it is said at once, and without a second process
         pass
     return LiveSource(
-        ReplayDevice(str(path.absolute()), fps or 0.0, max_mib),
+        ReplayDevice(str(path.absolute()), fps or 0.0, max_mib, options.bit_depth),
         name=f"replay:{printable_path(path)}",
         stall_after=options.stall_after,
         check="that the file is whole",
@@ -55,17 +57,19 @@ class ReplayDevice:
         path: video, image, folder or glob.
         rate_hz: frames per second; 0 = the file's own, or 30.
         max_mib: of memory for its pictures.
+        bit_depth: of the values in 16-bit files; None is all 16.
     """
 
     path: str
     rate_hz: float
     max_mib: float
+    bit_depth: int | None = None
 
     def open(self) -> ReplayCamera:
         """See `Device.open`."""
         images: list[npt.NDArray[np.uint8]] = []
         left = self.max_mib * (1 << 20)
-        with open_path(Path(self.path)) as source:
+        with open_path(Path(self.path), bit_depth=self.bit_depth) as source:
             rate_hz = self.rate_hz or source.rate_hz or _RATE_HZ
             for frame in source:
                 if frame.image is None:

@@ -20,14 +20,15 @@ VIDEO_SUFFIXES = frozenset(
 _KINDS = "PNG, JPEG, BMP, WebP, TIFF, GIF, PGM or PPM"
 
 
-def open_images(name: Path, paths: Sequence[Path]) -> Source:
+def open_images(name: Path, paths: Sequence[Path], *, bit_depth: int | None = None) -> Source:
     """Open image files, in this order.
 
     Args:
         name: what the user named.
         paths: the files; one that cannot be read becomes a frame without image.
+        bit_depth: of the values in 16-bit files; None is all 16.
     """
-    return ReadAhead(printable_path(name), _read_images(paths), rate_hz=None)
+    return ReadAhead(printable_path(name), _read_images(paths, bit_depth), rate_hz=None)
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -65,10 +66,10 @@ def list_matches(pattern: Path) -> list[Path]:
     return sorted(found, key=sort_key)
 
 
-def _read_images(paths: Sequence[Path]) -> Generator[Frame, None, None]:
+def _read_images(paths: Sequence[Path], bit_depth: int | None) -> Generator[Frame, None, None]:
     for index, path in enumerate(paths):
         try:
-            image = image_from_file(path)
+            image = image_from_file(path, bit_depth=bit_depth)
         except ImageError as error:
             yield frame_now(printable_path(path), index, None, str(error))
         else:

@@ -13,8 +13,12 @@ from cameras.redaction import printable_path
 from cameras.source import Source
 
 
-def open_path(path: Path) -> Source:
+def open_path(path: Path, *, bit_depth: int | None = None) -> Source:
     """Open an image, a folder of images, a pattern or a video file; every frame is delivered.
+
+    Args:
+        path: what the user named.
+        bit_depth: of the values in 16-bit files; None is all 16.
 
     Raises:
         SourceError: nothing there, nothing in it, or neither image nor video.
@@ -22,13 +26,15 @@ def open_path(path: Path) -> Source:
     name = printable_path(path)
     try:
         if path.is_dir():
-            return open_images(path, list_folder(path))
+            return open_images(path, list_folder(path), bit_depth=bit_depth)
         if path.exists():
-            return open_images(path, [path]) if _is_image(path) else open_video(path)
+            if not _is_image(path):
+                return open_video(path)
+            return open_images(path, [path], bit_depth=bit_depth)
     except OSError as error:
         raise SourceError(f"{name}: {error.strerror}; check path and permissions") from error
     if glob.has_magic(str(path)):
-        return open_images(path, list_matches(path))
+        return open_images(path, list_matches(path), bit_depth=bit_depth)
     raise SourceError(f"{name}: no such file or folder; {_describe_nearest(path)}")
 
 

@@ -144,6 +144,7 @@ def open_watched_folder(folder: Path, options: OpenOptions) -> WatchedFolder:
         poll_s=(_POLL_MS if poll_ms is None else poll_ms) / 1000,
         settle_s=(_SETTLE_MS if settle_ms is None else settle_ms) / 1000,
         inspect_existing=existing == "all",
+        bit_depth=options.bit_depth,
     )
 
 
@@ -162,12 +163,14 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
         poll_s: float,
         settle_s: float,
         inspect_existing: bool,
+        bit_depth: int | None = None,
     ) -> None:
         self.name = f"watch:{printable_path(folder)}"
         self._path = folder
         self._pattern = pattern
         self._poll_s = poll_s
         self._settle_s = settle_s
+        self._bit_depth = bit_depth
         self._stop = threading.Event()
         self._index = 0
         self._inspected = InspectedFiles()
@@ -271,7 +274,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
         path = self._path / name
         image, reason = None, ""
         try:
-            image = image_from_file(path)
+            image = image_from_file(path, bit_depth=self._bit_depth)
         except ImageError as error:
             reason = str(error)
         try:

@@ -61,12 +61,14 @@ class Rules:
         waiting: so many may wait.
         stall_after: with `newest`: seconds without a picture after which a frame says so.
         max_bytes: of one encoded picture.
+        bit_depth: of the values in 16-bit pictures; None is all 16.
     """
 
     newest: bool
     waiting: int
     stall_after: float
     max_bytes: int
+    bit_depth: int | None = None
 
 
 def rules_from_options(options: OpenOptions) -> Rules:
@@ -79,7 +81,8 @@ def rules_from_options(options: OpenOptions) -> Rules:
     waiting = options.whole("queue", low=1, high=1000) or 8
     mib = options.number("max_mib", low=0.001, high=1024)
     max_bytes = MAX_BYTES if mib is None else int(mib * (1 << 20))
-    return Rules(newest, 1 if newest else waiting, options.stall_after, max_bytes)
+    waiting = 1 if newest else waiting
+    return Rules(newest, waiting, options.stall_after, max_bytes, options.bit_depth)
 
 
 class Inbox(AbstractContextManager["Inbox"]):
@@ -123,7 +126,7 @@ class Inbox(AbstractContextManager["Inbox"]):
         image, reason = None, self._overflow
         if not full:
             try:
-                image, reason = image_from_bytes(data), ""
+                image, reason = image_from_bytes(data, bit_depth=self.rules.bit_depth), ""
             except ImageError as error:
                 self._put(arrival, None, f"{self.name}: a picture that came in: {error}")
                 raise

@@ -19,7 +19,9 @@ from calibrate.learnt import OpenEngine
 from calibrate.operating_points import OperatingPoint, operating_points, thresholds_to_compare
 from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
+from calibrate.set_findings import find_in_set
 from calibrate.threshold import Threshold
+from cameras.image_files import taking_bits
 from cameras.redaction import printable_path
 from edge.building.drawn_defects import DrawnDefects, find_drawn_defects
 from edge.building.golden_images import golden_images
@@ -132,32 +134,33 @@ def build(
         BundleError: the bundle can't be written.
     """
     stages, say, begun = stages or Stages(), say or _say_nothing, time.monotonic()
-    job = _prepare(images, output, options=options, stages=stages, say=say)
-    taught = job.method.learn(job.usable, stages)
-    gated = apply_precision_gate(
-        taught,
-        options=job.options,
-        engine=job.engine.name,
-        labelled=job.dataset.test,
-        stages=stages,
-        say=say,
-    )
-    outcome = _find_out(job, gated, stages=stages, say=say)
-    plans = compile_plans(gated.taught.inspector.model, options=options, stages=stages)
-    bundle = _write(job, outcome, output, begun=begun, stages=stages)
-    return Built(
-        bundle=bundle,
-        threshold=gated.threshold,
-        odd=odd_images(gated.taught.inspector, gated.threshold),
-        points=outcome.points,
-        measured=outcome.measured,
-        skipped=job.skipped,
-        parity=gated.report,
-        engine_reason=job.engine.reason,
-        plans=tuple(store_plan(bundle.plans, plan).name for plan in plans),
-        seconds=time.monotonic() - begun,
-        stages=stages.seconds,
-    )
+    with taking_bits(options.bit_depth):
+        job = _prepare(images, output, options=options, stages=stages, say=say)
+        taught = job.method.learn(job.usable, stages)
+        gated = apply_precision_gate(
+            taught,
+            options=job.options,
+            engine=job.engine.name,
+            labelled=job.dataset.test,
+            stages=stages,
+            say=say,
+        )
+        outcome = _find_out(job, gated, stages=stages, say=say)
+        plans = compile_plans(gated.taught.inspector.model, options=options, stages=stages)
+        bundle = _write(job, outcome, output, begun=begun, stages=stages)
+        return Built(
+            bundle=bundle,
+            threshold=gated.threshold,
+            odd=odd_images(gated.taught.inspector, gated.threshold),
+            points=outcome.points,
+            measured=outcome.measured,
+            skipped=job.skipped,
+            parity=gated.report,
+            engine_reason=job.engine.reason,
+            plans=tuple(store_plan(bundle.plans, plan).name for plan in plans),
+            seconds=time.monotonic() - begun,
+            stages=stages.seconds,
+        )
 
 
 class _MakeMethod(Protocol):
@@ -218,6 +221,8 @@ def _prepare(
     dataset = dataset_from_folder(images)
     for note in dataset.notes:
         say(note)
+    for finding in find_in_set(dataset.train, bit_depth=options.bit_depth):
+        say(finding.text)
     sized = decide_size(options, backbone=backbone, images=dataset.train, say=say)
     checkpoints = output.with_name(f"{output.name}.training")
     make_method = METHODS[options.model]
@@ -343,6 +348,7 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         size=options.size,
         tiles=options.tiles,
         roi=records.RoiRecord.from_box(options.roi) if options.roi else None,
+        bit_depth=options.bit_depth,
         backbone=records.BackboneRecord(
             name=backbone.name, sha256=backbone.sha256, stages=tuple(backbone.stages)
         ),

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.images import Roi, Size, evenly, fit_image
-from cameras.image_files import image_from_file
+from cameras.image_files import bits_taken, image_from_file
 from edge.health.checks import ImageChecks, Occlusion
 from edge.health.measurements import Grid, ImageStats, ImageStatsReader
 from engines.manifest import HealthRecord, OcclusionRecord
@@ -68,10 +68,10 @@ def learn_health(images: Sequence[Path], *, size: Size, roi: Roi | None) -> Heal
     Raises:
         ImageError: an image that was readable before is not any more.
     """
-    some = evenly(images, MAX_IMAGES)
+    some, bit_depth = evenly(images, MAX_IMAGES), bits_taken()
 
     def read(turn: int, path: Path) -> FaultSample:
-        image = image_from_file(path)
+        image = image_from_file(path, bit_depth=bit_depth)
         fitted = fit_image(image, size, roi)
         return sample_from_image(ImageStatsReader(size), fitted, shape=image.shape[:2], turn=turn)
 

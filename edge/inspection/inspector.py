@@ -164,7 +164,7 @@ class Inspector(AbstractContextManager["Inspector"]):
                 images. A source that is opened here is closed here.
         """
         if isinstance(source, str | int | Path):
-            with open_source(source) as opened:
+            with open_source(source, bit_depth=self.bundle.manifest.bit_depth) as opened:
                 inspect: Callable[[Frame], Result] = self.inspect
                 if opened.live:
                     inspect = FrameChecker(lambda: self.health, opened).guard(self.inspect)

@@ -12,6 +12,7 @@ from edge.options.names import (
     DEADLINE_MS,
     ENGINE,
     PART_DEADLINE_MS,
+    BitDepth,
     BridgeName,
     Bridges,
     CameraName,
@@ -20,6 +21,7 @@ from edge.options.names import (
     LogLevel,
     ModelName,
     Sources,
+    bit_depth_option,
 )
 from edge.options.serve import ServeOptions
 from edge.options.stream import CameraOptions, CameraSection, StreamOptions
@@ -29,6 +31,7 @@ __all__ = [
     "ENGINE",
     "PART_DEADLINE_MS",
     "PROTOTYPES",
+    "BitDepth",
     "BridgeName",
     "Bridges",
     "BuildOptions",
@@ -45,4 +48,5 @@ __all__ = [
     "ServeOptions",
     "Sources",
     "StreamOptions",
+    "bit_depth_option",
 ]

@@ -18,7 +18,7 @@ from edge.fields import (
     TilesText,
     option,
 )
-from edge.options.names import ENGINE, EngineName, ModelName
+from edge.options.names import ENGINE, BitDepth, EngineName, ModelName, bit_depth_option
 
 PROTOTYPES = 4096  # of ProtoAD
 
@@ -70,6 +70,7 @@ class BuildOptions(OptionsModel):
         unset="all of it",
         example="100,50,800,600",
     )
+    bit_depth: BitDepth | None = bit_depth_option("all 16")
     prototypes: PrototypesText | None = option(
         None,
         "Largest number of prototypes; auto chooses it by defects drawn into good images.",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from edge.fields import names_from_text
+from edge.fields import names_from_text, option
 
 DEADLINE_MS = 400.0  # of a live frame: what hangs is an ERROR well within half a second
 PART_DEADLINE_MS = 1000.0  # from a trigger
@@ -22,3 +22,14 @@ Sources = Annotated[
 ]
 ENGINE = "Engine that runs the graph: auto picks the best and says why."
 Bridges = Annotated[tuple[BridgeName, ...], BeforeValidator(names_from_text)]
+BitDepth = Annotated[int, Field(ge=9, le=16)]
+
+
+def bit_depth_option(unset: str) -> Any:
+    """Declare how many bits of 16-bit files are in use; `unset` says what holds without."""
+    return option(
+        None,
+        "Bits of the values in 16-bit image files, such as 12 of a camera's Mono12.",
+        unset=unset,
+        example=12,
+    )

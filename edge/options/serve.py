@@ -8,7 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edge.fields import Milliseconds, OptionsModel, Positive, Seconds, Settling, option, setting
-from edge.options.names import ENGINE, PART_DEADLINE_MS, Bridges, EngineName
+from edge.options.names import (
+    ENGINE,
+    PART_DEADLINE_MS,
+    BitDepth,
+    Bridges,
+    EngineName,
+    bit_depth_option,
+)
 
 
 class ServeOptions(OptionsModel):
@@ -45,6 +52,7 @@ class ServeOptions(OptionsModel):
     )
     recipe: Positive = setting(1, "Number of the recipe at the start.")
     engine: EngineName = option("auto", ENGINE)
+    bit_depth: BitDepth | None = bit_depth_option("that of the stream, else the bundle's own")
     deadline_ms: Milliseconds = option(
         PART_DEADLINE_MS, "Milliseconds from trigger to result; after that, REJECT."
     )

@@ -19,7 +19,15 @@ from edge.fields import (
     option,
     setting,
 )
-from edge.options.names import DEADLINE_MS, ENGINE, PART_DEADLINE_MS, EngineName, Sources
+from edge.options.names import (
+    DEADLINE_MS,
+    ENGINE,
+    PART_DEADLINE_MS,
+    BitDepth,
+    EngineName,
+    Sources,
+    bit_depth_option,
+)
 
 
 class CameraOptions(OptionsModel):
@@ -54,6 +62,7 @@ class CameraOptions(OptionsModel):
         unset="the bundle's own",
         example="100,50,800,600",
     )
+    bit_depth: BitDepth | None = bit_depth_option("the bundle's own")
     stall_after: Annotated[float, Field(gt=0, allow_inf_nan=False)] = option(
         1.0, "Seconds without a frame after which the verdict is ERROR."
     )

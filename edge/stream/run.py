@@ -102,7 +102,12 @@ def _open_cameras(
         service.say(reason)
     # A camera alone, or one that waits for triggers, is there from the start or not at all.
     openers = [
-        _SourceOpener(each, recovers=bool(each.name) and not options.triggered) for each in configs
+        _SourceOpener(
+            each,
+            recovers=bool(each.name) and not options.triggered,
+            bit_depth=each.bit_depth or inspector.inspector.bundle.manifest.bit_depth,
+        )
+        for each, inspector in zip(configs, inspectors, strict=True)
     ]
     for opener in openers:
         stack.callback(opener.close)
@@ -195,14 +200,18 @@ class _SourceOpener:
     Args:
         config: of the camera.
         recovers: whether one that does not answer at first is tried again later.
+        bit_depth: of the values in 16-bit files; None is all 16.
 
     Attributes:
         rate_hz: of the source, where it is known.
         live: whether it is a camera; what does not answer is one.
     """
 
-    def __init__(self, config: CameraConfig, *, recovers: bool) -> None:
+    def __init__(
+        self, config: CameraConfig, *, recovers: bool, bit_depth: int | None = None
+    ) -> None:
         self.recovers = recovers
+        self._bit_depth = bit_depth
         self.rate_hz: float | None = None
         self.live = True
         self._config = config
@@ -239,7 +248,12 @@ class _SourceOpener:
 
     def _open(self) -> Source:
         config = self._config
-        return open_source(config.source, stall_after=config.stall_after, options=config.options)
+        return open_source(
+            config.source,
+            stall_after=config.stall_after,
+            options=config.options,
+            bit_depth=self._bit_depth,
+        )
 
 
 def _open_inspector(config: CameraConfig, pool: EnginePool | None) -> HotSwapInspector:

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 import cameras.image_files
+from cameras.connect import open_source
+from cameras.devices.pixels import bgr_from_pixels
 from cameras.errors import ImageError
-from cameras.image_files import image_from_bytes, image_from_file
+from cameras.image_files import image_from_bytes, image_from_file, taking_bits
 
 
 def picture(height: int = 48, width: int = 64) -> np.ndarray:
@@ -161,6 +163,28 @@ def test_a_name_of_any_bytes_is_read_and_can_be_printed(tmp_path) -> None:
     assert message.encode("utf-8")
     assert "\n" not in message
     assert "caf\\xe9" in message
+
+
+def test_a_bit_depth_is_what_a_cameras_mono12_is(tmp_path) -> None:
+    values = np.array([[0, 15, 16, 2047, 4095]], np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), values)
+    live = bgr_from_pixels(values.ravel(), format="Mono12", size=(5, 1))
+    assert (image_from_file(tmp_path / "a.png", bit_depth=12) == live).all()
+    with taking_bits(12):
+        assert (image_from_file(tmp_path / "a.png") == live).all()
+        # Another depth, given, counts; files of 8 bits are as they are.
+        assert image_from_file(tmp_path / "a.png", bit_depth=16).max() == 16
+        cv2.imwrite(str(tmp_path / "c.png"), values.astype(np.uint8))
+        assert image_from_file(tmp_path / "c.png").max() == 255
+    with pytest.raises(ImageError, match="values up to 4095, beyond the 1023 of a bit depth of 10"):
+        image_from_file(tmp_path / "a.png", bit_depth=10)
+
+
+def test_sources_of_files_take_a_bit_depth(tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 8), 4095, np.uint16))
+    for source in (str(tmp_path), str(tmp_path / "*.png"), f"watch:{tmp_path}?existing=all"):
+        with open_source(source, bit_depth=12) as opened:
+            assert next(iter(opened)).image.max() == 255
 
 
 SEEDS = [cv2.imencode(suffix, picture(16, 20))[1].tobytes() for suffix in (".jpg", ".png", ".gif")]
