@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import IO, Protocol
 
 from cameras.child_link import Heartbeat, Link, LinkError
+from process.threads import GuardedThread
 
 LOG = logging.getLogger("edge.process")
 PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # before it is started again; the last one for ever
@@ -145,7 +146,9 @@ class ChildProcess:
         self._tick_s = min(_TICK_S, options.silent_after_s / 10)
         self._closing = threading.Event()
         self._life: _Life | None = None
-        self._thread = threading.Thread(target=self._run, name="edge-supervisor", daemon=True)
+        self._thread = GuardedThread(
+            self._run, name="edge-supervisor", on_failure=self._report_failure
+        )
 
     @property
     def process_id(self) -> int | None:
@@ -182,12 +185,14 @@ class ChildProcess:
             self.heartbeat.close()
         elif self._thread is not threading.current_thread():
             self._thread.join()
+            self.heartbeat.close()
 
     def _run(self) -> None:
         try:
             self._keep_running()
         finally:
-            self.heartbeat.close()
+            if self._closing.is_set():
+                self.heartbeat.close()
 
     def _keep_running(self) -> None:
         attempt = 0
@@ -224,6 +229,12 @@ class ChildProcess:
                 life.process.stdout.close()
         if not was_killed:
             self._report_loss(Ending.BY_ITSELF, f"{self._options.name} ended: {status}")
+
+    def _report_failure(self, error: BaseException) -> None:
+        """The thread failed, and with it ended the child; another one is started."""
+        self.restarts += 1
+        reason = f"{self._options.name} was ended: {type(error).__name__}: {error}"
+        self._report_loss(Ending.KILLED, reason)
 
     def _report_loss(self, ending: Ending, reason: str) -> None:
         if not self._closing.is_set():

@@ -15,8 +15,10 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cameras.child_link import Heartbeat, Link
+from process.threads import FAILURES, GuardedThread
 
 BEAT_S = 0.05
 LEAVE_WITHIN_S = 1.0  # after the parent has hung up
@@ -51,6 +53,7 @@ def connect_to_parent(arguments: Sequence[str], kinds: Collection[type]) -> Pare
         kinds: the messages that the parent may send.
     """
     parent_id = tie_to_parent()
+    FAILURES.watch_foreign_threads()
     # What is sent to a whole group of processes: the parent ends its children itself.
     for group_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(group_signal, signal.SIG_IGN)
@@ -63,7 +66,8 @@ def connect_to_parent(arguments: Sequence[str], kinds: Collection[type]) -> Pare
         tuple(others),
         threading.Event(),
     )
-    threading.Thread(target=_beat, args=(parent, parent_id), name="edge-beat", daemon=True).start()
+    # Without a beat the parent ends this process, and starts another.
+    GuardedThread(partial(_beat, parent, parent_id), name="edge-beat", goes_on=False).start()
     return parent
 
 

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 
 from cameras.frame import Frame
 from edge.result import Inspect, Result, Verdict, error_from_frame
+from process.threads import GuardedThread
 
 LOG = logging.getLogger("edge.inspection.deadline")
 CLOSE_S = 1.0
@@ -44,7 +45,8 @@ class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
         self._hangs_since: float | None = None
         self._late = 0
         # A daemon: an inspection that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="edge-deadline", daemon=True)
+        self._in_hand = False
+        self._thread = GuardedThread(self._run, name="edge-deadline", on_failure=self._fail_one)
         self._thread.start()
 
     @property
@@ -115,6 +117,7 @@ class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
         """Answer each frame with its result, or with why there is none."""
         answer: Result | str
         while (frame := self._orders.get()) is not None:
+            self._in_hand = True
             try:
                 answer = result = self._inspect(frame)
                 is_finite = result.score is not None and math.isfinite(result.score)
@@ -124,9 +127,16 @@ class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
             except Exception as error:  # the border: this frame is an ERROR, and the line goes on
                 LOG.exception("an inspection failed")
                 answer = f"{type(error).__name__}: {error}"
+            self._in_hand = False
             self._answers.put(answer)
             # Their memory may be one of a few places that a camera writes to.
             del frame, answer
+
+    def _fail_one(self, error: BaseException) -> None:
+        """Answer the frame that was in hand when the thread failed."""
+        if self._in_hand:
+            self._in_hand = False
+            self._answers.put(f"{type(error).__name__}: {error}")
 
     def _error(self, frame: Frame, reason: str) -> Result:
         return error_from_frame(frame, threshold=self._threshold, reason=frame.reason or reason)

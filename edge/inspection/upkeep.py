@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.inspection.hot_swap import HotSwapInspector
+from process.threads import GuardedThread
 
 LOOK_S = 1.0
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -54,7 +55,7 @@ class Upkeep(AbstractContextManager["Upkeep"]):
         self._asked = threading.Event()  # to reload
         self._awake = threading.Event()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="edge-upkeep", daemon=True)
+        self._thread = GuardedThread(self._run, name="edge-upkeep")
 
     def add(self, inspector: HotSwapInspector, *, bundle: Path | None = None) -> None:
         """Look after another inspector.
@@ -112,8 +113,10 @@ class Upkeep(AbstractContextManager["Upkeep"]):
 
     def _reload(self, inspector: HotSwapInspector) -> None:
         self._on_reload(True)
-        inspector.reload()
-        self._on_reload(False)
+        try:
+            inspector.reload()
+        finally:
+            self._on_reload(False)
 
 
 def _is_newer(charge: _Charge) -> bool:

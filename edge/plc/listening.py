@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from edge.plc.station.snapshot import StationError
+from process.threads import GuardedThread
 
 Awaited = TypeVar("Awaited")
 
@@ -25,8 +25,14 @@ class LoopThread(AbstractContextManager["LoopThread"]):
     def __init__(self, name: str) -> None:
         self._ended = asyncio.Event()
         running: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._run(running)), name=name, daemon=True
+
+        def fail(error: BaseException) -> None:
+            if not running.done():
+                running.set_exception(error)
+
+        # What listens in a loop cannot go on in another one.
+        self._thread = GuardedThread(
+            lambda: asyncio.run(self._run(running)), name=name, on_failure=fail, goes_on=False
         )
         self._thread.start()
         self._loop = running.result()

@@ -29,6 +29,7 @@ from edge.service.signals import stop_on_signals
 from edge.service.systemd import SystemdNotifier
 from edge.sinks.disk_quota import MIB
 from edge.sinks.json_lines import JsonLinesFile
+from process.threads import FAILURES
 
 SWITCH_S = 0.0005
 """Longest time a thread of this process holds up another: Python's default is 5 ms."""
@@ -97,6 +98,7 @@ class StationReport:
         self._station = station
         self._file = file
         self._counts = ResultCounts()
+        self._born_s = time.monotonic()
 
     def count(self, result: InspectionResult) -> None:
         """Count a result; to be called with each."""
@@ -112,11 +114,14 @@ class StationReport:
         shown = self._station.snapshot()
         reason = "" if shown.online else _why_not_online(shown) or str(shown.phase)
         trouble = "" if self._file is None else self._file.losses.trouble
+        reasons = {shown.station: reason} if reason else {}
+        reasons |= FAILURES.reasons(since_s=self._born_s)
         return {
-            "ready": not reason,
-            "reasons": {shown.station: reason} if reason else {},
+            "ready": not reasons,
+            "reasons": reasons,
             "troubles": [trouble] if trouble else [],
             "not_written": 0 if self._file is None else self._file.losses.total,
+            "thread_failures": FAILURES.count,
             "station": self._station_json(shown, reason),
         }
 

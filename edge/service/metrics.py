@@ -96,6 +96,11 @@ class _Reported(Collector):
             "Lost by sinks of all cameras.",
             float(report["not_written"]),
         )
+        yield CounterMetricFamily(
+            "edge_thread_failures",
+            "What nobody foresaw in a thread of the program.",
+            float(report["thread_failures"]),
+        )
         if "station" in report:
             own = {report["station"]["name"]: report["station"]}
             yield from _from_table(GaugeMetricFamily, "station", own, _STATION_GAUGES)

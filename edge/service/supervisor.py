@@ -29,6 +29,7 @@ from edge.service.signals import call_on_hangup
 from edge.service.systemd import SystemdNotifier
 from edge.sinks.losses import strip_digits
 from edge.sinks.sink import Sink
+from process.threads import FAILURES, GuardedThread
 
 LOOK_S = 0.25
 _STARTING_S = 30.0
@@ -113,8 +114,9 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         )
         self._over = threading.Event()
         self._began = self._stopping = False
+        self._born_s = time.monotonic()
         self._said = ""
-        self._thread = threading.Thread(target=self._watch, name="edge-watch", daemon=True)
+        self._thread = GuardedThread(self._watch, name="edge-watch")
 
     def add_camera(self, status: CameraStatus, *, bundle: Path | None = None) -> None:
         """Watch over a camera and its inspector.
@@ -145,7 +147,8 @@ class Supervisor(AbstractContextManager["Supervisor"]):
         if self._stop.is_set():
             return {"": "stopping"}
         reasons = {name: status.not_ready_reason() for name, status in self._cameras.items()}
-        return {name: reason for name, reason in reasons.items() if reason}
+        troubled = {name: reason for name, reason in reasons.items() if reason}
+        return troubled | FAILURES.reasons(since_s=self._born_s)
 
     def to_json(self) -> dict[str, Any]:
         """Everything that is known, in JSON types."""
@@ -155,6 +158,7 @@ class Supervisor(AbstractContextManager["Supervisor"]):
             "reasons": reasons,
             "troubles": troubles_from_sinks(self._sinks),
             "not_written": count_lost(self._sinks),
+            "thread_failures": FAILURES.count,
             "cameras": {name: status.to_json() for name, status in self._cameras.items()},
         }
 

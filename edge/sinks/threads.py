@@ -18,6 +18,7 @@ from functools import partial
 
 from edge.result import Result
 from edge.sinks.sink import Sink
+from process.threads import GuardedThread
 
 MAX_RECORDS = 10_000
 MAX_PICTURES = 8
@@ -117,10 +118,11 @@ class _SinkThread:
         self._changed = threading.Condition()
         self._wrote_s = time.monotonic()
         self._ended = False
+        self._in_hand = False  # whether the first one that waits is being written
         self._overflowing = False
         self._failure: Exception | None = None
         # A daemon: one that hangs in a dead disk must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="edge-sinks", daemon=True)
+        self._thread = GuardedThread(self._run, name="edge-sinks", on_failure=self._lose_one)
         self._thread.start()
 
     def put(self, result: Result) -> None:
@@ -193,7 +195,7 @@ class _SinkThread:
                     self._changed.wait()
                 if not self._waiting:
                     return
-                result = self._waiting[0]
+                result, self._in_hand = self._waiting[0], True
             for sink in self._sinks:
                 self._guard(sink, partial(sink.write, result))
             del result  # its picture lies in the camera's memory; the next may be long in coming
@@ -202,8 +204,15 @@ class _SinkThread:
                 for sink in self._sinks:
                     self._guard(sink, getattr(sink, "flush", None))
 
+    def _lose_one(self, _: BaseException) -> None:
+        """Count what was in hand when the thread failed, and go on with the next."""
+        if self._in_hand:
+            self._count(1, self._sinks)
+            self._note_done()
+
     def _note_done(self) -> None:
         with self._changed:
+            self._in_hand = False
             if self._waiting:  # not when it was given up meanwhile
                 self._waiting.popleft()
             self._wrote_s = time.monotonic()

@@ -28,6 +28,7 @@ from edge.sinks.threads import SinkThreads
 from edge.sinks.window import WindowSink
 from edge.stream.reopening import pause_after
 from edge.stream.summary import Summary, summary_from_counts
+from process.threads import GuardedThread
 
 LOG = logging.getLogger("edge.stream.loop")
 STOP_S = 2.5
@@ -236,7 +237,7 @@ def sum_up(cameras: Sequence[CameraResults], shared: SinkThreads, sinks: Sequenc
     return together if "" in each else dataclasses.replace(together, cameras=each)
 
 
-class CameraThread(threading.Thread):
+class CameraThread(GuardedThread):
     """Inspects one camera's frames.
 
     Attributes:
@@ -247,8 +248,10 @@ class CameraThread(threading.Thread):
     def __init__(
         self, camera: Camera, shared: SinkThreads, stop: threading.Event, max_frames: int | None
     ) -> None:
-        # A daemon: an inspection that hangs must not keep the process from ending.
-        super().__init__(name=camera.name or "camera", daemon=True)
+        # What ends one camera of several, or the only one, ends the stream.
+        super().__init__(
+            self._inspect_all, name=camera.name or "camera", on_failure=self._end, goes_on=False
+        )
         self.results = CameraResults(
             camera.name,
             camera.sinks,
@@ -258,7 +261,7 @@ class CameraThread(threading.Thread):
             live=camera.live,
             on_result=camera.on_result,
         )
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._camera = camera
         self._stop_all = stop
         self._left = max_frames
@@ -266,7 +269,7 @@ class CameraThread(threading.Thread):
         self._failures = 0  # since the last image
         self._source: Frames | None = None
 
-    def run(self) -> None:
+    def _inspect_all(self) -> None:
         """Inspect until the camera's work is done, then let its sinks end."""
         try:
             with self.results, contextlib.closing(self._frames()) as frames:
@@ -278,8 +281,11 @@ class CameraThread(threading.Thread):
                     self.results.put(frame, result)
                     del result  # its picture lies in the camera's memory
         except Exception as error:  # noqa: BLE001  # the border: _run raises it
-            self.failure = error
-            self._stop_all.set()
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        self.failure = error
+        self._stop_all.set()
 
     def close_source(self) -> None:
         """Interrupt a wait for a picture that never comes; any thread may call."""

@@ -19,6 +19,7 @@ from cameras.source import Source
 from edge.health.checks import ImageChecks
 from edge.health.frame_checker import FrameChecker
 from edge.stream.reopening import pause_after
+from process.threads import GuardedThread
 
 LOG = logging.getLogger("edge.stream.triggered")
 CLOSE_S = 3.0
@@ -65,7 +66,7 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
         self._requests: deque[tuple[int, Future[Frame]]] = deque()  # each with its earliest time
         self._closed = False
         self._end: tuple[type[CameraError], str] | None = None  # why no more pictures come
-        self._thread = threading.Thread(target=self._run, name="edge-pictures", daemon=True)
+        self._thread = GuardedThread(self._run, name="edge-pictures")
         self._thread.start()
 
     def request(self, triggered_ns: int) -> Future[Frame]:

@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from cameras.source import Source
 from edge.service.result_counts import ResultCounts
@@ -16,6 +17,7 @@ from edge.sinks.threads import SinkThreads
 from edge.stream.loop import CameraResults, sum_up
 from edge.stream.summary import Summary
 from edge.stream.triggered import FrameInspector, Triggered, TriggerOptions
+from process.threads import GuardedThread
 
 LOG = logging.getLogger("edge.stream.triggered")
 _POLL_S = 0.05
@@ -91,9 +93,8 @@ def trigger_by_lines(
 def _numbers_from_lines(lines: Iterable[str], stop: threading.Event) -> Iterator[int | None]:
     """Yield parts' numbers, None for the next one, until the lines end or `stop` is set."""
     numbers: queue.Queue[int | None] = queue.Queue(_LINES)
-    reading = (lines, numbers)
     # A daemon: nobody can end a read of standard input.
-    threading.Thread(target=_read_numbers, args=reading, name="edge-lines", daemon=True).start()
+    GuardedThread(partial(_read_numbers, lines, numbers), name="edge-lines").start()
     while not stop.is_set():
         try:
             number = numbers.get(timeout=_POLL_S)
@@ -106,7 +107,18 @@ def _numbers_from_lines(lines: Iterable[str], stop: threading.Event) -> Iterator
 
 def _read_numbers(lines: Iterable[str], numbers: queue.Queue[int | None]) -> None:
     """Turn lines into numbers; 0 stands for the next one, None for the end."""
-    for line in lines:
+    waiting = iter(lines)
+    while True:
+        try:
+            line = next(waiting, None)
+        except UnicodeDecodeError as error:  # a line of another program's, or a broken cable
+            LOG.warning("trigger %r: no text; nothing is triggered", error.object[:40])
+            continue
+        except OSError as error:
+            LOG.error("triggers: %s; no more of them come", error)
+            line = None
+        if line is None:
+            break
         word = line.strip()
         if word and not (word.isascii() and word.isdigit() and len(word) <= 18):
             LOG.warning("trigger %r: no part's number; nothing is triggered", word[:40])

@@ -29,6 +29,7 @@ from edge.inspection.verdict import DecisionSettings
 from edge.options import PART_DEADLINE_MS, StreamOptions
 from edge.result import OnResult, Result, Verdict, error_from_frame
 from edge.stream.picture_taker import CLOSE_S, PictureTaker
+from process.threads import FAILURES, GuardedThread
 
 LOG = logging.getLogger("edge.stream.triggered")
 _NS_PER_MS = 1_000_000
@@ -156,7 +157,7 @@ class Triggered(AbstractContextManager["Triggered"]):
         )
         # Its thread never hangs: an inspection has its deadline.
         self._inspections = ThreadPoolExecutor(1, thread_name_prefix="edge-inspect")
-        self._reporting = threading.Thread(target=self._report, name="edge-report", daemon=True)
+        self._reporting = GuardedThread(self._report, name="edge-report")
         self._reporting.start()
 
     @property
@@ -226,8 +227,13 @@ class Triggered(AbstractContextManager["Triggered"]):
 
     def _inspect(self, part: _TriggeredPart, frame: Frame) -> None:
         left_ms = (part.deadline_ns - time.monotonic_ns()) / _NS_PER_MS
-        if part.result is None and left_ms > 0:  # else its deadline passed while it waited
+        if part.result is not None or left_ms <= 0:  # its deadline passed while it waited
+            return
+        try:
             self._settle(part, self._within(frame, deadline_ms=left_ms))
+        except Exception as error:  # noqa: BLE001  # the border: nobody looks at the pool's future
+            FAILURES.note("edge-inspect", error, goes_on=True)
+            self._settle_error(part, f"{type(error).__name__}: {error}")
 
     def _report(self) -> None:
         """Run in a thread: keep deadlines, and report results in the order of the triggers."""
@@ -247,9 +253,9 @@ class Triggered(AbstractContextManager["Triggered"]):
             if self._on_result is not None and result is not None:
                 try:
                     self._on_result(frame or self._missing_frame(result.reason), result)
-                except Exception:
+                except Exception as error:  # noqa: BLE001
                     # The border: whoever listens must not keep the next part's result.
-                    LOG.exception("a listener failed")
+                    FAILURES.note("a listener of results", error, goes_on=True)
 
     def _fail_overdue(self, part: _TriggeredPart) -> None:
         """ERROR for a part whose deadline has passed."""

@@ -16,11 +16,13 @@ from typing import TypeVar
 from engines.cuda import DeviceLostError
 from engines.engine import Engine, Images, Output, PipelinedEngine, Ticket, say_nothing
 from engines.errors import EngineError
+from process.threads import GuardedThread
 
 T = TypeVar("T")
 WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds from a failure to the next try, the last one for ever: a GPU that comes back after an
 hour is taken up again."""
+CLOSE_S = 3.0
 
 
 class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
@@ -47,7 +49,7 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
         self._clock = clock
         self._lock = threading.Lock()
         self._check: Callable[[Engine], None] | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: GuardedThread | None = None
         self._tries = 0
         self._due = 0.0
         self._why = ""
@@ -95,12 +97,15 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
         return self._run(engine, lambda engine: engine.collect(inner))
 
     def close(self) -> None:
-        """Release the engine, and wait for a try that is under way; a second call does nothing."""
+        """Release the engine; a second call does nothing.
+
+        A try that is under way is waited for, for 3 s; later its engine is closed when it is open.
+        """
         with self._lock:
             self._closed = True
             thread = self._thread
         if thread is not None:
-            thread.join()
+            thread.join(CLOSE_S)
         with self._lock:
             engine, self._engine = self._engine, None
         if engine is not None:
@@ -127,7 +132,8 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
                 return self._engine
             left = self._due - self._clock()
             if self._thread is None and left <= 0:
-                self._thread = threading.Thread(target=self._try, name="engine revival")
+                # A daemon: a driver that hangs must not keep the process from ending.
+                self._thread = GuardedThread(self._try, name="engine revival", goes_on=False)
                 self._thread.start()
             when = f"the next try is in {left:.1f} s" if left > 0 else "it is being opened again"
             raise EngineError(f"{self.name}: the GPU was lost ({self._why}); {when}")
@@ -159,23 +165,31 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
         """Open an engine and test it; in a thread of its own."""
         try:
             engine = self._open_tested()
-        except EngineError as error:
+        except Exception as error:  # noqa: BLE001  # the border: whatever it is, there is none now
             self._say(self._plan_next_try(error))
         else:
-            with self._lock:
-                self._engine = engine
-            self._describe(engine)
-            self._say(f"{self.name}: works again on {engine.device}")
+            self._take_up(engine)
         finally:
             with self._lock:
                 self._thread = None
 
-    def _plan_next_try(self, error: EngineError) -> str:
+    def _take_up(self, engine: PipelinedEngine) -> None:
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._engine = engine
+        if closed:  # nobody waited for it
+            engine.close()
+            return
+        self._describe(engine)
+        self._say(f"{self.name}: works again on {engine.device}")
+
+    def _plan_next_try(self, error: Exception) -> str:
         with self._lock:
             self._tries += 1
             wait = WAITS_S[min(self._tries, len(WAITS_S) - 1)]
             self._due = self._clock() + wait
-            self._why = str(error)
+            self._why = str(error) or type(error).__name__
         return (
             f"{self.name}: try {self._tries} failed: {error}; the next is in {wait:g} s, and if "
             "none succeeds restart this program"

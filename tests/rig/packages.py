@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("edge", "calibrate", "engines", "cameras")
+PACKAGES = ("edge", "calibrate", "engines", "cameras", "process")
 OF_TORCH = {  # PRN's network and what trains and exports it
     f"calibrate.prn.{name}"
     for name in (
@@ -17,7 +17,7 @@ OF_TORCH = {  # PRN's network and what trains and exports it
 
 
 def modules() -> list[str]:
-    """Every module of the four packages, by its files."""
+    """Every module of the packages, by its files."""
     found = []
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):

@@ -13,6 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from edge.plc.station.port import Cancel
 from edge.plc.station.snapshot import InspectionResult, Snapshot
+from process.threads import FAILURES, GuardedThread
 
 LOG = logging.getLogger("edge.plc.station")
 MAX_WAITING = 1000
@@ -43,8 +44,8 @@ class _Audience(Generic[Item]):
         for listener in self.listeners:
             try:
                 listener(item)
-            except Exception:  # the border: somebody else's code
-                LOG.exception("a listener failed and is not called again")
+            except Exception as error:  # noqa: BLE001  # the border: somebody else's code
+                FAILURES.note("a listener of the station", error, goes_on=False)
                 self.remove(listener)
 
 
@@ -62,7 +63,7 @@ class Listeners:
         self._ending = False
         self._given_up = False
         self.lost = 0
-        self._thread = threading.Thread(target=self._run, name="edge-listeners", daemon=True)
+        self._thread = GuardedThread(self._run, name="edge-listeners")
         self._thread.start()
 
     def on_result(self, listener: Callable[[InspectionResult], None]) -> Cancel:

@@ -207,5 +207,14 @@ class Failed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ThreadFailed:
+    """A thread of the worker failed in a way that nobody foresaw."""
+
+    thread: str
+    reason: str
+    goes_on: bool
+
+
 TO_WORKER = (WorkerSetup, Job, Change)
-FROM_WORKER = (Ready, Answer, Changed, Failed)
+FROM_WORKER = (Ready, Answer, Changed, Failed, ThreadFailed)

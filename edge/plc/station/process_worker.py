@@ -18,12 +18,15 @@ from edge.plc.station.messages import (
     Order,
     Ready,
     Replace,
+    ThreadFailed,
     WorkerSetup,
 )
 from edge.plc.station.snapshot import ErrorCode
 from edge.plc.station.worker import Events
+from process.threads import FAILURES
 
 LOG = logging.getLogger("edge.plc.station")
+_CHILD = "the worker"
 _CODES: Mapping[Ending, ErrorCode] = MappingProxyType(
     {
         Ending.NOT_STARTED: ErrorCode.WORKER_START,
@@ -57,7 +60,7 @@ class ProcessWorker:
         self._failure: Failed | None = None
         self._events: Events
         options = ChildOptions(
-            name="the worker",
+            name=_CHILD,
             command=command or python_command("edge.plc.station.worker_process"),
             kinds=FROM_WORKER,
             silent_after_s=silent_after_s,
@@ -93,6 +96,7 @@ class ProcessWorker:
     def on_start(self) -> WorkerSetup:
         """See `ChildHandler.on_start`."""
         self._failure = None
+        FAILURES.forget(_CHILD)
         if self._child.restarts:
             self._events.worker_restarted()
         return self._setup
@@ -101,6 +105,9 @@ class ProcessWorker:
         """See `ChildHandler.on_message`."""
         if isinstance(message, Answer):
             self._events.worker_answer(message)
+        elif isinstance(message, ThreadFailed):
+            thread = f"{_CHILD}: {message.thread}"
+            FAILURES.add(thread, f"{_CHILD}: {message.reason}", goes_on=message.goes_on)
         elif isinstance(message, Failed):
             self._failure = message
         elif isinstance(message, Ready):

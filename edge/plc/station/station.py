@@ -30,6 +30,7 @@ from edge.plc.station.snapshot import (
 )
 from edge.plc.station.state_machine import StationMachine
 from edge.plc.station.worker import Worker
+from process.threads import GuardedThread
 
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
@@ -58,7 +59,7 @@ class Station(AbstractContextManager["Station"]):
         self._waiting: list[tuple[Callable[[Snapshot], bool], Future[Snapshot]]] = []
         self._listeners = Listeners()
         self._closed = False
-        self._timer = threading.Thread(target=self._watch, name="edge-timer", daemon=True)
+        self._timer = GuardedThread(self._watch, name="edge-timer")
         self._timer.start()
         worker.start(self)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from functools import partial
 
 from edge.plc.station.messages import Answer, Change, Job, Order, Recipe
 from edge.plc.station.snapshot import ErrorCode, ResultEvaluation
 from edge.plc.station.worker import Events, PartInspector, RecipeError
+from process.threads import GuardedThread
 
 LOG = logging.getLogger("edge.plc.station")
 CLOSE_AFTER_S = 5.0
@@ -32,12 +34,16 @@ class ThreadWorker:
         self._close_after_s = close_after_s
         self._recipe_id = recipe_id
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._thread: GuardedThread | None = None
 
     def start(self, events: Events) -> None:
         """See `Worker.start`."""
-        self._thread = threading.Thread(
-            target=self._run, args=(events,), name="edge-worker", daemon=True
+
+        def fail(error: BaseException) -> None:
+            events.worker_lost(ErrorCode.WORKER_LOST, f"{type(error).__name__}: {error}")
+
+        self._thread = GuardedThread(
+            partial(self._run, events), name="edge-worker", on_failure=fail, goes_on=False
         )
         self._thread.start()
 
@@ -71,7 +77,7 @@ class ThreadWorker:
 
     def _first(self, events: Events) -> Recipe | None:
         try:
-            recipe = self._inspector.load(self._recipe_id)
+            recipe = load_recipe(self._inspector, self._recipe_id)
         except RecipeError as error:
             events.worker_lost(ErrorCode.WORKER_START, str(error))
             return None
@@ -79,12 +85,28 @@ class ThreadWorker:
         return recipe
 
 
+def load_recipe(inspector: PartInspector, recipe_id: int) -> Recipe:
+    """Load a recipe; an unexpected error refuses it, and is in the log.
+
+    Raises:
+        RecipeError: it cannot be loaded, for whatever reason.
+    """
+    try:
+        return inspector.load(recipe_id)
+    except RecipeError:
+        raise
+    except Exception as error:
+        LOG.exception("recipe %d could not be loaded", recipe_id)
+        reason = f"recipe {recipe_id}: {type(error).__name__}: {error}"
+        raise RecipeError(reason) from error
+
+
 def change_recipe(
     inspector: PartInspector, change: Change, before: Recipe
 ) -> tuple[Recipe, ErrorCode, str]:
     """Load another recipe; return the one now loaded, and why it is still the one before."""
     try:
-        return inspector.load(change.recipe_id), ErrorCode.NONE, ""
+        return load_recipe(inspector, change.recipe_id), ErrorCode.NONE, ""
     except RecipeError as error:
         return before, error.code, str(error)
 

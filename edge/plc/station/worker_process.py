@@ -13,11 +13,13 @@ from edge.plc.station.messages import (
     JudgeOptions,
     Ready,
     Recipe,
+    ThreadFailed,
     WorkerSetup,
 )
 from edge.plc.station.snapshot import ErrorCode
-from edge.plc.station.thread_worker import answer_from_inspector, change_recipe
+from edge.plc.station.thread_worker import answer_from_inspector, change_recipe, load_recipe
 from edge.plc.station.worker import PartInspector, RecipeError
+from process.threads import FAILURES, Failure
 
 FAILED = 3
 """Exit status of a worker that has told why it cannot begin."""
@@ -29,6 +31,11 @@ def main(arguments: list[str]) -> int:
     setup = link.receive()
     if not isinstance(setup, WorkerSetup):
         return FAILED
+
+    def tell(thread: str, failure: Failure) -> None:
+        link.send(ThreadFailed(thread, failure.reason, failure.goes_on), wait=False)
+
+    FAILURES.listen(tell)
     from edge.plc.station.inspector_judge import InspectorJudge  # OpenCV takes its time
 
     recipes = {int(key): path for key, path in setup.judge["recipes"].items()}
@@ -40,7 +47,7 @@ def serve(link: Link, inspector: PartInspector, recipe_id: int) -> int:
     """Load, then inspect what comes until the station is gone; the exit status."""
     try:
         try:
-            recipe = inspector.load(recipe_id)
+            recipe = load_recipe(inspector, recipe_id)
         except RecipeError as error:
             slow = error.code is ErrorCode.TOO_SLOW
             code = ErrorCode.TOO_SLOW if slow else ErrorCode.WORKER_START

@@ -66,8 +66,9 @@ function refusal(status) {
 
 function showReport(report) {
   heard = performance.now();
-  // Which cameras; why is in the picture of each.
-  const names = Object.entries(report.reasons).map(([name, why]) => name || why);
+  // Which cameras, since why is in the picture of each; of anything else, why.
+  const isCamera = (name) => name && name in report.cameras;
+  const names = Object.entries(report.reasons).map(([name, why]) => (isCamera(name) ? name : why));
   const words = report.ready ? "ready" : "not ready";
   showTop(report.ready ? "ready" : "not-ready", words, [names.join(", "), ...report.troubles]);
   setText(byId("clock"), new Date().toLocaleTimeString([], { hour12: false }));

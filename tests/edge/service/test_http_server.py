@@ -30,7 +30,7 @@ CAMERA = {
     "reloads": {"done": 1, "refused": 2},
     "troubles": ["/disk: full"],
 }
-SHARED = {"troubles": [], "not_written": 0}
+SHARED = {"troubles": [], "not_written": 0, "thread_failures": 0}
 REPORT = {"ready": True, "reasons": {}, **SHARED, "cameras": {'le"ft\n': CAMERA, "": CAMERA}}
 
 

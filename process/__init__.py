@@ -1,0 +1,1 @@
+"""What belongs to the process itself, below every other package: its threads, and its forks."""
