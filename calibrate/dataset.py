@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cameras.image_files import IMAGE_SUFFIXES
+from cameras.image_files import IMAGE_SUFFIXES, MAX_BYTES
 from cameras.redaction import printable_path
+from process.plain_files import read_plain_file
 
 GOOD = "good"
 
@@ -139,7 +140,7 @@ def read_mask(
 
 def _decode(path: Path) -> npt.NDArray[np.generic]:
     try:
-        encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        encoded = np.frombuffer(read_plain_file(path, max_bytes=MAX_BYTES), dtype=np.uint8)
         # imdecode rather than imread: OpenCV cannot open names that are not valid UTF-8.
         pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
     except OSError as error:

@@ -20,6 +20,7 @@ from edge.options import (
     StreamOptions,
 )
 from edge.problems import place_and_reason
+from process.plain_files import read_plain_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,7 +67,7 @@ def read_config(path: Path = CONFIG) -> Config:
         ConfigError: not TOML, an unknown key, or a value that makes no sense.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_plain_text(path))
     except FileNotFoundError:
         return Config()
     except OSError as error:

@@ -13,7 +13,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -43,7 +42,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
         _remove_leftovers(target)
         folder = _beside(target, "new")
         folder.mkdir()
-        lock = os.open(folder, os.O_RDONLY)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         yield folder
@@ -65,6 +64,8 @@ def recover(target: Path) -> bool:
     if target.exists():
         return False
     for aside in sorted(target.parent.glob(f".{target.name}.old-*")):
+        if not aside.is_dir():
+            continue
         try:
             aside.rename(target)
         except FileNotFoundError:
@@ -89,27 +90,6 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def read_plain_file(path: Path, *, max_bytes: int) -> bytes:
-    """A plain file's bytes; neither a link is followed nor a pipe waited for.
-
-    Raises:
-        OSError: it is missing, something else, too large, or cannot be read.
-    """
-    if path.is_symlink():
-        raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is not a plain file", str(path))
-        if found.st_size > max_bytes:
-            raise OSError(errno.EFBIG, "it is larger than it may be", str(path))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(descriptor)
-
-
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file and wait until it is on the disk."""
     with path.open("wb") as file:
@@ -120,7 +100,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Wait until a folder's entries are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -134,7 +114,7 @@ def _beside(target: Path, kind: str) -> Path:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other writers in `folder` out; for the short steps only."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -144,18 +124,19 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _remove_leftovers(target: Path) -> None:
     """Remove what dead writers left; called with the parent locked and `target` recovered."""
-    for folder in target.parent.glob(f".{target.name}.new-*"):
-        if folder.is_file():
-            folder.unlink(missing_ok=True)
-        elif not _is_locked(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-    for folder in target.parent.glob(f".{target.name}.old-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for left in target.parent.glob(f".{target.name}.*-*"):
+        kind = left.name.removeprefix(f".{target.name}.").partition("-")[0]
+        if kind not in ("new", "old"):
+            continue
+        if not left.is_dir() or left.is_symlink():
+            left.unlink(missing_ok=True)
+        elif kind == "old" or not _is_locked(left):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_locked(folder: Path) -> bool:
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return False
     try:

@@ -11,14 +11,14 @@ from pathlib import Path
 from engines.atomic_files import recover, staged_folder, write_durably
 from engines.bundle_paths import path_problem
 from engines.errors import BundleError
+from engines.graph_rules import graph_problem
 from engines.manifest import FileRecord, Manifest
 from engines.manifest_file import MANIFEST, describe_damage, read_manifest, text_from_manifest
+from process.plain_files import MAX_FILE_BYTES, check_plain, read_plain_file, sha256_of
 
 MODEL = "model.onnx"
 PLANS = "engines"
-MAX_FILE_BYTES = 2 << 30
 MAX_TRIES = 10  # to read a bundle that is being replaced
-CHUNK = 1 << 20
 MODEL_SUFFIXES = frozenset(
     {".onnx", ".data", ".pb", ".plan", ".engine", ".trt", ".bin", ".xml", ".pt", ".pth", ".pkl"}
 )
@@ -85,7 +85,9 @@ class Bundle:
         if record is None:
             raise BundleError(f"{self.path}: {name} is not part of this bundle")
         try:
-            content = (self.path / name).read_bytes()
+            content = read_plain_file(
+                self.path / name, max_bytes=MAX_FILE_BYTES, follow_links=False
+            )
         except OSError as error:
             raise BundleError(f"{self.path / name}: cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != record.sha256:
@@ -135,40 +137,43 @@ def _open_folder(folder: Path) -> Bundle:
         if name not in manifest.files and found.suffix.lower() in MODEL_SUFFIXES:
             raise BundleError(f"{found}: the manifest does not list this file; remove it")
     for name, record in manifest.files.items():
-        _check_file(folder / name, record)
-    _check_graph(folder / MODEL, manifest)
-    return Bundle(folder, manifest)
+        # The graph's digest is looked at when it is read, once.
+        _check_file(folder / name, record, digest=name != MODEL)
+    opened = Bundle(folder, manifest)
+    _check_graph(folder / MODEL, opened.model(), manifest)
+    return opened
 
 
-def _check_file(path: Path, record: FileRecord) -> None:
+def _check_file(path: Path, record: FileRecord, *, digest: bool) -> None:
     try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise BundleError(describe_damage(path, "it is not a file"))
-        if size != record.size or size > MAX_FILE_BYTES:
+        found = path.lstat()
+        check_plain(found, path, max_bytes=MAX_FILE_BYTES)
+        if found.st_size != record.size:
             raise BundleError(
-                describe_damage(path, f"it has {size} bytes instead of {record.size}")
+                describe_damage(path, f"it has {found.st_size} bytes instead of {record.size}")
             )
-        if sha256_of(path) != record.sha256:
+        if digest and sha256_of(path) != record.sha256:
             raise BundleError(describe_damage(path, "its SHA-256 differs from the manifest's"))
     except FileNotFoundError as error:
         raise BundleError(describe_damage(path, "it is missing")) from error
-    except OSError as error:
+    except PermissionError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise BundleError(describe_damage(path, str(error.strerror))) from error
 
 
-def _check_graph(path: Path, manifest: Manifest) -> None:
+def _check_graph(path: Path, content: bytes, manifest: Manifest) -> None:
     """The graph is self-contained, takes images of the manifest's size, and agrees about itself."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError) as error:
         raise BundleError(describe_damage(path, "it is not an ONNX graph")) from error
-    external = onnx.TensorProto.EXTERNAL
-    if any(tensor.data_location == external for tensor in model.graph.initializer):
-        raise BundleError(f"{path}: its weights lie outside the file; build it again")
+    problem = graph_problem(model)
+    if problem:
+        raise BundleError(f"{path}: {problem}; build it again")
     shapes = [
         tuple(size.dim_value for size in given.type.tensor_type.shape.dim)
         for given in model.graph.input
@@ -209,19 +214,13 @@ def _check_names(target: Path, manifest: Manifest, files: Mapping[str, bytes | P
 
 
 def _store_file(path: Path, content: bytes | Path) -> FileRecord:
-    data = content if isinstance(content, bytes) else content.read_bytes()
+    if isinstance(content, bytes):
+        data = content
+    else:
+        data = read_plain_file(content, max_bytes=MAX_FILE_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, data)
     return FileRecord(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, read in pieces, as 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _stamp(folder: Path) -> tuple[int, int, int] | None:

@@ -364,6 +364,8 @@ class Manifest(Record):
             problem = path_problem(path)
             if problem:
                 raise ValueError(f"file {path!r} {problem}")
+        if not self.golden:
+            raise ValueError("no golden image, so nothing shows whether an engine computes right")
         for image in self.golden:
             if self.files and image.file not in self.files:
                 raise ValueError(f"golden image {image.file!r} is not among the files")

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from engines.errors import BundleError
 from engines.manifest import SCHEMA_VERSION, Manifest
+from process.plain_files import read_plain_file
 
 MANIFEST = "manifest.json"
 SEAL = "seal"
@@ -26,11 +27,8 @@ def read_manifest(path: Path) -> Manifest:
     if path.is_symlink():
         raise BundleError(f"{path}: a bundle holds no symbolic links; copy the file itself")
     try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise BundleError(describe_damage(path, "it is larger than any manifest"))
-        content = json.loads(path.read_bytes())
-    except BundleError:  # a ValueError, too
-        raise
+        text = read_plain_file(path, max_bytes=MAX_MANIFEST_BYTES, follow_links=False)
+        content = json.loads(text)
     except FileNotFoundError as error:
         raise BundleError(
             f"{path.parent}: no {MANIFEST} in it, so it is no bundle; make one with `edge build`"

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from engines.atomic_files import read_plain_file, replace_file
+from engines.atomic_files import replace_file
+from process.plain_files import read_plain_file
 
 KEY_BYTES = 32
 MAX_SIDECAR_BYTES = 16 << 20
@@ -89,7 +90,8 @@ def read_record(path: Path, kind: type[SealedType]) -> SealedType:
         ValidationError: it is damaged.
     """
     sidecar = path.with_suffix(".json")
-    return kind.model_validate_json(read_plain_file(sidecar, max_bytes=MAX_SIDECAR_BYTES))
+    content = read_plain_file(sidecar, max_bytes=MAX_SIDECAR_BYTES, follow_links=False)
+    return kind.model_validate_json(content)
 
 
 def seal(content: bytes) -> str:
@@ -140,9 +142,8 @@ def _read_key(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     private = stat.S_ISREG(found.st_mode) and not found.st_mode & 0o077
-    key = path.read_bytes() if private and found.st_uid == os.geteuid() else b""
-    if len(key) == KEY_BYTES:
-        return key
+    if private and found.st_uid == os.geteuid() and found.st_size == KEY_BYTES:
+        return read_plain_file(path, max_bytes=KEY_BYTES, follow_links=False)
     path.unlink(missing_ok=True)
     return None
 

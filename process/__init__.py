@@ -1,1 +1,3 @@
-"""What belongs to the process itself, below every other package: its threads, and its forks."""
+"""What belongs to the process itself, below every other package: its threads, its
+forks, and the files that it opens.
+"""

@@ -37,7 +37,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from calibrate.backbones.weights import file_sha256
+from process.plain_files import sha256_of
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -100,7 +100,7 @@ def main() -> None:
 def described_origin(images: Path, *, weights: Path) -> str:
     """What went in: the teacher's file and the names of the image folders."""
     folders = ", ".join(sorted(path.name for path in images.iterdir() if path.is_dir()))
-    digest = file_sha256(weights)
+    digest = sha256_of(weights)
     return f"distilled from {weights.name} (sha256 {digest}) on {folders or images.name}"
 
 

@@ -13,6 +13,9 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, ValueInfoProto, checker, numpy_helper, shape_inference
 
+from engines.graph_rules import graph_problem
+from process.plain_files import MAX_FILE_BYTES, read_plain_file
+
 Triple = tuple[float, float, float]
 
 BUNDLED = Path(__file__).with_name("bundled.onnx")
@@ -62,7 +65,7 @@ def load_backbone(name_or_path: str | Path) -> Backbone:
     """
     path = BUNDLED if str(name_or_path) == "bundled" else Path(name_or_path)
     try:
-        content = path.read_bytes()
+        content = read_plain_file(path, max_bytes=MAX_FILE_BYTES)
     except FileNotFoundError:
         raise BackboneError(_missing(path)) from None
     except OSError as error:
@@ -157,10 +160,9 @@ def _check_opset(model: ModelProto, *, path: Path) -> None:
 
 
 def _check_storage(model: ModelProto, *, path: Path) -> None:
-    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
-    tensors = [*model.graph.initializer, *(attribute.t for attribute in attributes)]
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
-        raise BackboneError(f"{path}: keeps weights in another file; save it as a single file")
+    problem = graph_problem(model)
+    if problem:
+        raise BackboneError(f"{path}: {problem}; save it as a single file of ONNX's own operators")
     try:
         checker.check_model(model)
     except (checker.ValidationError, UnicodeDecodeError) as error:  # the latter from its message

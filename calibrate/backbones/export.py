@@ -10,7 +10,8 @@ from pathlib import Path
 from calibrate.backbones.architectures import ARCHITECTURES
 from calibrate.backbones.backbone import BackboneError
 from calibrate.backbones.graph import GraphWriter, write_model
-from calibrate.backbones.weights import downloaded_weights, file_sha256, read_weights
+from calibrate.backbones.weights import downloaded_weights, read_weights
+from process.plain_files import sha256_of
 
 
 def export_backbone(name: str, *, weights: Path | None, output: Path) -> Path:
@@ -37,5 +38,5 @@ def export_backbone(name: str, *, weights: Path | None, output: Path) -> Path:
     writer, tensors = GraphWriter(), read_weights(path)
     stages = network.walk(writer, tensors)
     tensors.finish(network.ignored)
-    source = f"{origin if weights is None else path.name}, sha256 {file_sha256(path)}"
+    source = f"{origin if weights is None else path.name}, sha256 {sha256_of(path)}"
     return write_model(writer.model(stages, name=name, source=source), output=output)

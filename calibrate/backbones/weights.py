@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.backbones.backbone import BackboneError
+from process.plain_files import MAX_FILE_BYTES, check_plain
 
 Array = npt.NDArray[np.float32]
 NORM_EPS = 1e-5  # of torchvision's and timm's batch norms in the networks here
@@ -93,8 +93,14 @@ def read_weights(path: Path) -> Weights:
     Raises:
         BackboneError: missing, damaged or unknown file, or a package is not installed.
     """
-    if not path.is_file():
-        raise BackboneError(f"{path}: no such file; give a .safetensors, .pth or .pt file")
+    try:
+        check_plain(path.stat(), path, max_bytes=MAX_FILE_BYTES)
+    except FileNotFoundError:
+        raise BackboneError(
+            f"{path}: no such file; give a .safetensors, .pth or .pt file"
+        ) from None
+    except OSError as error:
+        raise BackboneError(f"{path}: {error.strerror}; give a file of weights") from error
     if path.suffix == ".safetensors":
         tensors = _safetensors(path)
     elif path.suffix in (".pth", ".pt"):
@@ -129,15 +135,6 @@ def downloaded_weights(repository: str) -> Path:
         ) from error
     finally:
         hub_logging.set_verbosity(verbosity)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _safetensors(path: Path) -> dict[str, Array]:

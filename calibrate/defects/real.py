@@ -30,8 +30,9 @@ from calibrate.dataset import (
 from calibrate.defects.foreground import Mask
 from calibrate.images import Image, Roi, Size, evenly, fit_image
 from cameras.errors import ImageError
-from cameras.image_files import image_from_bytes
+from cameras.image_files import MAX_BYTES, image_from_bytes
 from cameras.redaction import printable_path, sort_key
+from process.plain_files import read_plain_file
 
 _MASKS = "ground_truth"
 _SUFFIX = "_mask"
@@ -116,7 +117,7 @@ def _read(sample: Sample, *, size: Size, roi: Roi | None) -> RealDefect:
     if sample.mask is None:
         raise DatasetError(f"{where}: no mask; draw {sample.path.stem}{_SUFFIX}.png beside it")
     try:
-        content = sample.path.read_bytes()
+        content = read_plain_file(sample.path, max_bytes=MAX_BYTES)
         image = image_from_bytes(content)
         fitted = fit_image(image, size, roi)
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cameras.errors import CameraError, SourceError
 from cameras.options import OpenOptions
+from process.plain_files import read_plain_text
 
 MAX_CONNECTIONS = 16
 """That a source serves at once; further ones are closed."""
@@ -95,7 +96,7 @@ def token_from_file(path: Path) -> bytes:
         ValueError: it cannot be read, or is none; what it holds is not told.
     """
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = read_plain_text(path.expanduser())
     except (OSError, RuntimeError, UnicodeDecodeError) as error:  # also: nobody is called so
         raise ValueError("cannot be read; check path and permissions") from error
     return token_from_text(text.strip())

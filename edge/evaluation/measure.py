@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from edge.drawing.grid import Row
 from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Image, Verdict
 from engines.engine import Engine
+from process.plain_files import sha256_of
 
 ROWS_OF_A_KIND = 2
 LEARNT = "the inspector learnt from it: it proves nothing, and is not counted"
@@ -136,7 +136,7 @@ def measure(
 def file_sha256(path: Path) -> str:
     """Of a file's content; empty if it cannot be read, which scoring it will tell."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge.plc.station.snapshot import StationError
+from process.plain_files import read_plain_text
 
 
 def read_password(path: Path, *, bridge: str, user: str | None) -> str:
@@ -19,7 +20,7 @@ def read_password(path: Path, *, bridge: str, user: str | None) -> str:
         StationError: it cannot be read, or is empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_plain_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StationError(

@@ -18,8 +18,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engines.atomic_files import read_plain_file
 from engines.sealed_files import SealedRecord, read_record, store_sealed, user_folder
+from process.plain_files import read_plain_file
 
 MAX_USER_BLOBS = 32
 """In the user's cache; the ones that were used longest ago go first."""
@@ -133,7 +133,9 @@ def _read_blob(path: Path, key: BlobKey) -> Blob | None:
     record = read_record(path, BlobRecord)
     if not record.is_ours or record.model_dump(include=set(BlobKey.model_fields)) != dict(key):
         return None
-    blob = b"" if path.parent.is_symlink() else read_plain_file(path, max_bytes=record.size)
+    if path.parent.is_symlink():
+        return None
+    blob = read_plain_file(path, max_bytes=record.size, follow_links=False)
     if len(blob) != record.size or hashlib.sha256(blob).hexdigest() != record.blob_sha256:
         return None
     return Blob(blob=blob, hint=record.hint, executes=record.executes, kept=record.kept)

@@ -15,11 +15,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from engines import sealed_files
-from engines.atomic_files import read_plain_file
 from engines.errors import EngineError
 from engines.plans.flavours import version_from_text
 from engines.plans.plan import Plan, PlanFacts
 from engines.sealed_files import SealedRecord, store_sealed, user_folder
+from process.plain_files import MAX_TEXT_BYTES, read_plain_file
 
 PORTABLE = "portable"
 MAX_PLAN_BYTES = 4 << 30
@@ -89,7 +89,8 @@ def load_plan(folder: Path, key: PlanKey) -> Plan:
     if reason:
         raise UnusablePlanError(f"{path.name} is stale: {reason}")
     try:
-        plan = read_plain_file(path, max_bytes=min(record.size, MAX_PLAN_BYTES))
+        most = min(record.size, MAX_PLAN_BYTES)
+        plan = read_plain_file(path, max_bytes=most, follow_links=False)
     except OSError as error:
         raise _unusable(path, error) from error
     if len(plan) != record.size or hashlib.sha256(plan).hexdigest() != record.plan_sha256:
@@ -138,7 +139,7 @@ def _check_trust(path: Path, record: PlanRecord) -> None:
 
 def _trusted_marks() -> set[str]:
     try:
-        text = trusted_path().read_text(encoding="utf-8", errors="replace")
+        text = read_plain_file(trusted_path(), max_bytes=MAX_TEXT_BYTES).decode("utf-8", "replace")
     except FileNotFoundError:
         return set()
     return {line.partition("#")[0].strip().lower() for line in text.splitlines()}

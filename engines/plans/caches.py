@@ -13,12 +13,13 @@ import hmac
 import re
 from pathlib import Path
 
-from engines.atomic_files import read_plain_file, replace_file
+from engines.atomic_files import replace_file
 from engines.sealed_files import seal, user_folder
+from process.plain_files import read_plain_file
 
 MAX_BYTES = 256 << 20
 SEAL_BYTES = hashlib.sha256().digest_size
-_NOT_OURS = frozenset({errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.EFBIG})
+_NOT_OURS = frozenset({errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.EFBIG})
 """There is none, or a link or something else lies there; it is made anew."""
 
 
@@ -47,7 +48,7 @@ def read_cache(path: Path) -> bytes:
         OSError: it is there and cannot be read.
     """
     try:
-        return read_plain_file(path, max_bytes=MAX_BYTES)
+        return read_plain_file(path, max_bytes=MAX_BYTES, follow_links=False)
     except OSError as error:
         if error.errno in _NOT_OURS:
             return b""

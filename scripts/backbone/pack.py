@@ -10,7 +10,8 @@ from calibrate.backbones.architectures import (
     write_residual_stages,
 )
 from calibrate.backbones.graph import GraphWriter, StageOutput, write_model
-from calibrate.backbones.weights import Weights, file_sha256, read_weights
+from calibrate.backbones.weights import Weights, read_weights
+from process.plain_files import sha256_of
 
 
 def pack_slim(weights: Path, *, origin: str, output: Path) -> Path:
@@ -27,7 +28,7 @@ def pack_slim(weights: Path, *, origin: str, output: Path) -> Path:
     writer, tensors = GraphWriter(half=True), read_weights(weights)
     stages = write_slim_resnet(writer, tensors)
     tensors.finish(())
-    source = f"{origin}; {weights.name} sha256 {file_sha256(weights)}"
+    source = f"{origin}; {weights.name} sha256 {sha256_of(weights)}"
     return write_model(writer.model(stages, name="bundled", source=source), output=output)
 
 

@@ -11,6 +11,7 @@ from edge.plc.mqtt.section import MqttSection
 from edge.plc.mqtt.topics import OFFLINE, Topics
 from edge.plc.password import read_password
 from edge.plc.station.snapshot import StationError
+from process.plain_files import MAX_TEXT_BYTES, check_plain
 
 CONNECT_WITHIN_S = 5.0
 RETRY_S = (0.5, 10.0)  # first and longest wait between attempts
@@ -64,16 +65,18 @@ class _SelfClosingSocket(ssl.SSLSocket):
 
 def _tls_context(section: MqttSection) -> ssl.SSLContext:
     """How to encrypt; the broker's certificate and name are always checked."""
+    files = [path for path in (section.ca, section.certificate, section.key) if path]
     try:
+        for path in files:  # the library would wait for a pipe
+            check_plain(path.stat(), path, max_bytes=MAX_TEXT_BYTES)
         context = ssl.create_default_context(cafile=section.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.sslsocket_class = _SelfClosingSocket
         if section.certificate is not None:
             context.load_cert_chain(section.certificate, section.key)
     except OSError as error:  # SSLError is one
-        names = [str(path) for path in (section.ca, section.certificate, section.key) if path]
         raise StationError(
-            f"mqtt: {', '.join(names)}: {error.strerror or error}; they must be PEM files that "
-            "can be read, the key without a password"
+            f"mqtt: {', '.join(map(str, files))}: {error.strerror or error}; they must be PEM "
+            "files that can be read, the key without a password"
         ) from error
     return context

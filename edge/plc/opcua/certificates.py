@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edge.plc.station.snapshot import StationError
+from process.plain_files import MAX_TEXT_BYTES, read_plain_file
 
 _log = logging.getLogger("edge.plc.opcua")
 _DAYS = 3650
@@ -97,7 +98,7 @@ class Clients:
         found = set()
         for path in sorted(self._trusted.iterdir()):
             try:
-                found.add(_fingerprint(_certificate(path.read_bytes())))
+                found.add(_fingerprint(_read_certificate(path)))
             except (OSError, ValueError) as error:
                 _log.warning("%s: no certificate, left out: %s", path, error)
         return found
@@ -159,8 +160,9 @@ def _write(path: Path, content: bytes, *, mode: int) -> None:
 def _uri(certificate: Path, key: Path) -> str:
     again = f"remove {certificate} and {key} to have both made anew, and trust it in the clients"
     try:
-        own = _certificate(certificate.read_bytes())
-        private = serialization.load_pem_private_key(key.read_bytes(), password=None)
+        own = _read_certificate(certificate)
+        secret = read_plain_file(key, max_bytes=MAX_TEXT_BYTES)
+        private = serialization.load_pem_private_key(secret, password=None)
         names = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uri: str = names.get_values_for_type(x509.UniformResourceIdentifier)[0]
     except (ValueError, TypeError, IndexError, x509.ExtensionNotFound) as error:
@@ -173,12 +175,14 @@ def _uri(certificate: Path, key: Path) -> str:
     return uri
 
 
-def _certificate(content: bytes) -> x509.Certificate:
+def _read_certificate(path: Path) -> x509.Certificate:
     """Read a certificate, PEM or DER.
 
     Raises:
+        OSError: not a plain file that can be read.
         ValueError: neither.
     """
+    content = read_plain_file(path, max_bytes=MAX_TEXT_BYTES)
     if content.lstrip().startswith(b"-----BEGIN"):
         return x509.load_pem_x509_certificate(content)
     return x509.load_der_x509_certificate(content)

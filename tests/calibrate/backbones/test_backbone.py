@@ -109,7 +109,7 @@ def test_external_weights_are_refused(tmp_path: Path) -> None:
         size_threshold=0,
     )
     content = (tmp_path / "given.onnx").read_bytes()
-    assert "in another file" in refusal(content, tmp_path)
+    assert "outside the file" in refusal(content, tmp_path)
 
 
 @pytest.mark.parametrize(

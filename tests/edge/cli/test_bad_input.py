@@ -248,7 +248,7 @@ def test_a_symbolic_link_is_told_and_no_damage(run, bundle) -> None:
 def test_a_manifest_that_is_too_large_is_not_called_no_json(run, bundle) -> None:
     (bundle / "manifest.json").write_bytes(b" " * (5 << 20))
     line = run("info", bundle).line()
-    assert "larger than any manifest" in line and "JSON" not in line
+    assert "more than the 4194304 that it may have" in line and "JSON" not in line
 
 
 def test_no_bundle_and_several(run, tmp_path, bundle, drawn) -> None:
