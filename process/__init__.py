@@ -1,3 +1,1 @@
-"""What belongs to the process itself, below every other package: its threads, its
-forks, and the files that it opens.
-"""
+"""What belongs to the process itself, below all packages: threads, forks, files it opens."""
