@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
-from itertools import chain, repeat
 
 from engines.engine import Engine, EngineOptions
 from engines.errors import EngineError
@@ -118,15 +117,21 @@ def _tensorrt_unavailable_reason(flavour: str) -> str | None:
 
 
 def _open_tensorrt(flavour: str, model: bytes, options: EngineOptions) -> Engine:
+    from engines.gpu.context import Home
     from engines.gpu.engine import TensorRtEngine
     from engines.gpu.reopen import ReopeningEngine
 
-    def open_tensorrt() -> TensorRtEngine:
-        return TensorRtEngine.from_model(model, flavour=flavour, options=next(each_time))
+    home: Home | None = None
 
-    # Nobody watches the progress of later openings: they are beside the line.
-    each_time = chain([options], repeat(replace(options, progress=None)))
-    return ReopeningEngine(open_tensorrt, say=options.say)
+    def open_tensorrt(progress: Callable[[float], None] | None) -> TensorRtEngine:
+        nonlocal home
+        engine = TensorRtEngine.from_model(
+            model, flavour=flavour, options=replace(options, progress=progress), home=home
+        )
+        home = engine.home
+        return engine
+
+    return ReopeningEngine(open_tensorrt, say=options.say, progress=options.progress)
 
 
 def _open_openvino(model: bytes, options: EngineOptions) -> Engine:

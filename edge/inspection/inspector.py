@@ -117,9 +117,7 @@ class Inspector(AbstractContextManager["Inspector"]):
         except BaseException:
             self.engine.close()
             raise
-        revived = self.engine.shared.engine if isinstance(self.engine, EngineShare) else self.engine
-        if isinstance(revived, ReopeningEngine):
-            revived.check_with(self._test_itself)
+        self._test_engine_that_comes_back()
 
     def inspect(
         self, image: npt.NDArray[np.uint8] | Frame, *, deadline_ms: float | None = None
@@ -280,18 +278,30 @@ class Inspector(AbstractContextManager["Inspector"]):
             return ""
         return self.health.find_problem(self._image_stats.read(fitted))
 
+    def _test_engine_that_comes_back(self) -> None:
+        """Have an engine that is opened again after its GPU was lost tested before it is used."""
+        engine = self.engine.shared.engine if isinstance(self.engine, EngineShare) else self.engine
+        if isinstance(engine, ReopeningEngine):
+            # Without the lock: nobody else has the new engine yet, and who closes this inspector
+            # holds the lock while it waits for the test.
+            engine.check_with(lambda opened: self._test(opened, opened.infer))
+
     def _test_itself(self, engine: Engine) -> None:
+        """Test the engine that is at work, between two inspections."""
+
+        def infer(images: Images) -> tuple[Output, ...]:
+            with self._lock:
+                return engine.infer(images)
+
+        self._test(engine, infer)
+
+    def _test(self, engine: Engine, infer: Callable[[Images], tuple[Output, ...]]) -> None:
         """See that the engine gives the build's scores, and that all around it is right.
 
         Raises:
             EngineError: it is not, or the engine cannot run.
         """
         manifest = self.bundle.manifest
-
-        def infer(images: Images) -> tuple[Output, ...]:
-            with self._lock:
-                return engine.infer(images)
-
         check_preparation(fit_image, size=manifest.size, roi=self.settings.roi)
         check_decision(decide, settings=self.settings, manifest=manifest)
         who = f"{self.bundle.path}: {engine.name}"

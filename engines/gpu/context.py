@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import dataclass
 
 from engines.cuda import Cuda, DeviceLostError
 from engines.errors import EngineError
@@ -23,6 +24,20 @@ Asked once: it stays active after our last engine, as the CUDA runtime holds it 
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where an engine works, so that one that is opened again works there too.
+
+    Attributes:
+        index: CUDA's number of the GPU.
+        guest_of: address of somebody else's context, as `pycuda.autoinit` makes one; 0 is the
+            GPU's primary context.
+    """
+
+    index: int
+    guest_of: int = 0
+
+
 class GpuContext:
     """A GPU's context, current inside ``with device:``; blocks may be nested and in any thread.
 
@@ -32,8 +47,10 @@ class GpuContext:
 
     Args:
         cuda: the libraries.
+        home: where to be, whatever is current; None asks what is.
 
     Attributes:
+        home: where it is.
         index: CUDA's number of the GPU.
         context: address of the context.
         maps_input: the GPU shares the host's memory, so images need no upload (Jetson).
@@ -42,12 +59,15 @@ class GpuContext:
         EngineError: no driver, no GPU, or the context cannot be had.
     """
 
-    def __init__(self, cuda: Cuda) -> None:
+    def __init__(self, cuda: Cuda, home: Home | None = None) -> None:
         self._cuda = cuda
         self._open = False
         cuda.drive("cuInit", 0)
-        current = int(cuda.drive("cuCtxGetCurrent"))
-        self.index = int(cuda.drive("cuCtxGetDevice")) if current else 0
+        current = home.guest_of if home is not None else int(cuda.drive("cuCtxGetCurrent"))
+        if home is not None:
+            self.index = home.index
+        else:
+            self.index = int(cuda.drive("cuCtxGetDevice")) if current else 0
         with _LOCK:
             _, active = cuda.drive("cuDevicePrimaryCtxGetState", self.index)
             primary = int(cuda.drive("cuDevicePrimaryCtxRetain", self.index))
@@ -56,6 +76,7 @@ class GpuContext:
             self._open = True
         # A context of its own, as `pycuda.autoinit` makes, is its owner's to keep alive.
         self.context = current or primary
+        self.home = Home(self.index, self.context if self.context != primary else 0)
         try:
             found = cuda.run("cudaGetDeviceProperties", self.index)
         except EngineError:

@@ -63,34 +63,39 @@ def images_from_device(
     """Check an array and look up whose memory it is; nothing is copied or waited for.
 
     Args:
-        array: (N, H, W, 3) uint8 BGR, C-contiguous, N >= 1.
+        array: (N, H, W, 3) uint8 BGR, C-contiguous, N >= 1; or one image, (H, W, 3). In memory of
+            the GPU, or of the host mapped for it, as jetson-utils' `cudaImage` is.
         size: (height, width) that the graph takes.
         device: that must be able to read it.
         cuda: the libraries; the device's context is current.
         where: the engine's name, for the message.
 
     Raises:
-        EngineError: another shape, type or layout, or memory of another GPU or context.
+        EngineError: another shape, type, layout or order of colours, or memory of another GPU or
+            context.
     """
     given = array.__cuda_array_interface__
     shape = tuple(int(length) for length in given["shape"])
+    strides = given.get("strides")
+    if len(shape) == 3:
+        shape = (1, *shape)
+        strides = None if strides is None else (0, *strides)  # of one image, any will do
     height, width = size
     wanted = (height, width, CHANNELS)
     if given["typestr"] not in ("|u1", "<u1", ">u1"):
         raise EngineError(f"{where}: device images must be uint8 (|u1), not {given['typestr']}")
+    _check_colours(array, where)
     if len(shape) != 4 or shape[0] < 1 or shape[1:] != wanted:
         raise EngineError(
-            f"{where}: device images must be (N, {height}, {width}, 3), N >= 1, not {shape}; "
-            "resize them to the model's size first"
+            f"{where}: device images must be (N, {height}, {width}, 3) or ({height}, {width}, 3), "
+            f"not {tuple(given['shape'])}; resize them to the model's size first"
         )
     contiguous = (height * width * CHANNELS, width * CHANNELS, CHANNELS, 1)
-    strides = given.get("strides")
     if strides is not None and _stepping(shape, strides) != _stepping(shape, contiguous):
         raise EngineError(f"{where}: device images must be C-contiguous, not of strides {strides}")
     if given.get("mask") is not None:
         raise EngineError(f"{where}: device images must have no mask")
-    address = int(given["data"][0])
-    _check_memory(address, device=device, cuda=cuda, where=where)
+    address = _address_on(device, int(given["data"][0]), cuda=cuda, where=where)
     return DeviceImages(
         address=address,
         shape=(shape[0], height, width, CHANNELS),
@@ -120,10 +125,22 @@ def _stream(given: dict[str, Any], where: str) -> int | None:
     return None if stream is None else int(stream)
 
 
-def _check_memory(address: int, *, device: GpuContext, cuda: Cuda, where: str) -> None:
+def _check_colours(array: DeviceArray, where: str) -> None:
+    """Refuse what names its order of colours and has another one; most arrays name none."""
+    order = getattr(array, "format", "")
+    if isinstance(order, str) and order.lower().startswith("rgb"):
+        raise EngineError(
+            f"{where}: the images are {order} and must be BGR; convert them (with jetson-utils: "
+            "cudaConvertColor into an image of format bgr8)"
+        )
+
+
+def _address_on(device: GpuContext, address: int, *, cuda: Cuda, where: str) -> int:
+    """Where the GPU reads what an array says is at `address`."""
     kinds = cuda.runtime.cudaMemoryType
     found = cuda.run("cudaPointerGetAttributes", address)
-    if found.type not in (kinds.cudaMemoryTypeDevice, kinds.cudaMemoryTypeManaged):
+    mapped = found.type == kinds.cudaMemoryTypeHost and int(found.devicePointer or 0)
+    if not mapped and found.type not in (kinds.cudaMemoryTypeDevice, kinds.cudaMemoryTypeManaged):
         raise EngineError(
             f"{where}: {address:#x} is not memory of a GPU; give host images as numpy"
         )
@@ -140,3 +157,4 @@ def _check_memory(address: int, *, device: GpuContext, cuda: Cuda, where: str) -
             f"{where}: the images are in another CUDA context; open the engine where that is "
             "current (with pycuda: after `import pycuda.autoprimaryctx` or `autoinit`)"
         )
+    return int(found.devicePointer) if mapped else address

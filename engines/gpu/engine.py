@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from engines.batches import Signature, check_images, signature_from_input
 from engines.cuda import Cuda, DeviceLostError, gpus
 from engines.engine import EngineOptions, Images, Output, Ticket
 from engines.errors import EngineError
-from engines.gpu.context import GpuContext
+from engines.gpu.context import GpuContext, Home
 from engines.gpu.device_array import DeviceArray, DeviceImages, images_from_device
 from engines.gpu.loaded_plan import LoadedPlan
 from engines.gpu.slot import Slot
@@ -65,8 +65,10 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         libraries: to run it with.
         device: the GPU's name, in words.
         slots: batches in flight at most.
+        home: the GPU and context to use; None takes what is current.
 
     Attributes:
+        home: where it works; for the one that is opened in its place.
         why_no_graph: why work is not launched as a CUDA graph; empty if it is.
         notes: what a user should know of it, a line each; no line if all is as it should be.
 
@@ -75,7 +77,13 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
     """
 
     def __init__(
-        self, plan: Plan, *, libraries: Libraries, device: str = "", slots: int = SLOTS
+        self,
+        plan: Plan,
+        *,
+        libraries: Libraries,
+        device: str = "",
+        slots: int = SLOTS,
+        home: Home | None = None,
     ) -> None:
         if slots < 1:
             raise EngineError(f"{plan.flavour}: {slots} slots; give 1 or more")
@@ -92,8 +100,11 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         self._busy: dict[Ticket, tuple[Slot, int]] = {}
         self._numbers = itertools.count()
         self._lost = False
+        self._inside = 0
+        self._closing = False
         self._plan: LoadedPlan | None = None
-        gpu = GpuContext(self._cuda)
+        gpu = GpuContext(self._cuda, home)
+        self.home = gpu.home
         self._gpu: GpuContext | None = gpu
         try:
             with gpu:
@@ -104,13 +115,16 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
             raise
 
     @classmethod
-    def from_model(cls, model: bytes, *, flavour: str, options: EngineOptions) -> TensorRtEngine:
+    def from_model(
+        cls, model: bytes, *, flavour: str, options: EngineOptions, home: Home | None = None
+    ) -> TensorRtEngine:
         """Run a graph: its plan from the folder if it fits, else compiled.
 
         Args:
             model: serialised ONNX, input `image` uint8 (N, H, W, 3).
             flavour: ``tensorrt`` or ``tensorrt-rtx``.
             options: `say` receives the reason when a plan is compiled, and the `notes`.
+            home: the GPU and context to use; None takes what is current.
 
         Raises:
             EngineError: no library, no GPU, or it doesn't take the graph.
@@ -118,15 +132,22 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         found = gpus()  # first: it says best what is wrong with a machine without a GPU
         libraries = Libraries.installed(flavour)
         # Held from before the compiler uses the GPU, so that it is known whose the context is.
-        context = GpuContext(libraries.cuda)
+        context = GpuContext(libraries.cuda, home)
         try:
             gpu = found[context.index]
             problem = unsupported_gpu_reason(flavour, gpu.compute_capability)
             if problem:
                 raise EngineError(problem)
             with context:
-                plan = find_or_compile_plan(model, flavour=flavour, gpu=gpu, options=options)
-            engine = cls(plan, libraries=libraries, device=gpu.name)
+                engine = find_or_compile_plan(
+                    model,
+                    flavour=flavour,
+                    gpu=gpu,
+                    options=options,
+                    load=lambda plan: cls(
+                        plan, libraries=libraries, device=gpu.name, home=context.home
+                    ),
+                )
         except BaseException as error:
             context.close(lost=isinstance(error, DeviceLostError))
             raise
@@ -143,7 +164,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
             images: a numpy array, or an array of the GPU with ``__cuda_array_interface__``, as
                 pycuda, CuPy, torch and Numba make them.
         """
-        with self._require_working() as gpu:
+        with self._enter() as gpu:
             given = self._check(images, gpu)
             tickets: list[Ticket] = []
             results: list[tuple[Output, ...]] = []
@@ -166,7 +187,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         Images of the GPU must stay as they are until the ticket is collected, unless they are
         written on the stream that their interface names.
         """
-        with self._require_working() as gpu:
+        with self._enter() as gpu:
             given = self._check(images, gpu)
             if len(given) > self.batch:
                 raise EngineError(
@@ -177,16 +198,23 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
 
     def collect(self, ticket: Ticket) -> tuple[Output, ...]:
         """Wait for a ticket; see `PipelinedEngine.collect`."""
-        with self._require_working():
+        with self._enter():
             return self._collect(ticket)
 
     def close(self) -> None:
         """Wait for what is in flight and release everything; a second call does nothing.
 
+        While another thread is inside a call, nothing is taken from under it: calls that come now
+        fail, and the last thread to leave releases everything.
+
         Raises:
             EngineError: the GPU's memory cannot be released, though the GPU works.
         """
-        self._release()
+        with self._lock:
+            self._closing = True
+            last = not self._inside
+        if last:
+            self._release()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -220,13 +248,28 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         if problem:
             self.notes.append(f"{self.name}: the compiled kernels are not kept: {problem}")
 
-    def _require_working(self) -> GpuContext:
-        gpu = self._gpu
-        if gpu is None:
-            raise EngineError(f"{self.name}: the engine is closed; open it again")
+    @contextmanager
+    def _enter(self) -> Iterator[GpuContext]:
+        """The context made current, for a thread that is counted as inside until it leaves."""
+        with self._lock:
+            gpu = self._gpu
+            if gpu is None or self._closing:
+                raise EngineError(f"{self.name}: the engine is closed; open it again")
+            self._refuse_if_lost()
+            self._inside += 1
+        try:
+            with gpu:
+                yield gpu
+        finally:
+            with self._lock:
+                self._inside -= 1
+                last = self._closing and not self._inside
+            if last:
+                self._release()
+
+    def _refuse_if_lost(self) -> None:
         if self._lost:
             raise DeviceLostError(f"{self.name}: the GPU was lost; close the engine, open it again")
-        return gpu
 
     def _check(self, images: Images | DeviceArray, gpu: GpuContext) -> Images | DeviceImages:
         if isinstance(images, np.ndarray) or not isinstance(images, DeviceArray):
@@ -238,6 +281,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
 
     def _submit(self, images: Images | DeviceImages) -> Ticket:
         with self._lock:
+            self._refuse_if_lost()  # another thread may have found out meanwhile
             if not self._free:
                 raise EngineError(
                     f"{self.name}: all {self.slots} slots are in flight; collect a ticket first"
@@ -263,13 +307,15 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
             if ticket not in self._busy:
                 raise EngineError(f"{self.name}: ticket {ticket} is not in flight; collect it once")
             slot, count = self._busy.pop(ticket)
+        lost = False
         try:
             return tuple(slot.finish(count))
         except DeviceLostError:
-            self._lost = True
+            lost = True
             raise
         finally:
             with self._lock:
+                self._lost = self._lost or lost
                 self._free.append(slot)
 
     def _forget(self, tickets: Sequence[Ticket]) -> None:
@@ -283,7 +329,8 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
 
     def _release(self) -> None:
         """Release slots, plan and context, whatever fails; raises the first error."""
-        gpu, self._gpu = self._gpu, None
+        with self._lock:
+            gpu, self._gpu = self._gpu, None
         if gpu is None:
             return
         lost = self._lost

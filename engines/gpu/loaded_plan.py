@@ -11,7 +11,7 @@ import numpy.typing as npt
 from engines.cuda import Cuda
 from engines.errors import EngineError
 from engines.plans.caches import kernels_path, read_kernels, write_kernels
-from engines.plans.plan import Plan
+from engines.plans.plan import Plan, UnloadablePlanError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class LoadedPlan:
         outputs: in the graph's order.
 
     Raises:
-        EngineError: the plan does not load, or takes another input than one image.
+        UnloadablePlanError: the library does not take the plan.
+        EngineError: it takes another input than one image.
     """
 
     def __init__(self, plan: Plan, *, trt: Any, log: Any, cuda: Cuda) -> None:
@@ -55,7 +56,7 @@ class LoadedPlan:
             self._runtime.engine_host_code_allowed = True  # such a plan brings its own runtime
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan.plan)
         if self._engine is None:
-            raise EngineError(f"{self._name}: the plan does not load: {log.take_errors()}")
+            raise UnloadablePlanError(f"{self._name}: the plan does not load: {log.take_errors()}")
         self._config = _runtime_config(self._engine)
         self._kernels: _Kernels | None = _Kernels(plan, self._config)
         self._own_graph = False

@@ -22,15 +22,19 @@ T = TypeVar("T")
 WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds from a failure to the next try, the last one for ever: a GPU that comes back after an
 hour is taken up again."""
-CLOSE_S = 3.0
+CLOSING_S = 3.0
+"""How long closing waits for a try that is under way; what it opens later is closed at once."""
 
 
 class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
     """A `PipelinedEngine` that is opened again when its GPU was lost.
 
     Args:
-        open_engine: makes the engine; called at birth in the caller's thread, later in another.
+        open_engine: makes the engine; called at birth in the caller's thread, later in another. It
+            is given what to tell of a compilation's progress, which raises to stop it.
         say: receives a line for each failure and each success.
+        progress: receives the share of the first compilation that is done. Nobody watches later
+            ones: they are beside the line.
         clock: seconds that only go forward.
 
     Raises:
@@ -39,9 +43,10 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
 
     def __init__(
         self,
-        open_engine: Callable[[], PipelinedEngine],
+        open_engine: Callable[[Callable[[float], None] | None], PipelinedEngine],
         *,
         say: Callable[[str], None] | None = None,
+        progress: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open = open_engine
@@ -56,7 +61,7 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
         self._closed = False
         self._numbers = itertools.count()
         self._tickets: dict[Ticket, tuple[PipelinedEngine, Ticket]] = {}
-        self._engine: PipelinedEngine | None = open_engine()
+        self._engine: PipelinedEngine | None = open_engine(progress)
         self._describe(self._engine)
 
     def check_with(self, check: Callable[[Engine], None]) -> None:
@@ -99,13 +104,13 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
     def close(self) -> None:
         """Release the engine; a second call does nothing.
 
-        A try that is under way is waited for, for 3 s; later its engine is closed when it is open.
+        A try that is under way is told to stop, and is waited for as long as `CLOSING_S`.
         """
         with self._lock:
             self._closed = True
             thread = self._thread
         if thread is not None:
-            thread.join(CLOSE_S)
+            thread.join(CLOSING_S)
         with self._lock:
             engine, self._engine = self._engine, None
         if engine is not None:
@@ -166,7 +171,8 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
         try:
             engine = self._open_tested()
         except Exception as error:  # noqa: BLE001  # the border: whatever it is, there is none now
-            self._say(self._plan_next_try(error))
+            if not self._closed:
+                self._say(self._plan_next_try(error))
         else:
             self._take_up(engine)
         finally:
@@ -196,7 +202,7 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
         )
 
     def _open_tested(self) -> PipelinedEngine:
-        engine = self._open()
+        engine = self._open(self._stop_if_closed)
         try:
             if self._check is not None:
                 self._check(engine)
@@ -204,3 +210,7 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
             engine.close()
             raise
         return engine
+
+    def _stop_if_closed(self, _share: float) -> None:
+        if self._closed:
+            raise EngineError(f"{self.name}: it was closed while it was being opened again")

@@ -37,6 +37,11 @@ class Target:
     workspace: int | None
     compatible: tuple[Compatible, ...]
 
+    @property
+    def tuned_for(self) -> Gpu | None:
+        """The only GPU that the plan is for; None if it is for others as well."""
+        return None if "hardware" in self.compatible else self.device
+
 
 def target_from_options(
     flavour: str,

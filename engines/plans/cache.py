@@ -40,12 +40,16 @@ class PlanKey:
         gpu: compute capability of the GPU that will run it; empty is a portable plan, whatever
             runs it.
         onnx_sha256: of the graph that it must come from.
+        device: name of the GPU that will run it.
+        driver: CUDA version of its driver.
     """
 
     flavour: str
     version: str
     gpu: tuple[str, ...]
     onnx_sha256: str
+    device: str = ""
+    driver: str = ""
 
 
 class PlanRecord(PlanFacts, SealedRecord):
@@ -152,7 +156,14 @@ def _stale_reason(record: PlanRecord, key: PlanKey) -> str:
         return f"it was compiled by version {record.version}, this is {key.version}"
     if record.gpu != key.gpu:
         return f"it is for {' '.join(record.gpu) or PORTABLE}"
-    return "" if record.onnx_sha256 == key.onnx_sha256 else "the graph has changed"
+    if record.onnx_sha256 != key.onnx_sha256:
+        return "the graph has changed"
+    # Two GPUs of one compute capability differ in what is quick, and in how much memory there is.
+    if record.device not in ("", key.device):
+        return f"it was compiled on {record.device}, this is {key.device}"
+    if record.driver not in ("", key.driver):
+        return f"it was compiled under a driver for CUDA {record.driver}, this is {key.driver}"
+    return ""
 
 
 def _version_fits(record: PlanRecord, version: str) -> bool:

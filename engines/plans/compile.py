@@ -119,6 +119,8 @@ class _Build:
             flavour=target.flavour,
             version=str(trt.__version__),
             gpu=target.gpu,
+            device=target.tuned_for.name if target.tuned_for else "",
+            driver=target.tuned_for.driver if target.tuned_for else "",
             onnx_sha256=hashlib.sha256(self.model).hexdigest(),
             layers=layers,
             typing=typing,

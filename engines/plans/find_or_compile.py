@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from engines.cuda import Gpu
 from engines.engine import EngineOptions, say_nothing
@@ -14,37 +16,68 @@ from engines.plans.cache import PlanKey, UnusablePlanError, load_plan, store_pla
 from engines.plans.compile import compile_plan
 from engines.plans.flavours import RTX, architecture, import_flavour
 from engines.plans.layers import precision_problem
-from engines.plans.plan import Plan
+from engines.plans.plan import Plan, UnloadablePlanError
+
+T = TypeVar("T")
 
 
-def find_or_compile_plan(model: bytes, *, flavour: str, gpu: Gpu, options: EngineOptions) -> Plan:
-    """The plan from the cache if it fits, or a new one; the reason is said either way.
+def find_or_compile_plan(
+    model: bytes,
+    *,
+    flavour: str,
+    gpu: Gpu,
+    options: EngineOptions,
+    load: Callable[[Plan], T],
+) -> T:
+    """Load the plan from the cache if it fits and loads, or a new one; the reason is said.
+
+    A plan may fit by all its marks and still be refused when it is loaded, after an update of the
+    driver, say. It is replaced then, or the same would happen at each start.
 
     Args:
         model: serialised ONNX.
         flavour: ``tensorrt`` or ``tensorrt-rtx``.
         gpu: that will run the plan.
         options: a plan that doesn't execute their precision is refused.
+        load: what to do with the plan; raises `UnloadablePlanError` if the library refuses it.
+
+    Returns:
+        What `load` gives.
 
     Raises:
         EngineError: no library, it doesn't take the graph, or the plan isn't what was asked for.
     """
-    say = options.say or say_nothing
     plan, reason = _find_plan(model, flavour=flavour, gpu=gpu, plans=options.plans)
-    if plan is None:
-        say(f"{flavour}: compiling the plan: {reason}")
-        here = (gpu.compute_capability,) if _has_target(flavour, gpu) else ()
-        plan = compile_plan(model, flavour=flavour, gpu=here, progress=options.progress)
-        for note in plan.notes:
-            say(f"{flavour}: {note}")
-        if options.plans is not None:
-            try:
-                store_plan(options.plans, plan)
-            except OSError as error:
-                say(f"{flavour}: the plan is not kept: {error.strerror}: {error.filename}")
+    if plan is not None:
+        try:
+            return load(_checked(plan, options))
+        except UnloadablePlanError as error:
+            reason = f"the one that was kept is not taken any more ({error})"
+    plan = _compile_and_keep(model, flavour=flavour, gpu=gpu, options=options, reason=reason)
+    return load(_checked(plan, options))
+
+
+def _compile_and_keep(
+    model: bytes, *, flavour: str, gpu: Gpu, options: EngineOptions, reason: str
+) -> Plan:
+    say = options.say or say_nothing
+    say(f"{flavour}: compiling the plan: {reason}")
+    here = (gpu.compute_capability,) if _has_target(flavour, gpu) else ()
+    plan = compile_plan(model, flavour=flavour, gpu=here, progress=options.progress)
+    for note in plan.notes:
+        say(f"{flavour}: {note}")
+    if options.plans is not None:
+        try:
+            store_plan(options.plans, plan)
+        except OSError as error:
+            say(f"{flavour}: the plan is not kept: {error.strerror}: {error.filename}")
+    return plan
+
+
+def _checked(plan: Plan, options: EngineOptions) -> Plan:
     problem = precision_problem(plan.layers, options.precision)
     if problem:
-        raise EngineError(f"{flavour}: {problem}; build with another --precision")
+        raise EngineError(f"{plan.flavour}: {problem}; build with another --precision")
     return plan
 
 
@@ -59,6 +92,8 @@ def _find_plan(
         version=str(import_flavour(flavour).__version__),
         gpu=(gpu.compute_capability,),
         onnx_sha256=hashlib.sha256(model).hexdigest(),
+        device=gpu.name,
+        driver=gpu.driver,
     )
     candidates = [key] if _has_target(flavour, gpu) else []
     if architecture(gpu.compute_capability) >= PORTABLE_FROM:

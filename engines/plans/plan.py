@@ -6,11 +6,16 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engines.errors import EngineError
 from engines.plans.layers import Layer
 
 Typing = Literal["strong", "weak"]
 Compatible: TypeAlias = Literal["version", "hardware"]
 """A plan that newer libraries of the same major version load, or that other GPUs load."""
+
+
+class UnloadablePlanError(EngineError):
+    """The library refuses a plan whose marks all fit; it has to be compiled again."""
 
 
 class PlanFacts(BaseModel):
@@ -20,6 +25,8 @@ class PlanFacts(BaseModel):
         flavour: ``tensorrt`` or ``tensorrt-rtx``.
         version: of the library that compiled it.
         gpu: compute capabilities it is for; empty means Ampere and newer.
+        device: name of the GPU that its kernels were timed on; empty if that doesn't matter.
+        driver: CUDA version of the driver then; empty if that doesn't matter.
         onnx_sha256: of the graph.
         layers: what it executes; empty if the library didn't say.
         typing: ``strong``: types are the graph's; ``weak``: TensorRT 10.3's fallback.
@@ -32,6 +39,8 @@ class PlanFacts(BaseModel):
     flavour: str
     version: str
     gpu: tuple[str, ...]
+    device: str = ""
+    driver: str = ""
     onnx_sha256: str
     layers: tuple[Layer, ...] = Field(repr=False)
     typing: Typing = "strong"

@@ -97,9 +97,11 @@ def test_a_stale_plan_is_compiled_before_the_eyes_of_who_waits(bundle, capfd, mo
 
     gpu = Gpu(0, "NVIDIA GeForce RTX 4070", "sm89", 12 << 30, integrated=False, driver="13.0")
 
-    def from_model(model: bytes, **given: object) -> None:
-        find_or_compile_plan(model, gpu=gpu, **given)
-        raise EngineError("there is no GPU to run it")
+    def from_model(model: bytes, *, home: object, **given: object) -> None:
+        def load(plan: object) -> None:
+            raise EngineError("there is no GPU to run it")
+
+        find_or_compile_plan(model, gpu=gpu, load=load, **given)
 
     monkeypatch.setattr(engine.TensorRtEngine, "from_model", from_model)
     monkeypatch.setattr(choose, "_tensorrt_unavailable_reason", lambda flavour: None)

@@ -79,6 +79,7 @@ class Library:
 
         @functools.wraps(function)
         def call(*arguments: Any) -> tuple[Any, ...]:
+            machine.between_calls()
             machine.calls.append((self.real, name, arguments))
             machine.order.append(name)
             if machine.failures.get(name):
@@ -265,9 +266,13 @@ class Runtime(Library):
         try:
             block, _ = self.gpu.found(ptr, 1, "asked")
         except Violation:
-            return (SimpleNamespace(type=kinds.cudaMemoryTypeUnregistered, device=-2),)
+            nowhere = SimpleNamespace(
+                type=kinds.cudaMemoryTypeUnregistered, device=-2, devicePointer=0
+            )
+            return (nowhere,)
         kind = kinds.cudaMemoryTypeDevice if block.kind == "device" else kinds.cudaMemoryTypeHost
-        return (SimpleNamespace(type=kind, device=0),)
+        seen = ptr - block.address + block.alias if block.alias else 0
+        return (SimpleNamespace(type=kind, device=0, devicePointer=seen),)
 
     def stream(self, handle: Any) -> Stream:
         found = self.gpu.streams.get(int(handle))
@@ -342,6 +347,7 @@ class Machine:
         order: names alone.
         failures: name -> codes for its next calls, 0 for success.
         broken_for_good: a reset of the device does not bring it back.
+        between_calls: is called before each call, to let other threads in.
     """
 
     def __init__(self, *, integrated: bool = False) -> None:
@@ -356,6 +362,7 @@ class Machine:
         self.resets = 0
         self.last_error = 0
         self.broken_for_good = False
+        self.between_calls: Callable[[], None] = lambda: None
         self.cuda = FakeCuda(Runtime(self), Driver(self))
 
     @property

@@ -8,7 +8,9 @@ holds for what was freed, freed twice, never freed, or used from another context
 
 from __future__ import annotations
 
+import functools
 import itertools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +77,17 @@ class Event:
     clock: Clock = field(default_factory=dict)
 
 
+def alone(method: Callable[..., Any]) -> Callable[..., Any]:
+    """One thread of the host at a time, as a driver takes its calls."""
+
+    @functools.wraps(method)
+    def call(self: FakeGpu, *given: Any, **named: Any) -> Any:
+        with self.mutex:
+            return method(self, *given, **named)
+
+    return call
+
+
 def joined(*clocks: Clock) -> Clock:
     return {key: max(clock.get(key, 0) for clock in clocks) for key in set().union(*clocks)}
 
@@ -83,6 +96,8 @@ class FakeGpu:
     """The machine; `check_nothing_left` at the end."""
 
     def __init__(self, *, integrated: bool = False) -> None:
+        self.mutex = threading.RLock()
+        self.before_touch: Callable[[], None] = lambda: None  # to let other threads in
         self.integrated = integrated
         self.lost = 0  # CUDA's error that every call gets, once set
         self.host: Clock = {HOST: 1}
@@ -102,6 +117,7 @@ class FakeGpu:
 
     # memory
 
+    @alone
     def allocate(self, size: int, kind: str, context: int) -> Block:
         address = next(self._addresses)
         data = np.full(size, 0xDB, np.uint8)
@@ -111,6 +127,7 @@ class FakeGpu:
         self.blocks[address] = block
         return block
 
+    @alone
     def free(self, address: int, kinds: tuple[str, ...], context: int) -> None:
         block = self.blocks.get(address)
         if block is None:
@@ -141,12 +158,18 @@ class FakeGpu:
 
     def touch(self, block: Block, start: int, stop: int, *, write: bool) -> None:
         """The host reads or writes page-locked memory."""
+        self.before_touch()
+        self._touch(block, start, stop, write=write)
+
+    @alone
+    def _touch(self, block: Block, start: int, stop: int, *, write: bool) -> None:
         if self.blocks.get(block.address) is not block:
             self._not_there(block.address, "used by the host")
         self._see(block, start, stop, write, HOST, self._tick(), self.host, "the host")
 
     # work
 
+    @alone
     def put(self, handle: int, work: Work) -> None:
         stream = self.streams[handle]
         if stream.captured is not None:
@@ -164,14 +187,17 @@ class FakeGpu:
         self.pending.append(Work(work.name, work.reads, work.writes, work.action, stream.key, at))
         self.launches += 1
 
+    @alone
     def launch(self, handle: int, graph: list[Work]) -> None:
         for work in graph:
             self.put(handle, work)
         self.launches -= len(graph) - 1
 
+    @alone
     def record(self, event: Event, stream: Stream) -> None:
         event.clock = joined(self.host, stream.clock)
 
+    @alone
     def wait(self, clock: Clock) -> None:
         """The host waits; what is ordered before that moment runs, and nothing else."""
         rest = []
@@ -183,6 +209,7 @@ class FakeGpu:
         self.pending = rest
         self.host = joined(self.host, clock)
 
+    @alone
     def forget(self, context: int) -> None:
         """The context is destroyed with all that is in it."""
         for table in (self.blocks, self.streams, self.events):

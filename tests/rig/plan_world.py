@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -39,10 +38,13 @@ class World:
     flavour: str = RTX
     version: str = VERSION
     gpu: str = HERE
+    device: str = "NVIDIA GeForce RTX 4070"
+    driver: str = "13.0"
     model: bytes = MODEL
     compiled: list[bytes] = field(default_factory=list)
     deserialised: list[bytes] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    refused: tuple[bytes, ...] = ()  # how plans begin that the library does not take any more
 
     @property
     def folder(self) -> Path:
@@ -80,27 +82,32 @@ class World:
     def compile(self, model: bytes, *, flavour: str, gpu: tuple[str, ...], **_: object) -> Plan:
         content = b"FRESH" + bytes([len(self.compiled)])
         self.compiled.append(content)
-        return stored(model, flavour=flavour, gpu=gpu, version=self.version, content=content)
+        facts = {"version": self.version, "content": content}
+        if flavour == "tensorrt":
+            facts |= {"device": self.device, "driver": self.driver}
+        return stored(model, flavour=flavour, gpu=gpu, **facts)
 
     def open(self) -> None:
         """From the folder to the deserialiser, as an engine is opened."""
-        here = dataclasses.replace(GPU, compute_capability=self.gpu)
-        plan = find_or_compile.find_or_compile_plan(
+        with pytest.raises(HandedOverError):
+            self.load()
+
+    def load(self) -> None:
+        here = Gpu(0, self.device, self.gpu, 12 << 30, integrated=False, driver=self.driver)
+        library = SimpleNamespace(Runtime=lambda log: self)
+        log = SimpleNamespace(take_errors=lambda: "the driver is another one")
+        find_or_compile.find_or_compile_plan(
             self.model,
             flavour=self.flavour,
             gpu=here,
             options=EngineOptions("fp16", self.folder, say=self.told.append),
+            load=lambda plan: LoadedPlan(plan, trt=library, log=log, cuda=None),
         )
-        library = SimpleNamespace(Runtime=lambda log: self)
-        with pytest.raises(HandedOverError):
-            LoadedPlan(plan, trt=library, log=None, cuda=None)
 
     def deserialize_cuda_engine(self, content: bytes) -> None:
         self.deserialised.append(bytes(content))
-        raise HandedOverError
-
-
-GPU = Gpu(0, "NVIDIA GeForce RTX 4070", HERE, 12 << 30, integrated=False, driver="13.0")
+        if not content.startswith(self.refused):
+            raise HandedOverError
 
 
 def stored(
@@ -110,12 +117,16 @@ def stored(
     gpu: tuple[str, ...] = (HERE,),
     version: str = VERSION,
     content: bytes = b"MAX_UNREAD",
+    device: str = "",
+    driver: str = "",
 ) -> Plan:
     return Plan(
         plan=content,
         flavour=flavour,
         version=version,
         gpu=gpu,
+        device=device,
+        driver=driver,
         onnx_sha256=hashlib.sha256(model).hexdigest(),
         layers=(CONVOLUTION,),
     )

@@ -119,8 +119,9 @@ def test_the_array_lives_as_long_as_it_is_read(guest) -> None:
     ("change", "told"),
     [
         ({"typestr": "<f4"}, "must be uint8"),
-        ({"shape": (8, 16, 3)}, r"must be \(N, 8, 16, 3\)"),
-        ({"shape": (0, 8, 16, 3)}, "N >= 1"),
+        ({"shape": (16, 8, 3)}, r"must be \(N, 8, 16, 3\) or \(8, 16, 3\), not \(16, 8, 3\)"),
+        ({"shape": (8, 16)}, r"not \(8, 16\)"),
+        ({"shape": (0, 8, 16, 3)}, r"not \(0, 8, 16, 3\)"),
         ({"strides": (800, 96, 3, 1)}, "C-contiguous"),
         ({"stream": 0}, "stream 0 is ambiguous"),
         ({"mask": object()}, "no mask"),
@@ -134,6 +135,33 @@ def test_device_arrays_that_do_not_fit_are_refused(guest, change, told) -> None:
         with pytest.raises(EngineError, match=told):
             engine.infer(array)
         assert same(engine.infer(pictures(1)), pictures(1))
+
+
+def test_one_image_of_jetson_utils_is_read_where_the_host_has_it(guest) -> None:
+    """`cudaImage`: mapped memory, three dimensions, and a name for its order of colours."""
+    images = pictures(1)
+    with opened(guest) as engine:
+        array = OnDevice(guest, images)
+        guest.gpu.free(array.block.address, ("device",), FOREIGN)
+        array.block = guest.gpu.allocate(images.nbytes, "mapped", FOREIGN)
+        array.block.data[:] = images.reshape(-1)
+        array.interface["shape"] = images.shape[1:]
+        array.interface["strides"] = (48, 3, 1)
+        array.interface["data"] = (array.block.address, False)
+        array.format = "bgr8"
+        assert same(engine.infer(array), images)
+        array.format = "rgb8"
+        with pytest.raises(EngineError, match="are rgb8 and must be BGR; .*cudaConvertColor"):
+            engine.infer(array)
+
+
+def test_page_locked_memory_that_the_gpu_does_not_see_is_refused(guest) -> None:
+    with opened(guest) as engine:
+        array = OnDevice(guest, pictures(1))
+        array.block = guest.gpu.allocate(8 * 16 * 3, "pinned", FOREIGN)
+        array.interface["data"] = (array.block.address, False)
+        with pytest.raises(EngineError, match="not memory of a GPU"):
+            engine.infer(array)
 
 
 def test_strides_that_do_not_matter_are_no_hindrance(guest) -> None:

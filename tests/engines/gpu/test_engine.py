@@ -295,7 +295,7 @@ def test_from_a_model_the_context_is_held_from_before_the_compiler(
         machine.fail("cudaMalloc", code)
         if asked["options"].progress:
             asked["options"].progress(1.0)
-        return fake_plan()
+        return asked["load"](fake_plan())
 
     monkeypatch.setattr(engine, "gpus", lambda: [gpu])
     monkeypatch.setattr(engine, "find_or_compile_plan", find_or_compile_plan)

@@ -8,12 +8,14 @@ import time
 
 import numpy as np
 import pytest
-from fake_cuda import Machine
+from fake_cuda import FOREIGN, Machine
 from fake_tensorrt import expected, opened, same
+from two_cameras import TwoCameras
 
 from engines.cuda import DeviceLostError
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
+from engines.gpu import reopen
 from engines.gpu.engine import TensorRtEngine
 from engines.gpu.reopen import WAITS_S, ReopeningEngine
 
@@ -23,16 +25,21 @@ IMAGES = np.full((1, 8, 16, 3), 51, np.uint8)
 class Line:
     """A reviving engine on a fake GPU, with a clock that stands still."""
 
-    def __init__(self) -> None:
-        self.machine = Machine()
+    def __init__(self, machine: Machine | None = None) -> None:
+        self.machine = machine or Machine()
         self.now = 100.0
         self.said: list[str] = []
         self.openings = 0
+        self.home = None
+        self.compile = lambda progress: None
         self.engine = ReopeningEngine(self.opened, say=self.said.append, clock=lambda: self.now)
 
-    def opened(self) -> TensorRtEngine:
+    def opened(self, progress) -> TensorRtEngine:
         self.openings += 1
-        return opened(self.machine, device="Fake 1")
+        self.compile(progress)
+        engine = opened(self.machine, device="Fake 1", home=self.home)
+        self.home = engine.home
+        return engine
 
     def fails(self, match: str) -> None:
         with pytest.raises(EngineError, match=match):
@@ -149,8 +156,94 @@ def test_closed_means_closed(line) -> None:
     assert line.openings == 1
 
 
+def test_closing_stops_a_compilation_that_is_under_way(line) -> None:
+    """Whoever stops a station does not wait for the minutes that a plan takes."""
+    compiles, ended = threading.Event(), threading.Event()
+
+    def compile_for_ever(progress) -> None:
+        compiles.set()
+        try:
+            while True:
+                progress(0.5)
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    line.lose()
+    line.compile = compile_for_ever
+    line.now += 1
+    line.fails("it is being opened again")
+    assert compiles.wait(60)
+    line.engine.close()
+    assert ended.is_set()
+    assert line.said[-1].startswith("tensorrt: the GPU was lost")  # no failed try is told of
+
+
+def test_what_is_opened_after_closing_is_closed_at_once(line, monkeypatch) -> None:
+    monkeypatch.setattr(reopen, "CLOSING_S", 0.01)
+    closed = threading.Event()
+    line.compile = lambda progress: closed.wait(60)
+    line.lose()
+    line.now += 1
+    line.fails("it is being opened again")
+    thread = line.engine._thread
+    line.engine.close()
+    assert thread.is_alive()
+    assert thread.daemon  # so the process can end
+    closed.set()
+    thread.join(60)
+    assert line.openings == 2  # and the fixture finds nothing left of the second
+
+
+def test_it_is_opened_again_in_the_context_where_it_was() -> None:
+    """The thread that opens it has none current, and would take the first GPU's own."""
+    machine = Machine()
+    machine.current.append(FOREIGN)
+    line = Line(machine)
+    machine.current.pop()
+    line.lose()
+    machine.gpu.lost = 0  # who made that context has mended it
+    line.now += 1
+    line.tried()
+    machine.current.append(FOREIGN)
+    assert right(line.engine)
+    assert {block.context for block in machine.gpu.blocks.values()} == {FOREIGN}
+    line.engine.close()
+    machine.current.pop()
+    machine.gpu.forget(FOREIGN)
+    machine.check()
+
+
+def test_an_inspector_closes_while_its_engine_is_tested_again(line) -> None:
+    """The self-test of an engine that comes back must not wait for what closing holds."""
+    from edge.inspection.inspector import Inspector
+
+    tests, closing = threading.Event(), threading.Event()
+
+    def test(engine, infer) -> None:
+        tests.set()
+        assert closing.wait(60)
+        infer(IMAGES)
+
+    inspector = object.__new__(Inspector)
+    inspector.engine, inspector._lock, inspector._runner = line.engine, threading.Lock(), None
+    inspector._test = test
+    inspector._test_engine_that_comes_back()
+    line.lose()
+    line.now += 1
+    line.fails("it is being opened again")
+    assert tests.wait(60)
+    closer = threading.Thread(target=inspector.close)
+    closer.start()
+    while not line.engine._closed:
+        time.sleep(0.001)
+    closing.set()
+    closer.join(2)
+    assert not closer.is_alive()
+
+
 def test_a_first_engine_that_does_not_open_is_an_error_at_once() -> None:
-    def fails() -> TensorRtEngine:
+    def fails(progress) -> TensorRtEngine:
         raise EngineError("no GPU")
 
     with pytest.raises(EngineError, match="no GPU"):
@@ -182,3 +275,11 @@ def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
     line.now += 1
     line.tried()
     assert inspector.inspect(picture).verdict is Verdict.OK
+
+
+def test_two_cameras_a_loss_and_an_end_in_any_order() -> None:
+    """In full, 1 000 of them, in `tests/soak`."""
+    games = [TwoCameras(seed) for seed in range(40)]
+    for game in games:
+        game.play()
+    assert sum(game.right for game in games) and sum(game.errors for game in games)

@@ -203,6 +203,7 @@ def test_a_plan_is_compiled_once_and_again_only_with_a_reason(tmp_path, features
             flavour="tensorrt-rtx",
             gpu=GPU,
             options=EngineOptions(precision, tmp_path, say=told.append),
+            load=lambda plan: plan,
         )
 
     first = plan(features_graph("fp16"))
@@ -229,6 +230,7 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_not_the_engine(
         flavour="tensorrt-rtx",
         gpu=GPU,
         options=EngineOptions("fp32", tmp_path / "engines", say=told.append),
+        load=lambda plan: plan,
     )
     assert plan.gpu == ("sm89",)
     assert "the plan is not kept" in told[-1]

@@ -21,8 +21,10 @@ from plan_world import CONVOLUTION, HERE, MODEL, OTHER_MODEL, RTX, World, stored
 from engines.errors import EngineError
 from engines.plans import find_or_compile
 from engines.plans.cache import read_record, store_plan, trusted_path
+from engines.plans.plan import UnloadablePlanError
 
 SEEDS = 6
+PLAN_TAIL = bytes(range(256)) * 4
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def pristine(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("pristine")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(home / "state"))
-        content = b"KEPT" + bytes(range(256)) * 4
+        content = b"KEPT" + PLAN_TAIL
         store_plan(home / "bottle.edge" / "engines", stored(MODEL, content=content))
         store_plan(home / "casting.edge" / "engines", stored(OTHER_MODEL, content=content[::-1]))
         spare = home / "spare"
@@ -331,3 +333,46 @@ def test_what_was_rebuilt_is_kept_and_loaded_the_next_time(world) -> None:
         found.open()
         assert len(found.compiled) == 1, case.__name__
         assert found.deserialised == found.compiled * 2
+
+
+def test_a_plan_that_the_library_refuses_is_compiled_once_and_kept(world) -> None:
+    """Its marks all fit, and it no longer loads: without this, it would fail at each start."""
+    found = world()
+    found.refused = (b"KEPT",)
+    found.open()
+    assert found.deserialised == [b"KEPT" + PLAN_TAIL, b"FRESH\0"]
+    assert "is not taken any more" in found.told[0] and "the driver is another one" in found.told[0]
+    found.open()
+    assert found.compiled == [b"FRESH\0"]
+    assert found.deserialised[2:] == found.compiled
+
+
+def test_a_new_plan_that_the_library_refuses_is_not_compiled_twice(world) -> None:
+    found = world()
+    found.refused = (b"KEPT", b"FRESH")
+    with pytest.raises(UnloadablePlanError, match="does not load: the driver is another one"):
+        found.load()
+    assert len(found.compiled) == 1
+
+
+@pytest.mark.parametrize(
+    ("mark", "value", "told"),
+    [
+        ("device", "NVIDIA GeForce RTX 4090", "compiled on NVIDIA GeForce RTX 4070, this is"),
+        ("driver", "12.9", "under a driver for CUDA 13.0, this is 12.9"),
+    ],
+)
+def test_what_tensorrt_timed_on_another_gpu_or_driver_is_compiled_again(
+    world, mark, value, told
+) -> None:
+    found = world()
+    found.flavour = "tensorrt"
+    found.open()
+    found.open()
+    assert len(found.compiled) == 1
+    setattr(found, mark, value)
+    found.open()
+    found.open()
+    assert len(found.compiled) == 2
+    assert told in found.told[-1]
+    assert found.deserialised == [found.compiled[index] for index in (0, 0, 1, 1)]
