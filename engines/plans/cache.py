@@ -158,7 +158,11 @@ def _stale_reason(record: PlanRecord, key: PlanKey) -> str:
         return f"it is for {' '.join(record.gpu) or PORTABLE}"
     if record.onnx_sha256 != key.onnx_sha256:
         return "the graph has changed"
-    # Two GPUs of one compute capability differ in what is quick, and in how much memory there is.
+    return _tuned_elsewhere_reason(record, key)
+
+
+def _tuned_elsewhere_reason(record: PlanRecord, key: PlanKey) -> str:
+    """Two GPUs of one compute capability differ in what is quick, and in their memory."""
     if record.device not in ("", key.device):
         return f"it was compiled on {record.device}, this is {key.device}"
     if record.driver not in ("", key.driver):

@@ -76,7 +76,7 @@ class TwoCameras:
                     self.errors += 1
                     time.sleep(3e-3)  # so that it may be opened again
             share.close()
-        except BaseException as error:  # handed to the test's thread
+        except BaseException as error:  # noqa: BLE001 - handed to the test's thread
             self._wrong.append(error)
 
     def _open(self, _progress: object) -> PipelinedEngine:

@@ -151,7 +151,7 @@ def test_one_image_of_jetson_utils_is_read_where_the_host_has_it(guest) -> None:
         array.format = "bgr8"
         assert same(engine.infer(array), images)
         array.format = "rgb8"
-        with pytest.raises(EngineError, match="are rgb8 and must be BGR; .*cudaConvertColor"):
+        with pytest.raises(EngineError, match=r"are rgb8 and must be BGR; .*cudaConvertColor"):
             engine.infer(array)
 
 
