@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from calibrate.dataset import GOOD, Sample
 from calibrate.metrics import Figure, PixelTally, best_f1, image_auroc
-from calibrate.operating_points import OperatingPoint, alarm_of_escapes
+from calibrate.operating_points import alarm_of_escapes
 from calibrate.threshold import reaches
 from cameras.redaction import printable_path
+from engines.threshold_records import OperatingPointRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Evaluation:
     per_defect: Mapping[str, DefectFigures] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
-    operating_points: tuple[OperatingPoint, ...] = ()
+    operating_points: tuple[OperatingPointRecord, ...] = ()
 
     @property
     def alarm(self) -> str:
@@ -96,7 +97,7 @@ class Evaluation:
         plain = {name: getattr(self, name) for name in self.__slots__}
         plain["per_defect"] = {name: asdict(value) for name, value in self.per_defect.items()}
         plain["skipped"], plain["reasons"] = dict(self.skipped), dict(self.reasons)
-        plain["operating_points"] = [asdict(point) for point in self.operating_points]
+        plain["operating_points"] = [point.model_dump() for point in self.operating_points]
         plain["alarm"] = self.alarm
         return plain
 

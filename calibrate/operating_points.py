@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from calibrate.threshold import reaches, threshold_from_scores
+from engines.threshold_records import OperatingPointRecord
 
 RATES = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08)  # of false rejects, that are compared
 MIN_POINTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class OperatingPoint:
-    """A threshold, and what it rejects and lets pass.
-
-    Attributes:
-        threshold: a score that reaches it is a reject.
-        held_out_rejects, held_out_rate: held-out good images that reach it, and their share.
-        false_rejects, false_reject_rate: likewise labelled good images; None without any.
-        escapes, escape_rate: labelled defective images that pass; None without any.
-        recommended: whether the build chose it.
-    """
-
-    threshold: float
-    held_out_rejects: int
-    held_out_rate: float
-    false_rejects: int | None = None
-    false_reject_rate: float | None = None
-    escapes: int | None = None
-    escape_rate: float | None = None
-    recommended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +62,7 @@ def operating_points(
     *,
     recommended: float,
     labelled: LabelledCounts | None = None,
-) -> tuple[OperatingPoint, ...]:
+) -> tuple[OperatingPointRecord, ...]:
     """What each threshold does.
 
     Args:
@@ -104,21 +84,22 @@ def _point(
     recommended: float,
     labelled: LabelledCounts | None,
     index: int,
-) -> OperatingPoint:
+) -> OperatingPointRecord:
     rejects = int(reaches(scores, threshold).sum())
-    found = OperatingPoint(
+    counts: dict[str, Any] = {}
+    if labelled and labelled.good:
+        count = labelled.false_rejects[index]
+        counts |= {"false_rejects": count, "false_reject_rate": count / labelled.good}
+    if labelled and labelled.defects:
+        count = labelled.escapes[index]
+        counts |= {"escapes": count, "escape_rate": count / labelled.defects}
+    return OperatingPointRecord(
         threshold=float(str(np.float32(threshold))),  # no more digits than it has
         held_out_rejects=rejects,
         held_out_rate=rejects / len(scores),
         recommended=bool(np.float32(threshold) == np.float32(recommended)),
+        **counts,
     )
-    if labelled and labelled.good:
-        count = labelled.false_rejects[index]
-        found = replace(found, false_rejects=count, false_reject_rate=count / labelled.good)
-    if labelled and labelled.defects:
-        count = labelled.escapes[index]
-        found = replace(found, escapes=count, escape_rate=count / labelled.defects)
-    return found
 
 
 def alarm_of_escapes(escapes: int, defects: int) -> str:

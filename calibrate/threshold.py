@@ -13,6 +13,7 @@ from calibrate.odd_scores import count_odd, tail_length
 
 Method: TypeAlias = Literal["order statistic", "highest scores", "tail"]
 CONFIDENCE = 0.95
+LARGE_GAP = 10  # times the rate asked that the bound may be before it is a matter of warning
 NEAREST = 1e-7  # to 0 and 1 that a probability is told from them
 
 
@@ -51,7 +52,8 @@ class Threshold:
         rejected: how many of those reach it.
         bound: the true rate is at most this, with `confidence`.
         confidence: of the bound.
-        warning: why the rate asked is not proven; empty when it is.
+        warning: that the images say next to nothing of the rate asked, for the bound is ten times
+            as high or more; empty where it is lower.
         moved: from where the rate puts it, as a share of the margin (see docs/precision.md).
         odd: so many of the highest scores were left out of it, for they lie apart.
         with_odd: where it would lie with them.
@@ -70,6 +72,16 @@ class Threshold:
     odd: int = 0
     with_odd: float | None = None
     not_extrapolated: float | None = None
+
+    @property
+    def images_to_prove(self) -> int | None:
+        """How many further good images, none of them rejected, would prove the rate asked.
+
+        None where it is proven.
+        """
+        if self.bound <= self.false_rejects:
+            return None
+        return images_needed(self.false_rejects, self.confidence)
 
     @property
     def least_rate(self) -> float:
@@ -270,15 +282,10 @@ def _just_above(value: float) -> float:
 
 
 def _warning(count: int, rate: float, bound: float, confidence: float) -> str:
-    if bound <= rate:
+    if bound < LARGE_GAP * rate:
         return ""
-    needed = images_needed(rate, confidence)
-    if count >= needed:
-        return (
-            f"{count} good images bound the rate of false rejects at {bound:.2%} with "
-            f"{confidence:.0%} confidence, above the {rate:.2%} asked for"
-        )
     return (
-        f"{count} good images cannot prove a rate of {rate:.2%}: with {confidence:.0%} confidence "
-        f"it is at most {bound:.2%}; {needed} images would prove it"
+        f"{count} good images are far too few for a rate of {rate:.2%}: with {confidence:.0%} "
+        f"confidence it is at most {bound:.2%}; {images_needed(rate, confidence)} further ones, "
+        "none of them rejected, would prove it"
     )

@@ -15,11 +15,16 @@ from pydantic import ValidationError
 from engines.atomic_files import locked, replace_file
 from engines.bundle import Bundle
 from engines.errors import BundleError
-from engines.manifest import ChangeRecord, FileRecord, Manifest, RoiRecord, SettingValue
+from engines.manifest import (
+    MAX_CHANGES,
+    ChangeRecord,
+    FileRecord,
+    Manifest,
+    RoiRecord,
+    SettingValue,
+)
 from engines.manifest_file import MANIFEST, first_problem, read_manifest, text_from_manifest
 from engines.threshold_records import ThresholdRecord
-
-MAX_CHANGES = 1000  # that are remembered
 
 
 class Keep(Enum):
@@ -35,7 +40,7 @@ def edit_manifest(
     bundle: Bundle,
     *,
     threshold: float | ThresholdRecord | Keep = KEEP,
-    pixel_threshold: float | Keep = KEEP,
+    pixel_threshold: float | Keep | None = KEEP,
     min_area: int | Keep = KEEP,
     ignore: bytes | Keep | None = KEEP,
     roi: RoiRecord | Keep | None = KEEP,
@@ -49,7 +54,7 @@ def edit_manifest(
     Args:
         bundle: to change.
         threshold: set by hand; or what is known of it, where there is more to it.
-        pixel_threshold: set by hand.
+        pixel_threshold: value of the map from which a region counts; None is the threshold.
         min_area: smallest region that counts, in pixels of the camera's picture.
         ignore: a mask as PNG, white where nothing counts; None removes the one that is there.
         roi: part of the camera's picture that is inspected; None is all of it.
@@ -93,6 +98,12 @@ def built_threshold(manifest: Manifest) -> float:
     """The threshold that the build set."""
     first = _value_before(manifest, "threshold", manifest.threshold.value)
     return float(first) if isinstance(first, int | float) else manifest.threshold.value
+
+
+def built_pixel_threshold(manifest: Manifest) -> float | None:
+    """The value of the map that the build learnt; None where it is the threshold itself."""
+    first = _value_before(manifest, "pixel_threshold", manifest.pixel_threshold)
+    return float(first) if isinstance(first, int | float) else None
 
 
 def built_roi(manifest: Manifest) -> RoiRecord | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, model_validator
 
-from engines.record import Record
+from engines.record import MAX_LISTED, Float32, PositiveQuantity, Quantity, Record, Share
 
+MAX_CONTRAST = 1e6
+MAX_SIDE_OF_PICTURE = 1e6  # px
 Outlook: TypeAlias = Literal["fine", "short-sighted", "blind"]
 
 
@@ -22,10 +24,16 @@ class DrawnCellRecord(Record):
     """
 
     size: Annotated[float, Field(gt=0, le=1)]
-    kind: str
-    contrast: Annotated[float, Field(gt=0)]
-    drawn: PositiveInt
-    found: NonNegativeInt
+    kind: Annotated[str, Field(max_length=200)]
+    contrast: Annotated[float, Field(gt=0, le=MAX_CONTRAST)]
+    drawn: PositiveQuantity
+    found: Quantity
+
+    @model_validator(mode="after")
+    def _no_more_found_than_drawn(self) -> DrawnCellRecord:
+        if self.found > self.drawn:
+            raise ValueError(f"{self.found} defects are found of {self.drawn} that were drawn")
+        return self
 
 
 class DrawnDefectsRecord(Record):
@@ -44,12 +52,12 @@ class DrawnDefectsRecord(Record):
         warning: what the inspector does not see, and what helps; empty if it is fine.
     """
 
-    threshold: float
-    images: PositiveInt
-    shorter_side: Annotated[float, Field(gt=0)]
-    cells: tuple[DrawnCellRecord, ...]
-    auroc: float | None = None
-    smallest: float | None = None
+    threshold: Float32
+    images: PositiveQuantity
+    shorter_side: Annotated[float, Field(gt=0, le=MAX_SIDE_OF_PICTURE)]
+    cells: Annotated[tuple[DrawnCellRecord, ...], Field(min_length=1, max_length=MAX_LISTED)]
+    auroc: Share | None = None
+    smallest: Annotated[float, Field(gt=0, le=1)] | None = None
     scale: Annotated[float, Field(gt=0)] | None = None
     outlook: Outlook
     warning: str = ""

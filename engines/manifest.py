@@ -4,35 +4,52 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AwareDatetime, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AwareDatetime, Field, NonNegativeInt, model_validator
 
 from engines.bundle_paths import path_problem
 from engines.drawn_record import DrawnDefectsRecord
-from engines.record import Record
+from engines.parity_record import ParityRecord
+from engines.record import (
+    MAX_LISTED,
+    Float32,
+    Magnitude,
+    PositiveQuantity,
+    Quantity,
+    Record,
+    Share,
+)
 from engines.score_rule import ScoreRule, rule_from_kind
 from engines.threshold_records import HeldOutRecord, OperatingPointRecord, ThresholdRecord
 from engines.tuning_record import TuningRecord
+from process.plain_files import MAX_FILE_BYTES
 
 SCHEMA_VERSION = 1
+MAX_CHANGES = 1000  # that are remembered
+MAX_SIDE = 1 << 14  # px of the graph's images
+MAX_PROTOTYPES = 1 << 24
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/]+$")]
+Text = Annotated[str, Field(max_length=1000)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+TilesAlong = Annotated[int, Field(ge=1, le=64)]
+Few = Field(max_length=MAX_LISTED)
 
 
 class FileRecord(Record):
     """SHA-256 and size in bytes of a file in the bundle."""
 
     sha256: Digest
-    size: NonNegativeInt
+    size: Annotated[int, Field(ge=0, le=MAX_FILE_BYTES)]
 
 
 class RoiRecord(Record):
     """Part of the camera's picture that is inspected, in its pixels."""
 
-    x: NonNegativeInt
-    y: NonNegativeInt
-    width: PositiveInt
-    height: PositiveInt
+    x: Quantity
+    y: Quantity
+    width: PositiveQuantity
+    height: PositiveQuantity
 
     @classmethod
     def from_box(cls, box: tuple[int, int, int, int]) -> RoiRecord:
@@ -46,7 +63,7 @@ class RoiRecord(Record):
         return self.x, self.y, self.width, self.height
 
 
-SettingValue: TypeAlias = RoiRecord | int | float | str | None
+SettingValue: TypeAlias = RoiRecord | Quantity | Float32 | Text | None
 
 
 class BackboneRecord(Record):
@@ -60,7 +77,7 @@ class BackboneRecord(Record):
 
     name: Line
     sha256: Digest
-    stages: tuple[str, ...]
+    stages: Annotated[tuple[Text, ...], Few]
 
 
 class GoldenImage(Record):
@@ -72,16 +89,16 @@ class GoldenImage(Record):
         kind: what it shows.
     """
 
-    file: str
-    score: float
+    file: Text
+    score: Float32
     kind: Literal["good", "bad"]
 
 
 class ImageCounts(Record):
     """How many images the prototypes were learnt from, and how many were left out."""
 
-    used: NonNegativeInt
-    skipped: NonNegativeInt = 0
+    used: Quantity
+    skipped: Quantity = 0
 
 
 class TrainingRecord(Record):
@@ -98,107 +115,15 @@ class TrainingRecord(Record):
     """
 
     size: str
-    steps: PositiveInt
-    batch: PositiveInt
+    steps: PositiveQuantity
+    batch: PositiveQuantity
     arithmetic: str
-    loss: float
+    loss: Float32
     textures: str
     defects: tuple[Digest, ...] = ()
 
 
-class SpreadRecord(Record):
-    """Of absolute differences."""
-
-    max: float
-    p99: float
-    mean: float
-
-
-class LimitsRecord(Record):
-    """What the precision might change, at most.
-
-    Attributes:
-        flips: verdicts that differ at the threshold.
-        score_error: of a good image, as a share of the margin below the threshold.
-    """
-
-    flips: NonNegativeInt
-    score_error: float
-
-
-class EngineParityRecord(Record):
-    """What one engine did differently from fp32 on ONNX Runtime.
-
-    Attributes:
-        engine, executes: its name, and the arithmetic that it ran.
-        flips: verdicts that differ at the threshold.
-        flipped: names of a few of those images.
-        not_finite: scores that are no number.
-        score_error: of good images, as a share of the margin.
-        defect_score_error: of defective images; None without any.
-        map_error: of all maps' values, as a share of the margin.
-        auroc: on the labelled images; None without both kinds.
-    """
-
-    engine: str
-    executes: str
-    flips: NonNegativeInt
-    flipped: tuple[str, ...] = ()
-    not_finite: NonNegativeInt = 0
-    score_error: SpreadRecord
-    defect_score_error: SpreadRecord | None = None
-    map_error: SpreadRecord
-    auroc: float | None = None
-
-
-class KeptRecord(Record):
-    """Layers that were left in a higher precision.
-
-    Attributes:
-        name: the block's first and last convolution.
-        nodes: of the fp32 graph.
-        precision: that they compute in.
-        cost: share of the graph's multiplications.
-        error_removed: share of the scores' error that this block alone stood for.
-    """
-
-    name: str
-    nodes: tuple[str, ...]
-    precision: Literal["fp16", "fp32"]
-    cost: float
-    error_removed: float
-
-
-class ParityRecord(Record):
-    """What the precision changed, on images that were not learnt from.
-
-    Attributes:
-        precision: of the graph.
-        threshold: by which both sides were judged.
-        room: the margin: from good images' median score up to the threshold; errors are shares of
-            it.
-        limits: that the build kept.
-        good, labelled: how many images were compared.
-        auroc: of fp32 on the labelled ones; None without both kinds.
-        engines: the deployed one first.
-        not_compared: why an engine beside the deployed one could not be, a line each.
-        kept: in higher precision, so that the limits are kept.
-        before: what was over the limits before that; empty if nothing was.
-        seconds: that the comparison took, and the search for what to keep.
-    """
-
-    precision: Literal["fp32", "fp16", "int8"]
-    threshold: float
-    room: float
-    limits: LimitsRecord
-    good: NonNegativeInt
-    labelled: NonNegativeInt
-    auroc: float | None = None
-    engines: tuple[EngineParityRecord, ...]
-    not_compared: tuple[str, ...] = ()
-    kept: tuple[KeptRecord, ...] = ()
-    before: str = ""
-    seconds: float = Field(default=0.0, ge=0)
+CellValues: TypeAlias = Annotated[tuple[Float32, ...], Field(max_length=4096)]
 
 
 class OcclusionRecord(Record):
@@ -211,11 +136,11 @@ class OcclusionRecord(Record):
         detail: usual least mean slope in a cell.
     """
 
-    limit: Annotated[float, Field(ge=0, le=1)]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    typical: tuple[float, ...]
-    detail: tuple[float, ...]
+    limit: Share
+    low: CellValues
+    high: CellValues
+    typical: CellValues
+    detail: CellValues
 
     @model_validator(mode="after")
     def _one_grid(self) -> OcclusionRecord:
@@ -238,13 +163,13 @@ class HealthRecord(Record):
         caught: share of simulated faults on the good images that the limits catch.
     """
 
-    images: PositiveInt
-    sizes: tuple[tuple[PositiveInt, PositiveInt], ...] = ()
-    black: float | None = None
-    white: float | None = None
-    blurred: float | None = None
+    images: PositiveQuantity
+    sizes: Annotated[tuple[tuple[PositiveQuantity, PositiveQuantity], ...], Few] = ()
+    black: Magnitude | None = None
+    white: Magnitude | None = None
+    blurred: Magnitude | None = None
     occluded: OcclusionRecord | None = None
-    caught: dict[str, float] = Field(default_factory=dict)
+    caught: Annotated[dict[Line, Share], Few] = Field(default_factory=dict)
 
 
 class ChangeRecord(Record):
@@ -258,7 +183,7 @@ class ChangeRecord(Record):
     """
 
     changed: AwareDatetime
-    by: str = ""
+    by: Annotated[str, Field(max_length=200)] = ""
     setting: Literal["threshold", "pixel_threshold", "min_area", "ignore", "roi"]
     old: SettingValue
     new: SettingValue
@@ -318,35 +243,35 @@ class Manifest(Record):
     precision: Literal["fp32", "fp16", "int8"]
     deployed_engine: str
     executes: str
-    size: tuple[PositiveInt, PositiveInt]
-    tiles: tuple[PositiveInt, PositiveInt] = (1, 1)
+    size: tuple[Side, Side]
+    tiles: tuple[TilesAlong, TilesAlong] = (1, 1)
     roi: RoiRecord | None = None
     bit_depth: Annotated[int, Field(ge=9, le=16)] | None = None
     backbone: BackboneRecord
-    prototypes: PositiveInt
+    prototypes: Annotated[int, Field(ge=1, le=MAX_PROTOTYPES)]
     method: str
-    layers: tuple[str, ...]
+    layers: Annotated[tuple[Text, ...], Few]
     seed: int
     score_kind: str
     score_shares: ScoreRule | None = None
     threshold: ThresholdRecord
     held_out: HeldOutRecord | None = None
-    operating_points: tuple[OperatingPointRecord, ...] = ()
-    pixel_threshold: float | None = None
+    operating_points: Annotated[tuple[OperatingPointRecord, ...], Few] = ()
+    pixel_threshold: Float32 | None = None
     min_area: NonNegativeInt = 0
     ignore: str | None = None
-    changes: tuple[ChangeRecord, ...] = ()
-    figures: dict[str, float] = Field(default_factory=dict)
-    golden: tuple[GoldenImage, ...] = ()
-    files: dict[str, FileRecord] = Field(default_factory=dict)
+    changes: Annotated[tuple[ChangeRecord, ...], Field(max_length=2 * MAX_CHANGES)] = ()
+    figures: Annotated[dict[Line, Float32], Few] = Field(default_factory=dict)
+    golden: Annotated[tuple[GoldenImage, ...], Few] = ()
+    files: Annotated[dict[str, FileRecord], Few] = Field(default_factory=dict)
     images: ImageCounts
     training: TrainingRecord | None = None
     tuning: TuningRecord | None = None
     parity: ParityRecord | None = None
     drawn_defects: DrawnDefectsRecord | None = None
     health: HealthRecord | None = None
-    seconds: float | None = Field(default=None, ge=0)
-    notes: tuple[str, ...] = ()
+    seconds: Magnitude | None = None
+    notes: Annotated[tuple[str, ...], Few] = ()
 
     @property
     def learnt_files(self) -> frozenset[str]:
@@ -379,4 +304,9 @@ class Manifest(Record):
             raise ValueError("a score by shares lacks its score_shares")
         if self.score_kind != "top" and self.score_shares is not None:
             raise ValueError(f"a score of kind {self.score_kind!r} has no score_shares")
+        values = self.size[0] * self.size[1]
+        if self.score_shares is not None and max(self.score_shares.counts) > values:
+            raise ValueError(
+                f"a score of {max(self.score_shares.counts)} values of a map that has {values}"
+            )
         return self

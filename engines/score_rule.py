@@ -8,10 +8,13 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from engines.record import Record
 
+MAX_COUNT = 1 << 28  # values of the largest map
+MAX_GAIN = 1e6  # a learnt one lies between 1e-3 and 1e3
+MAX_OFFSET = 1e9
 ScoreValues = npt.NDArray[np.float32]
 
 
@@ -20,13 +23,13 @@ class ScoreTerm(Record):
 
     Attributes:
         count: of how many of the highest values the mean is taken; 1 is the maximum.
-        gain: brings the mean to the unit of the other terms; above 0.
+        gain: brings the mean to the unit of the other terms.
         offset: added to it.
     """
 
-    count: PositiveInt = 1
-    gain: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    count: Annotated[int, Field(ge=1, le=MAX_COUNT)] = 1
+    gain: Annotated[float, Field(ge=1 / MAX_GAIN, le=MAX_GAIN)] = 1.0
+    offset: Annotated[float, Field(ge=-MAX_OFFSET, le=MAX_OFFSET)] = 0.0
 
     def mean_at(self, score: float) -> float:
         """The mean of the highest values at which this term is the score."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from engines.record import Record
+from engines.record import Float32, Quantity, Record, Share
 
 MAX_KEPT = 4096  # held-out scores
+MAX_HELD_OUT = 10_000_000  # images: the scores that were not kept are put in their places again
 MAX_NAMED = 20  # odd images
 
 
@@ -30,25 +31,25 @@ class ThresholdRecord(Record):
         not_extrapolated: where it would lie without a tail; None where there is none.
     """
 
-    value: float
+    value: Float32
     method: str
-    false_rejects_asked: float | None = Field(default=None, ge=0, le=1)
+    false_rejects_asked: Share | None = None
     bound: str | None = None
     confidence: float | None = Field(default=None, gt=0, lt=1)
-    held_out_images: NonNegativeInt | None = None
-    false_reject_bound: float | None = Field(default=None, ge=0, le=1)
+    held_out_images: Quantity | None = None
+    false_reject_bound: Share | None = None
     warning: str = ""
-    moved: float = 0.0
-    odd: NonNegativeInt = 0
-    with_odd: float | None = None
-    not_extrapolated: float | None = None
+    moved: Float32 = 0.0
+    odd: Quantity = 0
+    with_odd: Float32 | None = None
+    not_extrapolated: Float32 | None = None
 
 
 class OddImageRecord(Record):
     """A good image that looks unlike the others: name of its file, and its held-out score."""
 
     file: str = Field(min_length=1, max_length=1000)
-    score: float
+    score: Float32
 
 
 class HeldOutRecord(Record):
@@ -61,8 +62,8 @@ class HeldOutRecord(Record):
         odd: the images whose scores lie apart, the highest first; of many the first `MAX_NAMED`.
     """
 
-    images: PositiveInt
-    highest: tuple[float, ...] = Field(min_length=2, max_length=MAX_KEPT)
+    images: int = Field(ge=1, le=MAX_HELD_OUT)
+    highest: tuple[Float32, ...] = Field(min_length=2, max_length=MAX_KEPT)
     probabilities: bool = False
     odd: tuple[OddImageRecord, ...] = Field(default=(), max_length=MAX_NAMED)
 
@@ -86,11 +87,11 @@ class OperatingPointRecord(Record):
         recommended: whether the build chose it.
     """
 
-    threshold: float
-    held_out_rejects: NonNegativeInt
-    held_out_rate: float
-    false_rejects: NonNegativeInt | None = None
-    false_reject_rate: float | None = None
-    escapes: NonNegativeInt | None = None
-    escape_rate: float | None = None
+    threshold: Float32
+    held_out_rejects: Quantity
+    held_out_rate: Share
+    false_rejects: Quantity | None = None
+    false_reject_rate: Share | None = None
+    escapes: Quantity | None = None
+    escape_rate: Share | None = None
     recommended: bool = False

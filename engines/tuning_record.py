@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, model_validator
 
-from engines.record import Record
-
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+from engines.record import (
+    MAX_LISTED,
+    Float32,
+    Magnitude,
+    PositiveQuantity,
+    Quantity,
+    Record,
+    Share,
+)
 
 
 class TriedFormRecord(Record):
@@ -26,11 +32,11 @@ class TriedFormRecord(Record):
 
     metric: Literal["whitened", "cosine"]
     shrinkage: Annotated[float, Field(gt=0)] | None = None
-    prototypes: PositiveInt
+    prototypes: PositiveQuantity
     auroc: Share
-    error: Annotated[float, Field(ge=0)]
+    error: Magnitude
     found: Share
-    good_score: float
+    good_score: Float32
 
 
 class TuningRecord(Record):
@@ -44,8 +50,14 @@ class TuningRecord(Record):
         reason: why, in one sentence.
     """
 
-    images: NonNegativeInt
-    drawn: NonNegativeInt
-    forms: tuple[TriedFormRecord, ...]
-    chosen: NonNegativeInt
+    images: Quantity
+    drawn: Quantity
+    forms: Annotated[tuple[TriedFormRecord, ...], Field(max_length=MAX_LISTED)]
+    chosen: Quantity
     reason: str
+
+    @model_validator(mode="after")
+    def _one_of_them_is_taken(self) -> TuningRecord:
+        if self.chosen >= max(1, len(self.forms)):
+            raise ValueError(f"form {self.chosen} of {len(self.forms)} is taken")
+        return self

@@ -20,7 +20,7 @@ from calibrate.threshold import reaches
 from engines.choose import ENGINES
 from engines.engine import Engine, Precision
 from engines.errors import EngineError
-from engines.manifest import EngineParityRecord, LimitsRecord, ParityRecord, SpreadRecord
+from engines.parity_record import EngineParityRecord, LimitsRecord, ParityRecord, SpreadRecord
 
 REFERENCE = "onnxruntime"
 SCORE_ERRORS: dict[Precision, float] = {"fp32": 0.01, "fp16": 0.1, "int8": 0.1}

@@ -19,7 +19,7 @@ from onnx import shape_inference
 from calibrate.node_names import HEAD, PREPROCESSING, HigherPrecisionNodes
 from engines.engine import EXACT
 from engines.graph_cost import costs_of
-from engines.manifest import KeptRecord
+from engines.parity_record import KeptRecord
 
 HigherPrecision = Literal["fp16", "fp32"]
 MAX_BLOCKS = 12

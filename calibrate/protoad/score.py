@@ -25,7 +25,8 @@ SHARES = (0.0, 0.01, 0.02, 0.05)
 """Of the values; 0 is the single highest (docs/measurements.md has the figures)."""
 STRIDE = 4  # the smoothed map has a sigma of 4 px: nothing lies between two values that neither has
 MAX_COUNT = 3840  # of a row, that TensorRT finds the highest of
-MIN_SPREAD = 1e-3  # of the maximum's: a share that hardly varies has no unit of its own
+MIN_SPREAD = 1e-3  # of another's: a share that hardly varies beside it has no unit
+ROUNDING = 1e-4  # of the highest value: what varies by less is alike but for the arithmetic
 
 
 def rule_to_learn(size: Size) -> ScoreRule:
@@ -48,11 +49,11 @@ def learn_rule(rule: ScoreRule, means: npt.NDArray[np.float64]) -> ScoreRule:
     """
     middle = np.median(means, axis=0)
     spread = np.median(np.abs(means - middle), axis=0)
-    if spread[0] <= 0:
+    if spread[0] <= ROUNDING * abs(middle[0]):
         return ScoreRule(terms=rule.terms[:1], stride=rule.stride)
     terms = [rule.terms[0]]
     for term, at, width in zip(rule.terms[1:], middle[1:], spread[1:], strict=True):
-        if width > MIN_SPREAD * spread[0]:
+        if MIN_SPREAD * spread[0] < width < spread[0] / MIN_SPREAD:
             gain = float(np.float32(spread[0] / width))
             offset = float(np.float32(middle[0] - gain * at))
             terms.append(ScoreTerm(count=term.count, gain=gain, offset=offset))

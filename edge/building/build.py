@@ -16,7 +16,7 @@ from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset, dataset_from_folder
 from calibrate.images import Skipped, usable_images
 from calibrate.learnt import OpenEngine
-from calibrate.operating_points import OperatingPoint, operating_points, thresholds_to_compare
+from calibrate.operating_points import operating_points, thresholds_to_compare
 from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
 from calibrate.set_findings import find_in_set
@@ -25,7 +25,7 @@ from cameras.image_files import taking_bits
 from cameras.redaction import printable_path
 from edge.building.drawn_defects import DrawnDefects, find_drawn_defects
 from edge.building.golden_images import golden_images
-from edge.building.held_out_record import held_out_record, point_record
+from edge.building.held_out_record import held_out_record
 from edge.building.methods import LearningMethod
 from edge.building.model_size import SizedBuildOptions, decide_size
 from edge.building.odd_images import OddImage, odd_images
@@ -46,6 +46,7 @@ from engines.bundle import Bundle, write_bundle
 from engines.choose import Choice, choose_engine, open_engine
 from engines.engine import Engine, EngineOptions, Precision
 from engines.plans.cache import store_plan
+from engines.threshold_records import OperatingPointRecord
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +69,7 @@ class Built:
     bundle: Bundle
     threshold: Threshold
     odd: tuple[OddImage, ...]
-    points: tuple[OperatingPoint, ...]
+    points: tuple[OperatingPointRecord, ...]
     measured: Measured | None
     skipped: tuple[Skipped, ...]
     parity: ParityReport | None
@@ -199,7 +200,7 @@ class _BuildFindings:
     gated: GateResult
     settings: DecisionSettings
     measured: Measured | None
-    points: tuple[OperatingPoint, ...]
+    points: tuple[OperatingPointRecord, ...]
     golden: list[tuple[records.GoldenImage, Image]]
     executes: str
     health: records.HealthRecord
@@ -359,7 +360,7 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         score_kind=taught.score_kind,
         threshold=threshold_record(gated.threshold, how=taught.how_held_out),
         held_out=held_out_record(taught, gated.threshold),
-        operating_points=tuple(map(point_record, outcome.points)),
+        operating_points=outcome.points,
         score_shares=taught.inspector.score_rule if taught.score_kind == "top" else None,
         pixel_threshold=outcome.settings.pixel_threshold,
         min_area=options.min_area,

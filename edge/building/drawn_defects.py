@@ -97,18 +97,25 @@ def find_drawn_defects(
     )
     if record.outlook == "blind":
         say(f"warning: {record.warning}")
-    advice = _advise(record, options)
+    advice = _advise(record, max(seen.shapes, key=math.prod), options)
     if advice:
         say(advice)
     return DrawnDefects(record, seen.rows(), settings.region_threshold)
 
 
-def _advise(record: DrawnDefectsRecord, options: SizedBuildOptions) -> str:
-    """Tiles, where missed defects may be too small for the model; PRN has none."""
+def _advise(record: DrawnDefectsRecord, picture: Size, options: SizedBuildOptions) -> str:
+    """Tiles, where missed defects may be too small for the model; PRN has none.
+
+    Args:
+        record: what was found.
+        picture: (height, width) of what is inspected of the largest, in px of the camera.
+        options: with the model's size. Where that alone called for tiles, it was said already.
+    """
     if record.outlook == "fine" or options.model == "prn":
         return ""
-    side, seen_as = round(record.shorter_side), min(options.size)
-    return advise_tiles((side, side), (seen_as, seen_as), tiles=options.tiles, missed=True)
+    if advise_tiles(picture, options.size, tiles=options.tiles):
+        return ""
+    return advise_tiles(picture, options.size, tiles=options.tiles, missed=True)
 
 
 @dataclass(slots=True)

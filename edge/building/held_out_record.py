@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 
-from calibrate.operating_points import OperatingPoint
 from calibrate.threshold import Threshold
 from cameras.redaction import printable_path
 from edge.building.methods import Taught
@@ -15,7 +12,6 @@ from engines.threshold_records import (
     MAX_KEPT,
     HeldOutRecord,
     OddImageRecord,
-    OperatingPointRecord,
 )
 
 
@@ -31,8 +27,3 @@ def held_out_record(taught: Taught, threshold: Threshold) -> HeldOutRecord:
             for one in odd_images(taught.inspector, threshold)
         ),
     )
-
-
-def point_record(point: OperatingPoint) -> OperatingPointRecord:
-    """An operating point for the manifest."""
-    return OperatingPointRecord.model_validate(asdict(point))

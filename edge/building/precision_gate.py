@@ -49,7 +49,7 @@ from edge.evaluation.measure import file_sha256
 from edge.options import BuildOptions
 from engines.choose import open_engine
 from engines.engine import Engine, EngineOptions, Precision
-from engines.manifest import LimitsRecord
+from engines.parity_record import LimitsRecord
 
 RANK_IMAGES = 16  # good ones, on which blocks are told apart
 # Of the margin: so far the threshold moves before layers are kept (docs/precision.md).

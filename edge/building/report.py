@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import cv2
-
-from calibrate.operating_points import OperatingPoint
 from calibrate.threshold import Threshold
 from edge.building.drawn_defects import DrawnDefects
 from edge.building.drawn_report import detection_section
 from edge.building.methods import Taught
 from edge.building.odd_images import describe_odd_images, odd_images, odd_pictures
 from edge.building.tuning_report import tuning_tables
-from edge.drawing.grid import Row, draw_grid
-from edge.drawing.report import Picture, Report, Table, ThresholdSection, TradeOff, report_html
+from edge.drawing.report import Picture, Report, Table, ThresholdSection, report_html
 from edge.evaluation.measure import Measured
-from edge.evaluation.points_table import POINTS_HEAD, POINTS_TITLE, point_rows
+from edge.evaluation.report import (
+    defect_tables,
+    figure_tiles,
+    grid_picture,
+    labelled_pictures,
+    points_table,
+    trade_off_of,
+)
 from edge.health.learn import undetectable_checks
-from engines.manifest import HealthRecord, Manifest, ParityRecord
-
-JPEG_QUALITY = 88
+from engines.manifest import HealthRecord, Manifest
+from engines.parity_record import ParityRecord
+from engines.threshold_records import OperatingPointRecord
 
 
 def build_report(
@@ -29,7 +32,7 @@ def build_report(
     threshold: Threshold,
     taught: Taught,
     measured: Measured | None,
-    points: Sequence[OperatingPoint],
+    points: Sequence[OperatingPointRecord],
     drawn: DrawnDefects | None,
     seconds: Mapping[str, float],
 ) -> str:
@@ -39,7 +42,7 @@ def build_report(
     report = Report(
         title=f"{manifest.name}: inspector",
         facts=_facts(manifest),
-        figures=_figures(manifest.figures) if manifest.figures else {},
+        figures=figure_tiles(manifest.figures) if manifest.figures else {},
         threshold=ThresholdSection(
             value=threshold.value,
             statement=describe_threshold(threshold),
@@ -51,20 +54,18 @@ def build_report(
             good=[*taught.inspector.held_out.tolist(), *(measured.good if measured else ())],
             defects=measured.defects if measured else (),
         ),
-        trade_off=TradeOff(measured.good, measured.defects, [one.threshold for one in points])
-        if measured
-        else None,
+        trade_off=trade_off_of(measured, points) if measured else None,
         curve=taught.curve,
         detection=detection_section(drawn.record) if drawn else None,
         stages_s=seconds,
         tables=[
-            Table(POINTS_TITLE, POINTS_HEAD, point_rows(points, used=threshold.value)),
-            *_defect_tables(measured),
+            points_table(points, used=threshold.value),
+            *(defect_tables(measured.evaluation) if measured else ()),
             *_parity_tables(manifest.parity),
             *tuning_tables(manifest.tuning),
         ],
         pictures=[
-            *_pictures(measured),
+            *(labelled_pictures(measured) if measured else ()),
             *odd_pictures(odd, size=manifest.size, roi=roi),
             *_drawn_pictures(drawn),
         ],
@@ -72,34 +73,11 @@ def build_report(
     return report_html(report)
 
 
-def _figures(figures: Mapping[str, float]) -> dict[str, float | str | None]:
-    return {
-        "image AUROC": figures.get("image_auroc"),
-        "pixel AUROC": figures.get("pixel_auroc"),
-        "AUPRO": figures.get("aupro"),
-        "false rejects": f"{figures['false_rejects']:.0f} of {figures['good_images']:.0f}",
-        "escapes": f"{figures['escapes']:.0f} of {figures['defect_images']:.0f}",
-    }
-
-
-def _pictures(measured: Measured | None) -> list[Picture]:
-    if measured is None or not measured.rows:
-        return []
-    caption, threshold = "Images nearest to the threshold, of each kind", measured.region_threshold
-    return [_grid(caption, measured.rows, threshold=threshold)]
-
-
 def _drawn_pictures(drawn: DrawnDefects | None) -> list[Picture]:
     if drawn is None:
         return []
     caption = "Drawn defects: the clearest that were missed, then the faintest that were found"
-    return [_grid(caption, drawn.rows, threshold=drawn.region_threshold)]
-
-
-def _grid(caption: str, rows: Sequence[Row], *, threshold: float) -> Picture:
-    grid = draw_grid(rows, threshold=threshold)
-    _, data = cv2.imencode(".jpg", grid, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return Picture(caption, data.tobytes())
+    return [grid_picture(caption, drawn.rows, threshold=drawn.region_threshold)]
 
 
 def describe_threshold(threshold: Threshold) -> str:
@@ -112,18 +90,29 @@ def describe_threshold(threshold: Threshold) -> str:
     if threshold.method == "highest scores":
         text += f"; so few images support {threshold.least_rate:.2%}"
     text += ")"
-    if threshold.not_extrapolated is not None:
-        higher = threshold.value - threshold.not_extrapolated
+    if threshold.images_to_prove is not None and not threshold.warning:
         text += (
-            f"; extrapolated beyond the scores: {higher:.4f} higher than the "
-            f"{threshold.not_extrapolated:.4f} that they support, which lets more defects pass"
+            f"; {threshold.images_to_prove} further good images, none of them rejected, would "
+            "prove that rate"
         )
+    if threshold.not_extrapolated is not None:
+        text += f"; {_describe_extrapolation(threshold.value, threshold.not_extrapolated)}"
     if threshold.moved:
         text += (
             f"; moved by {threshold.moved:+.4f} of the way from the median good score, to where no "
             "verdict differs from fp32"
         )
     return text
+
+
+def _describe_extrapolation(value: float, supported: float) -> str:
+    """What a tail did to the threshold that the scores support."""
+    if f"{value:.4f}" == f"{supported:.4f}":
+        return "extrapolation changes nothing: the tail reaches no further than the highest score"
+    return (
+        f"extrapolated beyond the scores: {value - supported:.4f} higher than the "
+        f"{supported:.4f} that they support, which lets more defects pass"
+    )
 
 
 def describe_regions(manifest: Manifest) -> str:
@@ -201,16 +190,6 @@ def _training(manifest: Manifest) -> dict[str, str]:
         "defects": f"simulated ({training.textures} textures)"
         + (f"; {defects} real ones, not counted in any figure" if defects else ""),
     }
-
-
-def _defect_tables(measured: Measured | None) -> list[Table]:
-    if measured is None or not measured.evaluation.per_defect:
-        return []
-    rows = [
-        (name, item.images, item.escapes, item.image_auroc)
-        for name, item in measured.evaluation.per_defect.items()
-    ]
-    return [Table("Defects", ("kind", "images", "escapes", "image AUROC"), rows)]
 
 
 def _parity_tables(parity: ParityRecord | None) -> list[Table]:

@@ -35,6 +35,9 @@ class EvaluateOptions(OptionsModel):
         unset="the bundle's own",
     )
     grid: Path | None = option(None, "PNG file for a grid of images, maps and verdicts.")
+    report: Path | None = option(
+        None, "HTML file for figures, pictures and the curve of escapes against false rejects."
+    )
 
 
 class CompareOptions(OptionsModel):
@@ -67,6 +70,8 @@ def evaluate(
 
     if options.grid is not None:
         check_folder_of(options.grid, option="--grid")
+    if options.report is not None:
+        check_folder_of(options.report, option="--report")
     with console.stage_bars() as bars:
         evaluation = evaluate_bundle(
             bundle,
@@ -76,6 +81,7 @@ def evaluate(
             min_area=options.min_area,
             ignore=options.ignore,
             grid=options.grid,
+            report=options.report,
             stages=Stages(bars.show),
         )
     if evaluation.alarm:

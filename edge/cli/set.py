@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +12,15 @@ from pydantic import BeforeValidator, Field
 from edge import console
 from edge.cli import tables
 from edge.cli.options import BundleArgument, Json, takes_options
-from edge.fields import Count, Finite, OptionsModel, option, roi_from_text
+from edge.fields import (
+    Count,
+    Finite,
+    OptionsModel,
+    ParseError,
+    option,
+    roi_from_text,
+    shown_value,
+)
 
 if TYPE_CHECKING:
     from edge.inspection.held_out import RateOfRejects
@@ -21,7 +30,27 @@ def _roi_or_none(value: Any) -> Any:
     return value if value == "none" else roi_from_text(value)
 
 
+def _number_or_none(value: Any) -> Any:
+    """A number above 0, or the word.
+
+    Raises:
+        ParseError: neither.
+    """
+    if value == "none":
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ParseError(f"{shown_value(value)}: give a number above 0, or none")
+    return number
+
+
 RoiOrNone = Annotated[tuple[int, int, int, int] | Literal["none"], BeforeValidator(_roi_or_none)]
+
+
+NumberOrNone = Annotated[float | Literal["none"], BeforeValidator(_number_or_none)]
 
 
 class SetOptions(OptionsModel):
@@ -35,8 +64,9 @@ class SetOptions(OptionsModel):
     extrapolate: bool = option(
         False, "Go beyond the highest held-out score where the images are too few for the rate."
     )
-    pixel_threshold: Finite | None = option(
-        None, "Value of the map from which a pixel belongs to an NG's regions."
+    pixel_threshold: NumberOrNone | None = option(
+        None,
+        "Value of the map from which a pixel belongs to an NG's regions; none is the build's own.",
     )
     min_area: Count | None = option(
         None, "Smallest region that rejects, in px of the frame; 0 lets the score alone decide."

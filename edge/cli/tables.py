@@ -9,7 +9,6 @@ from edge import console
 
 if TYPE_CHECKING:
     from calibrate.evaluate import Evaluation
-    from calibrate.operating_points import OperatingPoint
     from calibrate.threshold import Threshold
     from edge.building.build import Built
     from edge.demo.demo import Demo
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from edge.evaluation.bench import BenchReport
     from edge.evaluation.compare import ComparedBundle, Comparison
     from edge.plans import CompiledPlan
+    from engines.threshold_records import OperatingPointRecord
 
 FIGURES = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
 
@@ -81,7 +81,7 @@ def say_threshold(threshold: Threshold) -> None:
         console.say(f"warning: {threshold.warning}")
 
 
-def print_points(points: Sequence[OperatingPoint], *, used: float) -> None:
+def print_points(points: Sequence[OperatingPointRecord], *, used: float) -> None:
     """Print what thresholds reject and let pass; nothing where none are known."""
     from edge.evaluation.points_table import POINTS_HEAD, POINTS_TITLE, point_rows
 
@@ -110,7 +110,7 @@ def print_changes(title: str, changes: Sequence[Mapping[str, Any]]) -> None:
 
 def print_info(title: str, facts: Mapping[str, Any]) -> None:
     """Print a bundle's facts; a group of them takes one line for each member."""
-    from calibrate.operating_points import OperatingPoint
+    from engines.threshold_records import OperatingPointRecord
 
     rows: list[tuple[str, object]] = []
     for name, value in facts.items():
@@ -132,7 +132,7 @@ def print_info(title: str, facts: Mapping[str, Any]) -> None:
         else:
             rows.append((name, value))
     console.print_table(title, rows)
-    points = [OperatingPoint(**one) for one in facts["operating_points"]]
+    points = [OperatingPointRecord.model_validate(one) for one in facts["operating_points"]]
     print_points(points, used=facts["threshold"])
     if facts["changes"]:
         console.say("figures and report are those of the build; measure again with `edge evaluate`")
@@ -154,7 +154,7 @@ def _when_and_who(change: Mapping[str, Any]) -> str:
 
 def _parity(value: Mapping[str, Any]) -> str:
     from edge.building.report import describe_parity
-    from engines.manifest import ParityRecord
+    from engines.parity_record import ParityRecord
 
     return describe_parity(ParityRecord.model_validate(value))
 

@@ -9,8 +9,10 @@ from calibrate.dataset import DatasetError, dataset_from_folder
 from calibrate.evaluate import Evaluation
 from calibrate.operating_points import operating_points, thresholds_to_compare
 from calibrate.progress import Stages
+from cameras.redaction import printable_path
 from edge.drawing.grid import draw_grid
 from edge.evaluation.measure import Measured, measure, png_from_image
+from edge.evaluation.report import evaluation_report
 from edge.inspection.held_out import scores_of_record
 from edge.inspection.inspector import load_with_progress
 from edge.inspection.settings import mask_from_file
@@ -33,6 +35,7 @@ def evaluate_bundle(
     min_area: int | None = None,
     ignore: Path | None = None,
     grid: Path | None = None,
+    report: Path | None = None,
     stages: Stages,
 ) -> Evaluation:
     """Measure a bundle on a folder's labelled images.
@@ -45,13 +48,14 @@ def evaluate_bundle(
         min_area: smallest region in pixels of the image, in place of the bundle's own.
         ignore: picture that is white where nothing counts, in place of the bundle's own.
         grid: where to write the picture grid; None = nowhere.
+        report: where to write the page with figures, curve and pictures; None = nowhere.
         stages: told about progress.
 
     Raises:
         DatasetError: no labelled images.
         NothingCountedError: every image is skipped.
         BundleError, EngineError: as their modules say.
-        OSError: the grid cannot be written.
+        OSError: the grid or the page cannot be written.
     """
     dataset = dataset_from_folder(images)
     if not dataset.test:
@@ -69,7 +73,7 @@ def evaluate_bundle(
         ) as inspector,
         stages.stage("labelled images") as advance,
     ):
-        manifest = inspector.bundle.manifest
+        manifest, runs_on = inspector.bundle.manifest, inspector.engine.name
         compared = _thresholds(manifest, inspector.settings.threshold)
         measured = measure(
             inspector.engine,
@@ -81,23 +85,28 @@ def evaluate_bundle(
             progress=advance,
         )
     refuse_nothing_counted(measured.evaluation, images)
+    measured = _add_points(measured, manifest, compared)
     if grid is not None and measured.rows:
         picture = draw_grid(measured.rows, threshold=measured.region_threshold)
         replace_file(grid, png_from_image(picture))
-    return _add_points(measured, manifest, compared)
+    if report is not None:
+        where = printable_path(images)
+        page = evaluation_report(manifest, measured, images=where, engine=runs_on)
+        replace_file(report, page.encode())
+    return measured.evaluation
 
 
-def _add_points(measured: Measured, manifest: Manifest, compared: tuple[float, ...]) -> Evaluation:
-    """The figures, with those at other thresholds where the bundle kept its held-out scores."""
+def _add_points(measured: Measured, manifest: Manifest, compared: tuple[float, ...]) -> Measured:
+    """With what other thresholds do, where the bundle kept its held-out scores."""
     if manifest.held_out is None:
-        return measured.evaluation
+        return measured
     points = operating_points(
         compared,
         scores_of_record(manifest.held_out),
         recommended=built_threshold(manifest),
         labelled=measured.compared,
     )
-    return replace(measured.evaluation, operating_points=points)
+    return replace(measured, evaluation=replace(measured.evaluation, operating_points=points))
 
 
 def refuse_nothing_counted(evaluation: Evaluation, images: Path) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from calibrate.operating_points import OperatingPoint
+from engines.threshold_records import OperatingPointRecord
 
 POINTS_TITLE = "Operating points"
 POINTS_HEAD = ("threshold", "held-out rejects", "false rejects", "escapes", "")
 
 
 def point_rows(
-    points: Sequence[OperatingPoint], *, used: float
+    points: Sequence[OperatingPointRecord], *, used: float
 ) -> list[tuple[str | float | None, ...]]:
     """A row for each, under `POINTS_HEAD`; that of the build and that in use are marked."""
     return [
@@ -32,7 +32,7 @@ def _count(count: int | None, rate: float | None) -> str | None:
     return None if count is None or rate is None else f"{count} ({rate:.1%})"
 
 
-def _mark(point: OperatingPoint, *, used: float) -> str:
+def _mark(point: OperatingPointRecord, *, used: float) -> str:
     if point.recommended:
         return "recommended"
     return "in use" if np.float32(point.threshold) == np.float32(used) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import re
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -17,14 +18,14 @@ from edge.inspection.self_test import check_decision, find_region_beyond
 from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
 from edge.result import Image, Roi
 from engines.bundle import Bundle
-from engines.changes import KEEP, edit_manifest
+from engines.changes import KEEP, built_pixel_threshold, edit_manifest
 from engines.errors import BundleError, EngineError
-from engines.manifest import ChangeRecord, RoiRecord
+from engines.manifest import ChangeRecord, Manifest, RoiRecord
 from engines.threshold_records import ThresholdRecord
 
 Nothing: TypeAlias = Literal["none"]
 NOTHING: Nothing = "none"
-"""In place of a mask or a region of interest: there is none."""
+"""In place of a mask or a region of interest: there is none; of a pixel threshold: none by hand."""
 
 
 class SettingsError(ValueError):
@@ -38,7 +39,7 @@ def settings_from_bundle(
     min_area: int | None = None,
     ignore: IgnoreMask | Nothing | None = None,
     roi: Roi | Nothing | None = None,
-    pixel_threshold: float | None = None,
+    pixel_threshold: float | Nothing | None = None,
 ) -> DecisionSettings:
     """A bundle's settings, each of which may be another.
 
@@ -49,7 +50,8 @@ def settings_from_bundle(
         ignore: (H, W) uint8, white where nothing counts, or `NOTHING`; in place of the bundle's.
         roi: (x, y, width, height) in pixels of the frame that is inspected, or `NOTHING` for all
             of it; in place of the bundle's own, where another camera sees the same part.
-        pixel_threshold: value of the map from which a region counts, in place of the bundle's own.
+        pixel_threshold: value of the map from which a region counts, in place of the bundle's own;
+            `NOTHING` for that of the build.
 
     Raises:
         BundleError: the bundle's own mask cannot be read any more.
@@ -66,7 +68,7 @@ def settings_from_bundle(
         ignore=None if isinstance(ignore, str) else ignore,
         roi=None if isinstance(roi, str) else roi,
         score_rule=manifest.score_rule,
-        pixel_threshold=manifest.pixel_threshold if pixel_threshold is None else pixel_threshold,
+        pixel_threshold=_pixel_threshold(manifest, pixel_threshold),
     )
 
 
@@ -77,7 +79,7 @@ def change_settings(
     min_area: int | None = None,
     ignore: IgnoreMask | Nothing | None = None,
     roi: Roi | Nothing | None = None,
-    pixel_threshold: float | None = None,
+    pixel_threshold: float | Nothing | None = None,
 ) -> tuple[ChangeRecord, ...]:
     """Change what a bundle inspects with from now on, without building again.
 
@@ -92,7 +94,8 @@ def change_settings(
         ignore: (H, W) uint8 of any size, covering the region of interest, white where nothing
             counts; `NOTHING` removes the one that is there.
         roi: (x, y, width, height) in pixels of the frame; `NOTHING` for all of it.
-        pixel_threshold: value of the map from which a pixel belongs to an NG's regions.
+        pixel_threshold: value of the map, above 0, from which a pixel belongs to an NG's regions;
+            `NOTHING` for that of the build.
 
     Returns:
         What has changed; nothing where all was so already.
@@ -105,38 +108,122 @@ def change_settings(
         raise SettingsError(
             "nothing to change: give a threshold, pixel_threshold, min_area, ignore or roi"
         )
-    known: tuple[ChangeRecord, ...] = ()
-
     before = Bundle.open(path)
     record = _threshold_record(before, threshold)
-    value = record.value if isinstance(record, ThresholdRecord) else record
+    return _Asked(record, min_area, ignore, roi, pixel_threshold).put_into(before)
 
-    def check(bundle: Bundle) -> None:
-        nonlocal known
-        known = bundle.manifest.changes
-        if bundle.manifest.held_out != before.manifest.held_out:
-            raise SettingsError(f"{bundle.path}: was built anew meanwhile; set it again")
-        _check(
-            bundle,
-            threshold=value,
-            min_area=min_area,
-            ignore=ignore,
-            roi=roi,
-            pixel_threshold=pixel_threshold,
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """The settings that are asked for; None stays as it is."""
+
+    threshold: float | ThresholdRecord | None
+    min_area: int | None
+    ignore: IgnoreMask | Nothing | None
+    roi: Roi | Nothing | None
+    pixel_threshold: float | Nothing | None
+
+    def put_into(self, before: Bundle) -> tuple[ChangeRecord, ...]:
+        """Change the bundle, and say what is otherwise now.
+
+        Raises:
+            BundleError, SettingsError: as `change_settings` says.
+        """
+        known: tuple[ChangeRecord, ...] = ()
+
+        def check(bundle: Bundle) -> None:
+            nonlocal known
+            known = bundle.manifest.changes
+            if bundle.manifest.held_out != before.manifest.held_out:
+                raise SettingsError(f"{bundle.path}: was built anew meanwhile; set it again")
+            self._check(bundle)
+
+        check(before)
+        ignore, roi, pixels = self.ignore, self.roi, self.pixel_threshold
+        after = edit_manifest(
+            before,
+            threshold=KEEP if self.threshold is None else self.threshold,
+            pixel_threshold=KEEP if pixels is None else _pixel_threshold(before.manifest, pixels),
+            min_area=KEEP if self.min_area is None else self.min_area,
+            ignore=KEEP if ignore is None else None if isinstance(ignore, str) else _png(ignore),
+            roi=KEEP if roi is None else None if isinstance(roi, str) else RoiRecord.from_box(roi),
+            by=_user_at_host(),
+            check=check,  # again: another change may have come between
         )
+        return tuple(change for change in after.manifest.changes if change not in known)
 
-    check(before)
-    after = edit_manifest(
-        before,
-        threshold=KEEP if record is None else record,
-        pixel_threshold=KEEP if pixel_threshold is None else pixel_threshold,
-        min_area=KEEP if min_area is None else min_area,
-        ignore=KEEP if ignore is None else None if isinstance(ignore, str) else _png(ignore),
-        roi=KEEP if roi is None else None if isinstance(roi, str) else RoiRecord.from_box(roi),
-        by=_user_at_host(),
-        check=check,  # again: another change may have come between
-    )
-    return tuple(change for change in after.manifest.changes if change not in known)
+    def _check(self, bundle: Bundle) -> None:
+        """See that an inspector can work with the settings.
+
+        Raises:
+            SettingsError: it cannot.
+        """
+        settings = self._settings(bundle)
+        beyond = (
+            find_region_beyond(self.roi, bundle.manifest) if isinstance(self.roi, tuple) else ""
+        )
+        if beyond:
+            raise SettingsError(
+                f"{bundle.path}: {beyond}, and each such picture would be an ERROR; give one "
+                "inside, or that of a camera with larger pictures in edge.toml"
+            )
+        problem = _problem_of_mask(settings, bundle.manifest)
+        if problem:
+            raise SettingsError(f"{bundle.path}: {problem}")
+
+    def _settings(self, bundle: Bundle) -> DecisionSettings:
+        """Those of the bundle with what is asked for.
+
+        Raises:
+            SettingsError: no verdict would mean anything with them.
+        """
+        threshold, pixels = self.threshold, self.pixel_threshold
+        if isinstance(pixels, float | int) and pixels <= 0:
+            raise SettingsError(
+                f"{bundle.path}: pixel_threshold {pixels}: must lie above 0, or all of a picture "
+                f"is a region; {NOTHING} goes back to that of the build"
+            )
+        try:
+            settings = settings_from_bundle(
+                bundle,
+                threshold=threshold.value if isinstance(threshold, ThresholdRecord) else threshold,
+                min_area=self.min_area,
+                ignore=self.ignore,
+                roi=self.roi,
+                pixel_threshold=pixels,
+            )
+            check_decision(decide, settings=settings, manifest=bundle.manifest)
+        except EngineError as error:
+            raise SettingsError(
+                f"{bundle.path}: no part could ever be NG with min_area {settings.min_area}; "
+                "choose a smaller one"
+            ) from error
+        except BundleError:
+            raise
+        except ValueError as error:
+            raise SettingsError(f"{bundle.path}: {error}") from error
+        return settings
+
+
+def _pixel_threshold(manifest: Manifest, given: float | Nothing | None) -> float | None:
+    """The one that is given, that of the build, or the bundle's own."""
+    if given is None:
+        return manifest.pixel_threshold
+    return built_pixel_threshold(manifest) if isinstance(given, str) else given
+
+
+def _problem_of_mask(settings: DecisionSettings, manifest: Manifest) -> str:
+    """Why a mask ignores nothing, or everything; empty without one."""
+    if settings.ignore is None:
+        return ""
+    if not (settings.ignore >= 128).any():
+        return (
+            "the ignore mask has nothing white (128 or more) in it, so nothing would be ignored; "
+            f"give {NOTHING} to remove a mask"
+        )
+    empty = np.zeros(manifest.size, np.float32)
+    found = decide(empty, 0.0, settings=settings, frame_shape=(*manifest.size, 3))
+    return f"{found.reason}: make less of it white" if found.reason else ""
 
 
 def _threshold_record(
@@ -162,58 +249,6 @@ def mask_from_file(path: Path) -> IgnoreMask | Nothing:
         ImageError: it is missing, or no image.
     """
     return NOTHING if str(path) == NOTHING else _grey(image_from_file(path))
-
-
-def _check(
-    bundle: Bundle,
-    *,
-    threshold: float | None,
-    min_area: int | None,
-    ignore: IgnoreMask | Nothing | None,
-    roi: Roi | Nothing | None,
-    pixel_threshold: float | None,
-) -> None:
-    """See that an inspector can work with the settings.
-
-    Raises:
-        SettingsError: it cannot.
-    """
-    try:
-        settings = settings_from_bundle(
-            bundle,
-            threshold=threshold,
-            min_area=min_area,
-            ignore=ignore,
-            roi=roi,
-            pixel_threshold=pixel_threshold,
-        )
-        check_decision(decide, settings=settings, manifest=bundle.manifest)
-    except EngineError as error:
-        raise SettingsError(
-            f"{bundle.path}: no part could ever be NG with min_area {settings.min_area}; "
-            "choose a smaller one"
-        ) from error
-    except BundleError:
-        raise
-    except ValueError as error:
-        raise SettingsError(f"{bundle.path}: {error}") from error
-    beyond = find_region_beyond(roi, bundle.manifest) if isinstance(roi, tuple) else ""
-    if beyond:
-        raise SettingsError(
-            f"{bundle.path}: {beyond}, and each such picture would be an ERROR; give one inside, "
-            "or that of a camera with larger pictures in edge.toml"
-        )
-    if settings.ignore is None:
-        return
-    if not (settings.ignore >= 128).any():
-        raise SettingsError(
-            f"{bundle.path}: the ignore mask has nothing white (128 or more) in it, so nothing "
-            f"would be ignored; give {NOTHING} to remove a mask"
-        )
-    empty = np.zeros(bundle.manifest.size, np.float32)
-    found = decide(empty, 0.0, settings=settings, frame_shape=(*bundle.manifest.size, 3))
-    if found.reason:
-        raise SettingsError(f"{bundle.path}: {found.reason}: make less of it white")
 
 
 def _grey(image: Image) -> IgnoreMask:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from calibrate.threshold import (
+    LARGE_GAP,
     RateError,
     images_needed,
     require_support,
@@ -50,7 +51,8 @@ def test_as_many_images_reach_it_as_the_rate_allows(seed, count, rate) -> None:
         highest = np.sort(scores)[::-1][found.odd]
         assert scores.min() < found.value <= np.nextafter(highest, np.float32(1))
     assert found.value == float(np.float32(found.value)), "the engine's scores are float32"
-    assert bool(found.warning) == (found.bound > rate)
+    assert (found.images_to_prove is None) == (found.bound <= rate)
+    assert bool(found.warning) == (found.bound >= LARGE_GAP * rate)
 
 
 def test_equal_scores_never_reject_more_than_allowed() -> None:
@@ -119,18 +121,19 @@ def test_the_extrapolated_tail_aims_at_the_rate(name, factor) -> None:
 def test_too_few_images_are_said() -> None:
     found = threshold_from_scores(drawn("normal", 200, seed=0), false_rejects=0.001)
     assert found.bound == pytest.approx(1 - 0.05 ** (1 / 200))
-    assert "200 good images cannot prove a rate of 0.10%" in found.warning
-    assert "2995 images would prove it" in found.warning
+    assert "200 good images are far too few for a rate of 0.10%" in found.warning
+    assert "2995 further ones, none of them rejected, would prove it" in found.warning
+    assert found.images_to_prove == 2995
     enough = threshold_from_scores(drawn("normal", 4000, seed=0), false_rejects=0.001)
-    assert enough.warning.startswith("4000 good images bound the rate of false rejects at 0.23%")
-    proven = threshold_from_scores(drawn("normal", 90, seed=0), false_rejects=0.5)
-    assert proven.rejected == 45
-    assert "above the 50.00% asked for" in proven.warning
+    assert (enough.warning, enough.images_to_prove) == ("", 2995)
+    usual = threshold_from_scores(drawn("normal", 60, seed=0), false_rejects=0.01)
+    assert 0.03 < usual.bound < 0.1
+    assert (usual.warning, usual.images_to_prove) == ("", 299)
 
 
 def test_a_rate_that_is_proven_gets_no_warning() -> None:
     found = threshold_from_scores(np.full(100, 0.1, np.float32), false_rejects=0.05)
-    assert (found.rejected, found.warning) == (0, "")
+    assert (found.rejected, found.warning, found.images_to_prove) == (0, "", None)
     assert found.bound <= 0.05
 
 

@@ -21,7 +21,7 @@ from calibrate.precision.parity import (
     margin_below,
 )
 from engines.errors import EngineError
-from engines.manifest import LimitsRecord
+from engines.parity_record import LimitsRecord
 
 THRESHOLD = 0.5
 MARGIN = 0.4

@@ -17,6 +17,7 @@ from calibrate.progress import Stages
 from calibrate.protoad import learn as module
 from calibrate.protoad.learn import PreparedProtoad, prepare_protoad
 from calibrate.protoad.options import Form, ProtoadOptions
+from calibrate.threshold import threshold_from_scores
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.engine import Precision
 
@@ -125,6 +126,25 @@ def test_few_images_are_refused(small_backbone, images) -> None:
     with pytest.raises(ImagesError, match="4 usable good images; at least 5 are needed"):
         learnt(small_backbone().backbone, images[:4])
     assert learnt(small_backbone().backbone, images[:5]).held_out.shape == (5,)
+
+
+@pytest.mark.parametrize(("count", "prototypes"), [(5, 200), (10, 1), (20, 200)])
+def test_images_that_are_all_the_same_break_nothing(
+    small_backbone, images, count, prototypes
+) -> None:
+    """Nothing varies, so nothing has a unit: the score is the map's highest value, as it is."""
+    made = prepared(
+        small_backbone().backbone, [images[0]] * count, prototypes=prototypes, score="top"
+    )
+    (term,) = made.score_rule.terms
+    assert (term.gain, term.offset) == (1, 0)
+    inspector = made.rebuild({})
+    assert np.isfinite(inspector.held_out).all() and np.ptp(inspector.held_out) < 1e-5
+    same, *others = scores(inspector.model, images)
+    assert np.isfinite([same, *others]).all()
+    assert same < min(others)
+    threshold = threshold_from_scores(inspector.held_out, false_rejects=0.01)
+    assert threshold.value == pytest.approx(inspector.held_out.max(), abs=1e-5)
 
 
 def test_many_images_are_held_out_once() -> None:

@@ -38,4 +38,8 @@ def test_shares_that_never_vary_are_left_out() -> None:
     means[:, 2] = 0.5
     rule = learn_rule(rule_to_learn(SIZE), means)
     assert rule.counts == (1, 41, 205)
-    assert learn_rule(rule_to_learn(SIZE), np.ones((50, 4))).counts == (1,)
+    alike = np.ones((50, 4)) + np.random.default_rng(0).normal(0, 1e-8, (50, 4))
+    assert learn_rule(rule_to_learn(SIZE), alike).counts == (1,)
+    hardly = means * [1e-3, 1, 1e3, 1e-5] + 0.1
+    (_, gain) = [term.gain for term in learn_rule(rule_to_learn(SIZE), hardly).terms]
+    assert 1e-3 < gain < 1e3

@@ -106,7 +106,7 @@ def test_the_bundle_says_what_was_done(made) -> None:
     assert manifest.threshold.value == made.threshold.value
     assert manifest.threshold.held_out_images == 12
     assert manifest.threshold.method == "cross-fitted, highest scores"
-    assert "12 good images cannot prove" in manifest.threshold.warning
+    assert "12 good images are far too few" in manifest.threshold.warning
     assert manifest.figures["good_images"] == 4
     assert manifest.figures["defect_images"] == 6
     assert 0.5 < manifest.figures["image_auroc"] <= 1

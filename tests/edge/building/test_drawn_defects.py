@@ -133,6 +133,23 @@ def test_large_pictures_are_told_in_their_own_px(good) -> None:
     assert find(good, blind=False, size=(16, 16), min_area=2)[0].record.found > 0
 
 
+@pytest.mark.parametrize(
+    ("size", "changes", "says"),
+    [
+        ((45, 16), {}, "2 x 2 px of a picture become one: small defects may be lost; --tiles 2x2"),
+        ((16, 64), {}, ""),  # 6 x 2 px become one: the model sees as fine as 2 px across
+        ((16, 16), {}, ""),  # was said when the size was decided
+        ((36, 16), {"tiles": (2, 2)}, "--tiles 4x4"),
+        ((24, 120), {}, ""),
+    ],
+)
+def test_tiles_are_advised_once_and_by_both_sides(good, size, changes, says) -> None:
+    """The pictures are 120 x 90 px."""
+    _, said = find(good, blind=True, size=size, **changes)
+    assert len(said) == 1 + bool(says)
+    assert says in said[-1]
+
+
 def test_a_build_with_many_images_scores_few_enough(good) -> None:
     found, _ = find(tuple(evenly(good * 7, 64)), blind=False)
     assert 2 * 64 <= found.record.drawn <= MAX_DEFECTS

@@ -24,7 +24,7 @@ from edge.building.report import describe_threshold
 from edge.options import BuildOptions
 from engines.bundle import Bundle
 from engines.engine import EXACT
-from engines.manifest import EngineParityRecord, LimitsRecord, ParityRecord, SpreadRecord
+from engines.parity_record import EngineParityRecord, LimitsRecord, ParityRecord, SpreadRecord
 
 
 def options(**changes) -> BuildOptions:

@@ -329,6 +329,8 @@ def test_sources_that_are_not_there(run, built, source) -> None:
 
 
 def test_a_grid_where_there_is_no_folder(run, built, drawn) -> None:
+    outcome = run("evaluate", built, drawn, "--report", "nowhere/page.html")
+    assert (outcome.code, "nowhere is no folder" in outcome.line()) == (2, True)
     outcome = run("evaluate", built, drawn, "--grid", "nowhere/grid.png")
     assert outcome.code == USAGE
     assert "nowhere/grid.png: nowhere is no folder" in outcome.line()

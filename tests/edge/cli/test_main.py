@@ -99,7 +99,7 @@ def test_build_for_a_person(run, drawn, small) -> None:
     rows = {line.split("  ")[0]: line for line in reversed(lines[1:])}
     assert "with 95% confidence" in rows["threshold"]  # a long line stays one line
     assert rows["escapes"].endswith("of 6 defective images")
-    assert "warning: 12 good images cannot prove" in outcome.err
+    assert "warning: 12 good images are far too few" in outcome.err
 
 
 def test_build_and_stream_from_edge_toml_alone(run, drawn, tmp_path) -> None:
@@ -154,13 +154,21 @@ def test_stream_ignores_what_the_mask_covers(run, built, drawn, tmp_path) -> Non
 
 
 def test_evaluate_prints_one_object(run, built, drawn) -> None:
-    outcome = run("evaluate", built, drawn, "--json", "--grid", "grid.png")
+    outcome = run("evaluate", built, drawn, "--json", "--grid", "grid.png", "--report", "page.html")
     assert outcome.code == 0, outcome.err
     done = json.loads(outcome.out)
     wanted = {"image_auroc", "pixel_auroc", "aupro", "f1_max", "false_rejects", "escapes"}
     assert wanted | {"good_images", "defect_images", "threshold"} <= set(done)
     assert (done["good_images"], done["defect_images"]) == (4, 6)
     assert Path("grid.png").read_bytes().startswith(b"\x89PNG")
+    page = Path("page.html").read_text()
+    assert "flange: evaluation" in page
+    assert f"{done['escapes']} of 6 defective ones pass" in page
+    curve = page[page.index("defects that pass") :].partition("</svg>")[0]
+    assert "<polyline" in curve
+    assert curve.count("<circle") == len(done["operating_points"]) + 1, "and the one in use"
+    for shown in ("recommended", "missing_hole", "data:image/jpeg", "fp32"):
+        assert shown in page
     table = run("evaluate", built, drawn).out
     assert "image_auroc" in table and "missing_hole" in table
     assert "Operating points" in table and "recommended" in table

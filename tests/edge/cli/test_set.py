@@ -52,8 +52,19 @@ def test_set_prints_old_and_new_and_says_when_it_was_so_already(run, bundle) -> 
     again = run("set", bundle, "--min-area", 5)
     assert again.code == 0
     assert "nothing changed" in again.out + again.err
-    nothing = run("set", bundle, "--roi", "none", "--ignore", "none", "--json")
+    nothing = run(
+        *("set", bundle, "--roi", "none", "--ignore", "none", "--pixel-threshold", "none", "--json")
+    )
     assert json.loads(nothing.out)["changes"] == []
+
+
+def test_the_pixel_threshold_of_the_build_comes_back_with_a_word(run, bundle) -> None:
+    built = Bundle.open(bundle).manifest.pixel_threshold
+    for value in (0.5, 0.7):
+        assert run("set", bundle, "--pixel-threshold", value).code == 0
+    outcome = run("set", bundle, "--pixel-threshold", "none")
+    assert outcome.code == 0 and f"0.7 → {built}" in outcome.out
+    assert Bundle.open(bundle).manifest.pixel_threshold == built
 
 
 @pytest.mark.parametrize(
@@ -62,7 +73,9 @@ def test_set_prints_old_and_new_and_says_when_it_was_so_already(run, bundle) -> 
         ((), "nothing to change"),
         (("--threshold", "nan"), "--threshold"),
         (("--threshold", "high"), "--threshold"),
-        (("--pixel-threshold", "inf"), "--pixel-threshold"),
+        (("--pixel-threshold", "inf"), "'inf': give a number above 0, or none"),
+        (("--pixel-threshold", "-1"), "'-1': give a number above 0, or none"),
+        (("--pixel-threshold", "0"), "--pixel-threshold"),
         (("--min-area", "-1"), "--min-area"),
         (("--min-area", "1000000000"), "no part could ever be NG"),
         (
@@ -111,9 +124,11 @@ def test_a_rate_of_false_rejects_sets_the_threshold_that_the_held_out_scores_giv
     again = run("set", bundle, "--false-rejects", 0.25)
     assert "nothing changed" in again.err
     assert "3 of 12 good images that were not learnt from reach" in again.err
-    assert "above the 25.00% asked for" in again.err
+    assert "(25.00% asked for); 11 further good images, none of them rejected" in again.err
+    assert "warning" not in again.err
     far = run("set", bundle, "--false-rejects", 0.001, "--extrapolate")
     assert far.code == 0 and "extrapolated beyond the scores" in far.err
+    assert "warning: 12 good images are far too few for a rate of 0.10%" in far.err
     assert Bundle.open(bundle).manifest.threshold.value > scores[0]
 
 

@@ -104,6 +104,8 @@ ODD = np.zeros((8, 8, 3), np.uint8)
         ({"threshold": float("nan")}, "finite number"),
         ({"threshold": 1e300}, "finite number"),
         ({"pixel_threshold": 1e300}, "finite number"),
+        ({"pixel_threshold": -1}, "must lie above 0"),
+        ({"pixel_threshold": 0.0}, "none goes back to that of the build"),
         ({"min_area": -1}, "0 or more"),
         ({"min_area": 10**9}, "no part could ever be NG"),
         ({"roi": (0, 0, 0, 5)}, "x,y,width,height"),
