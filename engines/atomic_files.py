@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,10 @@ def staged_folder(target: Path) -> Iterator[Path]:
         _sync_tree(folder)
         with locked(target.parent):
             old = _put_in_place(folder, target)
-            sync_folder(target.parent)
+            # The new one is in its place, whatever is said from here on: a file system that
+            # cannot sync a folder is no failure.
+            with suppress(OSError):
+                sync_folder(target.parent)
             if old is not None:
                 shutil.rmtree(old, ignore_errors=True)
     except BaseException:

@@ -34,7 +34,7 @@ from edge.building.precision_gate import GateResult, apply_precision_gate
 from edge.building.prn import prn_method
 from edge.building.protoad import protoad_method
 from edge.building.report import build_report
-from edge.building.rtx_plans import check_gpu, compile_plans
+from edge.building.rtx_plans import check_gpu, compile_plans, store_plans
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.health.learn import learn_health, undetectable_checks
 from edge.inspection.held_out import threshold_record
@@ -45,7 +45,6 @@ from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
 from engines.choose import Choice, choose_engine, open_engine
 from engines.engine import Engine, EngineOptions, Precision
-from engines.plans.cache import store_plan
 from engines.threshold_records import OperatingPointRecord
 
 
@@ -148,17 +147,19 @@ def build(
         )
         outcome = _find_out(job, gated, stages=stages, say=say)
         plans = compile_plans(gated.taught.inspector.model, options=options, stages=stages)
+        odd = odd_images(gated.taught.inspector, gated.threshold)
+        # From here on the new bundle is in its place, and nothing that follows may fail.
         bundle = _write(job, outcome, output, begun=begun, stages=stages)
         return Built(
             bundle=bundle,
             threshold=gated.threshold,
-            odd=odd_images(gated.taught.inspector, gated.threshold),
+            odd=odd,
             points=outcome.points,
             measured=outcome.measured,
             skipped=job.skipped,
             parity=gated.report,
             engine_reason=job.engine.reason,
-            plans=tuple(store_plan(bundle.plans, plan).name for plan in plans),
+            plans=store_plans(bundle.plans, plans, say=say),
             seconds=time.monotonic() - begun,
             stages=stages.seconds,
         )

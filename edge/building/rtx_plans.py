@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 
 from calibrate.progress import Stages
 from edge.options import BuildOptions
 from edge.plans import check_rtx_gpus
+from edge.result import Say
 from engines.errors import EngineError
+from engines.plans.cache import store_plan
 from engines.plans.compile import compile_plan
 from engines.plans.layers import precision_problem
 from engines.plans.plan import Plan
@@ -44,3 +47,29 @@ def compile_plans(model: bytes, *, options: BuildOptions, stages: Stages) -> lis
                 raise EngineError(f"{RTX}: {problem}; build with another --precision")
             plans.append(plan)
         return plans
+
+
+def store_plans(folder: Path, plans: Sequence[Plan], *, say: Say) -> tuple[str, ...]:
+    """Keep plans beside a bundle: a cache, without which they are compiled at the first start.
+
+    Args:
+        folder: of the bundle's plans.
+        plans: compiled.
+        say: receives a line if they cannot be kept, such as by a user without a home folder.
+
+    Returns:
+        The names of those that were kept.
+    """
+    kept = []
+    for plan in plans:
+        try:
+            kept.append(store_plan(folder, plan).name)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            say(
+                f"{RTX}: no plan was stored: {where}{error.strerror}; the bundle is whole, and the "
+                "plan is compiled at the first start; set XDG_STATE_HOME to a folder that can be "
+                "written"
+            )
+            break
+    return tuple(kept)

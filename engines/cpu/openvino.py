@@ -62,7 +62,7 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         self._alone: _InferSlot | None = None
         openvino = import_openvino()
         with _as_engine_error(REFUSED):
-            core = openvino.Core()
+            core = shared_core(openvino)
             mixed = precision != "fp32" and has_bf16(core)
             request = CompileRequest(model, precision, mixed, threads, plans, say)
             self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
@@ -224,6 +224,29 @@ def _not_importable(name: str) -> Iterator[None]:
             modules[name] = before
         else:
             del modules[name]
+
+
+_core: Any = None
+_making_core = threading.Lock()
+
+
+def shared_core(openvino: ModuleType) -> Any:
+    """The one `openvino.Core` of this process, which is never released.
+
+    Its CPU plugin gives the thread in which it is made an alternate stack for signals, and unmaps
+    that stack with itself. Released in another thread, or after it, the first thread's next signal
+    would end the process.
+
+    Args:
+        openvino: the module.
+    """
+    global _core  # noqa: PLW0603  # one for each process is the point
+    with _making_core:
+        if _core is None:
+            core = openvino.Core()
+            core.get_property("CPU", "FULL_DEVICE_NAME")  # makes the plugin
+            _core = core
+        return _core
 
 
 def has_bf16(core: Any) -> bool:

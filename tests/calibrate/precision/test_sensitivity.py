@@ -175,7 +175,7 @@ def test_openvino_runs_kept_blocks_in_f32_and_no_others(precision, features, eig
         compile_mixed,
     )
 
-    core = openvino.import_openvino().Core()
+    core = openvino.shared_core(openvino.import_openvino())
     if not openvino.has_bf16(core):
         pytest.skip("bf16 is not native here: everything that is not int8 is f32 anyway")
     conversion = Conversion(features.model, "fp16") if precision == "fp16" else eight

@@ -14,7 +14,7 @@ from in_flight import infer_each
 from memory import peak_bytes
 
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
-from engines.cpu.openvino import OpenVinoEngine, has_bf16, import_openvino
+from engines.cpu.openvino import OpenVinoEngine, has_bf16, import_openvino, shared_core
 from engines.cpu.openvino_precision import choose_f32_nodes, find_low_precision
 from engines.engine import PipelinedEngine, Ticket
 from engines.errors import EngineError
@@ -147,7 +147,7 @@ def _fp16_graph_in_bf16(inspector_graph):
     """Core, graph and compiled graph of an fp16 inspector, or skip where bf16 isn't native."""
     from engines.cpu.openvino_precision import compile_mixed
 
-    core = import_openvino().Core()
+    core = shared_core(import_openvino())
     if not has_bf16(core):
         pytest.skip("this processor has no bf16 instructions")
     graph = core.read_model(inspector_graph("fp16"))
@@ -171,7 +171,7 @@ def test_without_the_marks_the_head_would_run_in_bf16(inspector_graph) -> None:
 
 
 def test_a_full_disk_is_named_as_the_cause(inspector_graph) -> None:
-    if not has_bf16(import_openvino().Core()):
+    if not has_bf16(shared_core(import_openvino())):
         pytest.skip("this processor has no bf16 instructions")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     model = inspector_graph("fp16")
@@ -184,7 +184,7 @@ def test_a_full_disk_is_named_as_the_cause(inspector_graph) -> None:
 
 
 def test_openvino_says_what_it_executes(inspector_graph) -> None:
-    native = has_bf16(import_openvino().Core())
+    native = has_bf16(shared_core(import_openvino()))
     expected = {"fp32": "f32", "fp16": "bf16" if native else "f32"}
     for precision, arithmetic in expected.items():
         with OpenVinoEngine(inspector_graph(precision), precision=precision) as opened:

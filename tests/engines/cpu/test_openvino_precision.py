@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
-from engines.cpu.openvino import OpenVinoEngine, import_openvino
+from engines.cpu.openvino import OpenVinoEngine, import_openvino, shared_core
 from engines.cpu.openvino_precision import round_concats_unsigned
 from engines.cpu.processor import cpu_instructions
 
@@ -86,7 +86,7 @@ def test_a_rounded_concatenation_keeps_its_sign(image) -> None:
 def test_openvino_still_needs_it(image) -> None:
     """When this fails, OpenVINO has mended the defect, and the way around it can go."""
     model = graph(concat=True)
-    core = import_openvino().Core()
+    core = shared_core(import_openvino())
     given = core.compile_model(core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     with OnnxRuntimeEngine(model, precision="int8") as reference:
         wanted = reference.infer(image)[0]

@@ -200,11 +200,11 @@ def test_half_and_eight_bits_stay_near_and_match_the_same(made, graphs) -> None:
 
 def test_openvino_runs_the_convolutions_low_and_exact_nodes_in_float32(graphs) -> None:
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    from engines.cpu.openvino import has_bf16, import_openvino
+    from engines.cpu.openvino import has_bf16, import_openvino, shared_core
     from engines.cpu.openvino_precision import choose_f32_nodes, compile_mixed, find_low_precision
     from engines.cpu.openvino_precision import executes as arithmetic
 
-    core = import_openvino().Core()
+    core = shared_core(import_openvino())
     if not has_bf16(core):
         pytest.skip("this processor has no bf16 instructions")
     for precision, wanted in (("fp16", "bf16"), ("int8", "int8+bf16")):
