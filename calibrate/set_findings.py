@@ -97,7 +97,7 @@ def _describe_bit_depth(samples: Mapping[Path, ImageSamples], bit_depth: int | N
     if not deep:
         return f"no image has 16 bits: --bit-depth {bit_depth} changes nothing" if bit_depth else ""
     brightest = int(max(deep))
-    used = int(eight_bits(np.array(brightest), bit_depth))
+    used = int(eight_bits(np.array(brightest, np.uint16), bit_depth))
     needed = next((bits for bits in BIT_DEPTHS if brightest < 1 << bits), None)
     if needed is None or needed >= (bit_depth or MAX_BITS):
         return ""

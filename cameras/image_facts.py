@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
-import imagesize  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
+from cameras.decoding.headers import orientation_from_header, size_from_header
+from cameras.decoding.orientation import SIDEWAYS
+from cameras.decoding.tiff_directory import directory_from_tiff
 from cameras.errors import ImageError
 from cameras.image_files import bytes_from_file, kind_from_bytes, samples_from_bytes
 from cameras.redaction import one_line, printable_path
@@ -51,7 +53,7 @@ class ImageSamples:
     Attributes:
         bits: of a sample: 8, 16 or 32.
         is_float: whether they are fractions.
-        brightest: highest one.
+        brightest: highest one; 0 where they are fractions.
         is_grey: whether there is one channel, or all of them are equal.
     """
 
@@ -72,19 +74,18 @@ def header_from_file(path: str | os.PathLike[str]) -> ImageHeader:
             kind = kind_from_bytes(file.read(16))
             if kind is None:
                 raise ImageError(f"{printable_path(path)}: not an image that can be read")
-            file.seek(0)
-            width, height = imagesize.get(file)
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                width, height = size_from_header(content, kind)
+                turn = orientation_from_header(content, kind)
             camera = _camera_from_exif(file, kind)
     except OSError as error:
         raise ImageError(
             f"{printable_path(path)}: {error.strerror}; check path and permissions"
         ) from error
-    # The parser meets hostile bytes: whatever it stumbles over, the header has no size.
-    except (ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
-        raise ImageError(f"{printable_path(path)}: its header is cut short or damaged") from error
-    if width < 1 or height in (-1, 0):
-        raise ImageError(f"{printable_path(path)}: no size in its header; it is damaged")
-    return ImageHeader(kind, (abs(int(height)), int(width)), camera)
+    except ImageError as error:
+        raise ImageError(f"{printable_path(path)}: {error}") from error
+    size = (width, height) if turn in SIDEWAYS else (height, width)
+    return ImageHeader(kind, size, camera)
 
 
 def samples_from_file(path: str | os.PathLike[str]) -> ImageSamples:
@@ -94,14 +95,20 @@ def samples_from_file(path: str | os.PathLike[str]) -> ImageSamples:
         ImageError: as `cameras.image_files.image_from_file`, but for the kind of samples.
     """
     try:
-        samples = samples_from_bytes(bytes_from_file(path), flags=cv2.IMREAD_UNCHANGED)
+        data = bytes_from_file(path)
+        if kind_from_bytes(data) == "TIFF":
+            directory = directory_from_tiff(data)
+            if directory.has_fractions:  # which are not decoded: nobody says which is white
+                bits, is_grey_tiff = directory.bits[0], directory.samples < 3
+                return ImageSamples(bits, is_float=True, brightest=0.0, is_grey=is_grey_tiff)
+        samples = samples_from_bytes(data)
     except ImageError as error:
         text = str(error)
         name = printable_path(path)
         raise ImageError(text if name in text else f"{name}: {text}") from error
     return ImageSamples(
         bits=8 * samples.dtype.itemsize,
-        is_float=samples.dtype.kind == "f",
+        is_float=False,
         brightest=float(samples.max()),
         is_grey=is_grey(samples),
     )

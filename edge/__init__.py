@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import cameras as cameras  # sets OpenCV's limits, before anything here imports it
+
 if TYPE_CHECKING:
     from cameras.errors import CameraError as CameraError
     from cameras.frame import Frame as Frame

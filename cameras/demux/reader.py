@@ -19,6 +19,7 @@ import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from cameras.decoding.limits import MAX_PIXELS
 from cameras.demux.ffmpeg_log import (
     find_damage,
     find_loss,
@@ -27,7 +28,7 @@ from cameras.demux.ffmpeg_log import (
 )
 from cameras.demux.recovery import Recovery
 from cameras.errors import ImageError
-from cameras.image_files import MAX_PIXELS, image_from_bytes
+from cameras.image_files import image_from_bytes
 
 _JPEG = "mjpeg"
 _DELAYED = 64  # packets that a decoder may hold back at most

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.threshold import reaches
-from cameras.image_files import MAX_PIXELS
+from cameras.decoding.limits import MAX_PIXELS
 from edge.inspection.map_score import as_float32, score_from_map
 from edge.result import AnomalyMap, DefectMask, Region, Roi, Verdict
 from engines.score_rule import MAXIMUM, ScoreRule

@@ -1,0 +1,81 @@
+"""How much one picture, and all that are decoded at once, may take; needs no OpenCV."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cameras.errors import ImageError
+
+MAX_PIXELS = 100_000_000
+MAX_SIDE = 1 << 20  # px
+BYTES_PER_PIXEL = 13
+"""At most, while one is decoded: measured for each kind, 12.3 for 16-bit colours."""
+MAX_DECODING_BYTES = MAX_PIXELS * BYTES_PER_PIXEL
+"""Of all that are decoded at once: one of the largest, or many small ones."""
+
+
+class DecodingBudget:
+    """Memory that pictures share while they are decoded; who finds too little of it waits.
+
+    They are served in the order in which they come, so that a large one is not kept out by small
+    ones. One that is larger than all of it is decoded alone.
+
+    Args:
+        limit: bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = self._free = limit
+        self._turn = threading.Lock()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        """Hold what a picture of so many pixels needs."""
+        needed = min(pixels * BYTES_PER_PIXEL, self._limit)
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: self._free >= needed)
+            self._free -= needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += needed
+                self._changed.notify_all()
+
+
+DECODING = DecodingBudget(MAX_DECODING_BYTES)
+"""Of this process: every receiver, folder and thread of a build decodes under it."""
+
+
+def limit_opencv() -> None:
+    """Give OpenCV the same limits; it reads them once, when it is loaded.
+
+    Values that the user or the embedding program has set stay.
+    """
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_WIDTH", str(MAX_SIDE))
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_HEIGHT", str(MAX_SIDE))
+
+
+def check_size(kind: str, width: int, height: int) -> None:
+    """Refuse a picture that is too large, or has no size, before it is decoded.
+
+    Args:
+        kind: such as ``PNG``.
+        width: in px.
+        height: in px.
+
+    Raises:
+        ImageError: it is.
+    """
+    if width < 1 or height < 1:
+        raise ImageError(f"this {kind} has no size in its header; it is damaged")
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ImageError(
+            f"{width} x {height} pixels; more than {MAX_PIXELS // 1_000_000} megapixels are "
+            "not read, scale it down"
+        )

@@ -1,0 +1,159 @@
+"""A small file takes no more memory than its pixels are worth, however it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cameras.decoding.limits import (
+    BYTES_PER_PIXEL,
+    MAX_DECODING_BYTES,
+    MAX_PIXELS,
+    DecodingBudget,
+    check_size,
+)
+from cameras.errors import ImageError
+
+SIDE = 1500  # px
+SLACK = 24 << 20  # bytes: what libraries keep for themselves
+MEASURE = """
+import json, sys
+from cameras.image_files import ImageError, image_from_file
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) << 10
+
+image_from_file(sys.argv[1])
+for path in sys.argv[2:]:
+    open("/proc/self/clear_refs", "w").write("5")
+    before, said = peak(), ""
+    try:
+        image_from_file(path)
+    except ImageError as error:
+        said = str(error)
+    print(json.dumps([path, peak() - before, said]))
+"""
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
+
+
+def deep_png(*, channels: int, extra: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = zlib.compress(bytes((1 + 2 * channels * SIDE) * SIDE), 1)
+    content = chunk(b"IHDR", header) + extra + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+def two_widths(width: int) -> bytes:
+    """A TIFF of 64 x 64 whose width is given a second time."""
+    tags = {256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 273: 200, 277: 1, 278: 64, 279: 64 * 64}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    entries.insert(1, struct.pack("<HHII", 256, 4, 1, width))
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4)
+    return head.ljust(200, b"\0") + bytes(64 * 64)
+
+
+@pytest.fixture(scope="module")
+def peaks(tmp_path_factory) -> dict[str, tuple[int, str]]:
+    """By the file's name: bytes at the peak of its decoding, and what was said."""
+    folder = tmp_path_factory.mktemp("large")
+    animation = chunk(b"acTL", struct.pack(">II", 2, 0))
+    animation += chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, SIDE, SIDE, 0, 0, 1, 1, 0, 0))
+    deep = cv2.imencode(".tif", np.zeros((SIDE, SIDE, 3), np.uint16))[1]
+    files = {
+        "small.png": cv2.imencode(".png", np.zeros((8, 8), np.uint8))[1].tobytes(),
+        "deep.png": deep_png(channels=3),
+        "animated.png": deep_png(channels=4, extra=animation),
+        "deep.tif": deep.tobytes(),
+        "widths.tif": two_widths(60_000),
+        "narrow.tif": two_widths(1),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    command = [sys.executable, "-c", MEASURE, *(str(folder / name) for name in files)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = (json.loads(line) for line in said.splitlines())
+    return {Path(path).name: (peak, reason) for path, peak, reason in found}
+
+
+@pytest.mark.parametrize("name", ["deep.png", "animated.png", "deep.tif"])
+def test_decoding_takes_what_is_set_aside_for_it(peaks, name) -> None:
+    peak, reason = peaks[name]
+    assert not reason
+    assert 3 * SIDE**2 < peak < BYTES_PER_PIXEL * SIDE**2 + SLACK
+
+
+@pytest.mark.parametrize("name", ["widths.tif", "narrow.tif"])
+def test_a_tiff_with_two_widths_is_refused_before_anything_is_decoded(peaks, name) -> None:
+    peak, reason = peaks[name]
+    assert "this TIFF has tag 256 twice; save it again" in reason
+    assert peak < SLACK
+
+
+def test_what_is_decoded_at_once_shares_one_budget_and_a_large_one_gets_its_turn() -> None:
+    budget = DecodingBudget(10 * BYTES_PER_PIXEL)
+    order: list[str] = []
+    began, may_end = threading.Event(), threading.Event()
+
+    def decode(name: str, pixels: int) -> None:
+        with budget.take(pixels):
+            order.append(name)
+            began.set()
+            may_end.wait(5)
+
+    first = threading.Thread(target=decode, args=("first", 6))
+    first.start()
+    assert began.wait(5)
+    large = threading.Thread(target=decode, args=("large", 1_000))  # more than all of it
+    large.start()
+    small = threading.Thread(target=decode, args=("small", 1))
+    large.join(0.05)
+    small.start()
+    small.join(0.05)
+    assert order == ["first"]
+    may_end.set()
+    for thread in (first, large, small):
+        thread.join(5)
+    assert order == ["first", "large", "small"]
+
+
+def test_the_largest_picture_that_is_read_fits_into_the_budget() -> None:
+    assert MAX_PIXELS * BYTES_PER_PIXEL <= MAX_DECODING_BYTES
+    check_size("PNG", 10_000, MAX_PIXELS // 10_000)
+    for width, height in ((10_001, 10_000), (1 << 21, 1)):
+        with pytest.raises(ImageError, match="more than 100 megapixels are not read"):
+            check_size("PNG", width, height)
+
+
+@pytest.mark.parametrize("package", ["edge", "calibrate", "cameras"])
+def test_whichever_package_comes_first_opencv_has_the_same_limits(package) -> None:
+    code = (
+        f"import {package}, cv2, numpy, os\n"
+        "assert os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] == '100000000'\n"
+        "try: cv2.imdecode(numpy.frombuffer(b'P5 20000 5001 255 ', numpy.uint8), 1)\n"
+        "except cv2.error as error: print('refused', 'PIXELS' in str(error))\n"
+    )
+    names = ("PIXELS", "WIDTH", "HEIGHT")
+    bare = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {f"OPENCV_IO_MAX_IMAGE_{one}" for one in names}
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=bare, check=True
+    )
+    assert done.stdout.split() == ["refused", "True"]
