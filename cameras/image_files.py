@@ -24,7 +24,8 @@ from cameras.redaction import printable_path
 MAX_BYTES = 1 << 30
 MAX_BITS = 16  # of a sample
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"}
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+    | {".pgm", ".ppm"}
 )
 
 _KINDS: dict[str, Callable[[bytes], bool]] = {

@@ -25,7 +25,7 @@ from calibrate.dataset import (
     Sample,
     images_in,
     list_names,
-    read_mask,
+    read_masks,
 )
 from calibrate.defects.foreground import Mask
 from calibrate.images import Image, Roi, Size, evenly, fit_image
@@ -114,7 +114,7 @@ def defects_from_samples(
 
 def _read(sample: Sample, *, size: Size, roi: Roi | None) -> RealDefect:
     where = printable_path(sample.path)
-    if sample.mask is None:
+    if not sample.masks:
         raise DatasetError(f"{where}: no mask; draw {sample.path.stem}{_SUFFIX}.png beside it")
     try:
         content = read_plain_file(sample.path, max_bytes=MAX_BYTES)
@@ -126,11 +126,11 @@ def _read(sample: Sample, *, size: Size, roi: Roi | None) -> RealDefect:
         raise ImageError(f"{where}: {error}") from error
     whole = image.shape[:2]
     part = whole if roi is None else (roi[3], roi[2])
-    marked = read_mask(sample.mask, image_size=(whole[0], whole[1]), size=part, roi=roi)
+    marked = read_masks(sample.masks, image_size=(whole[0], whole[1]), size=part, roi=roi)
     if not marked.any():
         inside = "" if roi is None else " inside the region of interest"
         raise DatasetError(
-            f"{printable_path(sample.mask)}: marks nothing{inside}; paint the defect white, or "
+            f"{printable_path(sample.masks[0])}: marks nothing{inside}; paint the defect white, or "
             f"leave {sample.path.name} out"
         )
     digest = hashlib.sha256(content).hexdigest()
@@ -154,11 +154,14 @@ def _pair_with_masks(folder: Path) -> tuple[Sample, ...]:
         images, known = _separate_masks(_images(home))
         if kind in apart:
             known |= {_stem(path): path for path in _images(apart[kind])}
-        samples += [Sample(image, kind, known.get(image.stem)) for image in images]
-        spare |= set(known.values()) - {sample.mask for sample in samples}
+        samples += [
+            Sample(image, kind, (known[image.stem],) if image.stem in known else ())
+            for image in images
+        ]
+        spare |= set(known.values()) - {mask for sample in samples for mask in sample.masks}
     _refuse_unpaired(
         folder,
-        lonely=[sample.path for sample in samples if sample.mask is None],
+        lonely=[sample.path for sample in samples if not sample.masks],
         spare=sorted(spare, key=sort_key),
     )
     if not samples:

@@ -221,7 +221,7 @@ def _prepare(
     backbone = load_backbone(options.backbone)
     engine = choose_engine(options.engine)
     dataset = dataset_from_folder(images)
-    for note in dataset.notes:
+    for note in (dataset.account, *dataset.notes):
         say(note)
     for finding in find_in_set(dataset.train, bit_depth=options.bit_depth):
         say(finding.text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from calibrate.dataset import DatasetError, dataset_from_folder
+from calibrate.dataset import dataset_from_folder
 from calibrate.evaluate import Evaluation
 from calibrate.operating_points import operating_points, thresholds_to_compare
 from calibrate.progress import Stages
@@ -52,17 +52,12 @@ def evaluate_bundle(
         stages: told about progress.
 
     Raises:
-        DatasetError: no labelled images.
+        DatasetError: as `dataset_from_folder`.
         NothingCountedError: every image is skipped.
         BundleError, EngineError: as their modules say.
         OSError: the grid or the page cannot be written.
     """
-    dataset = dataset_from_folder(images)
-    if not dataset.test:
-        raise DatasetError(
-            f"{images}: no labelled images; lay them out as test/good and test/DEFECT, with masks "
-            "in ground_truth/DEFECT"
-        )
+    samples = dataset_from_folder(images, to_learn=False).to_judge
     with (
         load_with_progress(
             bundle,
@@ -77,7 +72,7 @@ def evaluate_bundle(
         compared = _thresholds(manifest, inspector.settings.threshold)
         measured = measure(
             inspector.engine,
-            dataset.test,
+            samples,
             size=manifest.size,
             settings=inspector.settings,
             learnt=manifest.learnt_files,
@@ -120,7 +115,7 @@ def refuse_nothing_counted(evaluation: Evaluation, images: Path) -> None:
     name, reason = next(iter(evaluation.skipped.items()))
     first = reason if name in reason else f"{name}: {reason}"
     raise NothingCountedError(
-        f"{images}: none of {len(evaluation.skipped)} labelled images counts; the first: {first}"
+        f"{images}: none of {len(evaluation.skipped)} images counts; the first: {first}"
     )
 
 

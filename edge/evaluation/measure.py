@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from calibrate.dataset import GOOD, Sample, read_mask
+from calibrate.dataset import GOOD, Sample, read_masks
 from calibrate.evaluate import Evaluation, Scored, evaluate
 from calibrate.images import Roi, Size, fit_image
 from calibrate.operating_points import LabelledCounts
@@ -144,15 +144,15 @@ def file_sha256(path: Path) -> str:
 def truth_of(
     sample: Sample, *, image_shape: tuple[int, ...], size: Size, roi: Roi | None
 ) -> npt.NDArray[np.bool_] | None:
-    """A sample's mask at the model's size; None without one.
+    """A sample's masks, merged, at the model's size; None without one.
 
     Raises:
         DatasetError: it cannot be read, or does not fit its image.
     """
-    if sample.mask is None:
+    if not sample.masks:
         return None
     shape = (image_shape[0], image_shape[1])
-    return read_mask(sample.mask, image_size=shape, size=size, roi=roi)
+    return read_masks(sample.masks, image_size=shape, size=size, roi=roi)
 
 
 def png_from_image(image: Image) -> bytes:

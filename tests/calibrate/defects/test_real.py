@@ -148,7 +148,7 @@ def test_files_that_cannot_be_used(tmp_path):
         defects_from_folder(tmp_path, size=SIZE)
     image.unlink()
     with pytest.raises(ImageError, match=r"a\.png: No such file"):
-        defects_from_samples([Sample(image, "x", mask)], size=SIZE)
+        defects_from_samples([Sample(image, "x", (mask,))], size=SIZE)
     with pytest.raises(DatasetError, match=r"a\.png: no mask; draw a_mask\.png"):
         defects_from_samples([Sample(image, "x")], size=SIZE)
 

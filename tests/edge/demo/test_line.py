@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from calibrate.dataset import dataset_from_folder, read_mask
+from calibrate.dataset import dataset_from_folder, read_masks
 from edge.demo import DEFECTS, draw_conveyor, draw_dataset, draw_part
 from edge.demo.flange import make_flange
 
@@ -87,11 +87,11 @@ def test_data_set_in_the_layout_that_is_read(tmp_path):
     folder = tmp_path / "line"
     assert draw_dataset(folder, good=3, test_good=2, defects_each=1, size=96) == 11
     data = dataset_from_folder(folder)
-    assert (data.kind, len(data.train), data.notes) == ("mvtec", 3, ())
+    assert (data.layout, len(data.train), data.left_out) == ("split", 3, ())
     assert [s.defect for s in data.test] == ["good", "good", *sorted(DEFECTS)]
     for sample in data.test[2:]:
         assert cv2.imread(str(sample.path)).shape == (96, 96, 3)
-        assert read_mask(sample.mask, image_size=(96, 96), size=(96, 96)).any()
+        assert read_masks(sample.masks, image_size=(96, 96), size=(96, 96)).any()
     with pytest.raises(FileExistsError, match="not empty"):
         draw_dataset(folder)
 
