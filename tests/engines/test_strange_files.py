@@ -13,7 +13,7 @@ import pytest
 
 from calibrate.backbones.backbone import BackboneError, load_backbone
 from calibrate.backbones.weights import read_weights
-from calibrate.dataset import DatasetError, read_mask
+from calibrate.dataset import DatasetError, read_masks
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
 from cameras.push.address import token_from_file
@@ -102,7 +102,7 @@ READERS: dict[str, tuple[Callable[[Path], object], type[Exception] | None]] = {
     "edge.toml": (read_config, ConfigError),
     "token": (token_from_file, ValueError),
     "password": (lambda path: read_password(path, bridge="mqtt", user="u"), StationError),
-    "mask.png": (lambda path: read_mask(path, image_size=(8, 8), size=(8, 8)), DatasetError),
+    "mask.png": (lambda path: read_masks([path], image_size=(8, 8), size=(8, 8)), DatasetError),
     "ignore.png": (image_from_file, ImageError),
     "backbone.onnx": (load_backbone, BackboneError),
     "weights.pth": (read_weights, BackboneError),
