@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -16,6 +17,7 @@ from cameras.redaction import printable_path
 from edge.result import Result
 from edge.sinks.losses import LossCounter
 from edge.sinks.sink import SinkError
+from process.plain_files import check_plain
 
 MAX_ROWS = 10_000_000
 """About 2.5 GB: a month at four results a second."""
@@ -63,7 +65,8 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
     Write-ahead log with ``synchronous = FULL``: what was committed survives a power cut. A commit
     is made when nothing more waits, else every 256 results or quarter of a second. While the disk
     is full or another program has locked the database, up to 10 000 results wait in memory; then
-    the oldest are lost and counted.
+    the oldest are lost and counted. One that was removed or moved away is begun anew, as soon as
+    its place is there.
 
     Args:
         path: the database; made if it is not there.
@@ -82,10 +85,15 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
         self._since_s = 0.0  # when the oldest of them came
         self._retry_s = 0.0
         self._busy = threading.Lock()  # closed by another thread than the one that writes
+        self._path = Path(path)
+        self._closed = False
+        self._database: sqlite3.Connection | None = None
+        self._stamp: tuple[int, int] | None = None  # of the file that is open
         try:
-            self._database: sqlite3.Connection | None = _open_database(Path(path))
+            self._open()
         except (sqlite3.Error, OSError) as error:
-            raise SinkError(f"{printable_path(path)}: {error}; name another file") from error
+            reason = getattr(error, "strerror", None) or error
+            raise SinkError(f"{printable_path(path)}: {reason}; name another file") from error
 
     def write(self, result: Result) -> None:
         """Add one row; it is committed with others, see the class."""
@@ -110,15 +118,15 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
         if not self._busy.acquire(timeout=_CLOSE_S):
             return  # the disk hangs, and the thread that writes with it
         try:
-            if self._database is None:
+            if self._closed:
                 return
             self._retry_s = 0.0
             self._commit(time.monotonic())
             if self._waiting:
                 self.losses.add("closed", len(self._waiting))
                 self._waiting.clear()
-            self._database.close()
-            self._database = None
+            self._closed = True
+            self._close_database()
         finally:
             self._busy.release()
 
@@ -126,20 +134,56 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
         self.close()
 
     def _commit(self, now: float) -> None:
-        database = self._database
-        if not self._waiting or database is None or now < self._retry_s:
+        if not self._waiting or self._closed or now < self._retry_s:
             return
         try:
+            database = self._database_in_place()
             with database:  # commits, or rolls back
                 ids = database.executemany(_INSERT, self._waiting)
                 ids.execute(_TRIM, (self._max_rows, _MAX_DELETED))
-        except sqlite3.Error as error:
+            if self._stamp != _stamp_of(self._path):
+                raise OSError("removed or moved away meanwhile")  # then the rows are nowhere
+        except (sqlite3.Error, OSError) as error:
             self._retry_s = now + _RETRY_S
             self.losses.add(error, 0)
             return
         self._waiting.clear()
         self._retry_s = 0.0
         self.losses.end_outage()
+
+    def _database_in_place(self) -> sqlite3.Connection:
+        """The database that has the name now; SQLite itself goes on writing where nobody looks.
+
+        Raises:
+            sqlite3.Error, OSError: there is none, and none can be made.
+        """
+        if self._database is not None and self._stamp == _stamp_of(self._path):
+            return self._database
+        # First, since its end removes what a new one would write beside it.
+        self._close_database()
+        return self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        with contextlib.suppress(FileNotFoundError):
+            check_plain(self._path.stat(), self._path)
+        self._database = _open_database(self._path)
+        self._stamp = _stamp_of(self._path)
+        return self._database
+
+    def _close_database(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                database.close()
+
+
+def _stamp_of(path: Path) -> tuple[int, int] | None:
+    """Which file a name stands for; None for none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _open_database(path: Path) -> sqlite3.Connection:

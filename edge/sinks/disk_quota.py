@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
 import re
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from cameras.redaction import printable_path
 from edge.options import StreamOptions
+from edge.sinks.locks import PlaceLock
 from edge.sinks.sink import SinkError, open_folder
 
 MIB = 1 << 20
+_AGAIN_S = 60.0  # before files that could not be removed are tried again
+_log = logging.getLogger("edge.sinks")
 _DEFAULTS = StreamOptions()
 _OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z_\d+_[A-Z]+(_[A-Za-z0-9.-]+)*\.(jpg|png|json|avi|mp4|mkv)")
 _HALF = re.compile(r"\d{8}T\d{6}\.\d{3}Z_.*\.part(\.[a-z]+)?")
@@ -36,25 +42,35 @@ class DiskLimits:
 class DiskQuota:
     """Files by their day, ``FOLDER/20260131/NAME``; only what is named as ours is ever removed.
 
+    The folder is this object's alone until `close`. A file that cannot be removed counts, and
+    the next one makes room.
+
     Args:
         folder: made if it is not there; what an earlier run left in it counts, and half-written
             files are removed.
         limits: how much it may hold.
 
     Raises:
-        SinkError: the folder cannot be made, read or written.
+        SinkError: the folder cannot be made, read or written, or another program fills it.
     """
 
     def __init__(self, folder: str | os.PathLike[str], limits: DiskLimits | None = None) -> None:
         self._limits = limits or DiskLimits()
         self._folder = open_folder(folder)
         try:
+            self._lock = PlaceLock(self._folder)
             self._files = deque(_find_our_files(self._folder))
         except OSError as error:
             raise SinkError(
                 f"{printable_path(folder)}: {error.strerror}; name another folder"
             ) from error
+        self._stuck: list[tuple[Path, int]] = []  # those that could not be removed
+        self._stuck_s = 0.0
         self.used_bytes = sum(size for _, size in self._files)
+
+    def close(self) -> None:
+        """Let another program have the folder; a second call does nothing."""
+        self._lock.close()
 
     def path_for(self, name: str) -> Path:
         """Where a file goes; its day's folder is there then.
@@ -75,10 +91,13 @@ class DiskQuota:
         Raises:
             OSError: there is no room even without them.
         """
+        self._try_again()
         while self._files and self.used_bytes + size > self._limits.max_bytes:
             self._remove_oldest()
         if size > self._limits.max_bytes:
             raise OSError(errno.ENOSPC, f"{size} bytes are more than the folder may hold")
+        if self.used_bytes + size > self._limits.max_bytes:
+            raise OSError(errno.ENOSPC, f"full, and {len(self._stuck)} files cannot be removed")
         min_free = self._limits.min_free_bytes
         while (free := self._free_bytes()) < min_free + size:
             if not self._files:
@@ -98,12 +117,25 @@ class DiskQuota:
         return disk.f_bavail * disk.f_frsize
 
     def _remove_oldest(self) -> None:
-        path, size = self._files[0]
-        path.unlink(missing_ok=True)
-        self._files.popleft()
+        path, size = self._files.popleft()
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            if not self._stuck:
+                self._stuck_s = time.monotonic()
+                what = f"{printable_path(path)}: {error.strerror}"
+                _log.error("%s: it cannot be removed; newer files make room for it", what)
+            self._stuck.append((path, size))
+            return
         self.used_bytes -= size
         if not self._files or self._files[0][0].parent != path.parent:
             _remove_if_empty(path.parent)
+
+    def _try_again(self) -> None:
+        """Let files that could not be removed be the oldest again, now and then."""
+        if self._stuck and time.monotonic() - self._stuck_s > _AGAIN_S:
+            self._files.extendleft(reversed(self._stuck))
+            self._stuck.clear()
 
 
 def _find_our_files(folder: Path) -> list[tuple[Path, int]]:
@@ -114,7 +146,8 @@ def _find_our_files(folder: Path) -> list[tuple[Path, int]]:
             continue
         for path in sorted(day.iterdir()):
             if _HALF.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
             elif _OURS.fullmatch(path.name) and not path.is_symlink() and path.is_file():
                 files.append((path, path.stat().st_size))
     return files
@@ -125,4 +158,4 @@ def _remove_if_empty(day: Path) -> None:
         day.rmdir()
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.ENOENT, errno.EEXIST):
-            raise
+            _log.debug("%s: %s", printable_path(day), error.strerror)

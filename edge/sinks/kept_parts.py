@@ -50,8 +50,12 @@ class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
         else:
             self.losses.end_outage()
 
+    def close(self) -> None:
+        """Let another program have the folder: every part is complete; a second call is fine."""
+        self._quota.close()
+
     def __exit__(self, *_: object) -> None:
-        """Do nothing: every part is complete as soon as it is written."""
+        self.close()
 
     def _is_kept(self, result: Result) -> bool:
         if result.verdict is not Verdict.ERROR:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 
@@ -54,9 +55,9 @@ class LossCounter:
         if not before:
             self._before = self.count
             are = "being dropped" if count else "kept in memory while it lasts, then dropped"
+            remedy = "free disk space" if _is_full(why) else "check that place"
             _log.error(
-                "%s; %s are %s; inspection continues; free disk space",
-                *(self.trouble, self._what, are),
+                "%s; %s are %s; inspection continues; %s", self.trouble, self._what, are, remedy
             )
         self.count += count
 
@@ -92,6 +93,12 @@ class RepeatFilter:
 def strip_digits(reason: str) -> str:
     """A reason without its digits, which count up within one: "no frame for 1.0 s", "for 2.0 s"."""
     return "".join(letter for letter in reason if not letter.isdigit())
+
+
+def _is_full(why: str | Exception) -> bool:
+    """Whether room on the disk is what lacks, as far as anybody knows."""
+    number = why.errno if isinstance(why, OSError) else None
+    return number is None or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _reason_from_error(error: Exception) -> str:

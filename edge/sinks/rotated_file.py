@@ -8,6 +8,8 @@ files cannot be renamed the lines still come.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import itertools
 import os
 import stat
@@ -16,15 +18,20 @@ from pathlib import Path
 
 _LOOK_S = 1.0
 _RETRY_S = 10.0
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})  # some network disks
+_OPEN = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class RotatedFile:
     """Lines, in the file as soon as they are written.
 
     When a line would make it larger than `max_bytes`, ``NAME`` becomes ``NAME.1``, which was
-    before ``NAME.2`` and so on. A file that another program has moved away or removed is noticed
-    within a second, and begun anew.
+    before ``NAME.2`` and so on. A file that another program has moved away is noticed within a
+    second, one that was removed with the next line, and begun anew; where that is impossible,
+    each line is an error until its place is back.
+
+    The file is locked: two programs that write to one would replace each other's lines. A pipe or
+    a terminal is written to as it is, if somebody reads it.
 
     Args:
         path: the file.
@@ -34,7 +41,7 @@ class RotatedFile:
         backups: older files beside it, at least 1.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or another program writes to it.
     """
 
     def __init__(
@@ -53,7 +60,7 @@ class RotatedFile:
         self._file = -1
         self._size = 0
         self._torn = False
-        self._open(0 if append else os.O_TRUNC)
+        self._open(truncate=not append)
 
     def write(self, line: bytes) -> None:
         """Append a line.
@@ -65,13 +72,21 @@ class RotatedFile:
             OSError: it is not in the file, or only in part; the next one begins a new line.
         """
         now = time.monotonic()
-        if now >= self._look_s:
-            self._look_s = now + _LOOK_S
+        if now >= self._look_s or self._was_removed():
             if self._was_moved():
+                self._look_s = 0.0  # and again with the next line, if this fails
                 self._open()
+            self._look_s = now + _LOOK_S
         full = self._max_bytes is not None and self._size + len(line) >= self._max_bytes
         if full and self._size and now >= self._rotate_s:
             self._rotate(now)
+        self._append(line)
+        if self._was_removed() and self._was_moved():  # meanwhile: the line is nowhere
+            self._look_s = 0.0
+            self._open()
+            self._append(line)
+
+    def _append(self, line: bytes) -> None:
         data = (b"\n" if self._torn else b"") + line + b"\n"
         written = os.write(self._file, data)
         self._size += written
@@ -85,16 +100,28 @@ class RotatedFile:
             os.close(self._file)
             self._file = -1
 
-    def _open(self, how: int = 0) -> None:
+    def _open(self, *, truncate: bool = False) -> None:
         """Open it, in place of the one that is open."""
-        file = os.open(self._path, _APPEND | how, 0o644)
+        # A pipe that nobody reads would be waited for: then this says so.
+        file = os.open(self._path, _OPEN | os.O_NONBLOCK, 0o644)
+        try:
+            _claim(file, truncate=truncate)
+        except OSError:
+            os.close(file)
+            raise
         self.close()
         self._file = file
         self._size = os.fstat(file).st_size
         self._torn = self._size > 0 and _last_byte(self._path) != b"\n"
 
+    def _was_removed(self) -> bool:
+        """Whether the file has no name any more: what is written to it is nowhere."""
+        return self._file < 0 or os.fstat(self._file).st_nlink == 0
+
     def _was_moved(self) -> bool:
         """Whether the file's name no longer stands for it."""
+        if self._file < 0:
+            return True
         ours = os.fstat(self._file)
         if not stat.S_ISREG(ours.st_mode):
             return False
@@ -114,6 +141,29 @@ class RotatedFile:
         except OSError:
             return
         self._rotate_s = 0.0
+
+
+def _claim(file: int, *, truncate: bool) -> None:
+    """Lock a file that was just opened, so that no other program writes to it.
+
+    Raises:
+        OSError: another one does, or a disk's own blocks would be written over.
+    """
+    os.set_blocking(file, True)
+    mode = os.fstat(file).st_mode
+    if stat.S_ISBLK(mode):
+        raise OSError(errno.EINVAL, "it is a disk, not a file")
+    if not stat.S_ISREG(mode):
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError(errno.EWOULDBLOCK, "another program writes to it") from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    if truncate:
+        os.ftruncate(file, 0)
 
 
 def _last_byte(path: Path) -> bytes:

@@ -14,8 +14,10 @@ import numpy as np
 from cameras.redaction import printable_path
 from edge.result import Image, Result
 from edge.sinks.disk_quota import DiskLimits, DiskQuota
+from edge.sinks.locks import PlaceLock
 from edge.sinks.losses import LossCounter
 from edge.sinks.sink import Paint, Painter, SinkError, name_from_result
+from process.plain_files import check_plain
 
 SEGMENT_S = 600.0
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
@@ -57,16 +59,21 @@ class VideoSink(AbstractContextManager["VideoSink"]):
         limits: DiskLimits | None = None,
     ) -> None:
         self.losses = LossCounter(printable_path(path), "video frames")
-        self._path = Path(path)
+        self._path = path = Path(path)
         self._rate_hz = rate_hz
         self._paint = paint or Painter()
         self._video: _VideoFile | None = None
         self._busy = threading.Lock()  # closed by another thread than the one that writes
         limits = limits or DiskLimits()
         self._quota = None if self._path.suffix else DiskQuota(path, limits)
+        self._lock = _lock_of(self._path) if self._quota is None else None
         self._room = min(_FIRST_BYTES, limits.max_bytes // 4)
         self._ends_s = 0.0
-        _check_encoder(self._path if self._quota is None else self._path / "encoder.mp4", rate_hz)
+        try:
+            _check_encoder(path if self._quota is None else path / "encoder.mp4", rate_hz)
+        except SinkError:
+            self._let_go()
+            raise
 
     def write(self, result: Result) -> None:
         """Draw and append one frame."""
@@ -90,11 +97,18 @@ class VideoSink(AbstractContextManager["VideoSink"]):
             return
         try:
             self._end()
+            self._let_go()
         finally:
             self._busy.release()
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _let_go(self) -> None:
+        """Let another program have the place."""
+        for lock in (self._quota, self._lock):
+            if lock is not None:
+                lock.close()
 
     def _begin(self, result: Result, picture: Image) -> _VideoFile:
         path = self._path
@@ -106,16 +120,22 @@ class VideoSink(AbstractContextManager["VideoSink"]):
         return _VideoFile(path, rate_hz=self._rate_hz, size=(picture.shape[1], picture.shape[0]))
 
     def _end_if_due(self) -> None:
-        """End a segment that is old enough, or for which the disk has no room.
+        """End a video that was removed, a segment that is old enough or has no room.
 
         Raises:
             OSError: there is no room.
         """
-        if self._quota is None or self._video is None:
+        video = self._video
+        if video is None:
             return
-        if time.monotonic() >= self._ends_s:
+        look = video.frames % _LOOK_EVERY == 0
+        if look and video.was_removed():
             self._end()
-        elif self._video.frames % _LOOK_EVERY == 0:
+        elif self._quota is None:
+            return
+        elif time.monotonic() >= self._ends_s:
+            self._end()
+        elif look:
             try:
                 self._quota.make_room(0)
             except OSError:
@@ -131,7 +151,7 @@ class VideoSink(AbstractContextManager["VideoSink"]):
             if self._quota is not None:
                 self._room = max(self._room // 2, self._quota.add(video.path))
         except OSError as error:
-            self.losses.add(error)
+            self.losses.add(error, max(1, video.frames - video.frames_on_disk()))
 
 
 class _VideoFile:
@@ -170,14 +190,19 @@ class _VideoFile:
         """
         self._writer.release()
         # The encoder does not tell of a full disk: what it left is asked instead.
-        if self._frames_on_disk() < 0.9 * self.frames:
+        if self.frames_on_disk() < 0.9 * self.frames:
             raise OSError(f"incomplete, kept as {printable_path(self._part)}; is the disk full?")
         try:
             self._part.replace(self.path)
         except OSError as error:
             raise OSError(f"kept as {printable_path(self._part)}: {error.strerror}") from error
 
-    def _frames_on_disk(self) -> int:
+    def was_removed(self) -> bool:
+        """Whether somebody removed what was written so far, or its folder."""
+        return not self._part.exists()
+
+    def frames_on_disk(self) -> int:
+        """How many can be read back, once it is complete, under the name that it was written."""
         capture = cv2.VideoCapture()
         try:
             opened = capture.open(_file_name(self._part), cv2.CAP_FFMPEG)
@@ -188,6 +213,18 @@ class _VideoFile:
 
 def _part_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}.part{path.suffix}")
+
+
+def _lock_of(path: Path) -> PlaceLock:
+    """What keeps another program from writing the same video.
+
+    Raises:
+        SinkError: another one does, or the folder cannot be written.
+    """
+    try:
+        return PlaceLock(path)
+    except OSError as error:
+        raise SinkError(f"{printable_path(path)}: {error.strerror}") from error
 
 
 def _check_encoder(path: Path, rate_hz: float) -> None:
@@ -201,11 +238,13 @@ def _check_encoder(path: Path, rate_hz: float) -> None:
     part = _part_of(path)
     try:
         part.touch()
-        _open_writer(part, rate_hz, (64, 64)).release()
+        check_plain(part.stat(), part)
+        try:
+            _open_writer(part, rate_hz, (64, 64)).release()
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise SinkError(f"{printable_path(path)}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _open_writer(part: Path, rate_hz: float, size: tuple[int, int]) -> cv2.VideoWriter:

@@ -51,4 +51,5 @@ def test_a_folder_never_holds_more_than_it_may(sizes, most) -> None:
             files = [one for one in folder.rglob("*") if one.is_file()]
             assert sum(one.stat().st_size for one in files) == quota.used_bytes <= most
             assert path.exists()
+        quota.close()
         assert DiskQuota(folder, limits).used_bytes == quota.used_bytes
