@@ -33,6 +33,7 @@ from engines.plans.plan import Compatible, Plan, Typing
 from engines.plans.precision_proof import prove
 from engines.plans.progress import monitor_from_progress
 from engines.plans.turing import TURING, graph_for_turing
+from engines.plans.whole_head import graph_with_whole_head
 
 WEAK_UNTIL = (10, 3)
 """The last version that may build weakly typed; on it some strongly typed graphs fail."""
@@ -67,7 +68,12 @@ def compile_plan(
     """
     trt = import_flavour(flavour)
     target = target_from_options(flavour, gpu, workspace_mib=workspace_mib, compatible=compatible)
-    build = _Build(trt, model, target, monitor_from_progress(trt, progress) if progress else None)
+    lowered = graph_with_whole_head(model)
+    if TURING in target.gpu:
+        lowered = graph_for_turing(lowered)
+    build = _Build(
+        trt, model, lowered, target, monitor_from_progress(trt, progress) if progress else None
+    )
     # One at a time: what the one logger hears must be this build's, and the memory is shared.
     with _compiling:
         try:
@@ -77,7 +83,7 @@ def compile_plan(
                 raise
             build.notes.append(f"weakly typed, since strongly typed it was refused: {error}")
             plan = build.run("weak")
-    _check_types(plan, model)
+    _check_types(plan, lowered)
     return plan
 
 
@@ -87,10 +93,11 @@ class _RefusedError(EngineError):
 
 @dataclass(slots=True)
 class _Build:
-    """One graph on its way to a plan."""
+    """One graph on its way to a plan: as it is, and as TensorRT gets it."""
 
     trt: Any
     model: bytes
+    lowered: bytes
     target: Target
     monitor: Any
     notes: list[str] = field(default_factory=list)
@@ -101,8 +108,7 @@ class _Build:
         with log.collect() as said:
             builder = _create_builder(trt, log, said, target.flavour)
             network = builder.create_network(_strongly_typed(trt) if typing == "strong" else 0)
-            model = graph_for_turing(self.model) if TURING in target.gpu else self.model
-            _parse(trt, network, model, log, target.flavour)
+            _parse(trt, network, self.lowered, log, target.flavour)
             _refuse_what_turing_lacks(trt, network, target.gpu)
             config = builder_config(trt, builder, target)
             if typing == "weak":

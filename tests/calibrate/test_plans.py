@@ -49,9 +49,9 @@ def test_the_preprocessing_is_one_kernel(full) -> None:
 
 def test_no_convolution_computes_in_fp32(full) -> None:
     found = computing(full)
-    # Fifteen of the backbone to stage 3, and each block of prototypes' own of the finer stage; the
-    # coarser stage's, 1x1, have become matrix products.
-    assert len(found) >= 17
+    # Fifteen of the backbone to stage 3, and the prototypes' own of the finer stage; the coarser
+    # stage's, 1x1, has become a matrix product.
+    assert len(found) >= 16
     assert {layer.inputs[0] for layer in found} == {"fp16"}
     assert {output for layer in found for output in layer.outputs} == {"fp16"}
 
@@ -70,7 +70,8 @@ def test_bias_relu_and_residual_are_within_the_convolutions(full) -> None:
 
 def test_the_number_of_kernels_is_what_the_documentation_says(full) -> None:
     """35 with 2 000 prototypes; a graph that splits a kernel more should be noticed."""
-    assert kernels(full.layers) <= 35
+    assert kernels(full.layers) <= 30
+    assert kernels(full.layers) == len(full.layers)  # no stream waits for another
     assert executes(full.layers) == "fp16"
 
 
