@@ -15,6 +15,7 @@ from engines.graph_rules import graph_problem
 from engines.manifest import FileRecord, Manifest
 from engines.manifest_file import MANIFEST, describe_damage, read_manifest, text_from_manifest
 from process.plain_files import MAX_FILE_BYTES, check_plain, read_plain_file, sha256_of
+from process.signals import holding_signals, note_change
 
 MODEL = "model.onnx"
 PLANS = "engines"
@@ -109,10 +110,12 @@ def write_bundle(target: Path, *, manifest: Manifest, files: Mapping[str, bytes 
     _check_names(target, manifest, files)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with staged_folder(target) as folder:
-            records = {name: _store_file(folder / name, content) for name, content in files.items()}
-            complete = Manifest.model_validate({**dict(manifest), "files": records})
-            write_durably(folder / MANIFEST, text_from_manifest(complete))
+        with holding_signals():
+            with staged_folder(target) as folder:
+                records = {name: _store_file(folder / name, what) for name, what in files.items()}
+                complete = Manifest.model_validate({**dict(manifest), "files": records})
+                write_durably(folder / MANIFEST, text_from_manifest(complete))
+            note_change(f"{target} is written, and complete")
     except OSError as error:
         state = "the bundle that was there is untouched" if target.exists() else "nothing is left"
         raise BundleError(

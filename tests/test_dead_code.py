@@ -9,7 +9,7 @@ KINDS = {"class", "function", "method", "property"}
 CALLED_BY_OTHERS = {  # by name, from a library, a template or an attribute that is looked up
     "__getattr__",
     "__dir__",
-    # commands, looked up by edge.cli.main
+    # commands, looked up by edge.cli.commands
     *("backbone_export", "compile_plans", "doctor", "print_map", "set_bundle"),
     # bridges, looked up by edge.plc.bridges
     *("ModbusBridge", "MqttBridge", "OpcuaBridge"),

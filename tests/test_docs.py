@@ -34,7 +34,7 @@ def commands_of(page: Path) -> list[str]:
 
 def command_of(words: list[str]) -> tuple[Any, Any, list[str]]:
     """The command that words name, its context, and what is left of them."""
-    from edge.cli.main import app
+    from edge.cli.commands import app
 
     command: Any = typer.main.get_command(app)
     context = command.context_class(command, info_name="edge")

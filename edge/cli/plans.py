@@ -1,4 +1,4 @@
-"""The commands about a bundle and its plans; `edge.cli.main` adds them to `edge`."""
+"""The commands about a bundle and its plans; `edge.cli.commands` adds them to `edge`."""
 
 from __future__ import annotations
 

@@ -25,10 +25,11 @@ from edge.plc.station.station import Station
 from edge.result import Verdict
 from edge.service.http_server import open_monitor
 from edge.service.result_counts import ResultCounts
-from edge.service.signals import stop_on_signals
+from edge.service.signals import call_on_hangup, has_terminal, stop_on_signals
 from edge.service.systemd import SystemdNotifier
 from edge.sinks.disk_quota import MIB
 from edge.sinks.json_lines import JsonLinesFile
+from process.signals import FINISHING_S, end_within
 from process.threads import FAILURES
 
 SWITCH_S = 0.0005
@@ -57,7 +58,11 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
     sys.setswitchinterval(SWITCH_S)
     _quieten_asyncua()
     with contextlib.ExitStack() as stack:
+        end_within(FINISHING_S)
         stop = stack.enter_context(stop_on_signals())
+        reload = threading.Event()
+        if not has_terminal():
+            stack.enter_context(call_on_hangup(reload.set))
         recipe_id, silent_after_s = config.station.recipe, config.station.silent_after_s
         worker = ProcessWorker(judge, recipe_id=recipe_id, silent_after_s=silent_after_s)
         file = _open_results(config, stack)
@@ -77,7 +82,9 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
         # sees why no more follow.
         stack.callback(station.close)
         every_s = config.station.every_ms / 1e3 if config.station.mode == "free" else None
-        _stay_until_stopped(station, every_s=every_s, notifier=notifier, stop=stop)
+        _stay_until_stopped(
+            station, every_s=every_s, notifier=notifier, stop=stop, reload=reload, say=say
+        )
         return asdict(station.snapshot().counters)
 
 
@@ -207,9 +214,18 @@ def _station_options(config: Config, judge: JudgeOptions) -> StationOptions:
 
 
 def _stay_until_stopped(
-    station: Station, *, every_s: float | None, notifier: SystemdNotifier, stop: threading.Event
+    station: Station,
+    *,
+    every_s: float | None,
+    notifier: SystemdNotifier,
+    stop: threading.Event,
+    reload: threading.Event,
+    say: Callable[[str], None],
 ) -> None:
-    """Tell systemd that the station answers; without a PLC, trigger every `every_s`."""
+    """Tell systemd that the station answers; without a PLC, trigger every `every_s`.
+
+    When `reload` is set the recipe is loaded anew as soon as no part is at work.
+    """
     alive_s = min(ALIVE_S, (notifier.watchdog_s or 4 * ALIVE_S) / 4)
     count = 0
     pause_s = alive_s if every_s is None else every_s
@@ -220,10 +236,21 @@ def _stay_until_stopped(
             due_s = now + alive_s
             station.snapshot()  # its lock is free
             notifier.alive()
+        if reload.is_set() and _load_anew(station, acknowledge=every_s is not None):
+            reload.clear()
+            say("SIGHUP: the recipe is being loaded anew")
         if every_s is not None and now >= part_s:
             part_s = max(part_s + every_s, now)
             count += _trigger_next(station, count + 1)
     notifier.stopping()
+
+
+def _load_anew(station: Station, *, acknowledge: bool) -> bool:
+    """Load the recipe again, as the PLC's command does; False while that is not possible."""
+    if acknowledge:
+        station.acknowledge()
+    shown = station.snapshot()
+    return shown.ready and station.recipe(shown.recipe_id)
 
 
 def _trigger_next(station: Station, count: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from types import FrameType
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set; a second one does what it did before.
+    """Yield an event that Ctrl-C and SIGTERM set; a second one does what the first did before.
 
     For a program's main thread alone.
     """
@@ -33,6 +34,15 @@ def stop_on_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         restore()
+
+
+def has_terminal() -> bool:
+    """Whether a hang-up means that somebody closed the terminal, and the command shall end."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from edge.service.camera_status import CameraStatus, count_lost, troubles_from_s
 from edge.service.gallery import Galleries
 from edge.service.http_server import open_monitor
 from edge.service.log_format import logging_to
-from edge.service.signals import call_on_hangup
+from edge.service.signals import call_on_hangup, has_terminal
 from edge.service.systemd import SystemdNotifier
 from edge.sinks.losses import strip_digits
 from edge.sinks.sink import Sink
@@ -70,21 +69,12 @@ def supervised(config: Config, *, stop: threading.Event, say: Say) -> Iterator[S
             log = logging_to(form=config.log.format, level=config.log.level)
             say = stack.enter_context(log).info
         supervisor = stack.enter_context(Supervisor(config.life, stop=stop))
-        if not _has_terminal():
+        if not has_terminal():
             stack.enter_context(call_on_hangup(supervisor.reload))
         galleries = Galleries() if config.life.monitor else None
         opened = open_monitor(config.life, supervisor.to_json, pictures=galleries, say=say)
         stack.enter_context(opened)
         yield Supervised(supervisor, say, galleries)
-
-
-def _has_terminal() -> bool:
-    """Whether a hang-up means that somebody closed the terminal, and the command shall end."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
 
 
 class Supervisor(AbstractContextManager["Supervisor"]):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import TextIO
 
 from cameras.connect import open_source
 from cameras.errors import CameraError, SourceError
@@ -37,6 +39,7 @@ from edge.stream.summary import Summary
 from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
 from engines.bundle import Bundle
+from process.signals import FINISHING_S, STARTING_S, end_within
 
 
 def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:
@@ -53,6 +56,7 @@ def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:
     """
     configs = camera_configs(given, config)
     options = overlay(StreamOptions, config.stream, given)
+    end_within(STARTING_S)
     with (
         stop_on_signals() as stop,
         supervised(config, stop=stop, say=say) as service,
@@ -62,10 +66,11 @@ def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:
         shared = [stack.enter_context(sink) for sink in shared_sinks(options)]
         service.supervisor.add_shared_sinks(shared)
         service.supervisor.begin()
+        end_within(FINISHING_S)
         if options.triggered:
             return trigger_by_lines(
                 [_triggered_camera(camera, options) for camera in opened],
-                sys.stdin,
+                _triggers(),
                 sinks=shared,
                 max_parts=options.max_frames,
                 stop=stop,
@@ -76,6 +81,13 @@ def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:
             max_frames=options.max_frames,
             stop=stop,
         )
+
+
+def _triggers() -> TextIO:
+    """Standard input; a byte that is no text spoils its own line alone."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="backslashreplace")
+    return sys.stdin
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cli.main import COMMANDS
+from edge.cli.commands import COMMANDS
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "help"
 SUBCOMMANDS = (("backbone", "export"), ("plc", "map"), ("plc", "simulate"))

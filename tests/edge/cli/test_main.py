@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.cli.main import COMMANDS
+from edge.cli.commands import COMMANDS
 
 EDGE = [sys.executable, "-c", "from edge.cli.main import main; main()"]
 LATENCIES = {"p50", "p95", "p99"}

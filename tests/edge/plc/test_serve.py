@@ -35,6 +35,7 @@ class Served:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                start_new_session=True,  # as a service: no terminal
             )
 
     def said(self, pattern: str) -> re.Match[str]:
@@ -179,6 +180,9 @@ def test_free_running_needs_no_plc(serve, toml, tmp_path) -> None:
             time.sleep(0.05)
 
     wait_for(5)
+    served.process.send_signal(signal.SIGHUP)
+    served.said("the recipe is being loaded anew")
+    wait_for(results.read_text().count("\n") + 5)
     os.kill(served.worker, signal.SIGKILL)
     served.said("fault 10")
     before = results.read_text().count("\n")
