@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ class Scored:
         mask: (H, W) bool at the same size; None for a good image means "no defective pixel", and
             leaves a defective one out of the pixel figures.
         reason: why there is no score, such as "cannot be decoded"; empty otherwise.
+        left_out: whether it is none of those that count, such as one that was learnt from; an image
+            without a score that counts is an ERROR.
         rejected: whether it is a reject, where more than the score decides, such as a smallest
             area; None where the score alone does.
     """
@@ -38,7 +40,27 @@ class Scored:
     anomaly_map: npt.NDArray[np.float32] | None = None
     mask: npt.NDArray[np.bool_] | None = None
     reason: str = ""
+    left_out: bool = False
     rejected: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedImage:
+    """One image of an evaluation.
+
+    Attributes:
+        path: printable.
+        label: ``good`` or the name of the defect.
+        score: None for ERROR.
+        verdict: OK, NG or ERROR.
+        reason: why it is ERROR; empty otherwise.
+    """
+
+    path: str
+    label: str
+    score: float | None
+    verdict: Literal["OK", "NG", "ERROR"]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +87,10 @@ class Evaluation:
         escapes: defective images that are not.
         good_images, defect_images: images that were scored.
         per_defect: by the name of the defect.
-        skipped: reason by image, for those that have no finite score.
+        errors: reason by image, for those that are an ERROR on the line too: they are neither a
+            false reject nor an escape.
+        skipped: reason by image, for those that do not count, such as ones that were learnt from.
+        images: all but the skipped ones, in their order.
         reasons: by field, why a figure is None, or what was left out of it.
         operating_points: what other thresholds do, the highest first; none where no held-out
             scores are known.
@@ -83,7 +108,9 @@ class Evaluation:
     f1_max: float | None
     f1_max_threshold: float | None
     per_defect: Mapping[str, DefectFigures] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    images: tuple[JudgedImage, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     operating_points: tuple[OperatingPointRecord, ...] = ()
 
@@ -96,7 +123,8 @@ class Evaluation:
         """Plain values for `json.dumps`; undefined figures are None, never NaN."""
         plain = {name: getattr(self, name) for name in self.__slots__}
         plain["per_defect"] = {name: asdict(value) for name, value in self.per_defect.items()}
-        plain["skipped"], plain["reasons"] = dict(self.skipped), dict(self.reasons)
+        plain |= {name: dict(getattr(self, name)) for name in ("errors", "skipped", "reasons")}
+        plain["images"] = [asdict(image) for image in self.images]
         plain["operating_points"] = [point.model_dump() for point in self.operating_points]
         plain["alarm"] = self.alarm
         return plain
@@ -130,7 +158,9 @@ class _Tally:
         self._scores: list[float] = []
         self._labels: list[str] = []
         self._rejected: list[bool | None] = []
+        self._errors: dict[str, str] = {}
         self._skipped: dict[str, str] = {}
+        self._images: list[Scored] = []
         self._pixels = PixelTally()
         self._without_mask = 0
         self._without_map = 0
@@ -138,8 +168,12 @@ class _Tally:
 
     def add(self, item: Scored) -> None:
         reason = _unusable(item)
-        if reason or item.score is None:
+        if item.left_out:
             self._skipped[printable_path(item.sample.path)] = reason
+            return
+        self._images.append(replace(item, anomaly_map=None, mask=None, reason=reason))
+        if reason or item.score is None:
+            self._errors[printable_path(item.sample.path)] = reason
             return
         self._scores.append(float(item.score))
         self._labels.append(item.sample.defect)
@@ -185,7 +219,9 @@ class _Tally:
             escapes=pairs.count((True, False)),
             f1_max_threshold=f1.threshold,
             per_defect=MappingProxyType(self._per_defect(rejected)),
+            errors=MappingProxyType(self._errors),
             skipped=MappingProxyType(self._skipped),
+            images=tuple(_judged(item, threshold=threshold) for item in self._images),
             reasons=MappingProxyType(self._reasons(figures)),
             operating_points=(),
             **{name: figure.value for name, figure in figures.items()},
@@ -216,6 +252,14 @@ class _Tally:
         if left_out:
             reasons["pixels"] = "; ".join(left_out)
         return reasons
+
+
+def _judged(item: Scored, *, threshold: float) -> JudgedImage:
+    path, label = printable_path(item.sample.path), item.sample.defect
+    if item.reason or item.score is None:
+        return JudgedImage(path, label, None, "ERROR", item.reason)
+    is_reject = reaches(item.score, threshold) if item.rejected is None else item.rejected
+    return JudgedImage(path, label, float(item.score), "NG" if is_reject else "OK")
 
 
 def _unusable(item: Scored) -> str:

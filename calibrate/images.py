@@ -88,13 +88,14 @@ def usable_images(
         paths: image files.
         size: (height, width) that the model takes.
         roi: the part that is inspected.
-        most_skipped: share of unusable images from which this is an error.
+        most_skipped: share of unusable images from which this is an error; one is always allowed.
 
     Returns:
         The usable paths in their order, and the others with the reason.
 
     Raises:
-        ImagesError: more than `most_skipped` of them are unusable; the first is named.
+        ImagesError: more than `most_skipped` of them are unusable, and more than one, or all;
+            the first is named.
     """
     skipped: list[Skipped] = []
     usable: list[Path] = []
@@ -103,7 +104,7 @@ def usable_images(
             skipped.append(Skipped(path, str(image)))
         else:
             usable.append(path)
-    if len(skipped) > most_skipped * len(paths):
+    if skipped and (len(skipped) > max(1, most_skipped * len(paths)) or not usable):
         raise ImagesError(
             f"{len(skipped)} of {len(paths)} images cannot be used, more than "
             f"{most_skipped:.0%}; the first: {skipped[0].reason}"

@@ -22,7 +22,7 @@ def main() -> None:
     samples = dataset_from_folder(DEMO / "images").test
     with load(DEMO / "flange.edge") as inspector:
         settings, size = inspector.settings, inspector.bundle.manifest.size
-        measured = measure(inspector.engine, samples, size=size, settings=settings)
+        measured = measure(inspector.inspect, samples, size=size, settings=settings)
     rows = [[row for row in measured.rows if row.title == kind][-1] for kind in KINDS]
     picture = draw_grid(rows, threshold=settings.region_threshold)
     scale = WIDTH / picture.shape[1]

@@ -36,8 +36,10 @@ from edge.building.protoad import protoad_method
 from edge.building.report import build_report
 from edge.building.rtx_plans import check_gpu, compile_plans, store_plans
 from edge.evaluation.measure import Measured, measure, png_from_image
+from edge.health.checks import ImageChecks
 from edge.health.learn import learn_health, undetectable_checks
 from edge.inspection.held_out import threshold_record
+from edge.inspection.judge import judge_with_engine
 from edge.inspection.verdict import DecisionSettings
 from edge.options import BuildOptions, ModelName
 from edge.result import Image
@@ -304,8 +306,11 @@ def _measure(
     with _open(job.engine.name, taught.inspector.model, options.precision) as engine:
         if job.dataset.test:
             with stages.stage("labelled images") as advance:
+                judge = judge_with_engine(
+                    engine, size=options.size, settings=settings, checks=ImageChecks(health)
+                )
                 measured = measure(
-                    engine,
+                    judge,
                     job.dataset.test,
                     size=options.size,
                     settings=settings,

@@ -9,35 +9,15 @@ import typer
 
 from edge import console
 from edge.cli import errors, tables
+from edge.cli.evaluation_table import print_evaluation, settings_of_config
 from edge.cli.options import BundleArgument, Json, takes_options
-from edge.config import check_folder_of
-from edge.fields import Count, Finite, OptionsModel, Positive, SizeText, option
-from edge.options import ENGINE, EngineName
+from edge.config import check_folder_of, read_config
+from edge.fields import OptionsModel, Positive, SizeText, option, overlay
+from edge.options import ENGINE, EngineName, EvaluateOptions
 
 LabelledArgument = Annotated[
-    Path, typer.Argument(metavar="IMAGES", help="Folder of labelled images, as MVTec AD has it.")
+    Path, typer.Argument(metavar="IMAGES", help="Folder of images, labelled or all good.")
 ]
-
-
-class EvaluateOptions(OptionsModel):
-    """How `edge evaluate` measures."""
-
-    engine: EngineName = option("auto", ENGINE)
-    threshold: Finite | None = option(
-        None, "Score from which a part is NG.", unset="the bundle's own"
-    )
-    min_area: Count | None = option(
-        None, "Smallest region that rejects, in px of the image.", unset="the bundle's own"
-    )
-    ignore: Path | None = option(
-        None,
-        "Picture that is white where defects are ignored; none ignores nothing.",
-        unset="the bundle's own",
-    )
-    grid: Path | None = option(None, "PNG file for a grid of images, maps and verdicts.")
-    report: Path | None = option(
-        None, "HTML file for figures, pictures and the curve of escapes against false rejects."
-    )
 
 
 class CompareOptions(OptionsModel):
@@ -62,12 +42,13 @@ class BenchOptions(OptionsModel):
 
 @takes_options
 def evaluate(
-    bundle: BundleArgument, images: LabelledArgument, options: EvaluateOptions, json: Json = False
+    bundle: BundleArgument, images: LabelledArgument, given: EvaluateOptions, json: Json = False
 ) -> None:
     """Measure a bundle on images that it did not learn from."""
     from calibrate.progress import Stages
     from edge.evaluation.evaluate import evaluate_bundle
 
+    options = overlay(EvaluateOptions, read_config().stream, given)
     if options.grid is not None:
         check_folder_of(options.grid, option="--grid")
     if options.report is not None:
@@ -76,20 +57,18 @@ def evaluate(
         evaluation = evaluate_bundle(
             bundle,
             images,
-            engine=options.engine,
-            threshold=options.threshold,
-            min_area=options.min_area,
-            ignore=options.ignore,
-            grid=options.grid,
-            report=options.report,
+            options=options,
             stages=Stages(bars.show),
+            say=console.say,
         )
+    for line in settings_of_config(options, given):
+        console.say(line)
     if evaluation.alarm:
         console.say(f"ALARM: {evaluation.alarm}")
     if json:
         console.print_json(evaluation.to_json())
     else:
-        tables.print_evaluation(evaluation)
+        print_evaluation(evaluation)
 
 
 @takes_options

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from edge import console
 
 if TYPE_CHECKING:
-    from calibrate.evaluate import Evaluation
     from calibrate.threshold import Threshold
     from edge.building.build import Built
     from edge.demo.demo import Demo
@@ -188,23 +187,6 @@ def print_bench(title: str, report: BenchReport) -> None:
     )
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the figures, those of each defect, and why any is missing."""
-    rows = [(name, getattr(evaluation, name)) for name in (*FIGURES, "threshold")]
-    rejects = f"{evaluation.false_rejects} of {evaluation.good_images}"
-    escapes = f"{evaluation.escapes} of {evaluation.defect_images}"
-    console.print_table("Figures", [*rows, ("false rejects", rejects), ("escapes", escapes)])
-    print_points(evaluation.operating_points, used=evaluation.threshold)
-    if evaluation.per_defect:
-        console.print_columns(
-            "Defects",
-            ("kind", "images", "escapes", "image AUROC"),
-            [(n, d.images, d.escapes, d.image_auroc) for n, d in evaluation.per_defect.items()],
-        )
-    for name, reason in {**evaluation.reasons, **evaluation.skipped}.items():
-        console.say(f"{name}: {reason}")
-
-
 def print_comparison(comparison: Comparison) -> None:
     """Print a column for each bundle."""
     entries = comparison.entries
@@ -227,7 +209,7 @@ def print_comparison(comparison: Comparison) -> None:
     if comparison.left_out:
         console.say(f"left out: {comparison.left_out} images that one of the bundles learnt from")
     for entry in entries:
-        for path, reason in {**entry.evaluation.reasons, **entry.evaluation.skipped}.items():
+        for path, reason in {**entry.evaluation.reasons, **entry.evaluation.errors}.items():
             console.say(f"{entry.name}: {path}: {reason}")
 
 

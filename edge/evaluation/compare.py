@@ -171,7 +171,7 @@ def _entry(
     manifest = inspector.bundle.manifest
     with stages.stage(f"{name}: quality") as advance:
         measured = measure(
-            inspector.engine,
+            inspector.inspect,
             samples,
             size=manifest.size,
             settings=inspector.settings,

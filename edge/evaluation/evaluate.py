@@ -1,4 +1,4 @@
-"""`edge evaluate`: a bundle against labelled images."""
+"""`edge evaluate`: a bundle on images, labelled or all good."""
 
 from __future__ import annotations
 
@@ -9,86 +9,90 @@ from calibrate.dataset import dataset_from_folder
 from calibrate.evaluate import Evaluation
 from calibrate.operating_points import operating_points, thresholds_to_compare
 from calibrate.progress import Stages
+from cameras.image_files import taking_bits
 from cameras.redaction import printable_path
 from edge.drawing.grid import draw_grid
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.evaluation.report import evaluation_report
 from edge.inspection.held_out import scores_of_record
-from edge.inspection.inspector import load_with_progress
+from edge.inspection.inspector import Inspector, load_with_progress
 from edge.inspection.settings import mask_from_file
+from edge.options import EvaluateOptions
+from edge.result import Say
 from engines.atomic_files import replace_file
 from engines.changes import built_threshold
-from engines.choose import AUTO
 from engines.manifest import Manifest
 
 
 class NothingCountedError(RuntimeError):
-    """Not one of the labelled images could be scored, so there are no figures."""
+    """Not one of the images could be scored, so there are no figures."""
 
 
 def evaluate_bundle(
     bundle: Path,
     images: Path,
     *,
-    engine: str = AUTO,
-    threshold: float | None = None,
-    min_area: int | None = None,
-    ignore: Path | None = None,
-    grid: Path | None = None,
-    report: Path | None = None,
+    options: EvaluateOptions | None = None,
     stages: Stages,
+    say: Say | None = None,
 ) -> Evaluation:
-    """Measure a bundle on a folder's labelled images.
+    """Measure a bundle on a folder's images, as `edge stream` would judge them.
 
     Args:
         bundle: the bundle's folder.
-        images: in MVTec's layout, or ``good`` and defects side by side.
-        engine: ``auto`` or the name of one.
-        threshold: in place of the bundle's own.
-        min_area: smallest region in pixels of the image, in place of the bundle's own.
-        ignore: picture that is white where nothing counts, in place of the bundle's own.
-        grid: where to write the picture grid; None = nowhere.
-        report: where to write the page with figures, curve and pictures; None = nowhere.
+        images: in any layout that a build reads; where no good ones are to be measured on, those
+            to learn from are.
+        options: settings in place of the bundle's own, and what to write.
         stages: told about progress.
+        say: told what was found in the folder.
 
     Raises:
         DatasetError: as `dataset_from_folder`.
-        NothingCountedError: every image is skipped.
+        NothingCountedError: no image has a verdict but ERROR.
         BundleError, EngineError: as their modules say.
         OSError: the grid or the page cannot be written.
     """
-    samples = dataset_from_folder(images, to_learn=False).to_judge
-    with (
-        load_with_progress(
-            bundle,
-            engine=engine,
-            threshold=threshold,
-            min_area=min_area,
-            ignore=mask_from_file(ignore) if ignore else None,
-        ) as inspector,
-        stages.stage("labelled images") as advance,
-    ):
+    options = options or EvaluateOptions()
+    dataset = dataset_from_folder(images, to_learn=False)
+    if say is not None:
+        for line in (dataset.account, *dataset.notes):
+            say(line)
+    with _load(bundle, options) as inspector, stages.stage("images") as advance:
         manifest, runs_on = inspector.bundle.manifest, inspector.engine.name
         compared = _thresholds(manifest, inspector.settings.threshold)
-        measured = measure(
-            inspector.engine,
-            samples,
-            size=manifest.size,
-            settings=inspector.settings,
-            learnt=manifest.learnt_files,
-            compare=compared,
-            progress=advance,
-        )
+        with taking_bits(options.bit_depth or manifest.bit_depth):
+            measured = measure(
+                inspector.inspect,
+                dataset.to_judge,
+                size=manifest.size,
+                settings=inspector.settings,
+                learnt=manifest.learnt_files,
+                compare=compared,
+                progress=advance,
+            )
     refuse_nothing_counted(measured.evaluation, images)
     measured = _add_points(measured, manifest, compared)
-    if grid is not None and measured.rows:
+    if options.grid is not None and measured.rows:
         picture = draw_grid(measured.rows, threshold=measured.region_threshold)
-        replace_file(grid, png_from_image(picture))
-    if report is not None:
+        replace_file(options.grid, png_from_image(picture))
+    if options.report is not None:
         where = printable_path(images)
         page = evaluation_report(manifest, measured, images=where, engine=runs_on)
-        replace_file(report, page.encode())
+        replace_file(options.report, page.encode())
     return measured.evaluation
+
+
+def _load(bundle: Path, options: EvaluateOptions) -> Inspector:
+    inspector = load_with_progress(
+        bundle,
+        engine=options.engine,
+        threshold=options.threshold,
+        min_area=options.min_area,
+        ignore=mask_from_file(options.ignore) if options.ignore else None,
+        roi=options.roi,
+    )
+    inspector.health = inspector.health.without(*options.health_off)
+    return inspector
 
 
 def _add_points(measured: Measured, manifest: Manifest, compared: tuple[float, ...]) -> Measured:
@@ -108,15 +112,14 @@ def refuse_nothing_counted(evaluation: Evaluation, images: Path) -> None:
     """See that figures are of one image at least.
 
     Raises:
-        NothingCountedError: every image is skipped; says why the first one is.
+        NothingCountedError: there is none; says why the first one is.
     """
     if evaluation.good_images + evaluation.defect_images:
         return
-    name, reason = next(iter(evaluation.skipped.items()))
+    without = {**evaluation.errors, **evaluation.skipped}
+    name, reason = next(iter(without.items()))
     first = reason if name in reason else f"{name}: {reason}"
-    raise NothingCountedError(
-        f"{images}: none of {len(evaluation.skipped)} images counts; the first: {first}"
-    )
+    raise NothingCountedError(f"{images}: none of {len(without)} images counts; the first: {first}")
 
 
 def _thresholds(manifest: Manifest, used: float) -> tuple[float, ...]:

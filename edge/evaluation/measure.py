@@ -17,9 +17,9 @@ from calibrate.operating_points import LabelledCounts
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
 from edge.drawing.grid import Row
+from edge.inspection.judge import Judge
 from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Image, Verdict
-from engines.engine import Engine
 from process.plain_files import sha256_of
 
 ROWS_OF_A_KIND = 2
@@ -90,7 +90,7 @@ class _Seen:
 
 
 def measure(
-    engine: Engine,
+    judge: Judge,
     samples: Sequence[Sample],
     *,
     size: Size,
@@ -102,7 +102,7 @@ def measure(
     """Score labelled images and compute the figures.
 
     Args:
-        engine: runs an inspector's graph.
+        judge: such as an inspector's `inspect`; the images come as a stream would deliver them.
         samples: images with their labels and masks.
         size: (height, width) of the graph.
         settings: what is a reject, and the part that is inspected. Figures over pixels are of
@@ -120,9 +120,9 @@ def measure(
     def scored() -> Iterator[Scored]:
         for done, sample in enumerate(samples):
             if learnt and file_sha256(sample.path) in learnt:
-                yield Scored(sample, None, reason=LEARNT)
+                yield Scored(sample, None, reason=LEARNT, left_out=True)
             else:
-                yield _score(engine, sample, size=size, settings=settings, seen=seen)
+                yield _score(judge, sample, size=size, settings=settings, seen=seen)
             if progress:
                 progress((done + 1) / len(samples))
 
@@ -162,23 +162,33 @@ def png_from_image(image: Image) -> bytes:
 
 
 def _score(
-    engine: Engine, sample: Sample, *, size: Size, settings: DecisionSettings, seen: _Seen
+    judge: Judge, sample: Sample, *, size: Size, settings: DecisionSettings, seen: _Seen
 ) -> Scored:
     try:
         image = image_from_file(sample.path)
-        fitted = fit_image(image, size, settings.roi)
     except ImageError as error:
         return Scored(sample, None, reason=str(error))
+    result = judge(image)
+    if result.score is None or result.anomaly_map is None:
+        return Scored(sample, None, reason=result.reason)
     mask = truth_of(sample, image_shape=image.shape, size=size, roi=settings.roi)
-    maps, scores = engine.infer(fitted[None])
-    found = decide(maps[0], float(scores[0]), settings=settings, frame_shape=image.shape)
-    if found.score is None:
-        return Scored(sample, None, reason=found.reason)
-    row = Row(fitted, maps[0], mask, sample.defect, found.score, found.verdict, found.defect_mask)
-    seen.add(row, score=found.score, threshold=settings.threshold)
+    seen.add(
+        Row(
+            fit_image(image, size, settings.roi),
+            result.anomaly_map,
+            mask,
+            sample.defect,
+            result.score,
+            result.verdict,
+            result.defect_mask,
+        ),
+        score=result.score,
+        threshold=settings.threshold,
+    )
     others = [
-        decide(maps[0], float(scores[0]), settings=other, frame_shape=image.shape).verdict
+        decide(result.anomaly_map, result.score, settings=other, frame_shape=image.shape).verdict
         for other in seen.elsewhere
     ]
     seen.rejected.append((sample.defect == GOOD, [verdict is Verdict.NG for verdict in others]))
-    return Scored(sample, found.score, maps[0], mask, rejected=found.verdict is Verdict.NG)
+    rejected = result.verdict is Verdict.NG
+    return Scored(sample, result.score, result.anomaly_map, mask, rejected=rejected)

@@ -36,6 +36,7 @@ def evaluation_report(manifest: Manifest, measured: Measured, *, images: str, en
             "precision": manifest.precision,
             "built": f"{manifest.created:%Y-%m-%d %H:%M} UTC by protoedge {manifest.protoedge}",
             **evaluation.reasons,
+            **({"ERROR": f"{len(evaluation.errors)} images"} if evaluation.errors else {}),
             **({"not counted": f"{len(evaluation.skipped)} images"} if evaluation.skipped else {}),
         },
         figures=figure_tiles(measured.figures),

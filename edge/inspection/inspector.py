@@ -24,6 +24,7 @@ from edge.health.checks import ImageChecks
 from edge.health.frame_checker import FrameChecker
 from edge.health.measurements import ImageStatsReader
 from edge.inspection.deadline import DeadlineRunner
+from edge.inspection.judge import find_unfit
 from edge.inspection.self_test import (
     GoldenImages,
     check_decision,
@@ -237,7 +238,13 @@ class Inspector(AbstractContextManager["Inspector"]):
     def _judge(self, frame: Frame, picture: npt.NDArray[np.uint8]) -> Result:
         begun = time.perf_counter()
         fitted = fit_image(picture, self.bundle.manifest.size, self.settings.roi)
-        problem = self._health_problem(picture.shape, fitted)
+        problem = find_unfit(
+            picture,
+            fitted,
+            self.health,
+            stats=self._image_stats,
+            has_learnt_roi=self._learnt_roi is not None and self._learnt_roi == self.settings.roi,
+        )
         if problem:
             return error_from_frame(frame, threshold=self.settings.threshold, reason=problem)
         prepared = time.perf_counter()
@@ -267,16 +274,6 @@ class Inspector(AbstractContextManager["Inspector"]):
             image=picture,
             pixel_threshold=self.settings.pixel_threshold,
         )
-
-    def _health_problem(self, shape: tuple[int, ...], fitted: npt.NDArray[np.uint8]) -> str:
-        """Why a picture is not fit to be judged, or an empty string."""
-        if self._learnt_roi is not None and self._learnt_roi == self.settings.roi:
-            problem = self.health.find_wrong_size(shape)
-            if problem:
-                return problem
-        if not self.health.needs_stats:
-            return ""
-        return self.health.find_problem(self._image_stats.read(fitted))
 
     def _test_engine_that_comes_back(self) -> None:
         """Have an engine that is opened again after its GPU was lost tested before it is used."""
@@ -351,6 +348,7 @@ def load_with_progress(
     threshold: float | None = None,
     min_area: int | None = None,
     ignore: IgnoreMask | Nothing | None = None,
+    roi: Roi | Nothing | None = None,
 ) -> Inspector:
     """Load a bundle in a command, as `load`: with a bar while a plan is compiled."""
     with console.late_bar("compiling the plan") as progress:
@@ -360,6 +358,7 @@ def load_with_progress(
             threshold=threshold,
             min_area=min_area,
             ignore=ignore,
+            roi=roi,
             say=console.say,
             progress=progress,
         )

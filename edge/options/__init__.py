@@ -7,6 +7,7 @@ a PLC's bridge are in `edge.plc.BRIDGE.section`.
 
 from edge.options.build import PROTOTYPES, BuildOptions
 from edge.options.compile import CompileOptions
+from edge.options.evaluate import EvaluateOptions
 from edge.options.life import LifeOptions, LogOptions
 from edge.options.names import (
     DEADLINE_MS,
@@ -40,6 +41,7 @@ __all__ = [
     "CameraSection",
     "CompileOptions",
     "EngineName",
+    "EvaluateOptions",
     "LifeOptions",
     "LogFormat",
     "LogLevel",

@@ -97,10 +97,11 @@ def test_what_is_undefined_is_none_with_its_reason(images, reason):
         ),
     ],
 )
-def test_images_without_a_usable_score_are_skipped_and_named(bad, reason):
+def test_images_without_a_usable_score_are_errors_and_named(bad, reason):
     result = evaluate([scored(0.1), bad], threshold=0.5)
-    assert list(result.skipped.values()) == [reason]
-    assert next(iter(result.skipped)).startswith("crack")
+    assert list(result.errors.values()) == [reason]
+    assert next(iter(result.errors)).startswith("crack")
+    assert [one.verdict for one in result.images] == ["OK", "ERROR"]
     assert (result.good_images, result.defect_images, result.escapes) == (1, 0, 0)
 
 

@@ -19,7 +19,7 @@ from edge.building import precision_gate
 from edge.building.build import Built, build
 from edge.evaluation.evaluate import evaluate_bundle
 from edge.inspection.inspector import load
-from edge.options import BuildOptions
+from edge.options import BuildOptions, EvaluateOptions
 from engines.bundle import Bundle
 from engines.score_rule import ScoreRule, ScoreTerm
 
@@ -92,7 +92,9 @@ def test_defects_that_were_learnt_from_are_recorded_and_refused(made, drawn, tmp
     data = Path(shutil.copytree(drawn, tmp_path / "again"))
     kind = files[learnt[0]].parent.name
     shutil.copy(files[learnt[0]], data / "test" / kind / "another_name.png")
-    found = evaluate_bundle(made.bundle.path, data, engine=ENGINE, stages=Stages())
+    found = evaluate_bundle(
+        made.bundle.path, data, options=EvaluateOptions(engine=ENGINE), stages=Stages()
+    )
     assert found.defect_images == 4
     assert len(found.skipped) == 3
     assert all("learnt from it" in reason for reason in found.skipped.values())

@@ -15,6 +15,7 @@ from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import load
 from edge.inspection.settings import SettingsError, change_settings, mask_from_file
 from edge.inspection.upkeep import Upkeep
+from edge.options import EvaluateOptions
 from edge.result import Verdict
 from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError
@@ -55,7 +56,9 @@ def test_a_mask_in_the_bundle_takes_a_defect_out(bundle, spoilt_image) -> None:
 def test_an_evaluation_counts_as_the_inspector_does(bundle, drawn, changes) -> None:
     if changes:
         change_settings(bundle, **changes)
-    figures = evaluate_bundle(bundle, drawn, engine=ENGINE, stages=Stages())
+    figures = evaluate_bundle(
+        bundle, drawn, options=EvaluateOptions(engine=ENGINE), stages=Stages()
+    )
     with load(bundle, engine=ENGINE) as inspector:
         good, bad = (
             [
