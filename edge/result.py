@@ -73,6 +73,7 @@ class Result:
         defect_mask: (h, w) bool of the map's size, True inside the regions; None without any.
         pixel_threshold: value of the map from which a pixel belongs to a region, and from which
             its colour says so; None = the threshold.
+        ignored: (h, w) bool of the map's size, True where a mask leaves out; None without one.
     """
 
     source: str
@@ -91,6 +92,7 @@ class Result:
     part: int | None = None
     defect_mask: DefectMask | None = None
     pixel_threshold: float | None = None
+    ignored: DefectMask | None = None
 
     @property
     def region_threshold(self) -> float:

@@ -84,7 +84,8 @@ class SetOptions(OptionsModel):
 def change(bundle: BundleArgument, options: SetOptions, json: Json = False) -> None:
     """Change settings of a bundle, and keep in it who changed what, and when."""
     from edge.inspection.held_out import threshold_for_rate
-    from edge.inspection.settings import change_settings, mask_from_file
+    from edge.inspection.ignore_mask import mask_from_file
+    from edge.inspection.settings import change_settings
     from engines.bundle import Bundle
 
     rate = _rate(options)

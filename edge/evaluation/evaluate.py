@@ -16,8 +16,7 @@ from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.evaluation.report import evaluation_report
 from edge.inspection.held_out import scores_of_record
 from edge.inspection.inspector import Inspector, load_with_progress
-from edge.inspection.settings import mask_from_file
-from edge.options import EvaluateOptions
+from edge.options import EvaluateOptions, GivenSettings
 from edge.result import Say
 from engines.atomic_files import replace_file
 from engines.changes import built_threshold
@@ -83,14 +82,8 @@ def evaluate_bundle(
 
 
 def _load(bundle: Path, options: EvaluateOptions) -> Inspector:
-    inspector = load_with_progress(
-        bundle,
-        engine=options.engine,
-        threshold=options.threshold,
-        min_area=options.min_area,
-        ignore=mask_from_file(options.ignore) if options.ignore else None,
-        roi=options.roi,
-    )
+    given = GivenSettings.from_options(options)
+    inspector = load_with_progress(bundle, engine=options.engine, given=given)
     inspector.health = inspector.health.without(*options.health_off)
     return inspector
 

@@ -63,18 +63,24 @@ class GoldenImages:
             self._images[file] = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
         return self._images[file]
 
-    def frame(self, roi: Roi | None) -> Image:
-        """The good one as a frame that has it in its region of interest."""
+    def frame(self, settings: DecisionSettings) -> Image:
+        """The good one as a frame that has it in its region of interest, and fits the mask."""
         manifest = self._bundle.manifest
-        image = self.read(manifest.golden[0].file)
+        image, roi, ignore = self.read(manifest.golden[0].file), settings.roi, settings.ignore
         if roi is None:
-            return image
+            return image if ignore is None else _resize(image, ignore.shape)
         x, y, width, height = roi
         learnt = manifest.health.sizes if manifest.health else ()
+        if ignore is not None and ignore.shape != (height, width):
+            learnt = ((ignore.shape[0], ignore.shape[1]),)
         fitting = [size for size in learnt if size[0] >= y + height and size[1] >= x + width]
         frame = np.zeros((*(fitting[0] if fitting else (y + height, x + width)), 3), np.uint8)
-        frame[y : y + height, x : x + width] = cv2.resize(image, (width, height))
+        frame[y : y + height, x : x + width] = _resize(image, (height, width))
         return frame
+
+
+def _resize(image: Image, size: tuple[int, ...]) -> Image:
+    return np.asarray(cv2.resize(image, (size[1], size[0])), np.uint8)
 
 
 def check_scores(
@@ -164,6 +170,8 @@ def check_decision(decide: Decide, *, settings: DecisionSettings, manifest: Mani
     largest = max(learnt, key=math.prod, default=_ANY_SHAPE)
     x, y, width, height = settings.roi or (0, 0, *largest[::-1])
     shape = (y + height, x + width, 3)
+    if settings.ignore is not None and settings.ignore.shape != (height, width):
+        shape = (*settings.ignore.shape, 3)  # of the frame
     rule, at = settings.score_rule, np.float32(settings.threshold)
     # A map that is the same everywhere has its highest term for a score.
     level = min(term.mean_at(settings.threshold) for term in rule.terms)

@@ -7,25 +7,30 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import cv2
-import numpy as np
 
-from cameras.image_files import image_from_bytes, image_from_file
+from cameras.image_files import image_from_bytes
 from edge.inspection.held_out import RateOfRejects, threshold_for_rate, threshold_record
+from edge.inspection.ignore_mask import (
+    NOTHING,
+    IgnoreMask,
+    Nothing,
+    check_mask,
+    describe_much_ignored,
+    grey_mask,
+    mask_from_file,
+    two_valued,
+)
 from edge.inspection.self_test import check_decision, find_region_beyond
-from edge.inspection.verdict import DecisionSettings, IgnoreMask, decide
-from edge.result import Image, Roi
+from edge.inspection.verdict import DecisionSettings, decide
+from edge.options import GivenSettings
+from edge.result import Roi, Say
 from engines.bundle import Bundle
 from engines.changes import KEEP, built_pixel_threshold, edit_manifest
 from engines.errors import BundleError, EngineError
 from engines.manifest import ChangeRecord, Manifest, RoiRecord
 from engines.threshold_records import ThresholdRecord
-
-Nothing: TypeAlias = Literal["none"]
-NOTHING: Nothing = "none"
-"""In place of a mask or a region of interest: there is none; of a pixel threshold: none by hand."""
 
 
 class SettingsError(ValueError):
@@ -47,7 +52,8 @@ def settings_from_bundle(
         bundle: whose.
         threshold: in place of the bundle's own.
         min_area: smallest region in pixels of the frame, in place of the bundle's own.
-        ignore: (H, W) uint8, white where nothing counts, or `NOTHING`; in place of the bundle's.
+        ignore: (H, W) uint8 of the frame's size or the region's, of two values, white where nothing
+            counts, or `NOTHING`; in place of the bundle's.
         roi: (x, y, width, height) in pixels of the frame that is inspected, or `NOTHING` for all
             of it; in place of the bundle's own, where another camera sees the same part.
         pixel_threshold: value of the map from which a region counts, in place of the bundle's own;
@@ -59,10 +65,10 @@ def settings_from_bundle(
     """
     manifest = bundle.manifest
     if ignore is None and manifest.ignore is not None:
-        ignore = _grey(image_from_bytes(bundle.read(manifest.ignore)))
+        ignore = grey_mask(image_from_bytes(bundle.read(manifest.ignore)))
     if roi is None and manifest.roi is not None:
         roi = manifest.roi.box
-    return DecisionSettings(
+    settings = DecisionSettings(
         threshold=manifest.threshold.value if threshold is None else threshold,
         min_area=manifest.min_area if min_area is None else min_area,
         ignore=None if isinstance(ignore, str) else ignore,
@@ -70,6 +76,44 @@ def settings_from_bundle(
         score_rule=manifest.score_rule,
         pixel_threshold=_pixel_threshold(manifest, pixel_threshold),
     )
+    if settings.ignore is not None:
+        check_mask(
+            settings.ignore,
+            roi=settings.roi,
+            map_shape=manifest.size,
+            sizes=manifest.health.sizes if manifest.health else (),
+        )
+    return settings
+
+
+def settings_in_use(bundle: Bundle, given: GivenSettings, *, say: Say) -> DecisionSettings:
+    """Lay what is given over a bundle's own: what `stream`, `serve` and `evaluate` decide with.
+
+    Args:
+        bundle: whose.
+        given: by the command line and `edge.toml`.
+        say: told what is right only if it is meant.
+
+    Raises:
+        BundleError: the bundle's own mask cannot be read any more.
+        ImageError: the mask is missing, or no image.
+        ValueError: a threshold, area or mask that makes no sense.
+    """
+    manifest = bundle.manifest
+    settings = settings_from_bundle(
+        bundle,
+        threshold=given.threshold,
+        min_area=given.min_area,
+        ignore=mask_from_file(Path(given.ignore)) if given.ignore else None,
+        roi=given.roi,
+    )
+    beyond = find_region_beyond(given.roi, manifest) if given.roi else ""
+    if beyond:
+        say(f"{given.where}.roi: {beyond}: right only where this camera's are larger")
+    much = describe_much_ignored(settings.ignore, roi=settings.roi, map_shape=manifest.size)
+    if much:
+        say(f"{given.ignore or bundle.path}: {much}; right only if that is meant")
+    return settings
 
 
 def change_settings(
@@ -91,7 +135,7 @@ def change_settings(
         threshold: the score from which a part is NG; or a rate of false rejects, for which the
             bundle's held-out scores give it.
         min_area: smallest region that rejects, in pixels of the frame; 0 = the score alone.
-        ignore: (H, W) uint8 of any size, covering the region of interest, white where nothing
+        ignore: (H, W) uint8 of the frame's size or the region's, of two values, white where nothing
             counts; `NOTHING` removes the one that is there.
         roi: (x, y, width, height) in pixels of the frame; `NOTHING` for all of it.
         pixel_threshold: value of the map, above 0, from which a pixel belongs to an NG's regions;
@@ -158,7 +202,7 @@ class _Asked:
         Raises:
             SettingsError: it cannot.
         """
-        settings = self._settings(bundle)
+        self._settings(bundle)
         beyond = (
             find_region_beyond(self.roi, bundle.manifest) if isinstance(self.roi, tuple) else ""
         )
@@ -167,9 +211,6 @@ class _Asked:
                 f"{bundle.path}: {beyond}, and each such picture would be an ERROR; give one "
                 "inside, or that of a camera with larger pictures in edge.toml"
             )
-        problem = _problem_of_mask(settings, bundle.manifest)
-        if problem:
-            raise SettingsError(f"{bundle.path}: {problem}")
 
     def _settings(self, bundle: Bundle) -> DecisionSettings:
         """Those of the bundle with what is asked for.
@@ -212,20 +253,6 @@ def _pixel_threshold(manifest: Manifest, given: float | Nothing | None) -> float
     return built_pixel_threshold(manifest) if isinstance(given, str) else given
 
 
-def _problem_of_mask(settings: DecisionSettings, manifest: Manifest) -> str:
-    """Why a mask ignores nothing, or everything; empty without one."""
-    if settings.ignore is None:
-        return ""
-    if not (settings.ignore >= 128).any():
-        return (
-            "the ignore mask has nothing white (128 or more) in it, so nothing would be ignored; "
-            f"give {NOTHING} to remove a mask"
-        )
-    empty = np.zeros(manifest.size, np.float32)
-    found = decide(empty, 0.0, settings=settings, frame_shape=(*manifest.size, 3))
-    return f"{found.reason}: make less of it white" if found.reason else ""
-
-
 def _threshold_record(
     bundle: Bundle, threshold: float | RateOfRejects | None
 ) -> float | ThresholdRecord | None:
@@ -242,22 +269,9 @@ def _threshold_record(
         raise SettingsError(f"{bundle.path}: {error}") from error
 
 
-def mask_from_file(path: Path) -> IgnoreMask | Nothing:
-    """Read an ignore mask; the word ``none`` stands for none.
-
-    Raises:
-        ImageError: it is missing, or no image.
-    """
-    return NOTHING if str(path) == NOTHING else _grey(image_from_file(path))
-
-
-def _grey(image: Image) -> IgnoreMask:
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
-
-
 def _png(mask: IgnoreMask) -> bytes:
     """The mask in black and white."""
-    _, data = cv2.imencode(".png", np.where(mask >= 128, np.uint8(255), np.uint8(0)))
+    _, data = cv2.imencode(".png", two_valued(mask))
     return bytes(data.tobytes())
 
 

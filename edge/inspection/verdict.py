@@ -22,13 +22,13 @@ import numpy.typing as npt
 
 from calibrate.threshold import reaches
 from cameras.decoding.limits import MAX_PIXELS
+from edge.inspection.ignore_mask import IgnoreMask, counted_cells, find_misfit, two_valued
 from edge.inspection.map_score import as_float32, score_from_map
 from edge.result import AnomalyMap, DefectMask, Region, Roi, Verdict
 from engines.score_rule import MAXIMUM, ScoreRule
 
 SHORT_LABELS = 1 << 16
 Box: TypeAlias = tuple[int, int, int, int, int]  # (left, top, width, height, hot pixels) in px
-IgnoreMask: TypeAlias = npt.NDArray[np.uint8]  # (h, w), white (>= 128) = ignore
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +40,8 @@ class DecisionSettings:
             tell it from its neighbours.
         min_area: smallest region, in pixels of the frame, that makes a frame NG; 0 = the score
             alone decides.
-        ignore: (h, w) uint8 of any size, covering `roi`; where it is white (>= 128) nothing
-            counts. None = everything counts.
+        ignore: (h, w) uint8 of the frame's size or of `roi`'s, of two values, kept as 0 and 255;
+            where it is white nothing counts. None = everything counts.
         roi: the part of the frame that the map covers, (x, y, width, height); None = all of it.
         score_rule: how the map becomes a score; with an ignore mask it is computed here.
         pixel_threshold: value of the map from which a pixel belongs to a region, kept as the
@@ -60,7 +60,7 @@ class DecisionSettings:
 
         Raises:
             ValueError: a threshold that is not finite, a negative area, an empty or impossible
-                region of interest, or a mask that is not a grey picture.
+                region of interest, or a mask that is not a grey picture of two values.
         """
         for name in ("threshold", "pixel_threshold"):
             given = getattr(self, name)
@@ -78,11 +78,8 @@ class DecisionSettings:
                 f"roi {self.roi}: no picture is that large; "
                 f"at most {MAX_PIXELS // 1_000_000} megapixels are read"
             )
-        if self.ignore is not None and (self.ignore.ndim != 2 or self.ignore.dtype != np.uint8):
-            raise ValueError(
-                f"ignore mask of shape {self.ignore.shape} {self.ignore.dtype}: "
-                "must be a grey picture, (H, W) uint8"
-            )
+        if self.ignore is not None:
+            object.__setattr__(self, "ignore", two_valued(self.ignore))
 
     @property
     def region_threshold(self) -> float:
@@ -105,6 +102,7 @@ class Judgement:
         regions: where an NG's defect is, highest peak first.
         reason: why it is ERROR; empty otherwise.
         defect_mask: (h, w) bool, True inside the regions; None without any.
+        ignored: (h, w) bool, True where nothing counts; None without a mask.
     """
 
     verdict: Verdict
@@ -112,6 +110,7 @@ class Judgement:
     regions: tuple[Region, ...] = ()
     reason: str = ""
     defect_mask: DefectMask | None = None
+    ignored: DefectMask | None = None
 
 
 def decide(
@@ -124,7 +123,8 @@ def decide(
     """Decide about one frame.
 
     NG when the score `reaches` the threshold and, if `settings.min_area` is set, a region of that
-    area remains; ERROR when the engine returned anything that is not finite; OK otherwise. The
+    area remains; ERROR when the engine returned anything that is not finite, or the ignore mask has
+    neither the frame's size nor the region's; OK otherwise. The
     score is the engine's own, except with an ignore mask: then it is computed from the values of
     the map outside the mask.
 
@@ -143,11 +143,12 @@ def decide(
     # A NaN passes through both, an infinity through one; and nothing is written in between.
     if not (math.isfinite(peak) and math.isfinite(anomaly_map.min())):
         return _error("the engine returned an anomaly map that is not finite; run `edge doctor`")
-    counted = None
+    counted = ignored = None
     if settings.ignore is not None:
-        counted = _counted(settings.ignore, anomaly_map.shape)
-        if not counted.any():
-            return _error("the ignore mask leaves nothing to inspect")
+        counted, problem = _counted(settings.ignore, settings.roi, anomaly_map, frame_shape)
+        if problem:
+            return _error(problem)
+        ignored = ~counted
         score = score_from_map(anomaly_map, settings.score_rule, counted=counted)
         peak = anomaly_map.max(where=counted, initial=-np.inf)
     if reaches(score, settings.threshold):
@@ -160,8 +161,8 @@ def decide(
             frame_shape=frame_shape,
         )
         if regions or settings.min_area == 0:
-            return Judgement(Verdict.NG, score, regions, defect_mask=defect_mask)
-    return Judgement(Verdict.OK, score)
+            return Judgement(Verdict.NG, score, regions, defect_mask=defect_mask, ignored=ignored)
+    return Judgement(Verdict.OK, score, ignored=ignored)
 
 
 def find_regions(
@@ -282,12 +283,15 @@ def _region(box: Box, peak: np.float32, *, map_shape: tuple[int, ...], place: Ro
     )
 
 
-def _counted(ignore: IgnoreMask, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Return where the map counts: the mask, resized without inventing grey, is black."""
-    if ignore.shape != shape:
-        resized = cv2.resize(ignore, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
-        return np.asarray(resized < 128)
-    return np.asarray(ignore < 128)
+def _counted(
+    ignore: IgnoreMask, roi: Roi | None, anomaly_map: AnomalyMap, frame_shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.bool_], str]:
+    """Where a map counts, and why a mask is none for this frame."""
+    problem = find_misfit(ignore, roi=roi, frame_shape=frame_shape)
+    if problem:
+        return np.zeros(anomaly_map.shape, np.bool_), problem
+    counted = counted_cells(ignore, map_shape=anomaly_map.shape, roi=roi)
+    return counted, "" if counted.any() else "the ignore mask leaves nothing to inspect"
 
 
 def _error(reason: str) -> Judgement:

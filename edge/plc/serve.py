@@ -16,6 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edge.config import Config, ConfigError, find_bundle
+from edge.options import GivenSettings
 from edge.plc.bridges import open_bridge, section_of
 from edge.plc.station.messages import JudgeOptions, StationOptions
 from edge.plc.station.port import Port
@@ -198,6 +199,8 @@ def _judge_options(config: Config) -> JudgeOptions:
         settle_ms=station.settle_ms,
         stall_after_s=station.stall_after_s,
         self_test_s=config.life.self_test_s,
+        given=GivenSettings.from_options(config.stream),
+        bit_depth=station.bit_depth or config.stream.bit_depth,
     )
 
 

@@ -23,9 +23,8 @@ from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.engine_pool import EnginePool
 from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import Inspector
-from edge.inspection.self_test import find_region_beyond
-from edge.inspection.settings import mask_from_file, settings_from_bundle
-from edge.options import DEADLINE_MS, PART_DEADLINE_MS, StreamOptions
+from edge.inspection.settings import settings_in_use
+from edge.options import DEADLINE_MS, PART_DEADLINE_MS, GivenSettings, StreamOptions
 from edge.result import Inspect, Say
 from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.result_counts import ResultCounts
@@ -274,17 +273,9 @@ def _open_inspector(config: CameraConfig, pool: EnginePool | None) -> HotSwapIns
 
 def _load(config: CameraConfig, pool: EnginePool | None) -> Inspector:
     bundle = Bundle.open(config.bundle)
-    settings = settings_from_bundle(
-        bundle,
-        threshold=config.threshold,
-        min_area=config.min_area,
-        ignore=mask_from_file(config.ignore) if config.ignore else None,
-        roi=config.roi,
-    )
-    beyond = find_region_beyond(config.roi, bundle.manifest) if config.roi else ""
-    if beyond:
-        where = f"cameras.{config.name}" if config.name else "stream"
-        console.say(f"{where}.roi: {beyond}: right only where this camera's are larger")
+    where = f"cameras.{config.name}" if config.name else "stream"
+    given = GivenSettings.from_options(config, where=where)
+    settings = settings_in_use(bundle, given, say=console.say)
     if pool is not None:
         inspector = pool.inspector(bundle, settings=settings, engine=config.engine)
     else:

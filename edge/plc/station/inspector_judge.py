@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,15 +15,19 @@ from cameras.frame import Frame
 from cameras.source import Source, frame_now
 from edge.health.checks import ImageChecks, check_from_reason
 from edge.inspection.hot_swap import FAILURES, HotSwapInspector
-from edge.inspection.inspector import Inspector, invalid_image_reason, load
+from edge.inspection.inspector import Inspector, invalid_image_reason
+from edge.inspection.settings import settings_in_use
 from edge.inspection.upkeep import Upkeep
 from edge.plc.station.messages import Answer, Job, JudgeOptions, Recipe
 from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 from edge.plc.station.worker import RecipeError
 from edge.result import Result, Verdict
 from edge.stream.picture_taker import NoMorePicturesError, PictureTaker
-from engines.errors import EngineError
+from engines.bundle import Bundle
+from engines.errors import BundleError, EngineError
+from engines.manifest_file import MANIFEST, read_manifest
 
+LOG = logging.getLogger("edge.plc.station.inspector_judge")
 EVALUATIONS = MappingProxyType(
     {
         Verdict.OK: ResultEvaluation.OK,
@@ -52,13 +57,14 @@ class InspectorJudge:
         self._upkeep = Upkeep(self_test_s=options.self_test_s)
         self._camera: PictureTaker | None = None
         self._grab = grab
+        self._bit_depth: int | None = None
 
     def load(self, recipe_id: int) -> Recipe:
         """Open the camera if it is not yet open, then the bundle; see `PartInspector.load`."""
         path = self._options.recipes.get(recipe_id)
         if path is None:
             raise RecipeError(f"recipe {recipe_id}: unknown", code=ErrorCode.UNKNOWN_RECIPE)
-        self._ensure_camera()
+        self._ensure_camera(path)
         try:
             inspector = self._swap_in(partial(self._open_inspector, path))
         except _TooSlowError as error:
@@ -98,7 +104,9 @@ class InspectorJudge:
 
     def _open_inspector(self, path: str) -> Inspector:
         """An inspector that keeps the deadline."""
-        inspector = load(Path(path), engine=self._options.engine)
+        bundle = Bundle.open(path)
+        settings = settings_in_use(bundle, self._options.given, say=LOG.warning)
+        inspector = Inspector(bundle, settings=settings, engine=self._options.engine)
         try:
             inspector.warm_up(self._options.warm_up, within_ms=self._options.deadline_ms)
         except EngineError as error:
@@ -140,9 +148,17 @@ class InspectorJudge:
         """Of the inspector at work."""
         return ImageChecks(None) if self._inspector is None else self._inspector.health
 
-    def _ensure_camera(self) -> None:
-        if self._camera is not None or self._grab is not None:
+    def _ensure_camera(self, path: str) -> None:
+        """Open the source, anew where the recipe's files have another bit depth."""
+        if self._grab is not None:
             return
+        bit_depth = self._options.bit_depth or _bit_depth_of(path)
+        if self._camera is not None:
+            if bit_depth == self._bit_depth:
+                return
+            self._camera.close()
+            self._camera = None
+        self._bit_depth = bit_depth
         try:
             self._camera = self._open_pictures()
         except (CameraError, ValueError) as error:
@@ -157,7 +173,19 @@ class InspectorJudge:
         )
 
     def _open_source(self) -> Source:
-        return open_source(self._options.source, stall_after=self._options.stall_after_s)
+        return open_source(
+            self._options.source,
+            stall_after=self._options.stall_after_s,
+            bit_depth=self._bit_depth,
+        )
+
+
+def _bit_depth_of(path: str) -> int | None:
+    """Of a bundle's good images; what is wrong with the bundle is told where it is opened."""
+    try:
+        return read_manifest(Path(path) / MANIFEST).bit_depth
+    except BundleError:
+        return None
 
 
 def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: int) -> Answer:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from edge.options import GivenSettings
 from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 
 NS_PER_MS = 1_000_000
@@ -76,6 +77,8 @@ class JudgeOptions:
             pictures arrive later than they were taken.
         stall_after_s: how long to wait for a camera's picture.
         self_test_s: seconds between two tests with the golden images; 0 = at the start alone.
+        given: settings in place of the bundles' own, of every recipe.
+        bit_depth: of the values in 16-bit files; None = the bundle's own.
     """
 
     recipes: Mapping[int, str]
@@ -86,6 +89,8 @@ class JudgeOptions:
     settle_ms: float = 0.0
     stall_after_s: float = 1.0
     self_test_s: float = 600.0
+    given: GivenSettings = field(default_factory=GivenSettings)
+    bit_depth: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

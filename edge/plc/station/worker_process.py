@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cameras.child_link import Link
 from cameras.parent_link import connect_to_parent
+from edge.options import GivenSettings
 from edge.plc.station.messages import (
     TO_WORKER,
     Change,
@@ -39,7 +40,8 @@ def main(arguments: list[str]) -> int:
     from edge.plc.station.inspector_judge import InspectorJudge  # OpenCV takes its time
 
     recipes = {int(key): path for key, path in setup.judge["recipes"].items()}
-    options = JudgeOptions(**(setup.judge | {"recipes": recipes}))
+    given = GivenSettings.from_json(setup.judge["given"])
+    options = JudgeOptions(**(setup.judge | {"recipes": recipes, "given": given}))
     return serve(link, InspectorJudge(options), setup.recipe_id)
 
 

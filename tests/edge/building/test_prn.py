@@ -117,8 +117,8 @@ def test_score_is_the_mean_of_the_hundred_highest(made, drawn) -> None:
 
 def test_with_an_ignore_mask_the_score_is_computed_in_the_same_way(made, drawn) -> None:
     image = cv2.imread(str(next((drawn / "test" / "good").iterdir())))
-    mask = np.zeros((64, 64), np.uint8)
-    mask[:, 32:] = 255
+    mask = np.zeros(image.shape[:2], np.uint8)
+    mask[:, image.shape[1] // 2 :] = 255
     with load(made.bundle.path, engine=ENGINE, ignore=mask) as inspector:
         result = inspector.inspect(image)
     highest = np.sort(result.anomaly_map[:, :32].ravel())[-100:]

@@ -147,10 +147,17 @@ def test_stream_ignores_what_the_mask_covers(run, built, drawn, tmp_path) -> Non
     import cv2
     import numpy as np
 
-    cv2.imwrite(str(tmp_path / "all.png"), np.full((64, 64), 255, np.uint8))
-    words = ("--bundle", built, "--ignore", "all.png", "--json")
-    done = json.loads(run("stream", drawn / "test/good", *words).out)
-    assert done["error"] == 4  # a mask over everything leaves nothing to inspect
+    mask = np.zeros((128, 128), np.uint8)
+    mask[:100] = 255
+    cv2.imwrite(str(tmp_path / "most.png"), mask)
+    words = ("--bundle", built, "--ignore", "most.png", "--json")
+    outcome = run("stream", drawn / "test/good", *words)
+    assert json.loads(outcome.out)["ok"] == 4
+    assert "the ignore mask takes out 78% of what is inspected" in outcome.err
+    for side, says in {64: "has 64x64 px", 128: "leaves nothing"}.items():
+        cv2.imwrite(str(tmp_path / "most.png"), np.full((side, side), 255, np.uint8))
+        outcome = run("stream", drawn / "test/good", *words)
+        assert (outcome.code, says in outcome.err) == (2, True)
 
 
 def test_evaluate_prints_one_object(run, built, drawn) -> None:

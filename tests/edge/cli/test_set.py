@@ -14,8 +14,8 @@ from engines.manifest_file import text_from_manifest
 
 def test_set_and_info_tell_what_changed(run, bundle, tmp_path) -> None:
     before = Bundle.open(bundle).manifest.threshold.value
-    mask = np.zeros((32, 32), np.uint8)
-    mask[:8] = 255
+    mask = np.zeros((80, 90), np.uint8)
+    mask[:20] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
     pixels = Bundle.open(bundle).manifest.pixel_threshold
     words = ("--threshold", 0.5, "--min-area", 9, "--ignore", "mask.png", "--roi", "1,2,90,80")

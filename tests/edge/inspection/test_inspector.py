@@ -227,15 +227,17 @@ def test_a_score_that_reaches_the_threshold_is_ng(built, inspector, spoilt_image
 
 
 def test_what_is_ignored_does_not_count(built, spoilt_image) -> None:
-    mask = np.zeros((64, 64), np.uint8)
-    mask[12:52, 12:52] = 255
+    mask = np.zeros((128, 128), np.uint8)
+    mask[24:104, 24:104] = 255
     with load(built, engine=ENGINE, ignore=mask) as loaded:
         result = loaded.inspect(spoilt_image)
-        full = load(built, engine=ENGINE, ignore=np.full((8, 8), 255, np.uint8))
     assert result.regions == () or min(r.x for r in result.regions) < 24
     assert result.score < result.anomaly_map.max()
-    with full:
-        assert full.inspect(spoilt_image).verdict is Verdict.ERROR
+    assert result.ignored.mean() == pytest.approx((80 / 128) ** 2, abs=0.02)
+    with load(built, engine=ENGINE, ignore=mask, roi="none") as loaded:
+        smaller = loaded.inspect(cv2.resize(spoilt_image, (64, 64)))
+    assert smaller.verdict is Verdict.ERROR
+    assert "the ignore mask has 128x128 px, the picture 64x64 px" in smaller.reason
 
 
 def test_small_regions_do_not_reject(built, inspector, spoilt_image) -> None:

@@ -12,8 +12,9 @@ from calibrate.progress import Stages
 from edge.evaluation.evaluate import evaluate_bundle
 from edge.inspection import upkeep
 from edge.inspection.hot_swap import HotSwapInspector
+from edge.inspection.ignore_mask import mask_from_file
 from edge.inspection.inspector import load
-from edge.inspection.settings import SettingsError, change_settings, mask_from_file
+from edge.inspection.settings import SettingsError, change_settings
 from edge.inspection.upkeep import Upkeep
 from edge.options import EvaluateOptions
 from edge.result import Verdict
@@ -21,8 +22,8 @@ from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError
 
 ENGINE = "onnxruntime"
-MIDDLE = np.zeros((64, 64), np.uint8)
-MIDDLE[12:52, 12:52] = 255
+MIDDLE = np.zeros((128, 128), np.uint8)
+MIDDLE[24:104, 24:104] = 255
 
 
 def test_what_is_changed_is_what_is_loaded(bundle, spoilt_image) -> None:
@@ -96,8 +97,8 @@ def test_a_region_elsewhere_does_not_ask_for_pictures_of_the_old_size(bundle, go
         assert inspector.inspect(scene).verdict is Verdict.OK
 
 
-WHITE, BLACK = np.full((8, 8), 255, np.uint8), np.zeros((8, 8), np.uint8)
-ODD = np.zeros((8, 8, 3), np.uint8)
+WHITE, BLACK = np.full((128, 128), 255, np.uint8), np.zeros((128, 128), np.uint8)
+ODD = np.zeros((128, 128, 3), np.uint8)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_a_score_above_all_of_the_map_has_its_region_at_the_peak() -> None:
 
 
 def test_a_mask_that_hides_everything_is_an_error_not_ok() -> None:
-    ignore = np.full((4, 4), 255, np.uint8)
+    ignore = np.full((8, 8), 255, np.uint8)
     found = decide(
         np.zeros((8, 8), np.float32),
         0.0,
