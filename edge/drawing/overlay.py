@@ -16,7 +16,7 @@ from edge.drawing.palette import (
     lay_heat,
 )
 from edge.drawing.text import text_width, wrap_text, write_text
-from edge.result import Image, Result, Verdict
+from edge.result import DefectMask, Image, Result, Verdict
 
 _WHITE = (255, 255, 255)
 _PALE = (214, 214, 214)
@@ -44,7 +44,8 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
 
     The heat map's colours have a fixed meaning, so that pictures compare: none below half the
     pixel threshold, orange at it, full red at one and a half of it. From orange on they are where
-    a region counts, and nowhere else. Regions are outlined; a bar shows verdict, score, threshold
+    a region counts, and nowhere else. Regions are outlined; what an ignore mask leaves out is
+    hatched; a bar shows verdict, score, threshold
     and rate; an ERROR says why.
 
     Args:
@@ -63,6 +64,7 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
     letter = max(7, round(min(height, width * 0.75) * 0.03))
     style = _Style(letter=letter, stroke=max(1, round(letter / 6)), margin=max(2, letter // 3))
     _draw_map(picture, result, opacity=opacity, style=style)
+    _draw_ignored(picture, result, style)
     if result.defect_mask is None:
         _draw_boxes(picture, result, style)
     if result.roi is not None:
@@ -94,6 +96,33 @@ def _draw_map(picture: Image, result: Result, *, opacity: float, style: _Style) 
     if style.stroke > 1:  # a dark rim, so that red is seen on red; it would drown a thin line
         cv2.drawContours(inside, outlines, -1, _DARK, style.stroke + 2, cv2.LINE_AA)
     cv2.drawContours(inside, outlines, -1, DEFECT, style.stroke, cv2.LINE_AA)
+
+
+def _draw_ignored(picture: Image, result: Result, style: _Style) -> None:
+    """Hatch what an ignore mask leaves out."""
+    x, y, across, down = result.roi or (0, 0, picture.shape[1], picture.shape[0])
+    inside = picture[y : y + down, x : x + across]
+    if result.ignored is not None and inside.size:
+        hatch(inside, result.ignored, step=3 * style.letter, stroke=style.stroke)
+
+
+def hatch(picture: Image, mask: DefectMask, *, step: int, stroke: int) -> None:
+    """Draw pale diagonals, and an outline, over a part of a picture.
+
+    Args:
+        picture: (H, W, 3) uint8 BGR; drawn into.
+        mask: (h, w) bool over all of it, True where it is hatched.
+        step: px between two diagonals.
+        stroke: their width in px.
+    """
+    height, width = picture.shape[:2]
+    covered = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    rows, columns = np.ogrid[:height, :width]
+    picture[(covered == 1) & ((rows + columns) % step < stroke)] = _PALE
+    outlines, _ = cv2.findContours(
+        np.asarray(covered, np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE
+    )
+    cv2.drawContours(picture, outlines, -1, _PALE, stroke)
 
 
 def _draw_boxes(picture: Image, result: Result, style: _Style) -> None:

@@ -58,6 +58,7 @@ def judge_with_engine(
             roi=settings.roi,
             image=image,
             pixel_threshold=settings.pixel_threshold,
+            ignored=found.ignored,
         )
 
     return judge

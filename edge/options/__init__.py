@@ -7,4 +7,50 @@ a PLC's bridge are in `edge.plc.BRIDGE.section`.
 
 from edge.options.build import PROTOTYPES, BuildOptions
 from edge.options.compile import CompileOptions
+from edge.options.evaluate import EvaluateOptions
+from edge.options.given import GivenSettings
+from edge.options.life import LifeOptions, LogOptions
+from edge.options.names import (
+    DEADLINE_MS,
+    ENGINE,
+    PART_DEADLINE_MS,
+    BitDepth,
+    BridgeName,
+    Bridges,
+    CameraName,
+    EngineName,
+    LogFormat,
+    LogLevel,
+    ModelName,
+    Sources,
+    bit_depth_option,
+)
+from edge.options.serve import ServeOptions
+from edge.options.stream import CameraOptions, CameraSection, StreamOptions
+
+__all__ = [
+    "DEADLINE_MS",
+    "ENGINE",
+    "PART_DEADLINE_MS",
+    "PROTOTYPES",
+    "BitDepth",
+    "BridgeName",
+    "Bridges",
+    "BuildOptions",
+    "CameraName",
+    "CameraOptions",
+    "CameraSection",
+    "CompileOptions",
+    "EngineName",
+    "EvaluateOptions",
     "GivenSettings",
+    "LifeOptions",
+    "LogFormat",
+    "LogLevel",
+    "LogOptions",
+    "ModelName",
+    "ServeOptions",
+    "Sources",
+    "StreamOptions",
+    "bit_depth_option",
+]

@@ -27,7 +27,9 @@ class GivenSettings:
     where: str = "stream"
 
     @classmethod
-    def from_options(cls, options: CameraOptions | EvaluateOptions, *, where: str = "stream") -> GivenSettings:
+    def from_options(
+        cls, options: CameraOptions | EvaluateOptions, *, where: str = "stream"
+    ) -> GivenSettings:
         """Of a command line over `edge.toml`."""
         ignore = None if options.ignore is None else str(options.ignore)
         return cls(options.threshold, options.min_area, ignore, options.roi, where)

@@ -55,7 +55,7 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
         MonitorError: as `edge.service.http_server.Monitor` says.
     """
     sections = _bridge_sections(config)
-    judge = _judge_options(config)
+    judge = judge_options(config)
     sys.setswitchinterval(SWITCH_S)
     _quieten_asyncua()
     with contextlib.ExitStack() as stack:
@@ -171,7 +171,12 @@ def _open_results(config: Config, stack: contextlib.ExitStack) -> JsonLinesFile 
     return stack.enter_context(JsonLinesFile(path, append=True, max_bytes=max_bytes))
 
 
-def _judge_options(config: Config) -> JudgeOptions:
+def judge_options(config: Config) -> JudgeOptions:
+    """How the worker inspects, as `edge.toml` under the command line has it.
+
+    Raises:
+        ConfigError: no source, no bundle, or a recipe that is none.
+    """
     station = config.station
     source = station.source or next(iter(config.stream.source), None)
     if source is None:

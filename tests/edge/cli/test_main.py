@@ -152,7 +152,7 @@ def test_stream_ignores_what_the_mask_covers(run, built, drawn, tmp_path) -> Non
     cv2.imwrite(str(tmp_path / "most.png"), mask)
     words = ("--bundle", built, "--ignore", "most.png", "--json")
     outcome = run("stream", drawn / "test/good", *words)
-    assert json.loads(outcome.out)["ok"] == 4
+    assert json.loads(outcome.out)["error"] == 0
     assert "the ignore mask takes out 78% of what is inspected" in outcome.err
     for side, says in {64: "has 64x64 px", 128: "leaves nothing"}.items():
         cv2.imwrite(str(tmp_path / "most.png"), np.full((side, side), 255, np.uint8))
@@ -318,3 +318,27 @@ def test_on_a_terminal_a_build_shows_bars_and_fits_the_width(drawn, tmp_path, sm
     table = shown[shown.index("engine ") :]
     body = table[: table.index("warning:")]
     assert max(len(line.rstrip()) for line in body.splitlines()) <= 60
+
+
+def test_edge_toml_decides_alike_in_stream_evaluate_and_serve(run, built, drawn, tmp_path) -> None:
+    """A part that scores between the two thresholds has one verdict."""
+    from edge.config import read_config
+    from edge.plc.serve import judge_options
+    from edge.plc.station.inspector_judge import InspectorJudge
+
+    source = drawn / "test/scratch"
+    name = json.dumps(str(source))
+    plain = json.loads(run("stream", source, "--bundle", built, "--json").out)
+    toml = f"[stream]\nbundle = {json.dumps(str(built))}\nsource = {name}\nthreshold = 0.01\n"
+    (tmp_path / "edge.toml").write_text(toml)
+    streamed = json.loads(run("stream", "--json").out)
+    assert (plain["ok"], streamed["ok"], streamed["ng"]) == (1, 0, 1)
+    found = json.loads(run("evaluate", built, drawn, "--json").out)
+    assert (round(found["threshold"], 6), found["escapes"]) == (0.01, 0)
+    own = json.loads(run("evaluate", built, drawn, "--threshold", "9", "--json").out)
+    assert (own["threshold"], own["escapes"]) == (9.0, own["defect_images"])
+    judge = InspectorJudge(judge_options(read_config()))
+    try:
+        assert judge.load(1).threshold == pytest.approx(0.01)
+    finally:
+        judge.close()

@@ -48,6 +48,7 @@ def result_of(image, anomaly_map, **changes) -> Result:
         regions=found.regions,
         reason=found.reason,
         defect_mask=found.defect_mask,
+        ignored=found.ignored,
         anomaly_map=anomaly_map,
         roi=chosen.roi,
         image=image,
@@ -126,12 +127,16 @@ def test_an_ignored_area_is_not_outlined() -> None:
     flat = np.full((256, 256, 3), 128, np.uint8)
     anomaly_map = np.zeros((64, 64), np.float32)
     anomaly_map[20:30, 20:30] = 0.9
-    ignore = np.zeros((64, 64), np.uint8)
-    ignore[16:34, 16:34] = 255
+    ignore = np.zeros((256, 256), np.uint8)
+    ignore[64:136, 64:136] = 255
     outlined = draw(result_of(flat, anomaly_map), opacity=0)
     ignored = draw(result_of(flat, anomaly_map, ignore=ignore), opacity=0)
     assert np.ptp(outlined[50:].astype(int), axis=-1).max() > 80
-    assert (ignored[50:] == 128).all()
+    hatched = (ignored[50:] != 128).any(axis=-1)
+    assert not np.ptp(ignored[50:].astype(int), axis=-1).any()  # grey: no colour of a defect
+    assert hatched[14:86, 64:136].mean() > 0.05
+    hatched[14:86, 64:136] = False
+    assert not hatched.any()
 
 
 def test_the_verdict_has_its_colour() -> None:

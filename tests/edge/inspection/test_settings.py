@@ -12,7 +12,6 @@ from calibrate.progress import Stages
 from edge.evaluation.evaluate import evaluate_bundle
 from edge.inspection import upkeep
 from edge.inspection.hot_swap import HotSwapInspector
-from edge.inspection.ignore_mask import mask_from_file
 from edge.inspection.inspector import load
 from edge.inspection.settings import SettingsError, change_settings
 from edge.inspection.upkeep import Upkeep
@@ -134,12 +133,6 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(
 def test_no_bundle_is_an_error(tmp_path) -> None:
     with pytest.raises(BundleError, match="no such bundle"):
         change_settings(tmp_path / "none.edge", threshold=0.5)
-
-
-def test_a_mask_is_any_picture_and_the_word_none(tmp_path) -> None:
-    cv2.imwrite(str(tmp_path / "mask.png"), cv2.cvtColor(MIDDLE, cv2.COLOR_GRAY2BGR))
-    assert (mask_from_file(tmp_path / "mask.png") == MIDDLE).all()
-    assert mask_from_file(tmp_path.__class__("none")) == "none"
 
 
 def test_an_inspector_at_work_takes_a_change_over(bundle, monkeypatch) -> None:
