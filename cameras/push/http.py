@@ -24,7 +24,8 @@ from cameras.push.address import (
     binding_from_address,
     error_from_bind,
 )
-from cameras.push.limits import LimitedServer, Limits, host_names
+from cameras.push.http_head import MAX_HEAD_BYTES, BadHeadError, head_from_bytes
+from cameras.push.limits import LimitedServer, Limits, Standing, host_names
 from cameras.push.queue import Arrival, Inbox, InboxFullError, Rules, rules_from_options
 from cameras.redaction import one_line
 
@@ -54,11 +55,11 @@ def open_post(address: str, options: OpenOptions) -> Inbox:
     except OSError as error:
         raise error_from_bind(options.name, error) from error
     server.start()
-    return server.inbox.served_by(server.end)
+    return server.inbox.served_by(server)
 
 
 class _Server(LimitedServer):
-    """Its connections stay open: an earlier host is not pushed out by a later one."""
+    """Its connections stay open: a host that delivered is not pushed out by a later one."""
 
     def __init__(self, binding: Binding, rules: Rules) -> None:
         limits = Limits(places=MAX_CONNECTIONS, seconds=_IDLE_S)
@@ -77,19 +78,58 @@ class _PushHandler(http.server.BaseHTTPRequestHandler):
     server_version = "edge"
     sys_version = ""
     timeout = _IDLE_S
+    raw_requestline: bytes
     server: _Server
+
+    def parse_request(self) -> bool:
+        """Read the head, strictly; what is none is answered, and the connection ends."""
+        self.close_connection = True
+        self.command, self.request_version = "", self.protocol_version
+        self.requestline = "a request"  # for the log, which a stranger's words are kept out of
+        try:
+            head = head_from_bytes(self._read_head())
+        except BadHeadError as error:
+            self.send_error(error.status, str(error))
+            return False
+        self.requestline = self.raw_requestline.decode("latin-1").rstrip("\r\n")
+        self.command, self.path, self.headers = head.method, head.path, head.headers
+        self.request_version = f"HTTP/{head.version}"
+        wish = self.headers.get("Connection", "").lower()
+        self.close_connection = wish == "close" or (head.version == "1.0" and wish != "keep-alive")
+        if head.version == "1.1" and self.headers.get("Expect", "").lower() == "100-continue":
+            return self.handle_expect_100()
+        return True
+
+    def _read_head(self) -> bytes:
+        """The lines of a head, up to the empty one, which is left out.
+
+        Raises:
+            BadHeadError: too long, or it ended before.
+        """
+        data = bytearray(self.raw_requestline)
+        while True:
+            line = self.rfile.readline(MAX_HEAD_BYTES + 1)
+            if line == b"\r\n":
+                return bytes(data)
+            data += line
+            if len(data) > MAX_HEAD_BYTES:
+                status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                raise BadHeadError(status, "too long a head")
+            if not line.endswith(b"\r\n"):
+                raise BadHeadError(HTTPStatus.BAD_REQUEST, "lines end with CR and LF")
 
     def do_POST(self) -> None:
         """Take in one picture."""
         arrival = Arrival.now()
-        self.server.mark_useful(self.connection)
         try:
             length = self._check_request()
+            self.server.mark(self.connection, Standing.ADMITTED)
             number = self._accept(self._read_body(length), arrival)
         except _Refused as error:
             self.close_connection = True  # its body may not have been read
             self._answer(error.status, {"error": str(error)})
         else:
+            self.server.mark(self.connection, Standing.USEFUL)
             self._answer(HTTPStatus.ACCEPTED, {"frame": number})
 
     def _check_request(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import ipaddress
 import logging
 import socket
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cameras.push.address import Binding
+from cameras.push.crowd import Crowd, keep_alive
 
 if TYPE_CHECKING:
     from socketserver import _AfInetAddress, _RequestType
@@ -34,8 +36,6 @@ class Limits:
         places: connections at once.
         seconds: that a connection has from its beginning, or from when it was last of use, for
             reading and writing together, however slowly bytes trickle.
-        newcomers: whether one that comes while all places are taken gets that of the oldest;
-            otherwise it is closed.
         rate_hz: connections that are accepted each second once `burst` came at a time; the next
             wait in the system's queue. None = no limit.
         burst: fewer than `places`, so that each keeps its place for (places - burst) / rate_hz.
@@ -43,13 +43,35 @@ class Limits:
 
     places: int
     seconds: float
-    newcomers: bool = False
     rate_hz: float | None = None
     burst: int = 0
 
 
+class Standing(enum.IntEnum):
+    """What a connection has shown so far: whoever has shown least makes room first."""
+
+    STRANGER = 0
+    """Nothing yet."""
+    ADMITTED = 1
+    """That it may ask."""
+    USEFUL = 2
+    """What it is there for; its place is its own."""
+
+
+@dataclass(slots=True)
+class _Guest:
+    """An open connection: what it has shown, where it comes from, and when it was last of use."""
+
+    peer: str
+    since_s: float
+    standing: Standing = Standing.STRANGER
+
+
 class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """Serves each connection in a thread, within limits; `start` begins, `end` ends it.
+
+    One that comes while all places are taken gets the place of one that has shown less than the
+    others, the oldest of these. Where all have been of use it is closed.
 
     Args:
         binding: where; see `bound` for the port that it got.
@@ -75,8 +97,9 @@ class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.request_queue_size = limits.places
         self.limits = limits
         self._lock = threading.Condition()
-        self._open: dict[socket.socket, float] = {}  # and when each was last of use
+        self._open: dict[socket.socket, _Guest] = {}
         self._leaving: set[socket.socket] = set()  # those that lost their place
+        self._crowd = Crowd()
         self._due_s = 0.0
         self._thread = threading.Thread(
             target=self.serve_forever, args=(_POLL_S,), name=name, daemon=True
@@ -99,11 +122,19 @@ class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 _shut(connection)
             self._lock.wait_for(lambda: not (self._open or self._leaving), timeout=_CLOSE_S)
 
-    def mark_useful(self, connection: socket.socket) -> None:
-        """Note that a connection has just brought what it is there for."""
+    def mark(self, connection: socket.socket, standing: Standing) -> None:
+        """Note what a connection has just shown; its time begins anew."""
         with self._lock:
-            if connection in self._open:
-                self._open[connection] = time.monotonic()
+            guest = self._open.get(connection)
+            if guest is not None:
+                guest.since_s = time.monotonic()
+                guest.standing = max(guest.standing, standing)
+
+    @property
+    def trouble(self) -> str:
+        """That places were lacking within the last minute; empty if not."""
+        with self._lock:
+            return self._crowd.trouble(time.monotonic())
 
     # What the library calls.
 
@@ -123,15 +154,30 @@ class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Give a connection its place."""
         connection: Any = request
         with self._lock:
-            if len(self._open) >= self.limits.places:
-                if not self.limits.newcomers:
-                    LOG.warning("%s: %d hosts are connected", self.bound.address, len(self._open))
-                    return False
-                oldest = min(self._open, key=self._open.__getitem__)
-                del self._open[oldest]
-                self._leaving.add(oldest)
-                _shut(oldest)
-            self._open[connection] = time.monotonic()
+            if len(self._open) >= self.limits.places and not self._make_room(
+                str(client_address[0])
+            ):
+                return False
+            keep_alive(connection)
+            self._open[connection] = _Guest(str(client_address[0]), time.monotonic())
+        return True
+
+    def _make_room(self, newcomer: str) -> bool:
+        """End the connection that has shown least; holds the lock."""
+        least = min(self._open, key=lambda one: (self._open[one].standing, self._open[one].since_s))
+        refused = self._open[least].standing is Standing.USEFUL
+        loser = newcomer if refused else self._open[least].peer
+        if self._crowd.note(loser, time.monotonic()):
+            LOG.warning(
+                "%s: all %d places were taken; closed the connection of %s; who connects there and "
+                "brings nothing?",
+                *(self.bound.address, self.limits.places, loser),
+            )
+        if refused:
+            return False
+        del self._open[least]
+        self._leaving.add(least)
+        _shut(least)
         return True
 
     def shutdown_request(self, request: _RequestType) -> None:
@@ -149,8 +195,8 @@ class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """End connections whose time is over."""
         oldest = time.monotonic() - self.limits.seconds
         with self._lock:
-            for connection, since in self._open.items():
-                if since < oldest:
+            for connection, guest in self._open.items():
+                if guest.since_s < oldest:
                     _shut(connection)
 
     def handle_error(self, request: _RequestType, client_address: _AfInetAddress) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +86,19 @@ def rules_from_options(options: OpenOptions) -> Rules:
     return Rules(newest, waiting, options.stall_after, max_bytes, options.bit_depth)
 
 
+class PushServer(Protocol):
+    """What those who deliver connect to."""
+
+    @property
+    def trouble(self) -> str:
+        """What keeps them from delivering; empty if nothing does."""
+        ...
+
+    def end(self) -> None:
+        """Accept nothing any more."""
+        ...
+
+
 class Inbox(AbstractContextManager["Inbox"]):
     """The queue; see the module. A source's `Source` half: what delivers is `accept`.
 
@@ -105,14 +119,20 @@ class Inbox(AbstractContextManager["Inbox"]):
         self._held_bytes = 0
         self._index = 0
         self._closed = False
-        self._stop: Callable[[], None] | None = None
+        self._server: PushServer | None = None
         self._heard_ns = self._silence_reported_ns = time.monotonic_ns()
         self._overflow = f"{name}: {rules.waiting} pictures are waiting already; send more slowly"
 
-    def served_by(self, stop: Callable[[], None]) -> Inbox:
-        """Say what ends those who deliver; `close` calls it once."""
-        self._stop = stop
+    def served_by(self, server: PushServer) -> Inbox:
+        """Say what those who deliver connect to; `close` ends it once."""
+        self._server = server
         return self
+
+    @property
+    def trouble(self) -> str:
+        """What keeps hosts from delivering; empty if nothing does."""
+        trouble = "" if self._server is None else self._server.trouble
+        return f"{self.name}: {trouble}" if trouble else ""
 
     def accept(self, data: bytes, arrival: Arrival) -> int:
         """Decode a picture and queue it; any thread. Return the number of its frame.
@@ -153,8 +173,8 @@ class Inbox(AbstractContextManager["Inbox"]):
             self.dropped += len(self._frames)
             self._frames.clear()
             self._changed.notify_all()
-        if self._stop is not None:
-            self._stop()
+        if self._server is not None:
+            self._server.end()
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -19,7 +19,7 @@ from edge.config import Config, ConfigError, find_bundle
 from edge.options import GivenSettings
 from edge.plc.bridges import open_bridge, section_of
 from edge.plc.station.messages import JudgeOptions, StationOptions
-from edge.plc.station.port import Port
+from edge.plc.station.port import Bridge, Port
 from edge.plc.station.process_worker import ProcessWorker
 from edge.plc.station.snapshot import Decision, InspectionResult, Phase, ResultEvaluation, Snapshot
 from edge.plc.station.station import Station
@@ -78,6 +78,7 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
         stack.enter_context(monitor)
         for name, section in sections.items():
             bridge = stack.enter_context(open_bridge(name, station, section))
+            report.add_bridge(bridge)
             say(f"{bridge.where}: serves {config.station.name}")
         # First of all at the end: the part in hand is decided, recorded and published, and the PLC
         # sees why no more follow.
@@ -105,8 +106,13 @@ class StationReport:
     def __init__(self, station: Port, *, file: JsonLinesFile | None) -> None:
         self._station = station
         self._file = file
+        self._bridges: list[Bridge] = []
         self._counts = ResultCounts()
         self._born_s = time.monotonic()
+
+    def add_bridge(self, bridge: Bridge) -> None:
+        """Tell of its troubles, too."""
+        self._bridges.append(bridge)
 
     def count(self, result: InspectionResult) -> None:
         """Count a result; to be called with each."""
@@ -121,13 +127,14 @@ class StationReport:
         """Everything that is known, in JSON types."""
         shown = self._station.snapshot()
         reason = "" if shown.online else _why_not_online(shown) or str(shown.phase)
-        trouble = "" if self._file is None else self._file.losses.trouble
+        troubles = [bridge.trouble for bridge in self._bridges]
+        troubles += [] if self._file is None else [self._file.losses.trouble]
         reasons = {shown.station: reason} if reason else {}
         reasons |= FAILURES.reasons(since_s=self._born_s)
         return {
             "ready": not reasons,
             "reasons": reasons,
-            "troubles": [trouble] if trouble else [],
+            "troubles": [trouble for trouble in troubles if trouble],
             "not_written": 0 if self._file is None else self._file.losses.total,
             "thread_failures": FAILURES.count,
             "station": self._station_json(shown, reason),

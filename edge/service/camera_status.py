@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ class CameraStatus:
         counts: of its results.
         options: what is expected of it.
         sinks: where its results go.
+        source_trouble: says what is wrong with its source although pictures come; empty if nothing.
     """
 
     def __init__(
@@ -49,12 +50,19 @@ class CameraStatus:
         counts: ResultCounts,
         options: StatusOptions,
         sinks: Sequence[Sink] = (),
+        source_trouble: Callable[[], str] = str,
     ) -> None:
         self.name = name
         self.inspector = inspector
         self.sinks = list(sinks)
         self._counts = counts
         self._options = options
+        self._source_trouble = source_trouble
+
+    def troubles(self) -> list[str]:
+        """What its source and its sinks can't do now."""
+        of_source = self._source_trouble()
+        return [*([of_source] if of_source else []), *troubles_from_sinks(self.sinks)]
 
     def not_ready_reason(self) -> str:
         """Why it can't be relied on now; empty when it can.
@@ -104,7 +112,7 @@ class CameraStatus:
                 "failures": inspector.failed_tests,
             },
             "reloads": {"done": inspector.reloads, "refused": inspector.refused},
-            "troubles": troubles_from_sinks(self.sinks),
+            "troubles": self.troubles(),
         }
 
 

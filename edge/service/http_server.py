@@ -8,9 +8,7 @@ body before it answers, and takes folded headers and any version of HTTP.
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
-import re
 import socket
 import socketserver
 import time
@@ -19,8 +17,8 @@ from contextlib import AbstractContextManager
 from email.message import Message
 from email.utils import formatdate
 from http import HTTPStatus
-from http.client import parse_headers
 
+from cameras.push.http_head import MAX_HEAD_BYTES, BadHeadError, head_from_bytes
 from cameras.push.limits import LimitedServer, Limits
 from edge.options import LifeOptions
 from edge.service.http_access import Access, MonitorError, RequestGuard, monitor_binding
@@ -29,11 +27,7 @@ from edge.service.http_routes import GetReport, Pictures, Response, Routes, text
 TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 64
 """More than are ever asked for at once, so that fifty slow ones shut nobody out."""
-_LIMITS = Limits(places=MAX_CONNECTIONS, seconds=TIMEOUT_S, newcomers=True, rate_hz=100.0, burst=32)
-_MAX_HEAD_BYTES = 16 << 10
-_MAX_HEADERS = 64
-_REQUEST = re.compile(rb"([A-Z]{1,16}) ([!-~]+) HTTP/1\.[01]")
-_HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*")
+_LIMITS = Limits(places=MAX_CONNECTIONS, seconds=TIMEOUT_S, rate_hz=100.0, burst=32)
 _READ_BYTES = 4096
 _TRICKLE_S = (0.01, 0.5)  # first and longest pause between two looks at what trickles in
 _ALWAYS = (
@@ -140,12 +134,6 @@ class _MonitorServer(LimitedServer):
     guard: RequestGuard
 
 
-class _BadRequestError(Exception):
-    def __init__(self, status: HTTPStatus, line: str) -> None:
-        super().__init__(line)
-        self.status = status
-
-
 class _RequestHandler(socketserver.BaseRequestHandler):
     """One request, then the connection is closed."""
 
@@ -158,10 +146,10 @@ class _RequestHandler(socketserver.BaseRequestHandler):
         has_body = True
         try:
             try:
-                method, path, headers = _parse_head(_read_head(self.request))
-                has_body = method != "HEAD"
-                response = self._respond(method, path, headers)
-            except _BadRequestError as error:
+                head = head_from_bytes(_read_head(self.request))
+                has_body = head.method != "HEAD"
+                response = self._respond(head.method, head.path, head.headers)
+            except BadHeadError as error:
                 response = text_response(error.status, str(error))
             self.request.sendall(_bytes_from_response(response, has_body=has_body))
         except OSError as error:
@@ -186,13 +174,13 @@ def _read_head(connection: socket.socket) -> bytes:
     however many bytes strangers send, they cost next to nothing.
 
     Raises:
-        _BadRequestError: too long.
+        BadHeadError: too long.
         OSError: the client left.
     """
     data, (pause_s, longest_s) = bytearray(), _TRICKLE_S
     while (end := data.find(b"\r\n\r\n")) < 0:
-        if len(data) >= _MAX_HEAD_BYTES:
-            raise _BadRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long a head")
+        if len(data) >= MAX_HEAD_BYTES:
+            raise BadHeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long a head")
         if data:
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
@@ -201,25 +189,6 @@ def _read_head(connection: socket.socket) -> bytes:
             raise ConnectionResetError("it left before its request was whole")
         data += piece
     return bytes(data[: end + 2])
-
-
-def _parse_head(head: bytes) -> tuple[str, str, Message]:
-    """Return method, path as it was sent, and headers; whatever is not strictly HTTP is refused.
-
-    Raises:
-        _BadRequestError: it is none.
-    """
-    first, *lines = head.split(b"\r\n")[:-1]
-    request = _REQUEST.fullmatch(first)
-    if request is None:
-        raise _BadRequestError(HTTPStatus.BAD_REQUEST, "write GET /healthz HTTP/1.1")
-    if len(lines) > _MAX_HEADERS:
-        raise _BadRequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too many headers")
-    # The library stops at the first line that is no header, and whatever follows is not seen.
-    if not all(_HEADER.fullmatch(line) for line in lines):
-        raise _BadRequestError(HTTPStatus.BAD_REQUEST, "not a header")
-    headers = parse_headers(io.BytesIO(head[len(first) + 2 :] + b"\r\n"))
-    return request[1].decode(), request[2].decode(), headers
 
 
 def _bytes_from_response(response: Response, *, has_body: bool) -> bytes:

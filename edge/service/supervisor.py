@@ -198,8 +198,8 @@ class Supervisor(AbstractContextManager["Supervisor"]):
             else:
                 _log.info("%s", line)
                 self._notifier.ready()
-        every = [*(sink for one in self._cameras.values() for sink in one.sinks), *self._sinks]
-        self._notifier.status("; ".join([line, *troubles_from_sinks(every)]))
+        troubles = [trouble for one in self._cameras.values() for trouble in one.troubles()]
+        self._notifier.status("; ".join([line, *troubles, *troubles_from_sinks(self._sinks)]))
 
     def _notify_stopping(self) -> None:
         if not self._stopping:

@@ -138,7 +138,14 @@ def _open_cameras(
         opened.append(_OpenedCamera(each, inspector, opener, sinks, counts))
         # Results of triggers come with them: none is missed without one.
         expected = StatusOptions(opener.live and not options.triggered, each.stall_after)
-        status = CameraStatus(each.name, inspector, counts=counts, options=expected, sinks=sinks)
+        status = CameraStatus(
+            each.name,
+            inspector,
+            counts=counts,
+            options=expected,
+            sinks=sinks,
+            source_trouble=opener.trouble,
+        )
         service.supervisor.add_camera(status, bundle=each.bundle)
     return opened
 
@@ -227,6 +234,7 @@ class _SourceOpener:
         self.live = True
         self._config = config
         self._source: Source | None = None
+        self._latest: Source | None = None  # whoever has it
         self._error: CameraError | None = None
 
     def open_first(self) -> None:
@@ -252,19 +260,24 @@ class _SourceOpener:
         source, self._source = self._source, None
         return source if source is not None else self._open()
 
+    def trouble(self) -> str:
+        """What the source says is wrong although it works; empty if nothing, or it cannot say."""
+        return str(getattr(self._latest, "trouble", ""))
+
     def close(self) -> None:
         """Release what nobody has taken."""
         if self._source is not None:
             self._source.close()
 
     def _open(self) -> Source:
-        config = self._config
-        return open_source(
+        config, self._latest = self._config, None
+        self._latest = open_source(
             config.source,
             stall_after=config.stall_after,
             options=config.options,
             bit_depth=self._bit_depth,
         )
+        return self._latest
 
 
 def _open_inspector(config: CameraConfig, pool: EnginePool | None) -> HotSwapInspector:

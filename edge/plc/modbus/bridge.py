@@ -55,6 +55,11 @@ class ModbusBridge(AbstractContextManager["ModbusBridge"]):
         """What was seen so far; it goes on counting."""
         return self._server.traffic
 
+    @property
+    def trouble(self) -> str:
+        """What keeps peers from being served; empty if nothing does."""
+        return self._server.trouble
+
     def close(self) -> None:
         """Close every connection and stop; a second call does nothing."""
         if self._closed:

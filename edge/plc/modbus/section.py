@@ -36,7 +36,9 @@ class ModbusSection(OptionsModel):
         "Order of the bytes of 32-bit values, the lower register first; A is most significant.",
     )
     connections: Annotated[int, Field(ge=1, le=256)] = setting(
-        16, "Largest number of connections; one more closes the one that was idle longest."
+        16,
+        "Largest number of connections; one more closes one that never asked anything, or else the "
+        "one that was idle longest.",
     )
 
     @model_validator(mode="after")

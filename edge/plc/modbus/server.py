@@ -13,14 +13,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import socket
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cameras.push.crowd import Crowd, keep_alive
 from edge.plc.modbus.registers import StationRegisters
 from edge.plc.modbus.requests import answer
 from edge.plc.modbus.section import Network
+from edge.plc.modbus.visits import VisitLog
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -42,7 +44,7 @@ class Traffic:
     Attributes:
         connections: accepted.
         refused: connections from addresses that are not allowed.
-        evicted: connections closed to make room for a new one.
+        evicted: connections closed to make room for a new one: first those that never asked.
         requests: frames answered.
         malformed: connections ended because of bytes that are no frame.
     """
@@ -60,8 +62,9 @@ class ModbusServer:
     Args:
         registers: what is served.
         peers: networks that may connect.
-        max_connections: at a time. One more closes the one that was idle longest, since a PLC
-            that lost power leaves a connection behind that nobody will ever close.
+        max_connections: at a time. One more closes the oldest that never asked anything, or else
+            the one that was idle longest, since a PLC that lost power leaves a connection behind
+            that nobody will ever close.
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class ModbusServer:
         self._peers = tuple(peers)
         self._max_connections = max_connections
         self._open: dict[_Connection, None] = {}  # the order is that of the latest request
+        self._crowd = Crowd()
+        self._visits = VisitLog()
         self._refused: set[Address] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -105,19 +110,36 @@ class ModbusServer:
             self._refuse(peer)
             return False
         while len(self._open) >= self._max_connections:
-            idle = next(iter(self._open))
-            self.traffic.evicted += 1
-            _log.warning(
-                "modbus: %d connections: closed the one of %s", self._max_connections, idle.peer
-            )
-            self.forget(idle)
-            idle.end()
+            self._evict()
         self._open[connection] = None
         self.traffic.connections += 1
+        line = self._visits.note(str(peer), time.monotonic())
+        if line:
+            _log.info("modbus: %s", line)
         return True
 
+    @property
+    def trouble(self) -> str:
+        """That connections were too many within the last minute; empty if not; any thread."""
+        trouble = self._crowd.trouble(time.monotonic())
+        return f"modbus: {trouble}" if trouble else ""
+
+    def _evict(self) -> None:
+        """Close the connection that is missed least."""
+        silent = (one for one in self._open if not one.has_asked)
+        loser = next(silent, None) or next(iter(self._open))
+        self.traffic.evicted += 1
+        if self._crowd.note(loser.peer, time.monotonic()):
+            _log.warning(
+                "modbus: all %d connections are taken: closed the one of %s; see who connects "
+                "there, or raise modbus.connections",
+                *(self._max_connections, loser.peer),
+            )
+        self.forget(loser)
+        loser.end()
+
     def touch(self, connection: _Connection) -> None:
-        """Note that a connection was used just now."""
+        """Note that a connection has just asked something."""
         if connection in self._open:
             del self._open[connection]
             self._open[connection] = None
@@ -146,6 +168,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, server: ModbusServer) -> None:
         self.peer = "?"
+        self.has_asked = False
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -164,7 +187,7 @@ class _Connection(asyncio.Protocol):
         if address is None or not self._server.admit(self, address):
             self.end()
             return
-        _keep_alive(transport.get_extra_info("socket"))
+        keep_alive(transport.get_extra_info("socket"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -175,7 +198,6 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         self._buffer += data
-        self._server.touch(self)
         if not self._more:
             self._answer()
 
@@ -217,6 +239,8 @@ class _Connection(asyncio.Protocol):
             self._more = True
             self._loop.call_soon(self._answer)
         if answers:
+            self.has_asked = True
+            self._server.touch(self)
             transport.write(bytes(answers))
         if self._broken:
             transport.close()
@@ -263,12 +287,3 @@ def _address(transport: asyncio.Transport) -> Address | None:
     address = ipaddress.ip_address(str(name[0]).partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """Let the system find out within half a minute that a silent peer is gone."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
-        option = getattr(socket, name, None)  # absent outside Linux
-        if option is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -45,6 +45,11 @@ class OpcuaBridge(AbstractContextManager["OpcuaBridge"]):
         """The endpoint that clients connect to."""
         return self._section.url
 
+    @property
+    def trouble(self) -> str:
+        """Nothing that it could not do would go unseen: its sessions end, and clients know."""
+        return ""
+
     def close(self) -> None:
         """Close every session and stop; a second call does nothing."""
         if self._closed:

@@ -12,6 +12,8 @@ import contextlib
 import hmac
 import logging
 from collections.abc import Coroutine
+from datetime import datetime, timezone
+from importlib.metadata import version
 from typing import Any
 
 from asyncua import ua
@@ -81,6 +83,10 @@ class StationServer:
         server.name = f"protoedge {self._station}"
         server.product_uri, server.manufacturer_name = "urn:protoedge", "protoedge"
         await server.init()
+        await server.set_build_info(
+            *(server.product_uri, server.manufacturer_name, server.name),
+            *(version("protoedge"), "0", datetime.now(timezone.utc)),
+        )
         await self._secure(server)
         index = await server.register_namespace(NAMESPACE)
         methods = Methods(self._port)

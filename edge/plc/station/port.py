@@ -106,6 +106,11 @@ class Bridge(Protocol):
         """Its address, for the log: ``modbus tcp://127.0.0.1:502``."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """What it cannot do now although it serves; empty if nothing. Any thread may ask."""
+        ...
+
     def close(self) -> None:
         """Stop serving; a second call does nothing."""
         ...

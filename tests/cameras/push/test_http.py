@@ -200,7 +200,7 @@ def test_hostile_requests_are_refused_before_their_body_and_are_no_picture(
         (b"OPTIONS / HTTP/1.1", 501),
         (b"POST /../etc/passwd HTTP/1.1", 404),
         (b"POST http://attacker.example/ HTTP/1.1", 404),
-        (b"POST / HTTP/9.9", 505),
+        (b"POST / HTTP/9.9", 400),
         (b"nonsense", 400),
         (b"POST / HTTP/1.1\r\n" + b"".join(b"A%d: b\r\n" % n for n in range(200)) + b"A: b", 431),
         (b"POST /" + b"x" * 70_000 + b" HTTP/1.1", 414),
@@ -263,6 +263,48 @@ def test_fifty_slow_hosts_leave_the_pictures_of_a_good_one() -> None:
         assert threading.active_count() - before <= 16 + 1
         assert good.post(jpeg(20))[0] == 202
         assert values(taken(source, 2)) == [10, 20]
+
+
+def test_silent_strangers_keep_no_host_out(tmp_path) -> None:
+    """Sixteen that say nothing, and sixteen that ask without the token, make room at once."""
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    with (
+        open_source(f"post://0.0.0.0:0?token_file={file}&queue=100") as source,
+        contextlib.ExitStack() as stack,
+    ):
+        strangers = [stack.enter_context(connected(source)) for _ in range(20)]
+        for stranger in strangers[10:]:
+            with contextlib.suppress(OSError):
+                stranger.sendall(begin(source, 900))
+        good = stack.enter_context(Posting(source))
+        began = time.monotonic()
+        assert good.post(jpeg(), f"Bearer {TOKEN}")[0] == 202
+        assert time.monotonic() - began < 5
+        for _ in range(40):
+            stack.enter_context(connected(source))
+        assert good.post(jpeg(), f"Bearer {TOKEN}")[0] == 202  # on the connection that it has
+        assert "connections were closed" in source.trouble
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Transfer-Encoding : chunked",
+        b" folded: chunked",
+        b"junk\r\nTransfer-Encoding: chunked",
+        b"X: a\nTransfer-Encoding: chunked",
+        b"X: a\0b",
+        b": nothing",
+        b"Transfer-Encoding\t: chunked",
+    ],
+)
+def test_what_another_program_could_read_otherwise_is_no_request(listening, line) -> None:
+    head = begin(listening, 900)
+    with connected(listening) as host:
+        host.sendall(head[: head.index(b"\r\n\r\n") + 2] + line + b"\r\n\r\n" + b"x" * 900)
+        with contextlib.suppress(ConnectionResetError):
+            assert b" 400 " in host.recv(1000)
 
 
 def test_hosts_whose_requests_trickle_in_make_room(monkeypatch) -> None:

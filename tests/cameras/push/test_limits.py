@@ -12,7 +12,7 @@ import pytest
 from waiting import wait_until
 
 from cameras.push.address import Binding
-from cameras.push.limits import LimitedServer, Limits, host_names
+from cameras.push.limits import LimitedServer, Limits, Standing, host_names
 
 
 class Echo(socketserver.BaseRequestHandler):
@@ -22,7 +22,7 @@ class Echo(socketserver.BaseRequestHandler):
         with contextlib.suppress(OSError):
             while data := self.request.recv(100):
                 if data == b"!":
-                    self.server.mark_useful(self.request)
+                    self.server.mark(self.request, Standing.USEFUL)
                 self.request.sendall(data)
 
 
@@ -49,25 +49,35 @@ def is_served(end: socket.socket) -> bool:
         return False
 
 
-def test_one_that_comes_when_all_places_are_taken_is_closed() -> None:
+def use(end: socket.socket) -> None:
+    """Be of use to the server."""
+    end.sendall(b"!")
+    assert end.recv(1) == b"!"
+
+
+def test_whoever_has_shown_least_makes_room_the_oldest_first(caplog) -> None:
+    with listening(Limits(places=3, seconds=60)) as server, contextlib.ExitStack() as stack:
+        ends = [stack.enter_context(connected(server)) for _ in range(3)]
+        assert all(map(is_served, ends))
+        assert server.trouble == ""
+        use(ends[0])
+        for _ in range(10):  # strangers push out each other alone
+            assert is_served(stack.enter_context(connected(server)))
+        assert [is_served(end) for end in ends] == [True, False, False]
+        told = [record.getMessage() for record in caplog.records]
+        assert len(told) == 1 and "all 3 places were taken; closed the connection of 127" in told[0]
+        assert "10 connections were closed" in server.trouble
+
+
+def test_one_that_comes_when_all_have_been_of_use_is_closed() -> None:
     with listening(Limits(places=2, seconds=60)) as server, contextlib.ExitStack() as stack:
         ends = [stack.enter_context(connected(server)) for _ in range(2)]
-        assert all(map(is_served, ends))
+        for end in ends:
+            use(end)
         assert not is_served(stack.enter_context(connected(server)))
         assert all(map(is_served, ends))
         ends[0].close()
         wait_until(lambda: is_served(stack.enter_context(connected(server))))
-
-
-def test_a_newcomer_takes_the_place_of_the_oldest() -> None:
-    limits = Limits(places=3, seconds=60, newcomers=True)
-    with listening(limits) as server, contextlib.ExitStack() as stack:
-        ends = [stack.enter_context(connected(server)) for _ in range(3)]
-        assert all(map(is_served, ends))
-        ends[0].sendall(b"!")
-        assert ends[0].recv(1) == b"!"  # of use: the next one is the oldest now
-        assert is_served(stack.enter_context(connected(server)))
-        assert [is_served(end) for end in ends] == [True, False, True]
 
 
 def test_time_runs_from_when_it_was_last_of_use() -> None:
@@ -84,7 +94,7 @@ def test_time_runs_from_when_it_was_last_of_use() -> None:
 
 
 def test_those_who_come_too_quickly_wait_for_their_turn() -> None:
-    limits = Limits(places=50, seconds=60, newcomers=True, rate_hz=40, burst=10)
+    limits = Limits(places=50, seconds=60, rate_hz=40, burst=10)
     with listening(limits) as server:
         began = time.monotonic()
         for _ in range(30):

@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from edge.plc.modbus import server
 from edge.plc.modbus.bridge import ModbusBridge
 from edge.plc.modbus.register_map import words_from_snapshot
 from edge.plc.modbus.section import ModbusSection
+from edge.plc.modbus.visits import VisitLog
 from edge.plc.station.snapshot import Control, Snapshot, StationError
 
 
@@ -275,6 +276,36 @@ def test_a_new_connection_takes_the_place_of_the_idlest(port: Shown) -> None:
             assert closed(second)
             assert words_of(ask(first, read(4, 1, 1))) == (77,)
         assert bridge.traffic.evicted == 1
+
+
+def test_whoever_never_asked_makes_room_first(port: Shown, caplog) -> None:
+    """Forty that say nothing, or never finish a frame, push out each other and not the PLC."""
+    with opened(port, connections=4) as bridge, ExitStack() as stack:
+        plc = stack.enter_context(dial(bridge))
+        assert words_of(ask(plc, read(4, 1, 1))) == (77,)
+        assert bridge.trouble == ""
+        for number in range(40):
+            stranger = stack.enter_context(dial(bridge))
+            if number % 2:
+                stranger.sendall(read(4, 1, 1)[:5])
+            assert words_of(ask(plc, read(4, 1, 1))) == (77,)
+        assert bridge.traffic.evicted >= 30
+        assert "connections were closed, the last one of 127.0.0.1" in bridge.trouble
+        told = [one for one in caplog.records if one.levelname == "WARNING"]
+        assert len(told) == 1 and "all 4 connections are taken" in told[0].getMessage()
+
+
+def test_a_plc_that_connects_for_each_scan_fills_no_log() -> None:
+    visits = VisitLog()
+    lines = [visits.note("10.0.0.7", 0.02 * number) for number in range(10_000)]
+    told = [line for line in lines if line]
+    assert told[0] == "10.0.0.7 connected"
+    assert len(told) == 2 and "connected 10 times within 0.2 s; let it keep" in told[1]
+    assert visits.note("10.0.0.7", 10_000.0) == ""  # once an hour is not often
+    again = [visits.note("10.0.0.7", 10_001 + 0.02 * number) for number in range(100)]
+    assert sum(map(bool, again)) == 1
+    strangers = [visits.note(f"10.1.0.{number}", 0.0) for number in range(200)]
+    assert sum(map(bool, strangers)) == 63
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.0.20", "plc.example"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def test_a_station_without_a_result_shows_bad_and_zero(bridge: OpcuaBridge) -> N
         status = await peer.values(*(f"Status.{name}" for name in names))
         assert status[:4] == [True, True, False, False]
         assert status[4] > 0 and status[5:] == [1, "ready"]
+        build = await peer.client.get_node(ua.ObjectIds.Server_ServerStatus_BuildInfo).read_value()
+        assert build.SoftwareVersion == version("protoedge")
 
     with_peer(bridge, act)
 
