@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from edge.health.measurements import Grid, ImageStats
+from edge.health.measurements import CELLS, Grid, ImageStats
 from engines.manifest import HealthRecord, OcclusionRecord
 
 GAINS = (0.75, 1.33)  # of the light as a whole: a lamp that ages covers nothing
@@ -171,9 +171,14 @@ def occlusion_from_record(record: OcclusionRecord) -> Occlusion:
     """Return limits as arrays; a grid is square.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not, or not the grid that is measured on pictures.
     """
     side = round(len(record.typical) ** 0.5)
+    if len(record.typical) != CELLS**2:
+        raise ValueError(
+            f"health: a grid of {len(record.typical)} cells, and pictures are measured in "
+            f"{CELLS**2}; build the bundle again"
+        )
 
     def grid(values: tuple[float, ...]) -> Grid:
         return np.array(values, np.float32).reshape(side, side)

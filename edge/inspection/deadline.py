@@ -10,6 +10,7 @@ import time
 from contextlib import AbstractContextManager
 
 from cameras.frame import Frame
+from edge.inspection.failure_reason import reason_from_failure
 from edge.result import Inspect, Result, Verdict, error_from_frame
 from process.threads import GuardedThread
 
@@ -124,9 +125,8 @@ class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
                 if result.verdict is not Verdict.ERROR and not is_finite:
                     answer = f"a verdict with a score of {result.score}; run `edge doctor`"
                 del result
-            except Exception as error:  # the border: this frame is an ERROR, and the line goes on
-                LOG.exception("an inspection failed")
-                answer = f"{type(error).__name__}: {error}"
+            except Exception as error:  # noqa: BLE001  # the border: an ERROR of this frame alone
+                answer = reason_from_failure("an inspection", error)
             self._in_hand = False
             self._answers.put(answer)
             # Their memory may be one of a few places that a camera writes to.

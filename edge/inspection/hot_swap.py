@@ -16,12 +16,14 @@ from dataclasses import dataclass
 
 from cameras.frame import Frame
 from edge.health.checks import ImageChecks
+from edge.inspection.failure_reason import reason_from_failure
 from edge.inspection.inspector import Inspector
 from edge.inspection.verdict import DecisionSettings
 from edge.result import Result, error_from_frame
 from engines.errors import BundleError, EngineError
+from process.threads import FAILURES
 
-FAILURES = (BundleError, EngineError, ValueError, OSError, MemoryError)
+REFUSALS = (BundleError, EngineError, ValueError, OSError, MemoryError)
 """What opening a bundle may raise."""
 RELEASE_S = 5.0
 CLOSE_S = 0.5
@@ -142,8 +144,8 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
             try:
                 with self._using() as slot:
                     slot.inspector.check()
-            except EngineError as error:
-                self._lose_trust(slot, str(error))
+            except Exception as error:  # noqa: BLE001  # whatever it is, it did not pass
+                self._lose_trust(slot, reason_from_failure(f"{self.name}: a self-test", error))
                 return self._reload()
             self.tested_s = time.monotonic()
             if slot.failed_check:
@@ -190,7 +192,9 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
     def _reload(self) -> bool:
         try:
             inspector = self._open_it()
-        except FAILURES as error:
+        except Exception as error:  # noqa: BLE001  # the border: the one at work goes on
+            if not isinstance(error, REFUSALS):
+                FAILURES.note(f"{self.name}: a reload", error, goes_on=True)
             self.refused += 1
             goes_on = "every verdict is ERROR" if self.failed_check else "the one at work goes on"
             _log.error("%s: not replaced, %s: %s", self.name, goes_on, error or "no memory")

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from calibrate.images import fit_image
 from cameras.connect import open_source
-from cameras.errors import ImageError
 from cameras.frame import Frame
 from cameras.source import frame_now
 from edge import console
@@ -24,6 +23,7 @@ from edge.health.checks import ImageChecks
 from edge.health.frame_checker import FrameChecker
 from edge.health.measurements import ImageStatsReader
 from edge.inspection.deadline import DeadlineRunner
+from edge.inspection.failure_reason import reason_from_failure
 from edge.inspection.ignore_mask import IgnoreMask, Nothing
 from edge.inspection.judge import find_unfit
 from edge.inspection.self_test import (
@@ -43,6 +43,7 @@ from engines.engine import Engine, EngineOptions, Images, Output
 from engines.errors import EngineError
 from engines.gpu.reopen import ReopeningEngine
 from engines.shared import EngineShare
+from process.forks import Birthplace
 
 LOG = logging.getLogger("edge.inspection.inspector")
 HUNG_S = 3.0
@@ -93,6 +94,7 @@ class Inspector(AbstractContextManager["Inspector"]):
         self._image_stats = ImageStatsReader(bundle.manifest.size)
         self._lock = threading.Lock()  # an engine has one set of buffers
         self._starting = threading.Lock()
+        self._birthplace = Birthplace()
         self._golden = GoldenImages(bundle)
         learnt = built_roi(bundle.manifest)
         self._learnt_roi = learnt.box if learnt is not None else None
@@ -133,13 +135,17 @@ class Inspector(AbstractContextManager["Inspector"]):
 
         Returns:
             The result. A frame without an image, an image of a wrong shape or type, one that is
-            black, burnt out, blurred or covered, and an engine's failure give ERROR: never OK,
-            never an exception.
+            black, burnt out, blurred or covered, an engine's failure, too little memory and a
+            process that was forked from the one that loaded it give ERROR: never OK, never an
+            exception.
 
         Raises:
             ValueError: a deadline that is not positive.
         """
         frame = image if isinstance(image, Frame) else frame_now("image", 0, image)
+        elsewhere = self._birthplace.why_not_here()
+        if elsewhere:
+            return error_from_frame(frame, threshold=self.settings.threshold, reason=elsewhere)
         if deadline_ms is not None:
             return self._deadline_runner()(frame, deadline_ms=deadline_ms)
         picture = frame.image
@@ -151,8 +157,9 @@ class Inspector(AbstractContextManager["Inspector"]):
         try:
             with self._lock:
                 return self._judge(frame, picture)
-        except (EngineError, ImageError) as error:
-            return error_from_frame(frame, threshold=self.settings.threshold, reason=str(error))
+        except Exception as error:  # noqa: BLE001  # the border: an ERROR of this part alone
+            reason = reason_from_failure("an inspection", error)
+            return error_from_frame(frame, threshold=self.settings.threshold, reason=reason)
 
     def stream(
         self, source: str | int | Path | Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]
@@ -213,6 +220,8 @@ class Inspector(AbstractContextManager["Inspector"]):
 
         One that has hung for 3 s is abandoned, and the engine with it.
         """
+        if self._birthplace.why_not_here():  # its threads and its engine are another process's
+            return
         if self._runner is not None:
             self._runner.close()
         if not self._lock.acquire(timeout=HUNG_S):

@@ -15,13 +15,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cameras.errors import ImageError
+from cameras.image_files import image_from_bytes
 from edge.inspection.map_score import score_from_map
 from edge.inspection.verdict import DecisionSettings, Judgement
 from edge.result import Image, Roi, Verdict
 from engines.bundle import Bundle
 from engines.changes import built_threshold
 from engines.engine import Images, Output
-from engines.errors import EngineError
+from engines.errors import BundleError, EngineError
 from engines.manifest import Manifest
 from engines.score_rule import MAXIMUM
 
@@ -57,10 +59,18 @@ class GoldenImages:
         self._images: dict[str, Image] = {}
 
     def read(self, file: str) -> Image:
-        """A golden image by its file's name, at the model's size."""
+        """A golden image by its file's name, at the model's size.
+
+        Raises:
+            BundleError: it cannot be decoded.
+        """
         if file not in self._images:
-            data = np.frombuffer(self._bundle.read(file), np.uint8)
-            self._images[file] = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+            data = self._bundle.read(file)
+            try:
+                self._images[file] = image_from_bytes(data)
+            except ImageError as error:
+                where = self._bundle.path / file
+                raise BundleError(f"{where}: {error}; build the bundle again") from error
         return self._images[file]
 
     def frame(self, settings: DecisionSettings) -> Image:

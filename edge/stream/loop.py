@@ -21,6 +21,7 @@ from typing import TypeAlias
 from cameras.errors import CameraError, SourceError
 from cameras.frame import Frame
 from cameras.source import frame_now
+from edge.inspection.failure_reason import is_out_of_memory, reason_from_failure
 from edge.result import Inspect, OnResult, Result, error_from_frame
 from edge.service.result_counts import ResultCounts
 from edge.sinks.sink import Sink
@@ -299,10 +300,9 @@ class CameraThread(GuardedThread):
         Raises:
             Exception: the failure itself, where it ends the stream.
         """
-        if not self._camera.recovers:
+        if not self._camera.recovers and not is_out_of_memory(error):
             raise error
-        LOG.error("%s: an inspection failed", self.name, exc_info=error)
-        reason = f"{type(error).__name__}: {error}"
+        reason = reason_from_failure(f"{self.name}: an inspection", error)
         return error_from_frame(frame, threshold=self._camera.threshold, reason=reason)
 
     def _frames(self) -> Generator[tuple[Frame, Inspect], None, None]:

@@ -14,7 +14,7 @@ from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
 from edge.health.checks import ImageChecks, check_from_reason
-from edge.inspection.hot_swap import FAILURES, HotSwapInspector
+from edge.inspection.hot_swap import REFUSALS, HotSwapInspector
 from edge.inspection.inspector import Inspector, invalid_image_reason
 from edge.inspection.settings import settings_in_use
 from edge.inspection.upkeep import Upkeep
@@ -69,7 +69,7 @@ class InspectorJudge:
             inspector = self._swap_in(partial(self._open_inspector, path))
         except _TooSlowError as error:
             raise RecipeError(f"recipe {recipe_id}: {error}", code=ErrorCode.TOO_SLOW) from error
-        except FAILURES as error:
+        except REFUSALS as error:
             raise RecipeError(f"recipe {recipe_id}: {error}") from error
         return Recipe(
             recipe_id,

@@ -30,6 +30,7 @@ from edge.plc.station.snapshot import (
 )
 from edge.plc.station.state_machine import StationMachine
 from edge.plc.station.worker import Worker
+from process.forks import Birthplace
 from process.threads import GuardedThread
 
 Given = ParamSpec("Given")
@@ -49,6 +50,7 @@ class Station(AbstractContextManager["Station"]):
     """
 
     def __init__(self, worker: Worker, *, options: StationOptions | None = None) -> None:
+        self._birthplace = Birthplace()
         self._machine = StationMachine(
             secrets.randbelow(SEQUENCE_WORDS) + 1, options or StationOptions()
         )
@@ -246,6 +248,9 @@ class Station(AbstractContextManager["Station"]):
         self, act: Callable[Given, Returned], *words: Given.args, **named: Given.kwargs
     ) -> Returned:
         """Act on the machine, pass its orders to the worker, and tell whoever is waiting."""
+        elsewhere = self._birthplace.why_not_here()
+        if elsewhere:
+            raise StationError(f"the station was {elsewhere}")
         later: list[Callable[[], None]] = []
         try:
             with self._lock:
