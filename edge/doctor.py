@@ -16,12 +16,14 @@ from engines.choose import ENGINES, choose_engine, installed_version
 from engines.cpu.processor import BF16_INSTRUCTIONS, INSTRUCTIONS, cpu_instructions, cpu_name
 from engines.cuda import gpus
 from engines.errors import EngineError
+from engines.jetson import jetpack, tegra_release
 from engines.plans.flavours import MODULES, import_flavour
 
 Status = Literal["ok", "warn", "fail"]
-TEGRA_RELEASE = Path("/etc/nv_tegra_release")
 LITTLE_DISK = 1 << 30
 OLDEST_PYTHON = (3, 10)
+OLD_NUMPY_JETPACK = 6
+"""Whose OpenCV was built for numpy 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def _gstreamer(found: bool) -> Check:
     """Only CSI cameras need it; the pip OpenCV never has it."""
     if found:
         return Check("gstreamer", "ok", "OpenCV has GStreamer: csi:// and gst: work")
-    if TEGRA_RELEASE.exists():
+    if tegra_release():
         fix = "use the system's OpenCV: pip uninstall opencv-python, --system-site-packages"
         return Check("gstreamer", "warn", "this OpenCV has no GStreamer: no csi://, no gst:", fix)
     return Check("gstreamer", "ok", "OpenCV has no GStreamer; only csi:// and gst: would need it")
@@ -163,9 +165,9 @@ def _gpu() -> Check:
     try:
         found = gpus()
     except EngineError as error:
-        if Path("/proc/driver/nvidia").exists() or TEGRA_RELEASE.exists():
-            fix = "update the NVIDIA driver, then pip install 'protoedge[rtx]'"
-            return Check("gpu", "warn", str(error), fix)
+        if Path("/proc/driver/nvidia").exists() or tegra_release():
+            problem, _, fix = str(error).partition("; ")  # it says what is possible here
+            return Check("gpu", "warn", problem, fix)
         return Check("gpu", "ok", f"none: the CPU engines work without ({error})")
     told = [
         f"{gpu.name} ({gpu.compute_capability}, {gpu.memory_bytes / (1 << 30):.0f} GiB"
@@ -212,12 +214,15 @@ def _disk() -> Check:
 
 
 def _jetson() -> list[Check]:
-    try:
-        release = TEGRA_RELEASE.read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError):
+    release = tegra_release()
+    if not release:
         return []
-    jetpack = _first_version("nvidia-jetpack") or "unknown JetPack"
-    checks = [Check("jetson", "ok", f"{jetpack}: {release.lstrip('# ')}")]
+    found = _first_version("nvidia-jetpack") or f"JetPack {jetpack() or 'of an unknown version'}"
+    checks = [Check("jetson", "ok", f"{found}: {release}")]
+    if jetpack() == OLD_NUMPY_JETPACK and not installed_version("numpy").startswith("1."):
+        fix = "pip install -c constraints/jetpack6.txt 'protoedge[jetpack6]'"
+        detail = "JetPack 6's OpenCV does not import beside numpy 2"
+        checks.append(Check("jetson numpy", "warn", detail, fix))
     shadows = [name for name in ("opencv-python", "opencv-contrib-python") if _is_pip(name)]
     if shadows:
         checks.append(

@@ -158,7 +158,7 @@ def _flavour(options: CompileOptions) -> str:
     except EngineError as error:
         raise EngineError(
             f"nothing compiles plans here: {TENSORRT}: {problem}; {RTX}: {error}; "
-            "pip install 'protoedge[rtx]'"
+            "pip install 'protoedge[rtx-cu13]'"
         ) from error
     return RTX
 

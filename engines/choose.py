@@ -156,12 +156,12 @@ ENGINES: dict[str, Backend] = {
     "tensorrt": Backend(
         unavailable_reason=lambda: _tensorrt_unavailable_reason("tensorrt"),
         open=partial(_open_tensorrt, "tensorrt"),
-        install="it comes with JetPack on a Jetson, elsewhere pip install 'protoedge[tensorrt]'",
+        install="JetPack has it on a Jetson, elsewhere pip install 'protoedge[tensorrt-cu13]'",
     ),
     "tensorrt-rtx": Backend(
         unavailable_reason=lambda: _tensorrt_unavailable_reason("tensorrt-rtx"),
         open=partial(_open_tensorrt, "tensorrt-rtx"),
-        install="it needs an NVIDIA RTX GPU, its driver, and pip install 'protoedge[rtx]'",
+        install="it needs an NVIDIA RTX GPU, its driver, and pip install 'protoedge[rtx-cu13]'",
     ),
     "openvino": Backend(
         unavailable_reason=lambda: _module_unavailable_reason("openvino"),

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from engines.engine import Output
 from engines.errors import EngineError
+from engines.jetson import jetpack
 
 MIB = 1 << 20
 NO_DRIVER = 35
@@ -65,7 +66,6 @@ ADVICE: dict[int, str] = {
         "build with a smaller --size or fewer --prototypes"
     ),
     3: "the driver could not start; restart the machine after a driver update",
-    NO_DRIVER: "there is no NVIDIA driver, or it is too old",
     36: "update the NVIDIA driver",
     46: "another process may have the GPU for itself (nvidia-smi -c 0), or it fell off the bus",
     100: "no NVIDIA GPU is there; in a container pass --gpus all (or --runtime nvidia)",
@@ -149,7 +149,7 @@ def call(function: Callable[..., tuple[Any, ...]], *arguments: object) -> Any:
     try:
         code, *values = function(*arguments)
     except RuntimeError as error:  # what cuda-bindings raises where there is no driver library
-        raise EngineError(f"{function.__name__}: {_described_as(NO_DRIVER)} ({error})") from error
+        raise EngineError(f"{function.__name__}: {driver_problem()} ({error})") from error
     if int(code) != 0:
         raise error_from_code(code, function.__name__)
     if not values:
@@ -167,7 +167,7 @@ def error_from_code(code: Any, function: str) -> EngineError:
     number = int(code)
     if number == NO_DRIVER:
         # CUDA's own words blame the driver's version even where there is no driver at all.
-        return EngineError(_described_as(number))
+        return EngineError(driver_problem())
     advice = ADVICE.get(number, "")
     text = f"CUDA error {number} in {function}: {_words(code)}" + (f"; {advice}" if advice else "")
     return DeviceLostError(text) if number in LOST else EngineError(text)
@@ -230,8 +230,7 @@ def gpus() -> list[Gpu]:
         raise EngineError(f"no NVIDIA GPU answered ({error})") from error
     if not count:
         raise EngineError("no NVIDIA GPU answered (CUDA lists none)")
-    version = call(cudart.cudaDriverGetVersion)
-    driver = f"{version // 1000}.{version % 1000 // 10}"
+    driver = _version(call(cudart.cudaDriverGetVersion))
     return [_gpu(cudart, index, driver) for index in range(count)]
 
 
@@ -240,7 +239,7 @@ def _binding(name: str) -> ModuleType:
         return importlib.import_module(f"cuda.bindings.{name}")
     except ImportError as error:
         raise EngineError(
-            f"cuda-bindings cannot be imported ({error}); pip install cuda-bindings"
+            f"cuda-bindings cannot be imported ({error}); {_install_advice()}"
         ) from error
 
 
@@ -256,8 +255,48 @@ def _gpu(cudart: Any, index: int, driver: str) -> Gpu:
     )
 
 
-def _described_as(number: int) -> str:
-    return f"CUDA error {number}: {ADVICE[number]}"
+def _install_advice() -> str:
+    """How to install cuda-bindings: its major version must be the driver's."""
+    on_jetson = jetpack()
+    if on_jetson:
+        return f"pip install 'protoedge[jetpack{on_jetson}]'"
+    return "pip install 'cuda-bindings>=13,<14', or 'cuda-bindings>=12.9.1,<13' for CUDA 12"
+
+
+def driver_problem() -> str:
+    """What is wrong with the driver, by its version and the runtime's, and what is possible here.
+
+    On a Jetson the driver comes with JetPack and can't be updated by itself.
+    """
+    said = f"CUDA error {NO_DRIVER}: "
+    driver, wanted = _versions()
+    if not driver:
+        missing = "there is no NVIDIA driver"
+        return f"{said}{missing}; in a container pass --gpus all (or --runtime nvidia)"
+    old = f"{said}the driver is for CUDA {_version(driver)}, cuda-bindings for {_version(wanted)}"
+    if driver // 1000 < wanted // 1000:
+        major = driver // 1000
+        least = "12.9.1" if major == 12 else f"{major}.0"
+        return f"{old}; pip install 'cuda-bindings>={least},<{major + 1}'"
+    if jetpack():
+        compat = f"cuda-compat-{_version(wanted).replace('.', '-')}"
+        return f"{old}; install NVIDIA's package {compat}, or a newer JetPack"
+    return f"{old}; update the NVIDIA driver"
+
+
+def _versions() -> tuple[int, int]:
+    """CUDA versions of driver and runtime, such as 12060 and 13050; 0 for what isn't there."""
+    try:
+        cudart = runtime()
+        found = [cudart.cudaDriverGetVersion(), cudart.cudaRuntimeGetVersion()]
+    except (EngineError, RuntimeError):  # what cuda-bindings raises without a driver's library
+        return 0, 0
+    driver, wanted = (int(version) if not int(code) else 0 for code, version in found)
+    return driver, wanted
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _words(code: Any) -> str:

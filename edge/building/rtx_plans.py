@@ -25,7 +25,8 @@ def check_gpu(gpu: Sequence[str]) -> None:
     if gpu and importlib.util.find_spec("tensorrt_rtx") is None:
         wanted = ", ".join(gpu)
         raise EngineError(
-            f"no plan for {wanted}: tensorrt-rtx is not installed; pip install 'protoedge[rtx]'"
+            f"no plan for {wanted}: tensorrt-rtx is not installed; "
+            "pip install 'protoedge[rtx-cu13]'"
         )
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from edge import doctor
+from engines import jetson
 from engines.errors import EngineError
 
 
@@ -52,13 +53,18 @@ def test_no_gpu_is_no_fault(monkeypatch) -> None:
 def test_a_jetson_is_told_that_pips_opencv_hides_the_systems(tmp_path, monkeypatch) -> None:
     release = tmp_path / "nv_tegra_release"
     release.write_text("# R36 (release), REVISION: 4.3, BOARD: generic\n")
-    monkeypatch.setattr(doctor, "TEGRA_RELEASE", release)
+    monkeypatch.setattr(jetson, "TEGRA_RELEASE", release)
+    assert jetson.jetpack() == 6
     checks = by_name()
+    assert "jetpack6" in checks["jetson numpy"].fix  # numpy 2 is installed here
+    assert "--runtime nvidia" in checks["gpu"].fix  # and no driver to update
+    assert "update" not in checks["gpu"].fix
     assert "R36 (release)" in checks["jetson"].detail
     assert checks["jetson opencv"].status == "warn"
     assert "--system-site-packages" in checks["jetson opencv"].fix
     assert checks["gstreamer"].status == "warn"
-    monkeypatch.setattr(doctor, "TEGRA_RELEASE", tmp_path / "none")
+    monkeypatch.setattr(jetson, "TEGRA_RELEASE", tmp_path / "none")
+    assert jetson.jetpack() == 0
     assert "jetson" not in by_name()
 
 

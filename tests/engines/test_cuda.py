@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fake_cuda import Driver, Machine, Runtime, driver, runtime
 from fake_tensorrt import FakeTensorRt, opened
 
+from engines import cuda, jetson
 from engines.cuda import ADVICE, LOST, Cuda, DeviceLostError, call, error_from_code, gpus
 from engines.errors import EngineError
 
@@ -64,8 +66,36 @@ def test_without_a_driver_library_the_driver_says_no_driver() -> None:
 
 @without_gpu
 def test_without_a_driver_the_runtime_says_so() -> None:
-    with pytest.raises(EngineError, match="there is no NVIDIA driver, or it is too old"):
+    with pytest.raises(EngineError, match="there is no NVIDIA driver; in a container"):
         Cuda.installed().run("cudaMalloc", 1)
+
+
+@pytest.mark.parametrize(
+    ("driver_version", "runtime_version", "release", "told"),
+    [
+        (0, 13050, "", "there is no NVIDIA driver; in a container pass --gpus all"),
+        (12060, 13050, "", r"for CUDA 12\.6, .* for 13\.5; pip install .*>=12\.9\.1,<13'"),
+        (12060, 13050, "# R36", r"for CUDA 12\.6, cuda-bindings for 13\.5; pip install .*<13'"),
+        (12060, 12090, "# R36 (release)", r"package cuda-compat-12-9, or a newer JetPack"),
+        (12040, 12090, "", r"for CUDA 12\.4, cuda-bindings for 12\.9; update the NVIDIA driver"),
+    ],
+)
+def test_what_is_possible_with_this_driver_is_told(
+    driver_version, runtime_version, release, told, tmp_path, monkeypatch
+) -> None:
+    """Error 35 has many causes, and on a Jetson the driver can't be updated by itself."""
+    old = SimpleNamespace(
+        cudaDriverGetVersion=lambda: (0, driver_version),
+        cudaRuntimeGetVersion=lambda: (0, runtime_version),
+        cudaGetDeviceCount=lambda: (35, None),
+    )
+    (tmp_path / "release").write_text(release)
+    monkeypatch.setattr(jetson, "TEGRA_RELEASE", tmp_path / "release")
+    monkeypatch.setattr(cuda, "runtime", lambda: old)
+    old.cudaGetDeviceCount.__name__ = "cudaGetDeviceCount"
+    with pytest.raises(EngineError, match=told) as error:
+        cuda.gpus()
+    assert "\n" not in str(error.value)
 
 
 def test_results_are_unpacked() -> None:
