@@ -3,14 +3,14 @@
 `cameras.capture.supervisor` starts it, nobody else.
 
 What a camera's library reports is not trusted: it returns pictures that it kept from before a
-stall, and waits as long as it likes. So a connection ends with a wait as long as a stall, and what
-comes at once after a wait, or after opening, is old: it is counted, and not handed out.
+stall, and waits as long as it likes. So a connection ends with a wait as long as a stall, unless
+the camera knows better, and what comes at once after a wait, or after opening, is old: it is
+counted, and not handed out. A damaged picture is told in place of being handed out.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cameras.capture.device import Device, Opened, device_from_json
-from cameras.capture.messages import OPENS, CaptureTask, Connected, Lost, Memory
+from cameras.capture.backlog import BacklogFilter
+from cameras.capture.device import Device, NotYet, Opened, device_from_json
+from cameras.capture.messages import CaptureTask, Connected, Flawed, Lost, Memory, Waiting
 from cameras.capture.ring import RingWriter, Stamp
 from cameras.child_link import Heartbeat, Link, LinkError
-from cameras.errors import CameraError
+from cameras.errors import CameraError, ImageError
 from cameras.parent_link import ORPHANED, connect_to_parent, write_lines_at_once
 
 BACKOFF_S = (0.25, 0.5, 1.0, 2.0)
@@ -30,9 +31,7 @@ OPEN_WITHIN_S = 20.0
 GRAB_SLACK_S = 1.0
 MAX_LEAKED_BYTES = 64 << 20
 _NS = 1_000_000_000
-_CATCH_UP_NS = _NS
-_LATE_NS = 150_000_000
-_USUAL_HZ = 30.0
+_TELL_NS = _NS // 5  # not more often
 _PARENT_GONE_S = 0.3  # after which it is known
 
 
@@ -66,18 +65,15 @@ class _Outlet:
         self._bell = bell
         self._ring: RingWriter | None = None
 
-    def tell(self, message: Connected | Lost) -> None:
+    def tell(self, message: Connected | Flawed | Lost | Waiting) -> None:
         self._link.send(message)
-
-    def mark_opening(self) -> None:
-        """Part what libraries write about this connection from what they wrote before."""
-        os.write(sys.stdout.fileno(), OPENS + b"\n")
 
     def write(self, camera: Opened, stamp: Stamp) -> bool:
         """Hand out what the camera grabbed; False if the connection is of no more use.
 
         Raises:
             CameraError: its pictures cannot be used.
+            ImageError: this one cannot.
         """
         ring = self._ring
         into = ring.begin() if ring is not None else None
@@ -144,7 +140,6 @@ class _Capture:
     def _connect_and_drain(self) -> tuple[bool, str]:
         """One connection; whether it delivered, and why it ended."""
         self._heartbeat.due_ns = time.monotonic_ns() + int(OPEN_WITHIN_S * _NS)
-        self._outlet.mark_opening()
         try:
             camera = self._device.open()
         except CameraError as error:
@@ -161,62 +156,72 @@ class _Capture:
 
     def _drain(self, camera: Opened) -> tuple[bool, str]:
         """Hand out pictures until the connection is lost; whether there was any, and why."""
-        backlog = _BacklogFilter(camera.rate_hz or _USUAL_HZ)
+        backlog = BacklogFilter(camera.rate_hz, self._stall_ns)
+        waiting = _Waiting(self._outlet, self._stall_ns)
+        wait_ns = self._stall_ns if camera.patience_s is None else int(camera.patience_s * _NS)
         delivered = False
         while not self._stop.is_set():
             began = time.monotonic_ns()
-            self._heartbeat.due_ns = began + self._stall_ns + int(GRAB_SLACK_S * _NS)
-            grabbed = camera.grab()
+            self._heartbeat.due_ns = began + wait_ns + int(GRAB_SLACK_S * _NS)
+            try:
+                grabbed = camera.grab()
+            except NotYet as waits:
+                waiting.tell(str(waits), for_ns=self._stall_ns)
+                continue
             now = time.monotonic_ns()
             if not grabbed:
-                return delivered, "the connection ended"
+                return delivered, camera.trouble or "the connection ended"
             # What a decoder kept, and what queued up on the way, is old, whatever it says.
-            if now - began >= self._stall_ns:
+            if now - began >= wait_ns:
                 return delivered, "the pictures stopped"
             stamp = Stamp(self._heartbeat.count, now, time.time_ns())
             self._heartbeat.count += 1
-            if backlog.is_old(began, now):
+            is_old = backlog.is_old(began, now)
+            if backlog.has_queue:
+                return delivered, "the pictures stopped"
+            if period_ns := backlog.slow_period_ns:
+                waiting.tell_slow(period_ns)
+            if is_old:
                 continue
-            try:
-                if not self._outlet.write(camera, stamp):
-                    return delivered, "the connection ended"
-            except CameraError as error:
-                return delivered, str(error)
+            if reason := self._hand_out(camera, stamp):
+                return delivered, reason
             delivered = True
         return delivered, "stopped"
+
+    def _hand_out(self, camera: Opened, stamp: Stamp) -> str:
+        """Hand out what the camera grabbed; why the connection is of no more use, or empty."""
+        try:
+            return "" if self._outlet.write(camera, stamp) else "the connection ended"
+        except ImageError as error:
+            flawed = Flawed(stamp.number, stamp.monotonic_ns, stamp.captured_at_ns, str(error))
+            self._outlet.tell(flawed)
+            return ""
+        except CameraError as error:
+            return str(error)
+
+
+class _Waiting:
+    """Tells why there is no picture although all is well, not too often."""
+
+    def __init__(self, outlet: _Outlet, stall_ns: int) -> None:
+        self._outlet = outlet
+        self._stall_ns = stall_ns
+        self._told_ns = 0
+
+    def tell(self, reason: str, *, for_ns: int) -> None:
+        """Tell a reason that holds for a time."""
+        now = time.monotonic_ns()
+        if now - self._told_ns >= _TELL_NS:
+            self._told_ns = now
+            self._outlet.tell(Waiting(reason, now + for_ns))
+
+    def tell_slow(self, period_ns: int) -> None:
+        """Tell that the next picture is due later than what counts as a stall."""
+        reason = f"one picture every {period_ns / _NS:.1f} s: raise --stall-after"
+        self.tell(reason, for_ns=2 * period_ns)
 
 
 def _count_private_bytes() -> int:
     """Return the memory that is this process's alone: the frames' is shared."""
     _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
-
-
-class _BacklogFilter:
-    """Tells pictures that queued up somewhere from those that come when they are taken.
-
-    Opening collects pictures for up to seconds before it returns; a network that was interrupted,
-    or a process that was held up, leaves a queue. They come at once: they are old until one has to
-    be waited for. Whether the first one after a gap is old cannot be known, so it counts as old.
-    """
-
-    def __init__(self, rate_hz: float) -> None:
-        self._wait_ns = int(_NS / (2 * rate_hz))
-        self._period_ns = _NS / rate_hz
-        self._last_ns = self._since_ns = time.monotonic_ns()
-        self._behind = True
-
-    def is_old(self, began_ns: int, now_ns: int) -> bool:
-        """Whether the picture that was waited for from `began_ns` to `now_ns` is old."""
-        gap_ns, self._last_ns = now_ns - self._last_ns, now_ns
-        late_ns = max(_LATE_NS, 2.5 * self._period_ns)
-        waited = now_ns - began_ns >= self._wait_ns
-        if waited:  # nominal rates are often wrong, and cameras get slower in the dark
-            self._period_ns += 0.2 * (min(gap_ns, 4 * self._period_ns) - self._period_ns)
-        if not self._behind and gap_ns > late_ns:
-            self._behind, self._since_ns = True, now_ns
-            return True
-        if self._behind and not waited and now_ns - self._since_ns < _CATCH_UP_NS:
-            return True
-        self._behind = False
-        return False

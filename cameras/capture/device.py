@@ -16,20 +16,32 @@ import numpy.typing as npt
 from cameras.errors import SourceError
 
 
+class NotYet(Exception):  # noqa: N818 - nothing is wrong
+    """A camera delivers, but no picture is complete; the message says what is waited for."""
+
+
 class Opened(Protocol):
     """An open camera.
 
     Attributes:
         rate_hz: nominal frames per second; None when it does not tell a believable rate.
+        patience_s: for how long `grab` may wait while nothing comes, after which it ends the
+            connection itself; None when a wait as long as a stall ends it.
+        trouble: why the connection is of no more use, where it is known; otherwise empty.
     """
 
     rate_hz: float | None
+    patience_s: float | None
+    trouble: str
 
     def grab(self) -> bool:
         """Wait for the next picture; False when the connection is of no more use.
 
         It may block for as long as it likes, as long as it lets other threads run: the capture
         process is killed when it hangs.
+
+        Raises:
+            NotYet: something came, but no picture.
         """
         ...
 
@@ -45,6 +57,7 @@ class Opened(Protocol):
 
         Raises:
             CameraError: there is a picture, but not of a kind that can be used.
+            ImageError: this picture is damaged; the next one may be whole.
         """
         ...
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-OPENS = b"edge: the camera is opened"
-"""A line between those of libraries: what follows is of another connection."""
-
 
 @dataclass(frozen=True, slots=True)
 class CaptureTask:
@@ -36,6 +33,24 @@ class Connected:
 class Lost:
     """The camera cannot be opened, or delivers no more; it is tried again."""
 
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Data flow, but no picture is due: why, and up to which monotonic time that explains it."""
+
+    reason: str
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flawed:
+    """A picture came that must not be judged; with its stamp (`cameras.capture.ring.Stamp`)."""
+
+    number: int
+    monotonic_ns: int
+    captured_at_ns: int
     reason: str
 
 

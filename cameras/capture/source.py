@@ -15,8 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
+import numpy as np
+import numpy.typing as npt
+
 from cameras.capture.device import Device, json_from_device
 from cameras.capture.messages import CaptureTask
+from cameras.capture.ring import Stamp
 from cameras.capture.supervisor import CaptureProcess
 from cameras.errors import CameraError
 from cameras.frame import Frame
@@ -156,26 +160,41 @@ class LiveSource(AbstractContextManager["LiveSource"]):
 
     def _take_fresh(self, now: int) -> Frame | None:
         """The newest frame, if it has not been handed out and is no older than it may be."""
-        ring = self._process.ring
+        ring, flawed = self._process.ring, self._process.flawed
         found = ring.newest(self._newest) if ring is not None else None
+        if flawed is not None and flawed.number > max(
+            self._newest, found[0].number if found else 0
+        ):
+            what = flawed.reason.partition(";")[0]
+            reason = f"{self.name}: {what}; check {self._check}"
+            stamp = Stamp(flawed.number, flawed.monotonic_ns, flawed.captured_at_ns)
+            return self._frame(stamp, None, reason, now)
         if found is None:
             return None
-        stamp, image = found
+        return self._frame(*found, "", now)
+
+    def _frame(
+        self, stamp: Stamp, image: npt.NDArray[np.uint8] | None, reason: str, now: int
+    ) -> Frame | None:
+        """A frame that came, or None if it is too old by now."""
         self._newest = stamp.number
         self._last_ns = max(self._last_ns, min(stamp.monotonic_ns, now))
         if now - stamp.monotonic_ns > _MAX_AGE_NS:
             return None
         self._used += 1
         index = stamp.number + self._missed
-        return Frame(self.name, index, stamp.captured_at_ns, stamp.monotonic_ns, image)
+        return Frame(self.name, index, stamp.captured_at_ns, stamp.monotonic_ns, image, reason)
 
     def _report_missing(self, now: int) -> Frame:
         """A frame that says for how long there was none, and what is known about it."""
         self._due_ns = now + int(self._stall_ns * _SOONER)
         silent = (now - self._last_ns) / _NS
-        trouble = self._process.trouble
-        why = f" ({trouble})" if trouble else ""
+        trouble, waiting = self._process.trouble, self._process.waiting
         self._missed += 1
-        reason = f"{self.name}: no frame for {silent:.1f} s{why}; check {self._check}"
+        reason = f"{self.name}: no frame for {silent:.1f} s"
+        if waiting is not None and now < waiting.until_ns:
+            reason += f": {waiting.reason}"
+        else:
+            reason += f"{f' ({trouble})' if trouble else ''}; check {self._check}"
         index = self._newest + self._missed
         return Frame(self.name, index, time.time_ns(), now, None, reason)

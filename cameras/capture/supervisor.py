@@ -6,22 +6,13 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Mapping
-from types import MappingProxyType
 
-from cameras.capture.messages import OPENS, CaptureTask, Connected, Lost, Memory
+from cameras.capture.messages import CaptureTask, Connected, Flawed, Lost, Memory, Waiting
 from cameras.capture.ring import RingError, RingReader
 from cameras.child_process import ChildOptions, ChildProcess, Ending, python_command
 from cameras.redaction import one_line, redact_address
 
 LOG = logging.getLogger("edge.capture")
-# FFmpeg tells only here that the pictures of a connection have another size; OpenCV goes on
-# scaling them to the first one's.
-_TALKATIVE: Mapping[str, str] = MappingProxyType(
-    {"OPENCV_FFMPEG_DEBUG": "1", "OPENCV_FFMPEG_LOGLEVEL": "40"}
-)
-_RESIZED = re.compile(rb"Reinit context to (\d+x\d+)")
-_FFMPEG_ERROR = re.compile(rb"\[OPENCV:FFMPEG:(?:0?8|16)\] *(.*)")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
 
 
@@ -38,6 +29,8 @@ class CaptureProcess:
         ring: where its newest pictures are; None before the first.
         rate_hz: the camera's nominal rate, once it was open.
         trouble: why there is no picture, as far as it is known; empty while all is well.
+        waiting: why there is none although all is well; None if nothing explains it.
+        flawed: the newest picture that must not be judged; None before the first.
         tried: set when the camera was open, or could not be opened, for the first time.
         connected: set when the camera was open for the first time.
     """
@@ -46,19 +39,18 @@ class CaptureProcess:
         self.ring: RingReader | None = None
         self.rate_hz: float | None = None
         self.trouble = ""
+        self.waiting: Waiting | None = None
+        self.flawed: Flawed | None = None
         self.tried = threading.Event()
         self.connected = threading.Event()
         self._task = task
         self._name = name
         self._bell = bell
-        self._library_error = ""  # what a library complained of last
-        self._sizes: set[bytes] = set()  # of the pictures of this connection
         options = ChildOptions(
             name="the process that captures",
             command=python_command("cameras.capture.child"),
-            kinds=(Connected, Lost, Memory),
+            kinds=(Connected, Flawed, Lost, Memory, Waiting),
             descriptors=(bell,),
-            environment=_TALKATIVE,
             overdue="the camera's driver hangs",
             read_line=self._read_line,
         )
@@ -72,8 +64,7 @@ class CaptureProcess:
 
     def on_start(self) -> CaptureTask:
         """See `ChildHandler.on_start`."""
-        self._library_error = ""
-        self._sizes.clear()
+        self.waiting = None
         return self._task
 
     def on_message(self, message: object) -> None:
@@ -88,10 +79,12 @@ class CaptureProcess:
             self.trouble = ""
             self.connected.set()
             self.tried.set()
+        elif isinstance(message, Waiting):
+            self.waiting = message
+        elif isinstance(message, Flawed):
+            self.flawed = message
         elif isinstance(message, Lost):
-            why = f" ({self._library_error})" if self._library_error else ""
-            self._library_error = ""
-            self._set_trouble(message.reason + why)
+            self._set_trouble(message.reason)
             LOG.info("%s: %s; opening it again", self._name, self.trouble)
         os.eventfd_write(self._bell, 1)
 
@@ -102,20 +95,12 @@ class CaptureProcess:
 
     def _set_trouble(self, reason: str) -> None:
         self.trouble = one_line(reason)
+        self.waiting = None
         self.tried.set()
 
     def _read_line(self, line: bytes) -> None:
-        """Learn from what a library wrote."""
-        if line.endswith(OPENS):
-            self._sizes.clear()
-            return
+        """Keep what a library wrote for whoever looks for a reason."""
         LOG.debug("%s: %s", self._name, _redact_line(line))
-        if (found := _FFMPEG_ERROR.match(line)) is not None:
-            self._library_error = _redact_line(found[1])
-        if (found := _RESIZED.search(line)) is not None:
-            self._sizes.add(found[1])
-            if len(self._sizes) > 1:
-                self.child.kill("the camera changed its size")
 
 
 def _redact_line(line: bytes) -> str:

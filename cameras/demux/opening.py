@@ -72,7 +72,7 @@ def _open_error(error: Exception, lines: Sequence[LogLine], open_s: float | None
         return OpenError("does not answer")
     if (status := _STATUS.get(type(error).__name__)) is not None:
         return OpenError(f"answers with status {status}")
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, av.error.InvalidDataError) and has_answered(lines):
         return OpenError("sends no video that can be read")
     return OpenError("does not answer")
 

@@ -100,6 +100,9 @@ class GenicamDevice:
 class GenicamCamera:
     """An open camera; see `Opened`."""
 
+    patience_s: float | None = None
+    trouble = ""
+
     def __init__(self, harvester: Harvester, acquirer: ImageAcquirer, timeout_s: float) -> None:
         from genicam.genapi import GenericException as ApiError
         from genicam.gentl import GenericException as TransportError

@@ -1,10 +1,7 @@
-"""Cameras that OpenCV opens: V4L2, FFmpeg for the network, GStreamer."""
+"""Cameras that OpenCV opens: V4L2 and GStreamer."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -25,21 +22,18 @@ class OpenCvDevice:
             here, not when they are set later.
         controls: name, ``cv2.CAP_PROP_...`` and value of what is set after opening, in order;
             a camera that refuses one is not used.
-        environment: variables that are set while it opens; OpenCV reads FFmpeg's options there.
     """
 
     target: str
     backend: int
     parameters: tuple[int, ...] = ()
     controls: tuple[tuple[str, int, float], ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
 
     def open(self) -> OpenCvCamera:
         """See `Device.open`."""
         capture = cv2.VideoCapture()
         try:
-            with _set_environment(self.environment):
-                opened = capture.open(self.target, self.backend, self.parameters)
+            opened = capture.open(self.target, self.backend, self.parameters)
         except cv2.error:
             opened = False
         if not opened:
@@ -56,6 +50,9 @@ class OpenCvDevice:
 
 class OpenCvCamera:
     """An open camera; see `Opened`."""
+
+    patience_s: float | None = None
+    trouble = ""
 
     def __init__(self, capture: cv2.VideoCapture) -> None:
         self._capture = capture
@@ -110,18 +107,3 @@ def _set_control(capture: cv2.VideoCapture, name: str, number: int, value: float
         accepted = False
     if not accepted:
         raise CameraError(f"refuses {name}={value:g}; `v4l2-ctl --list-ctrls-menus` lists its own")
-
-
-@contextlib.contextmanager
-def _set_environment(variables: tuple[tuple[str, str], ...]) -> Iterator[None]:
-    """Set variables for a while; what was there before comes back."""
-    before = {name: os.environ.get(name) for name, _ in variables}
-    os.environ.update(dict(variables))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

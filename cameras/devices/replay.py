@@ -86,6 +86,9 @@ class ReplayDevice:
 class ReplayCamera:
     """Pictures in memory that come at a rate, for ever; see `Opened`."""
 
+    patience_s: float | None = None
+    trouble = ""
+
     def __init__(self, images: list[npt.NDArray[np.uint8]], rate_hz: float) -> None:
         self.rate_hz: float | None = rate_hz
         self._period_s = 1 / rate_hz

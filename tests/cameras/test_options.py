@@ -103,21 +103,21 @@ def test_options_given_beside_the_address_win(recorder, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "target", "ffmpeg"),
+    ("address", "target", "transport"),
     [
-        ("rtsp://h/1?channel=2#transport=udp", "rtsp://h/1?channel=2", "rtsp_transport;udp"),
+        ("rtsp://h/1?channel=2#transport=udp", "rtsp://h/1?channel=2", "udp"),
         ("rtsp://op:a#b=c@h/1", "rtsp://op:a#b=c@h/1", None),
         ("http://h/#video", "http://h/#video", None),
         ("HTTP://h/video?size=3", "HTTP://h/video?size=3", None),
     ],
 )
 def test_the_query_is_the_cameras_and_options_follow_a_hash(
-    recorder, address, target, ffmpeg
+    recorder, address, target, transport
 ) -> None:
     open_source(address)
     device = recorder.last.device
     assert device.target == target
-    assert dict(device.environment).get("OPENCV_FFMPEG_CAPTURE_OPTIONS") == ffmpeg
+    assert dict(device.ffmpeg).get("rtsp_transport") == transport
 
 
 @pytest.mark.parametrize(

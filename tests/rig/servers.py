@@ -53,6 +53,11 @@ class Camera:
     def __init__(self, handler: type, *, rate_hz: float = 25.0, port: int = 0) -> None:
         self.rate_hz = rate_hz
         self.size = SIZE  # may be changed at any time
+        self.key_every = 10  # RTSP: pictures
+        # What is sent in place of the data of a picture of this number; nothing of b"".
+        self.spoil = lambda number, data: data
+        # RTSP: whether a packet of that picture gets lost on its way: it has its running number.
+        self.lose = lambda number, payload: False
         self.stalled = threading.Event()
         self.ended = threading.Event()
         self.began = time.monotonic()
@@ -112,6 +117,7 @@ class MjpegHandler(http.server.BaseHTTPRequestHandler):
         try:
             for number in camera.numbers():
                 data = cv2.imencode(".jpg", numbered(number, camera.size))[1].tobytes()
+                data = camera.spoil(number, data)
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
                 self.wfile.write(head.encode() + data + b"\r\n")
         except OSError:
@@ -193,11 +199,11 @@ class RtspHandler(socketserver.StreamRequestHandler):
                     return
                 if size != camera.size:
                     size = camera.size
-                    encoder = _encoder(size, camera.rate_hz)
+                    encoder = _encoder(size, camera.rate_hz, camera.key_every)
                 image = numbered(number, size)
-                pts = round(number * 90_000 / camera.rate_hz)
+                self.number, pts = number, round(number * 90_000 / camera.rate_hz)
                 for data in encoder(image, pts):
-                    self._send_units(data, pts)
+                    self._send_units(camera.spoil(number, data), pts)
         except OSError:
             pass  # the client left
 
@@ -217,12 +223,14 @@ class RtspHandler(socketserver.StreamRequestHandler):
 
     def _send_rtp(self, payload: bytes, pts: int, marker: bool) -> None:
         self.sequence = self.sequence + 1 & 0xFFFF
+        if self.server.camera.lose(self.number, payload):
+            return
         head = bytes([0x80, 96 | (0x80 if marker else 0)]) + self.sequence.to_bytes(2, "big")
         packet = head + (pts & 0xFFFFFFFF).to_bytes(4, "big") + b"edge" + payload
         self.connection.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
 
 
-def _encoder(size, rate_hz):
+def _encoder(size, rate_hz, key_every):
     """Return what turns a picture into packets of H.264."""
     import av  # takes its time, and only this camera needs it
 
@@ -230,7 +238,7 @@ def _encoder(size, rate_hz):
     context.width, context.height, context.pix_fmt = *size, "yuv420p"
     context.time_base = fractions.Fraction(1, 90_000)
     context.framerate = fractions.Fraction(round(rate_hz), 1)
-    context.gop_size = 10
+    context.gop_size = key_every
     context.options = {"preset": "ultrafast", "tune": "zerolatency", "threads": "1"}
 
     def encode(image, pts):

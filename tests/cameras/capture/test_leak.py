@@ -32,9 +32,6 @@ class Outlet:
         self.told: list[str] = []
         self._stop = stop
 
-    def mark_opening(self) -> None:
-        pass
-
     def tell(self, message: Lost) -> None:
         self.told.append(message.reason)
         if len(self.told) == 60:

@@ -111,13 +111,13 @@ def test_a_closed_port_and_a_missing_stream_are_errors(mjpeg, capfd) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    for url in (
-        address("rtsp", port),
-        address("http", port),
-        address("http", mjpeg.port, "nothing"),
-        f"http://127.0.0.1:{mjpeg.port}/private?pwd={SECRET}",
+    for url, words in (
+        (address("rtsp", port), "does not answer"),
+        (address("http", port), "does not answer"),
+        (address("http", mjpeg.port, "nothing"), "answers with status 404"),
+        (f"http://127.0.0.1:{mjpeg.port}/private?pwd={SECRET}", "answers with status 401"),
     ):
-        with pytest.raises(CameraError, match="does not answer") as caught:
+        with pytest.raises(CameraError, match=words) as caught:
             open_source(url)
         assert SECRET not in str(caught.value)
     assert SECRET not in "".join(capfd.readouterr())

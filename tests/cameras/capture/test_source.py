@@ -146,7 +146,7 @@ def test_a_stopped_process_is_replaced(http) -> None:
 
 
 def test_a_driver_that_never_returns_is_replaced(servers) -> None:
-    """FFmpeg without a limit of its own, and a camera that keeps the line and says nothing."""
+    """OpenCV's FFmpeg without a limit, and a camera that keeps the line and says nothing."""
     with servers.CameraProcess("http") as camera:
         never = 3_600_000
         device = OpenCvDevice(
