@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cameras.decoding.headers import orientation_from_header, size_from_header, sound_png
+from cameras.decoding.jpeg import samples_from_jpeg
 from cameras.decoding.limits import DECODING, check_size
 from cameras.decoding.opencv import Samples, samples_from_opencv
 from cameras.decoding.orientation import turned
@@ -146,9 +147,9 @@ def _decode(data: bytes, kind: str) -> Samples:
         # OpenCV overlooks EXIF with JPEG's prefix, which many writers put before it.
         stored = samples_from_opencv(data, "WebP", is_turned=False)
         samples = turned(stored, orientation_from_header(data, kind))
+    elif kind == "JPEG":
+        samples = turned(samples_from_jpeg(data), orientation_from_header(data, kind))
     else:
-        if kind == "JPEG":
-            _refuse_cut_jpeg(data)
         sound = sound_png(data) if kind == "PNG" else data
         samples = samples_from_opencv(sound, kind, is_turned=True)
     if sorted(samples.shape[:2]) != sorted(size_from_header(data, kind)):
@@ -193,20 +194,6 @@ def bytes_from_file(path: str | os.PathLike[str]) -> bytes:
         raise ImageError(
             f"{printable_path(path)}: {error.strerror}; check path and permissions"
         ) from error
-
-
-def _refuse_cut_jpeg(data: bytes) -> None:
-    """Refuse a JPEG without its end marker, of which some decoders fill the rest with grey.
-
-    Inside compressed data every 0xFF is followed by 0, so that after the last start of a scan the
-    marker stands for the end alone; cameras may append bytes after it.
-
-    Raises:
-        ImageError: the end marker is missing.
-    """
-    scan = data.rfind(b"\xff\xda")
-    if scan < 0 or data.find(b"\xff\xd9", scan) < 0:
-        raise ImageError("this JPEG is cut short; copy it again")
 
 
 def _to_eight_bits(image: Samples, kind: str, bit_depth: int | None) -> npt.NDArray[np.uint8]:

@@ -106,7 +106,9 @@ class NetworkCamera:
                 return False
             # Before the first key frame, a decoder returns nothing that was filmed.
             if needs_key and self._reader.needs_key:
-                raise NotYet("waiting for a key frame; set a shorter key frame interval in the camera")
+                raise NotYet(
+                    "waiting for a key frame; set a shorter key frame interval in the camera"
+                )
             self._ready.extend(pictures)
         self._grabbed = self._ready.popleft()
         return True

@@ -42,8 +42,8 @@ def test_a_jpeg_that_was_cut_is_an_error_and_one_that_lies_on_its_side_is_turned
     with open_source(f"http://127.0.0.1:{mjpeg.port}/video") as source:
         frames = seen(source, 6)
     damaged = [frame.reason for frame in frames if frame.image is None]
-    assert len(damaged) >= 4
-    assert any("cut short" in reason or "damaged" in reason for reason in damaged)
+    assert len(damaged) >= 3
+    assert all("cut short" in reason for reason in damaged)
     pictures = [image_from_bytes(data) for number, data in whole.items() if number % 3 == 0]
     for frame in frames:
         if frame.image is not None:
@@ -75,11 +75,11 @@ def test_what_builds_on_what_was_lost_is_an_error_up_to_the_next_key_frame(rtsp,
 
     rtsp.spoil, rtsp.lose = spoil, lose
     with open_source(f"rtsp://127.0.0.1:{rtsp.port}/video") as source:
-        frames = seen(source, 12)
+        frames = seen(source, 8)
     judged = [frame.image for frame in frames if frame.image is not None]
     assert all(any(np.array_equal(image, other) for other in filmed) for image in judged)
     reasons = [frame.reason for frame in frames if frame.image is None]
-    assert len(lost) >= 2
+    assert lost
     assert any("waiting for a key frame" in reason for reason in reasons)
 
 
@@ -92,7 +92,8 @@ def test_a_camera_that_is_not_yet_at_a_key_frame_is_told_to_be_so(rtsp) -> None:
         return b"" if len(began) == 1 else data
 
     rtsp.spoil = spoil
-    with open_source(f"rtsp://127.0.0.1:{rtsp.port}/video", stall_after=0.3) as source:
+    address = f"rtsp://127.0.0.1:{rtsp.port}/video"
+    with open_source(address, stall_after=0.3, open_timeout=0.4) as source:
         frames = seen(source, 1)
     assert rtsp.clients == 1
     assert "waiting for a key frame" in frames[-2].reason

@@ -93,5 +93,5 @@ def test_tcp_can_be_asked_for_in_words(rtsp) -> None:
 
 def test_udp_is_asked_for_when_it_is_wanted(rtsp) -> None:
     """The test's server knows TCP alone: that it is not used shows that UDP was."""
-    with pytest.raises(CameraError, match="does not answer"):
+    with pytest.raises(CameraError, match="sends no video"):
         open_source(f"rtsp://127.0.0.1:{rtsp.port}/1#transport=udp", open_timeout=1.0)
