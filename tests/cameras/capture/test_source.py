@@ -277,7 +277,7 @@ def test_opening_and_closing_often_leaves_nothing(servers) -> None:
                 awaited(iter(source), picture)
         del source
         assert held() == before
-        with pytest.raises(CameraError, match="does not answer"):
+        with pytest.raises(CameraError, match="answers with status 404"):
             open_source(camera.address.replace("video", "nothing"))
         assert held() == before
     assert children() == set()
