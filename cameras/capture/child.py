@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from cameras.capture.backlog import BacklogFilter
 from cameras.capture.device import Device, NotYet, Opened, device_from_json
-from cameras.capture.messages import CaptureTask, Connected, Flawed, Lost, Memory, Waiting
+from cameras.capture.messages import CaptureTask, Connected, Flawed, Lost, Memory, NotDue
 from cameras.capture.ring import RingWriter, Stamp
 from cameras.child_link import Heartbeat, Link, LinkError
 from cameras.errors import CameraError, ImageError
@@ -65,7 +65,7 @@ class _Outlet:
         self._bell = bell
         self._ring: RingWriter | None = None
 
-    def tell(self, message: Connected | Flawed | Lost | Waiting) -> None:
+    def tell(self, message: Connected | Flawed | Lost | NotDue) -> None:
         self._link.send(message)
 
     def write(self, camera: Opened, stamp: Stamp) -> bool:
@@ -157,7 +157,7 @@ class _Capture:
     def _drain(self, camera: Opened) -> tuple[bool, str]:
         """Hand out pictures until the connection is lost; whether there was any, and why."""
         backlog = BacklogFilter(camera.rate_hz, self._stall_ns)
-        waiting = _Waiting(self._outlet, self._stall_ns)
+        waiting = _DelayTeller(self._outlet, self._stall_ns)
         wait_ns = self._stall_ns if camera.patience_s is None else int(camera.patience_s * _NS)
         delivered = False
         while not self._stop.is_set():
@@ -200,7 +200,7 @@ class _Capture:
             return str(error)
 
 
-class _Waiting:
+class _DelayTeller:
     """Tells why there is no picture although all is well, not too often."""
 
     def __init__(self, outlet: _Outlet, stall_ns: int) -> None:
@@ -213,7 +213,7 @@ class _Waiting:
         now = time.monotonic_ns()
         if now - self._told_ns >= _TELL_NS:
             self._told_ns = now
-            self._outlet.tell(Waiting(reason, now + for_ns))
+            self._outlet.tell(NotDue(reason, now + for_ns))
 
     def tell_slow(self, period_ns: int) -> None:
         """Tell that the next picture is due later than what counts as a stall."""

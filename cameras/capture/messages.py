@@ -37,7 +37,7 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class NotDue:
     """Data flow, but no picture is due: why, and up to which monotonic time that explains it."""
 
     reason: str

@@ -7,7 +7,7 @@ import os
 import re
 import threading
 
-from cameras.capture.messages import CaptureTask, Connected, Flawed, Lost, Memory, Waiting
+from cameras.capture.messages import CaptureTask, Connected, Flawed, Lost, Memory, NotDue
 from cameras.capture.ring import RingError, RingReader
 from cameras.child_process import ChildOptions, ChildProcess, Ending, python_command
 from cameras.redaction import one_line, redact_address
@@ -39,7 +39,7 @@ class CaptureProcess:
         self.ring: RingReader | None = None
         self.rate_hz: float | None = None
         self.trouble = ""
-        self.waiting: Waiting | None = None
+        self.waiting: NotDue | None = None
         self.flawed: Flawed | None = None
         self.tried = threading.Event()
         self.connected = threading.Event()
@@ -49,7 +49,7 @@ class CaptureProcess:
         options = ChildOptions(
             name="the process that captures",
             command=python_command("cameras.capture.child"),
-            kinds=(Connected, Flawed, Lost, Memory, Waiting),
+            kinds=(Connected, Flawed, Lost, Memory, NotDue),
             descriptors=(bell,),
             overdue="the camera's driver hangs",
             read_line=self._read_line,
@@ -79,7 +79,7 @@ class CaptureProcess:
             self.trouble = ""
             self.connected.set()
             self.tried.set()
-        elif isinstance(message, Waiting):
+        elif isinstance(message, NotDue):
             self.waiting = message
         elif isinstance(message, Flawed):
             self.flawed = message
