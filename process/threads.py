@@ -13,8 +13,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec
 
 LOG = logging.getLogger("edge.threads")
+Given = ParamSpec("Given")
 PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds before a thread goes on after a failure, the last one for ever."""
 HEALTHY_S = 10.0  # after which the pauses begin anew
@@ -130,6 +132,23 @@ class Failures:
 
 FAILURES = Failures()
 """Of this process."""
+
+
+def noting_failures(call: Callable[Given, None], *, name: str) -> Callable[Given, None]:
+    """Return what calls and raises nothing: for what a library calls in a thread of its own.
+
+    Args:
+        call: its failures are noted, and the library's thread goes on.
+        name: of what it does in messages.
+    """
+
+    def noting(*words: Given.args, **named: Given.kwargs) -> None:
+        try:
+            call(*words, **named)
+        except Exception as error:  # noqa: BLE001  # the border of a library's thread
+            FAILURES.note(name, error, goes_on=True)
+
+    return noting
 
 
 class GuardedThread(threading.Thread):

@@ -28,6 +28,7 @@ from cameras.push.http_head import MAX_HEAD_BYTES, BadHeadError, head_from_bytes
 from cameras.push.limits import LimitedServer, Limits, Standing, host_names
 from cameras.push.queue import Arrival, Inbox, InboxFullError, Rules, rules_from_options
 from cameras.redaction import one_line
+from process.threads import FAILURES
 
 LOG = logging.getLogger("cameras")
 _TYPES = ("image/", "application/octet-stream")
@@ -124,7 +125,7 @@ class _PushHandler(http.server.BaseHTTPRequestHandler):
         try:
             length = self._check_request()
             self.server.mark(self.connection, Standing.ADMITTED)
-            number = self._accept(self._read_body(length), arrival)
+            number = self._take_in(length, arrival)
         except _Refused as error:
             self.close_connection = True  # its body may not have been read
             self._answer(error.status, {"error": str(error)})
@@ -166,6 +167,26 @@ class _PushHandler(http.server.BaseHTTPRequestHandler):
         if int(text) > most:
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {most} bytes are taken")
         return int(text)
+
+    def _take_in(self, length: int, arrival: Arrival) -> int:
+        """Read a picture and queue it; the number of its frame.
+
+        Raises:
+            _Refused: it cannot be taken; whatever the reason, a picture that came has its frame.
+        """
+        try:
+            return self._accept(self._read_body(length), arrival)
+        except _Refused:
+            raise
+        except MemoryError as error:
+            reason = "out of memory; send smaller pictures, or give this machine more memory"
+            self.server.inbox.refuse(reason)
+            raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, reason) from error
+        except Exception as error:
+            FAILURES.note(self.server.inbox.name, error, goes_on=True)
+            reason = f"{type(error).__name__}: {error}"
+            self.server.inbox.refuse(reason)
+            raise _Refused(HTTPStatus.INTERNAL_SERVER_ERROR, reason) from error
 
     def _read_body(self, length: int) -> bytes:
         """Read the body; a picture of which only part comes becomes ERROR."""

@@ -8,14 +8,17 @@ import ipaddress
 import logging
 import socket
 import socketserver
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cameras.push.address import Binding
 from cameras.push.crowd import Crowd, keep_alive
+from process.threads import FAILURES, GuardedThread
 
 if TYPE_CHECKING:
     from socketserver import _AfInetAddress, _RequestType
@@ -67,7 +70,7 @@ class _Guest:
     standing: Standing = Standing.STRANGER
 
 
-class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class LimitedServer(socketserver.TCPServer):
     """Serves each connection in a thread, within limits; `start` begins, `end` ends it.
 
     One that comes while all places are taken gets the place of one that has shown less than the
@@ -87,7 +90,6 @@ class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """
 
     allow_reuse_address = True
-    daemon_threads = True
 
     def __init__(
         self, binding: Binding, handler: HandlerFactory, *, limits: Limits, name: str
@@ -101,9 +103,7 @@ class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._leaving: set[socket.socket] = set()  # those that lost their place
         self._crowd = Crowd()
         self._due_s = 0.0
-        self._thread = threading.Thread(
-            target=self.serve_forever, args=(_POLL_S,), name=name, daemon=True
-        )
+        self._thread = GuardedThread(partial(self.serve_forever, _POLL_S), name=name)
         super().__init__((binding.host, binding.port), handler)
         self.bound = Binding(binding.host, int(self.server_address[1]), binding.token)
 
@@ -180,6 +180,19 @@ class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         _shut(least)
         return True
 
+    def process_request(self, request: _RequestType, client_address: _AfInetAddress) -> None:
+        """Serve a connection in a thread of its own."""
+        serve = partial(self._serve, request, client_address)
+        GuardedThread(serve, name=f"{self._thread.name}-connection", goes_on=False).start()
+
+    def _serve(self, request: _RequestType, client_address: _AfInetAddress) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except Exception:  # noqa: BLE001  # the border: one connection's end is not the others'
+            self.handle_error(request, client_address)
+        finally:
+            self.shutdown_request(request)
+
     def shutdown_request(self, request: _RequestType) -> None:
         """Close a connection, and give its place back."""
         connection: Any = request
@@ -200,8 +213,12 @@ class LimitedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
                     _shut(connection)
 
     def handle_error(self, request: _RequestType, client_address: _AfInetAddress) -> None:
-        """A host that went away is no error of ours; anything else is logged with its trace."""
-        LOG.info("%s: a connection ended", self.bound.address, exc_info=True)
+        """A host that went away is no error of ours; anything else is one that nobody foresaw."""
+        error = sys.exc_info()[1]
+        if error is None or isinstance(error, OSError):
+            LOG.info("%s: a connection ended", self.bound.address, exc_info=True)
+        else:
+            FAILURES.note(f"{self.bound.address}: a connection", error, goes_on=True)
 
 
 def host_names(host: str, port: int) -> frozenset[str]:

@@ -42,6 +42,7 @@ from edge.plc.mqtt.topics import (
 )
 from edge.plc.station.port import Port
 from edge.plc.station.snapshot import InspectionResult, Snapshot, StationError
+from process.threads import GuardedThread, noting_failures
 
 _log = logging.getLogger("edge.plc.mqtt")
 GOODBYE_S = 2.0  # for what waits at the end
@@ -83,7 +84,7 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         self._closing = False
         self._hung_up = threading.Event()
         self._client = self._start_client()
-        self._thread = threading.Thread(target=self._run, name="edge-mqtt", daemon=True)
+        self._thread = GuardedThread(self._run, name="edge-mqtt")
         self._thread.start()
         self._cancels = (port.on_result(self._put), port.on_change(lambda _: self._wake()))
 
@@ -202,11 +203,12 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
 
     def _start_client(self) -> Client:
         client = client_from_section(self._section, self._topics)
-        client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
-        client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_publish
-        client.on_message = self._on_message
+        # What one of these raised would end paho's thread, and nothing would be sent any more.
+        client.on_connect = noting_failures(self._on_connect, name="mqtt")
+        client.on_connect_fail = noting_failures(self._on_connect_fail, name="mqtt")
+        client.on_disconnect = noting_failures(self._on_disconnect, name="mqtt")
+        client.on_publish = noting_failures(self._on_publish, name="mqtt")
+        client.on_message = noting_failures(self._on_message, name="mqtt")
         client.loop_start()
         return client
 

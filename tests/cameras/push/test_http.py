@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cameras.push.http
+import cameras.push.queue
 from cameras.connect import open_source
 from cameras.errors import CameraError, SourceError
+from process.threads import FAILURES
 
 TOKEN = "0123456789abcdef-Zq9"
 WAIT_S = 20
@@ -94,6 +96,30 @@ def begin(source, length: int) -> bytes:
     """The head of a request, and the first bytes of its picture."""
     head = f"POST / HTTP/1.1\r\nHost: localhost:{port_of(source)}\r\n"
     return f"{head}Content-Type: image/jpeg\r\nContent-Length: {length}\r\n\r\nabc".encode()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "is_foreseen"), [(MemoryError(), 503, True), (KeyError("x"), 500, False)]
+)
+def test_a_picture_that_nobody_could_take_in_is_an_error_and_the_next_is_not(
+    error, status, is_foreseen, monkeypatch
+) -> None:
+    decode, answers = cameras.push.queue.image_from_bytes, [error]
+
+    def fail_once(data, **words):
+        if answers:
+            raise answers.pop()
+        return decode(data, **words)
+
+    monkeypatch.setattr(cameras.push.queue, "image_from_bytes", fail_once)
+    noted = FAILURES.count
+    with open_source("post://:0") as source:
+        assert posted(source, jpeg())[0] == status
+        assert posted(source, jpeg()) == (202, {"frame": 1})
+        lost, delivered = taken(source, 2)
+    assert lost.image is None and lost.reason
+    assert delivered.image is not None
+    assert FAILURES.count == noted + (not is_foreseen)
 
 
 def test_every_picture_that_is_posted_is_delivered_and_answered() -> None:

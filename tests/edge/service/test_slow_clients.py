@@ -24,7 +24,7 @@ def open_monitor() -> Monitor:
 
 
 def threads() -> int:
-    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+    return sum(thread.name.endswith("-connection") for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize(("count", "requests"), [(50, 30), (MAX_CONNECTIONS + 30, 5)])
