@@ -18,6 +18,7 @@ from cameras.decoding.jpeg import samples_from_jpeg
 from cameras.decoding.limits import DECODING, check_size
 from cameras.decoding.opencv import Samples, samples_from_opencv
 from cameras.decoding.orientation import turned
+from cameras.decoding.pillow import samples_from_webp
 from cameras.decoding.tiff import samples_from_tiff
 from cameras.errors import ImageError
 from cameras.redaction import printable_path
@@ -130,7 +131,7 @@ def _memory_for(data: bytes, kind: str) -> Iterator[None]:
     """
     width, height = size_from_header(data, kind)
     check_size(kind, width, height)
-    with DECODING.take(width * height):
+    with DECODING.take(kind, width * height):
         try:
             yield
         except MemoryError as error:
@@ -144,9 +145,7 @@ def _decode(data: bytes, kind: str) -> Samples:
     if kind == "TIFF":
         samples = samples_from_tiff(data)
     elif kind == "WebP":
-        # OpenCV overlooks EXIF with JPEG's prefix, which many writers put before it.
-        stored = samples_from_opencv(data, "WebP", is_turned=False)
-        samples = turned(stored, orientation_from_header(data, kind))
+        samples = turned(samples_from_webp(data), orientation_from_header(data, kind))
     elif kind == "JPEG":
         samples = turned(samples_from_jpeg(data), orientation_from_header(data, kind))
     else:

@@ -27,6 +27,8 @@ REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 HERE = Path(__file__).parent
 NEEDS = {  # what cannot even be read without a module of an extra; other tests skip by themselves
     HERE / "calibrate/backbones/test_export.py": "torch",
+    HERE / "cameras/decoding/test_attack.py": "tifffile",
+    HERE / "cameras/decoding/test_variants.py": "tifffile",
     HERE / "edge/plc/modbus": "pymodbus",
     HERE / "edge/plc/mqtt": "paho",
     HERE / "edge/plc/opcua": "asyncua",

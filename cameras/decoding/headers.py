@@ -12,19 +12,17 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
+from cameras.decoding.jpeg_markers import APP1, jpeg_segments, jpeg_size
 from cameras.decoding.tiff_directory import Readable, directory_from_tiff, orientation_from_exif
 from cameras.errors import ImageError
 
 _PNG_SIGNATURE = 8  # bytes
+_BMP_PLAIN = (0, 3, 6)  # pixels, by default or by masks
 _ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _CHUNK = struct.Struct(">I4s")
 _PNM_SIZE = re.compile(
     rb"P[2356](?:\s|#[^\r\n]*[\r\n])+(\d{1,10})(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})"
 )
-_NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})  # markers that stand alone
-_PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
-_OTHER_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} - _PLAIN_FRAMES
-_START_OF_SCAN, _END_OF_IMAGE, _APP1 = 0xDA, 0xD9, 0xE1
 _EXIF = b"Exif\0\0"
 
 
@@ -53,16 +51,16 @@ def sound_png(data: bytes) -> bytes:
     Raises:
         ImageError: cut short or damaged.
     """
-    kept = [data[:_PNG_SIGNATURE]]
-    for name, begin, end in _png_chunks(data):
-        if name in _ANIMATION:
+    chunks = list(_png_chunks(data))
+    for name, begin, end in chunks:
+        if name == b"IDAT" or name in _ANIMATION:  # its decoder checks it, or it is left out
             continue
-        kept.append(data[begin - 8 : end + 4])
-        stored = struct.unpack_from(">I", data, end)[0]
-        # Its decoder checks the picture itself.
-        if name != b"IDAT" and zlib.crc32(data[begin - 4 : end]) != stored:
+        if zlib.crc32(data[begin - 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise ImageError(f"this PNG is damaged in its {_printable(name)} part; copy it again")
-    return b"".join(kept)
+    if not any(name in _ANIMATION for name, _, _ in chunks):
+        return data
+    kept = (data[begin - 8 : end + 4] for name, begin, end in chunks if name not in _ANIMATION)
+    return b"".join((data[:_PNG_SIGNATURE], *kept))
 
 
 def _png_chunks(data: Readable) -> Iterator[tuple[bytes, int, int]]:
@@ -104,15 +102,18 @@ def orientation_from_header(data: Readable, kind: str) -> int:
     """
     if kind == "TIFF":
         return directory_from_tiff(data).orientation
-    exif = next(_exif_parts(data, kind), b"")
+    try:
+        exif = next(_exif_parts(data, kind), b"")
+    except struct.error as error:
+        raise ImageError(f"this {kind} is cut short or damaged in its header") from error
     return orientation_from_exif(exif.removeprefix(_EXIF))
 
 
 def _exif_parts(data: Readable, kind: str) -> Iterator[bytes]:
     """Yield what there is of EXIF; many writers put JPEG's prefix into a WebP, too."""
     if kind == "JPEG":
-        for marker, begin, end in _jpeg_segments(data):
-            if marker == _APP1 and data[begin : begin + len(_EXIF)] == _EXIF:
+        for marker, begin, end in jpeg_segments(data):
+            if marker == APP1 and data[begin : begin + len(_EXIF)] == _EXIF:
                 yield data[begin:end]
     elif kind in ("PNG", "WebP"):
         chunks = _png_chunks(data) if kind == "PNG" else _webp_chunks(data)
@@ -121,58 +122,22 @@ def _exif_parts(data: Readable, kind: str) -> Iterator[bytes]:
                 yield data[begin:end]
 
 
-def _jpeg_size(data: Readable) -> tuple[int, int]:
-    for marker, begin, _ in _jpeg_segments(data):
-        if marker in _OTHER_FRAMES:
-            raise ImageError(f"this is a JPEG {_other_frame(marker)}; save it as a baseline JPEG")
-        if marker in _PLAIN_FRAMES:
-            precision, height, width = struct.unpack_from(">BHH", data, begin)
-            if precision != 8:
-                raise ImageError(f"this JPEG has {precision}-bit samples; save it with 8 bits")
-            return width, height
-    raise ImageError("this JPEG has no size in its header; it is damaged")
-
-
-def _jpeg_segments(data: Readable) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, begin and end of the content of each segment before the picture's data."""
-    place = 2
-    while True:
-        marker, place = _next_marker(data, place)
-        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
-            return
-        if marker in _NO_LENGTH:
-            continue
-        (length,) = struct.unpack_from(">H", data, place)
-        yield marker, place + 2, place + length
-        place += max(length, 2)
-
-
-def _next_marker(data: Readable, place: int) -> tuple[int, int]:
-    """The next marker and the place behind it; bytes before it are skipped, as decoders do."""
-    while True:
-        place = data.find(b"\xff", place)
-        if place < 0:
-            raise ImageError("this JPEG is cut short or damaged in its header")
-        while data[place] == 0xFF:
-            place += 1
-        marker, place = data[place], place + 1
-        if marker:
-            return marker, place
-
-
-def _other_frame(marker: int) -> str:
-    if marker >= 0xC9:
-        return "with arithmetic coding"
-    return "of the lossless kind" if marker in (0xC3, 0xC7) else "of the hierarchical kind"
-
-
 def _bmp_size(data: Readable) -> tuple[int, int]:
-    (header,) = struct.unpack_from("<I", data, 14)
+    begin, header = struct.unpack_from("<II", data, 10)
     if header == 12:  # OS/2
-        width, height = struct.unpack_from("<HH", data, 18)
-        return width, height
-    width, height = struct.unpack_from("<ii", data, 18)
-    return width, abs(height)  # one that is stored from the top has a negative height
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression = 0
+    elif header in (40, 52, 56, 64, 108, 124):
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+        height = abs(height)  # one that is stored from the top has a negative height
+    else:
+        raise ImageError("this BMP is damaged in its header; copy it again")
+    if compression not in _BMP_PLAIN:  # what is missing of runs would be black
+        raise ImageError("this BMP is compressed; save it uncompressed, or as PNG")
+    rows = (width * bits + 31) // 32 * 4
+    if begin < 14 + header or (width > 0 and begin + rows * height > len(data)):
+        raise ImageError("this BMP is cut short or damaged; copy it again")
+    return width, height
 
 
 def _gif_size(data: Readable) -> tuple[int, int]:
@@ -228,7 +193,7 @@ _SIZES: Mapping[str, Callable[[Readable], tuple[int, int]]] = MappingProxyType(
     {
         "TIFF": _tiff_size,
         "PNG": _png_size,
-        "JPEG": _jpeg_size,
+        "JPEG": jpeg_size,
         "BMP": _bmp_size,
         "WebP": _webp_size,
         "GIF": _gif_size,

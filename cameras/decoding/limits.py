@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from cameras.errors import ImageError
 
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 1 << 20  # px
-BYTES_PER_PIXEL = 13
-"""At most, while one is decoded: measured for each kind, 12.3 for 16-bit colours."""
-MAX_DECODING_BYTES = MAX_PIXELS * BYTES_PER_PIXEL
+BYTES_PER_PIXEL: Mapping[str, int] = MappingProxyType({"WebP": 20})
+"""Memory that decoding takes at most, measured, of kinds that take more than others."""
+MOST_BYTES_PER_PIXEL = 13  # of all others: 16-bit colours take 12.3
+MAX_DECODING_BYTES = MAX_PIXELS * MOST_BYTES_PER_PIXEL
 """Of all that are decoded at once: one of the largest, or many small ones."""
 
 
@@ -33,9 +35,9 @@ class DecodingBudget:
         self._changed = threading.Condition()
 
     @contextmanager
-    def take(self, pixels: int) -> Iterator[None]:
-        """Hold what a picture of so many pixels needs."""
-        needed = min(pixels * BYTES_PER_PIXEL, self._limit)
+    def take(self, kind: str, pixels: int) -> Iterator[None]:
+        """Hold what a picture of this kind and so many pixels needs."""
+        needed = min(pixels * bytes_per_pixel(kind), self._limit)
         with self._turn, self._changed:
             self._changed.wait_for(lambda: self._free >= needed)
             self._free -= needed
@@ -74,8 +76,14 @@ def check_size(kind: str, width: int, height: int) -> None:
     """
     if width < 1 or height < 1:
         raise ImageError(f"this {kind} has no size in its header; it is damaged")
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+    most = min(MAX_PIXELS, MAX_DECODING_BYTES // bytes_per_pixel(kind))
+    if width * height > most or max(width, height) > MAX_SIDE:
         raise ImageError(
-            f"{width} x {height} pixels; more than {MAX_PIXELS // 1_000_000} megapixels are "
-            "not read, scale it down"
+            f"{width} x {height} pixels; more than {most // 1_000_000} megapixels are "
+            f"not read of a {kind}, scale it down"
         )
+
+
+def bytes_per_pixel(kind: str) -> int:
+    """Memory that a pixel takes at most while pictures of a kind are decoded."""
+    return BYTES_PER_PIXEL.get(kind, MOST_BYTES_PER_PIXEL)

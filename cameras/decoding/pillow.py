@@ -1,9 +1,11 @@
-"""Pixels of a TIFF through Pillow, which tells of damage that OpenCV passes over."""
+"""Pixels of TIFF and WebP through Pillow, which tells of damage that OpenCV passes over."""
 
 from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,17 +40,38 @@ def samples_from_pillow(
     """
     from PIL import TiffImagePlugin
 
+    with _telling("TIFF"), TiffImagePlugin.TiffImageFile(io.BytesIO(data)) as picture:
+        if picture.size != size:
+            raise ImageError("this TIFF has two sizes in its header; save it again")
+        picture.load()
+        return _grey(picture, depth, is_inverted) if depth > 8 else _colours(picture)
+
+
+def samples_from_webp(data: bytes) -> npt.NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 BGR of the first picture as it is stored, alpha dropped.
+
+    Raises:
+        ImageError: damaged.
+    """
+    from PIL import WebPImagePlugin
+
+    with _telling("WebP"), WebPImagePlugin.WebPImageFile(io.BytesIO(data)) as picture:
+        picture.load()
+        return _colours(picture)
+
+
+@contextmanager
+def _telling(kind: str) -> Iterator[None]:
+    """Tell what Pillow stumbles over in a picture of this kind as an `ImageError`."""
     try:
-        with TiffImagePlugin.TiffImageFile(io.BytesIO(data)) as picture:
-            if picture.size != size:
-                raise ImageError("this TIFF has two sizes in its header; save it again")
-            picture.load()
-            return _grey(picture, depth, is_inverted) if depth > 8 else _colours(picture)
+        yield
     except ImageError:  # a ValueError, too
         raise
     except (*_ERRORS, struct.error, Warning) as error:
         reason = " ".join(str(error).split())
-        raise ImageError(f"this TIFF is damaged or cut short ({reason}); copy it again") from error
+        raise ImageError(
+            f"this {kind} is damaged or cut short ({reason}); copy it again"
+        ) from error
 
 
 def _grey(picture: Image, depth: int, is_inverted: bool) -> Samples:

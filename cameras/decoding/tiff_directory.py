@@ -111,7 +111,7 @@ def directory_from_tiff(data: Readable) -> TiffDirectory:
     try:
         layout = _layout_of(data)
         return _directory_from_tags(_read_numbers(data, layout), len(data))
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise ImageError(_CUT) from error
 
 
@@ -119,7 +119,7 @@ def orientation_from_exif(data: Readable) -> int:
     """Orientation, 1 to 8, in the TIFF that EXIF is; 1 where it says nothing that makes sense."""
     try:
         numbers = _read_numbers(data, _layout_of(data), frozenset({_ORIENTATION}))
-    except (struct.error, ImageError):
+    except (struct.error, OverflowError, ImageError):
         return 1
     return next(iter(numbers.get(_ORIENTATION, ())), 1)
 

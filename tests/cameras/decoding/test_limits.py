@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from cameras.decoding.limits import (
-    BYTES_PER_PIXEL,
     MAX_DECODING_BYTES,
     MAX_PIXELS,
+    MOST_BYTES_PER_PIXEL,
     DecodingBudget,
+    bytes_per_pixel,
     check_size,
 )
 from cameras.errors import ImageError
@@ -79,6 +80,7 @@ def peaks(tmp_path_factory) -> dict[str, tuple[int, str]]:
         "deep.png": deep_png(channels=3),
         "animated.png": deep_png(channels=4, extra=animation),
         "deep.tif": deep.tobytes(),
+        "clear.WebP": cv2.imencode(".webp", np.zeros((SIDE, SIDE, 4), np.uint8))[1].tobytes(),
         "widths.tif": two_widths(60_000),
         "narrow.tif": two_widths(1),
     }
@@ -90,11 +92,11 @@ def peaks(tmp_path_factory) -> dict[str, tuple[int, str]]:
     return {Path(path).name: (peak, reason) for path, peak, reason in found}
 
 
-@pytest.mark.parametrize("name", ["deep.png", "animated.png", "deep.tif"])
+@pytest.mark.parametrize("name", ["deep.png", "animated.png", "deep.tif", "clear.WebP"])
 def test_decoding_takes_what_is_set_aside_for_it(peaks, name) -> None:
     peak, reason = peaks[name]
     assert not reason
-    assert 3 * SIDE**2 < peak < BYTES_PER_PIXEL * SIDE**2 + SLACK
+    assert 3 * SIDE**2 < peak < bytes_per_pixel(name.rpartition(".")[2]) * SIDE**2 + SLACK
 
 
 @pytest.mark.parametrize("name", ["widths.tif", "narrow.tif"])
@@ -105,12 +107,12 @@ def test_a_tiff_with_two_widths_is_refused_before_anything_is_decoded(peaks, nam
 
 
 def test_what_is_decoded_at_once_shares_one_budget_and_a_large_one_gets_its_turn() -> None:
-    budget = DecodingBudget(10 * BYTES_PER_PIXEL)
+    budget = DecodingBudget(10 * MOST_BYTES_PER_PIXEL)
     order: list[str] = []
     began, may_end = threading.Event(), threading.Event()
 
     def decode(name: str, pixels: int) -> None:
-        with budget.take(pixels):
+        with budget.take("PNG", pixels):
             order.append(name)
             began.set()
             may_end.wait(5)
@@ -132,11 +134,15 @@ def test_what_is_decoded_at_once_shares_one_budget_and_a_large_one_gets_its_turn
 
 
 def test_the_largest_picture_that_is_read_fits_into_the_budget() -> None:
-    assert MAX_PIXELS * BYTES_PER_PIXEL <= MAX_DECODING_BYTES
+    assert MAX_PIXELS * MOST_BYTES_PER_PIXEL <= MAX_DECODING_BYTES
     check_size("PNG", 10_000, MAX_PIXELS // 10_000)
-    for width, height in ((10_001, 10_000), (1 << 21, 1)):
-        with pytest.raises(ImageError, match="more than 100 megapixels are not read"):
-            check_size("PNG", width, height)
+    for kind, width, height, most in (
+        ("PNG", 10_001, 10_000, 100),
+        ("PNG", 1 << 21, 1, 100),
+        ("WebP", 9_000, 9_000, 65),
+    ):
+        with pytest.raises(ImageError, match=f"more than {most} megapixels are not read of a"):
+            check_size(kind, width, height)
 
 
 @pytest.mark.parametrize("package", ["edge", "calibrate", "cameras"])
