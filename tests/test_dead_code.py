@@ -17,7 +17,14 @@ CALLED_BY_OTHERS = {  # by name, from a library, a template or an attribute that
     # calibration data, as ONNX Runtime reads it
     *("get_next", "set_range"),
     # http.server, socketserver, asyncio, asyncua
-    *("do_POST", "log_message", "verify_request", "service_actions", "handle_error"),
+    *(
+        "do_POST",
+        "log_message",
+        "process_request",
+        "verify_request",
+        "service_actions",
+        "handle_error",
+    ),
     *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
     "get_user",
     # TensorRT's progress monitor

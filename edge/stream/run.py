@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TextIO
 
 from cameras.connect import open_source
 from cameras.errors import CameraError, SourceError
@@ -35,7 +32,7 @@ from edge.stream.cameras import CameraConfig, camera_configs
 from edge.stream.loop import Camera, stream_cameras
 from edge.stream.open_sinks import camera_sinks, shared_sinks
 from edge.stream.summary import Summary
-from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines
+from edge.stream.trigger_lines import TriggeredCamera, open_triggers, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
 from engines.bundle import Bundle
 from process.signals import FINISHING_S, STARTING_S, end_within
@@ -69,7 +66,7 @@ def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:
         if options.triggered:
             return trigger_by_lines(
                 [_triggered_camera(camera, options) for camera in opened],
-                _triggers(),
+                open_triggers(),
                 sinks=shared,
                 max_parts=options.max_frames,
                 stop=stop,
@@ -80,13 +77,6 @@ def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:
             max_frames=options.max_frames,
             stop=stop,
         )
-
-
-def _triggers() -> TextIO:
-    """Standard input; a byte that is no text spoils its own line alone."""
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="backslashreplace")
-    return sys.stdin
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TextIO
 
 from cameras.source import Source
 from edge.service.result_counts import ResultCounts
@@ -88,6 +91,13 @@ def trigger_by_lines(
             if count == max_parts:
                 break
     return sum_up(results, shared, sinks)
+
+
+def open_triggers() -> TextIO:
+    """Standard input; a byte that is no text spoils its own line alone."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="backslashreplace")
+    return sys.stdin
 
 
 def _numbers_from_lines(lines: Iterable[str], stop: threading.Event) -> Iterator[int | None]:

@@ -16,8 +16,9 @@ from replay import Replay
 
 from edge.health.checks import ImageChecks
 from edge.inspection.verdict import DecisionSettings
-from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines
+from edge.stream.trigger_lines import TriggeredCamera, open_triggers, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
+from process.threads import FAILURES
 
 LONG = TriggerOptions(deadline_ms=20_000, under_way=100)
 
@@ -48,6 +49,43 @@ def test_each_line_is_a_part_of_every_camera(caplog) -> None:
             zip([7, 2, 9], scores, strict=True)
         )
     assert len([1 for record in caplog.records if "no part's number" in record.message]) == 3
+
+
+def test_a_byte_that_is_no_text_spoils_its_own_line_alone(monkeypatch, caplog) -> None:
+    kept = Kept()
+    typed = io.TextIOWrapper(io.BytesIO(b"1\n\xff2\n3\n"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", typed)
+    noted = FAILURES.count
+    trigger_by_lines([camera("", [1, 2, 3])], open_triggers(), sinks=[kept], stop=threading.Event())
+    assert [result.part for result in kept.got] == [1, 3]
+    assert "no part's number" in caplog.text
+    assert FAILURES.count == noted
+
+
+class Broken:
+    """Lines of which some cannot be read."""
+
+    def __init__(self, *lines: str | Exception) -> None:
+        self.lines = list(lines)
+
+    def __iter__(self) -> Broken:
+        return self
+
+    def __next__(self) -> str:
+        if not self.lines:
+            raise StopIteration
+        line = self.lines.pop(0)
+        if isinstance(line, Exception):
+            raise line
+        return line
+
+
+def test_what_reading_a_line_raises_is_told_and_the_next_line_is_read(monkeypatch) -> None:
+    kept, noted = Kept(), FAILURES.count
+    lines = Broken("1\n", UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"), MemoryError(), "3\n")
+    trigger_by_lines([camera("", [1, 2, 3])], lines, sinks=[kept], stop=threading.Event())
+    assert [result.part for result in kept.got] == [1, 3]
+    assert FAILURES.count == noted + 1, "of the memory"
 
 
 @pytest.mark.parametrize("way", ["number", "stop"])
