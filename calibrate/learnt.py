@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.images import ImagesError, Roi, Size, fitted_batches
+from calibrate.likeness.clusters import Clusters
 from calibrate.node_names import HigherPrecisionNodes
 from engines.engine import Engine, Precision
 from engines.score_rule import MAXIMUM, ScoreRule
@@ -36,17 +37,45 @@ class HeldOutTrial:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FileScores:
+    """Scores of good images, one for each different thing that they show.
+
+    Images of one thing are not independent: the highest of their scores stands for all of them.
+
+    Attributes:
+        values: (n,) float32.
+        files: of which image each is.
+    """
+
+    values: npt.NDArray[np.float32]
+    files: tuple[Path, ...]
+
+    @classmethod
+    def of_clusters(
+        cls, values: npt.NDArray[np.float32], files: Sequence[Path], clusters: Clusters
+    ) -> FileScores:
+        """From the scores of all images."""
+        chosen = clusters.highest(values)
+        return cls(values[chosen], tuple(files[index] for index in chosen))
+
+
+NO_SCORES = FileScores(np.empty(0, np.float32), ())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LearntInspector:
     """An inspector at its precision.
 
     Attributes:
         model: serialised ONNX of the whole inspector.
         prototypes: how many.
-        held_out: (n,) float32 scores of good images that it did not learn from.
+        held_out: (n,) float32 scores of good images that it did not learn from, one for each
+            different thing that they show.
         held_out_files: theirs, in the same order.
-        peaks: (n,) float32, the highest value of each of their maps.
+        peaks: (n,) float32, the highest value of their maps.
         score_rule: how its map becomes a score.
         trials: for comparing it with fp32.
+        learnt: likewise scores that it gives to the images that it did learn from.
     """
 
     model: bytes
@@ -56,6 +85,7 @@ class LearntInspector:
     peaks: npt.NDArray[np.float32]
     trials: tuple[HeldOutTrial, ...]
     score_rule: ScoreRule = MAXIMUM
+    learnt: FileScores = NO_SCORES
 
 
 class PreparedInspector(Protocol):

@@ -58,6 +58,7 @@ class Threshold:
         odd: so many of the highest scores were left out of it, for they lie apart.
         with_odd: where it would lie with them.
         not_extrapolated: where it would lie without a tail.
+        raised_from: where it would lie were it not for images that were learnt from.
     """
 
     value: float
@@ -72,6 +73,7 @@ class Threshold:
     odd: int = 0
     with_odd: float | None = None
     not_extrapolated: float | None = None
+    raised_from: float | None = None
 
     @property
     def images_to_prove(self) -> int | None:
@@ -115,7 +117,7 @@ def threshold_from_scores(
     Beta(k+1, n−k) whatever the distribution.
 
     Args:
-        scores: (n,) finite, n >= 2.
+        scores: (n,) finite, n >= 1, one for each different thing that the images show.
         false_rejects: the rate, in (0, 1).
         confidence: of the bound.
         probabilities: the scores end at 1, as a sigmoid's do: the tail is that of their logits,
@@ -123,10 +125,10 @@ def threshold_from_scores(
         extrapolate: where there are too few images for the rate, rather than take the highest.
 
     Raises:
-        ValueError: fewer than two scores, a non-finite one, or a rate outside (0, 1).
+        ValueError: no score, a non-finite one, or a rate outside (0, 1).
     """
-    if len(scores) < 2 or not np.isfinite(scores).all():
-        raise ValueError(f"{len(scores)} scores; at least 2 are needed, and all of them finite")
+    if not len(scores) or not np.isfinite(scores).all():
+        raise ValueError(f"{len(scores)} scores; at least one is needed, and all of them finite")
     if not 0 < false_rejects < 1:
         raise ValueError(f"rate of false rejects {false_rejects}; must lie between 0 and 1")
     ranked = np.sort(np.asarray(scores, np.float32))[::-1]
@@ -146,6 +148,51 @@ def threshold_from_scores(
         odd=odd,
         with_odd=rule.place(ranked) if odd else None,
         not_extrapolated=plain if found.method == "tail" else None,
+    )
+
+
+def raise_above_learnt(
+    threshold: Threshold,
+    *,
+    scores: npt.NDArray[np.float32],
+    learnt: npt.NDArray[np.float32],
+    probabilities: bool = False,
+) -> Threshold:
+    """The threshold, so high that it keeps the rate on images that were learnt from, too.
+
+    It is set from inspectors that learnt a part of the images, and judges with one that learnt all
+    of them. Where good images are few or much alike that one may score higher than those do, and
+    reject what it was taught. So by the rule of `threshold_from_scores` at most ⌊n·r⌋ of the learnt
+    scores reach it, and none where n·r < 1, those left out that lie apart.
+
+    Args:
+        threshold: as it was set.
+        scores: (n,) that it was set from.
+        learnt: (m,) of images that the inspector learnt from; none changes nothing.
+        probabilities: the scores end at 1.
+    """
+    if not len(learnt):
+        return threshold
+    ranked = np.sort(np.asarray(learnt, np.float32))[::-1]
+    odd = count_odd(_logits(ranked) if probabilities else ranked)
+    allowed = math.floor((len(ranked) - odd) * threshold.false_rejects + 1e-9)
+    least = _just_above(float(ranked[odd + allowed]))
+    if least <= threshold.value:
+        return threshold
+    found = _describe(
+        least,
+        scores,
+        method=threshold.method,
+        false_rejects=threshold.false_rejects,
+        confidence=threshold.confidence,
+    )
+    return replace(
+        threshold,
+        value=least,
+        rejected=found.rejected,
+        bound=found.bound,
+        warning=found.warning,
+        raised_from=threshold.value,
     )
 
 
@@ -180,6 +227,8 @@ class _Rule:
     def place(self, ranked: npt.NDArray[np.float32]) -> float:
         """The threshold; scores with the highest first."""
         method, highest = self.method(len(ranked)), float(ranked[0])
+        if len(ranked) == 1:
+            return _just_above(highest)
         if method == "order statistic":
             return _just_above(float(ranked[self._allowed(len(ranked))]))
         if method == "tail":

@@ -95,10 +95,17 @@ class GoldenImage(Record):
 
 
 class ImageCounts(Record):
-    """How many images the prototypes were learnt from, and how many were left out."""
+    """How many images the prototypes were learnt from, and how many were left out.
+
+    Attributes:
+        used: learnt from.
+        skipped: could not be used.
+        different: different things that all usable ones show; None in an older bundle.
+    """
 
     used: Quantity
     skipped: Quantity = 0
+    different: Quantity | None = None
 
 
 class TrainingRecord(Record):

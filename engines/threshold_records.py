@@ -29,6 +29,8 @@ class ThresholdRecord(Record):
         odd: so many of the highest held-out scores were left out of it, for they lie apart.
         with_odd: where it would lie with them; None where there are none.
         not_extrapolated: where it would lie without a tail; None where there is none.
+        raised_from: where it would lie were it not for images that were learnt from; None where
+            those do not raise it.
     """
 
     value: Float32
@@ -43,6 +45,7 @@ class ThresholdRecord(Record):
     odd: Quantity = 0
     with_odd: Float32 | None = None
     not_extrapolated: Float32 | None = None
+    raised_from: Float32 | None = None
 
 
 class OddImageRecord(Record):
@@ -55,24 +58,33 @@ class OddImageRecord(Record):
 class HeldOutRecord(Record):
     """Scores of good images that the inspector did not learn from.
 
+    Of images that show one thing the highest score stands for all.
+
     Attributes:
-        images: how many there were.
+        images: how many different things there were.
         highest: their scores, the highest first; of very many the highest `MAX_KEPT`.
         probabilities: the scores end at 1.
         odd: the images whose scores lie apart, the highest first; of many the first `MAX_NAMED`.
+        learnt_images: likewise, how many the inspector did learn from; 0 in older bundles.
+        learnt: theirs, the highest first; of very many the highest `MAX_KEPT`.
+        rejected: images that are NG although they were learnt from, likewise named.
     """
 
     images: int = Field(ge=1, le=MAX_HELD_OUT)
-    highest: tuple[Float32, ...] = Field(min_length=2, max_length=MAX_KEPT)
+    highest: tuple[Float32, ...] = Field(min_length=1, max_length=MAX_KEPT)
     probabilities: bool = False
     odd: tuple[OddImageRecord, ...] = Field(default=(), max_length=MAX_NAMED)
+    learnt_images: int = Field(default=0, ge=0, le=MAX_HELD_OUT)
+    learnt: tuple[Float32, ...] = Field(default=(), max_length=MAX_KEPT)
+    rejected: tuple[OddImageRecord, ...] = Field(default=(), max_length=MAX_NAMED)
 
     @model_validator(mode="after")
     def _scores_are_those_of_the_images(self) -> HeldOutRecord:
-        if len(self.highest) != min(self.images, MAX_KEPT):
-            raise ValueError(f"{len(self.highest)} scores are kept of {self.images} images")
-        if any(score < lower for score, lower in pairwise(self.highest)):
-            raise ValueError("the highest score does not come first")
+        for kept, images in ((self.highest, self.images), (self.learnt, self.learnt_images)):
+            if len(kept) != min(images, MAX_KEPT):
+                raise ValueError(f"{len(kept)} scores are kept of {images} images")
+            if any(score < lower for score, lower in pairwise(kept)):
+                raise ValueError("the highest score does not come first")
         return self
 
 

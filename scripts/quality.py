@@ -26,7 +26,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from calibrate.dataset import dataset_from_folder
-from edge.building.build import Built, build
+from edge.building.build import build
+from edge.building.built import Built
 from edge.options import BuildOptions
 from engines.engine import Precision
 

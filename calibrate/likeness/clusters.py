@@ -49,6 +49,15 @@ class Clusters:
         rank[np.argsort(first)] = np.arange(len(first))
         return cls(rank[inverse.ravel()])
 
+    def describe(self) -> str:
+        """How many images show how many things; empty where each shows its own."""
+        images = len(self.labels)
+        if self.count == images:
+            return ""
+        if self.count == 1:
+            return f"{images} images that all show the same count as one: take other parts, too"
+        return f"{images} images, {self.count} different ones: those that show the same count once"
+
     def of(self, chosen: Sequence[int] | Labels) -> Clusters:
         """The clusters of some of the images, in that order."""
         return Clusters.numbered(self.labels[np.asarray(chosen, np.int64)])

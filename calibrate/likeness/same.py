@@ -44,7 +44,7 @@ def is_same(one: Sketch, other: Sketch) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """How a camera would take a picture again: brightness, contrast, and from which place, in px."""
+    """How a camera would take a picture again: with what light, and from where, in px."""
 
     offset: float = 0.0
     gain: float = 1.0
@@ -67,7 +67,8 @@ class _View:
             flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        return np.clip(moved * np.float32(self.gain) + np.float32(self.offset), 0, 255)
+        lit = moved * np.float32(self.gain) + np.float32(self.offset)
+        return np.asarray(np.clip(lit, 0, 255), np.float32)
 
 
 def _fitted_view(first: Grey, second: Grey) -> _View | None:

@@ -20,12 +20,14 @@ from calibrate.defects.textures import textures_from_folder
 from calibrate.images import Image, Roi, Size, evenly, fitted_batches
 from calibrate.learnt import (
     TRIAL_IMAGES,
+    FileScores,
     HeldOutTrial,
     LearntInspector,
     OpenEngine,
     require_images,
     scores_from_files,
 )
+from calibrate.likeness.clusters import Clusters
 from calibrate.node_names import HigherPrecisionNodes
 from calibrate.precision.convert import CALIBRATION_IMAGES, Conversion
 from calibrate.prn.checkpoint import History
@@ -83,8 +85,9 @@ class PreparedPrn:
     Attributes:
         conversion: brings the graph to its precision.
         prototypes: how many there are on each scale.
-        images: how many good images were learnt from.
+        taught: good images that were learnt from.
         held_out: good images that were not.
+        clusters: which of all of them, the taught first, show one thing.
         defects: SHA-256 of the files of real defects that were learnt from.
         options: of the inspector.
         training: options of the training as they were used.
@@ -96,8 +99,9 @@ class PreparedPrn:
 
     conversion: Conversion
     prototypes: int
-    images: int
+    taught: tuple[Path, ...]
     held_out: tuple[Path, ...]
+    clusters: Clusters
     defects: tuple[str, ...]
     options: PrnOptions
     training: TrainingOptions
@@ -126,16 +130,21 @@ class PreparedPrn:
             scores, peaks = scores_from_files(
                 engine, self.held_out, size=options.size, roi=options.roi
             )
+            learnt, _ = scores_from_files(engine, self.taught, size=options.size, roi=options.roi)
+        split_at = len(self.taught)
+        ours, theirs = self.clusters.labels[:split_at], self.clusters.labels[split_at:]
+        held_out = FileScores.of_clusters(scores, self.held_out, Clusters.numbered(theirs))
         some = tuple(evenly(self.held_out, TRIAL_IMAGES))
         trial = HeldOutTrial(self.fp32, model, some)
         return LearntInspector(
             model=model,
             prototypes=self.prototypes,
-            held_out=scores,
-            held_out_files=self.held_out,
-            peaks=peaks,
+            held_out=held_out.values,
+            held_out_files=held_out.files,
+            peaks=FileScores.of_clusters(peaks, self.held_out, Clusters.numbered(theirs)).values,
             trials=(trial,),
             score_rule=ScoreRule(terms=(ScoreTerm(count=SCORE_PIXELS),)),
+            learnt=FileScores.of_clusters(learnt, self.taught, Clusters.numbered(ours)),
         )
 
     def quick_trial(self, higher: HigherPrecisionNodes) -> bytes:
@@ -154,6 +163,7 @@ def prepare_prn(
     options: PrnOptions,
     open_engine: OpenEngine,
     stages: Stages,
+    clusters: Clusters | None = None,
 ) -> PreparedPrn:
     """Train a network on good images and synthesised defects.
 
@@ -167,6 +177,7 @@ def prepare_prn(
         options: everything else that decides the outcome.
         open_engine: opens the deployed engine on a graph of a precision.
         stages: told about progress.
+        clusters: which of the images show one thing, and are held out together; None: none do.
 
     Raises:
         ImagesError: fewer than 5 images.
@@ -176,7 +187,9 @@ def prepare_prn(
         ValueError: a size that 32 does not divide.
     """
     require_images(images, good_number="a hundred")
-    taught, held_out = split(images, seed=options.training.seed)
+    alike = clusters or Clusters.singles(len(images))
+    ours, theirs = split(alike, seed=options.training.seed)
+    taught, held_out = [images[index] for index in ours], [images[index] for index in theirs]
     with stages.stage("graph"):
         layers = prn_stages(backbone)
         features = features_graph(backbone, size=options.size, layers=layers, pooled=False)
@@ -195,8 +208,9 @@ def prepare_prn(
     return PreparedPrn(
         conversion=conversion,
         prototypes=prototypes,
-        images=len(taught),
+        taught=tuple(taught),
         held_out=tuple(held_out),
+        clusters=alike.of([*ours, *theirs]),
         defects=tuple(defect.sha256 for defect in material.synthesis.defects),
         options=options,
         training=replace(material.training, precision=trained.precision),
@@ -207,12 +221,17 @@ def prepare_prn(
     )
 
 
-def split(images: Sequence[Path], *, seed: int) -> tuple[list[Path], list[Path]]:
-    """Images to learn from, and those held out: a fifth, at least two, drawn at random."""
-    count = max(2, round(HOLD_OUT * len(images)))
-    chosen = set(np.random.default_rng(seed).permutation(len(images))[:count].tolist())
-    taught = [path for index, path in enumerate(images) if index not in chosen]
-    return taught, [path for index, path in enumerate(images) if index in chosen]
+def split(clusters: Clusters, *, seed: int) -> tuple[list[int], list[int]]:
+    """Images to learn from, and those held out: a fifth of the things shown, drawn at random.
+
+    At least two of them, where there are more than two; where there is one, a fifth of its images.
+    """
+    if clusters.count == 1:
+        clusters = Clusters.singles(len(clusters.labels))
+    count = min(clusters.count - 1, max(2, round(HOLD_OUT * clusters.count)))
+    chosen = np.random.default_rng(seed).permutation(clusters.count)[:count]
+    is_held_out = np.isin(clusters.labels, chosen)
+    return np.flatnonzero(~is_held_out).tolist(), np.flatnonzero(is_held_out).tolist()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

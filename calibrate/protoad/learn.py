@@ -14,12 +14,14 @@ from calibrate.backbones.features_graph import FeaturesGraph, features_graph
 from calibrate.images import evenly, fitted_batches
 from calibrate.learnt import (
     TRIAL_IMAGES,
+    FileScores,
     HeldOutTrial,
     LearntInspector,
     OpenEngine,
     require_images,
     scores_from_files,
 )
+from calibrate.likeness.clusters import Clusters
 from calibrate.node_names import HEAD, HigherPrecisionNodes
 from calibrate.precision.convert import CALIBRATION_IMAGES, Conversion
 from calibrate.progress import Stages
@@ -59,6 +61,7 @@ def prepare_protoad(
     options: ProtoadOptions,
     open_engine: OpenEngine,
     stages: Stages,
+    clusters: Clusters | None = None,
 ) -> PreparedProtoad:
     """Learn from good images all that does not depend on the precision.
 
@@ -74,20 +77,22 @@ def prepare_protoad(
         options: everything else that decides the outcome.
         open_engine: opens the deployed engine on a graph of a precision.
         stages: told about progress.
+        clusters: which of the images show one thing, and are held out together; None: none do.
 
     Raises:
         ImagesError: fewer than 5 images.
         BackboneError, PrecisionError, EngineError: as their own modules say.
     """
     require_images(images, good_number="a few hundred")
-    steps = _Steps(images, options, open_engine, stages)
+    alike = clusters or Clusters.singles(len(images))
+    steps = _Steps(images, alike, options, open_engine, stages)
     with stages.stage("graph"):
         features = features_graph(
             backbone, size=options.size, layers=options.layers, tiles=options.tiles
         )
     features, bank = steps.bank(features)
     conversion = steps.conversion(features)
-    folds = list(_folds(len(images), seed=options.seed))
+    folds = list(_folds(alike, seed=options.seed))
     tuning = steps.tune(TuningImages(images, folds, bank, features)) if options.tuned else None
     steps = steps.with_form(tuning)
     divided = steps.cells(bank, folds)
@@ -155,14 +160,16 @@ class PreparedProtoad:
             for index, images in self._trial_images().items()
         ]
         held_out, peaks = steps.held_out(self.folds, models)
+        model = self._complete(features, prototypes, 0, higher)
         return LearntInspector(
-            model=self._complete(features, prototypes, 0, higher),
+            model=model,
             prototypes=len(prototypes),
-            held_out=held_out,
-            held_out_files=tuple(steps.images[index] for fold in self.folds for index in fold),
-            peaks=peaks,
+            held_out=held_out.values,
+            held_out_files=held_out.files,
+            peaks=peaks.values,
             trials=tuple(trials),
             score_rule=self.score_rule,
+            learnt=steps.learnt(model),
         )
 
     def learn_score(self) -> ScoreRule:
@@ -250,6 +257,7 @@ class _Steps:
     """The steps of learning, and what all of them need."""
 
     images: Sequence[Path]
+    clusters: Clusters
     options: ProtoadOptions
     open_engine: OpenEngine
     stages: Stages
@@ -353,8 +361,8 @@ class _Steps:
 
     def held_out(
         self, folds: Sequence[npt.NDArray[np.int64]], models: Sequence[bytes]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """(n,) scores of the folds' images, by prototypes learnt from the others; (n,) peaks."""
+    ) -> tuple[FileScores, FileScores]:
+        """Scores of the folds' images, by prototypes learnt from the others; and their peaks."""
         found, options = [], self.options
         with self.stages.stage("held-out scores") as advance:
             for fold, model in zip(folds, models, strict=True):
@@ -364,8 +372,23 @@ class _Steps:
                         scores_from_files(engine, paths, size=options.size, roi=options.roi)
                     )
                 advance(len(found) / len(folds))
-        scores, peaks = zip(*found, strict=True)
-        return np.concatenate(scores), np.concatenate(peaks)
+        order = np.concatenate(folds)
+        files, clusters = [self.images[index] for index in order], self.clusters.of(order)
+        scores, peaks = (np.concatenate(values) for values in zip(*found, strict=True))
+        return (
+            FileScores.of_clusters(scores, files, clusters),
+            FileScores.of_clusters(peaks, files, clusters),
+        )
+
+    def learnt(self, model: bytes) -> FileScores:
+        """Scores that the inspector gives to what it learnt from."""
+        options = self.options
+        with (
+            self.stages.stage("learnt scores"),
+            self.open_engine(model, options.precision) as engine,
+        ):
+            scores, _ = scores_from_files(engine, self.images, size=options.size, roi=options.roi)
+        return FileScores.of_clusters(scores, self.images, self.clusters)
 
 
 def _parts(bank: PatchBank) -> Iterator[Patches]:
@@ -374,9 +397,15 @@ def _parts(bank: PatchBank) -> Iterator[Patches]:
         yield bank.patches[start : start + PART]
 
 
-def _folds(count: int, *, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Indices of the images to hold out, fold by fold; each image in one fold at most."""
-    order = np.random.default_rng(seed).permutation(count)
-    folds = np.array_split(order, min(FOLDS, count))
-    for fold in folds[: 1 if count >= HOLD_OUT_FROM else None]:
-        yield np.sort(fold)
+def _folds(clusters: Clusters, *, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Indices of the images to hold out, fold by fold; each in one fold at most.
+
+    Images of one thing are in one fold: an inspector that has learnt one of them knows the others.
+    Where all show one thing there is nothing else to hold out, and each is taken for itself.
+    """
+    if clusters.count == 1:
+        clusters = Clusters.singles(len(clusters.labels))
+    order = np.random.default_rng(seed).permutation(clusters.count)
+    folds = np.array_split(order, min(FOLDS, clusters.count))
+    for fold in folds[: 1 if clusters.count >= HOLD_OUT_FROM else None]:
+        yield np.flatnonzero(np.isin(clusters.labels, fold))

@@ -5,36 +5,38 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset, dataset_from_folder
-from calibrate.images import Skipped, usable_images
+from calibrate.images import Skipped, fitted_batches, usable_images
 from calibrate.learnt import OpenEngine
+from calibrate.likeness.clusters import Clusters
+from calibrate.likeness.find import clusters_of_sketches
+from calibrate.likeness.sketches import sketch_of
 from calibrate.operating_points import operating_points, thresholds_to_compare
-from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
 from calibrate.set_findings import find_in_set
-from calibrate.threshold import Threshold
 from cameras.image_files import taking_bits
 from cameras.redaction import printable_path
+from edge.building.built import Built
 from edge.building.drawn_defects import DrawnDefects, find_drawn_defects
 from edge.building.golden_images import golden_images
 from edge.building.held_out_record import held_out_record
 from edge.building.methods import LearningMethod
 from edge.building.model_size import SizedBuildOptions, decide_size
-from edge.building.odd_images import OddImage, odd_images
-from edge.building.pixel_threshold import pixel_threshold_from_peaks
+from edge.building.odd_images import odd_images, rejected_images
 from edge.building.precision_gate import GateResult, apply_precision_gate
 from edge.building.prn import prn_method
 from edge.building.protoad import protoad_method
 from edge.building.report import build_report
 from edge.building.rtx_plans import check_gpu, compile_plans, store_plans
+from edge.building.thresholds import threshold_of_pixels
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.health.checks import ImageChecks
 from edge.health.learn import learn_health, undetectable_checks
@@ -48,66 +50,6 @@ from engines.bundle import Bundle, write_bundle
 from engines.choose import Choice, choose_engine, open_engine
 from engines.engine import Engine, EngineOptions, Precision
 from engines.threshold_records import OperatingPointRecord
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Built:
-    """A finished build.
-
-    Attributes:
-        bundle: as it was written.
-        threshold: and what can be said for it.
-        odd: good images that were left out of it, for they look unlike the others.
-        points: what other thresholds do, the highest first.
-        measured: figures on labelled images; None without any.
-        skipped: images that could not be used.
-        parity: what the precision changed; None where there was nothing to compare.
-        engine_reason: which engine, and why not a better one.
-        plans: compiled, by name.
-        seconds: in all, and by stage.
-    """
-
-    bundle: Bundle
-    threshold: Threshold
-    odd: tuple[OddImage, ...]
-    points: tuple[OperatingPointRecord, ...]
-    measured: Measured | None
-    skipped: tuple[Skipped, ...]
-    parity: ParityReport | None
-    engine_reason: str
-    plans: tuple[str, ...]
-    seconds: float
-    stages: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The build's object for machines."""
-        manifest = self.bundle.manifest
-        drawn = manifest.drawn_defects
-        return {
-            "bundle": str(self.bundle.path),
-            "model": manifest.model,
-            "precision": manifest.precision,
-            "prototypes": manifest.prototypes,
-            "tuning": manifest.tuning.model_dump(mode="json") if manifest.tuning else None,
-            "threshold": self.threshold.value,
-            "pixel_threshold": manifest.pixel_threshold,
-            "false_reject_bound": self.threshold.bound,
-            "odd_images": {printable_path(one.path): one.score for one in self.odd},
-            "with_odd": self.threshold.with_odd,
-            "not_extrapolated": self.threshold.not_extrapolated,
-            "warning": self.threshold.warning,
-            "seconds": round(self.seconds, 3),
-            "stages": {name: round(value, 3) for name, value in self.stages.items()},
-            "engines": [manifest.deployed_engine, *self.plans],
-            "engine_reason": self.engine_reason,
-            "figures": dict(manifest.figures),
-            "operating_points": [one.model_dump() for one in manifest.operating_points],
-            "alarm": self.measured.evaluation.alarm if self.measured else "",
-            "parity": self.parity.record.model_dump(mode="json") if self.parity else None,
-            "drawn_defects": drawn.to_json() if drawn else None,
-            "images": manifest.images.used,
-            "skipped": {str(item.path): item.reason for item in self.skipped},
-        }
 
 
 def build(
@@ -138,7 +80,7 @@ def build(
     stages, say, begun = stages or Stages(), say or _say_nothing, time.monotonic()
     with taking_bits(options.bit_depth):
         job = _prepare(images, output, options=options, stages=stages, say=say)
-        taught = job.method.learn(job.usable, stages)
+        taught = job.method.learn(job.usable, job.clusters, stages)
         gated = apply_precision_gate(
             taught,
             options=job.options,
@@ -150,12 +92,15 @@ def build(
         outcome = _find_out(job, gated, stages=stages, say=say)
         plans = compile_plans(gated.taught.inspector.model, options=options, stages=stages)
         odd = odd_images(gated.taught.inspector, gated.threshold)
+        rejected = rejected_images(gated.taught.inspector, gated.threshold)
         # From here on the new bundle is in its place, and nothing that follows may fail.
         bundle = _write(job, outcome, output, begun=begun, stages=stages)
         return Built(
             bundle=bundle,
             threshold=gated.threshold,
             odd=odd,
+            rejected=rejected,
+            clusters=job.clusters,
             points=outcome.points,
             measured=outcome.measured,
             skipped=job.skipped,
@@ -191,6 +136,7 @@ class _BuildInput:
     engine: Choice
     dataset: Dataset
     usable: tuple[Path, ...]
+    clusters: Clusters
     skipped: tuple[Skipped, ...]
     method: LearningMethod
     checkpoints: Path
@@ -239,8 +185,22 @@ def _prepare(
         usable, skipped = usable_images(dataset.train, size=sized.size, roi=sized.roi)
     for item in skipped:
         say(f"skipped: {item.reason}")
+    clusters = _find_clusters(usable, sized, stages=stages)
+    if clusters.describe():
+        say(clusters.describe())
     name = printable_path(output.name.removesuffix(".edge"))
-    return _BuildInput(name, sized, backbone, engine, dataset, usable, skipped, method, checkpoints)
+    return _BuildInput(
+        name, sized, backbone, engine, dataset, usable, clusters, skipped, method, checkpoints
+    )
+
+
+def _find_clusters(
+    paths: Sequence[Path], options: SizedBuildOptions, *, stages: Stages
+) -> Clusters:
+    """Which of the images show one thing."""
+    with stages.stage("likeness"):
+        batches = fitted_batches(paths, size=options.size, roi=options.roi)
+        return clusters_of_sketches([sketch_of(image) for batch in batches for image in batch])
 
 
 def _open(engine: str, model: bytes, precision: Precision) -> Engine:
@@ -284,7 +244,7 @@ def _settings(options: SizedBuildOptions, gated: GateResult) -> DecisionSettings
         gated.threshold.value,
         min_area=options.min_area,
         roi=options.roi,
-        pixel_threshold=pixel_threshold_from_peaks(gated.taught, gated.threshold, options=options),
+        pixel_threshold=threshold_of_pixels(gated.taught, options),
         score_rule=gated.taught.inspector.score_rule,
     )
 
@@ -372,7 +332,9 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         min_area=options.min_area,
         figures=outcome.measured.figures if outcome.measured else {},
         golden=tuple(record for record, _ in outcome.golden),
-        images=records.ImageCounts(used=taught.images, skipped=len(job.skipped)),
+        images=records.ImageCounts(
+            used=taught.images, skipped=len(job.skipped), different=job.clusters.count
+        ),
         training=taught.training,
         tuning=taught.tuning,
         parity=gated.report.record if gated.report else None,

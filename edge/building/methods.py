@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from calibrate.learnt import LearntInspector, PreparedInspector
+from calibrate.likeness.clusters import Clusters
 from calibrate.node_names import HigherPrecisionNodes
 from calibrate.progress import Stages
 from edge.drawing.report import Curve
@@ -60,8 +61,10 @@ class Taught:
 class LearningMethod(Protocol):
     """Learns an inspector; what cannot be is refused before, when the method is made."""
 
-    def learn(self, images: Sequence[Path], stages: Stages) -> Taught:
+    def learn(self, images: Sequence[Path], clusters: Clusters, stages: Stages) -> Taught:
         """Learn from usable good images, telling `stages` about progress.
+
+        Those of one cluster show one thing: they are held out together, and counted once.
 
         Raises:
             ImagesError, DatasetError, ImageError: images that cannot be used.

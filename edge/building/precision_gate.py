@@ -39,12 +39,13 @@ from calibrate.precision.sensitivity import (
     within_work_budget,
 )
 from calibrate.progress import Stages
-from calibrate.threshold import Threshold, move_threshold, threshold_from_scores
+from calibrate.threshold import Threshold, move_threshold
 from cameras.errors import ImageError
 from cameras.image_files import image_from_file
 from cameras.redaction import printable_path
 from edge.building.methods import Taught
 from edge.building.model_size import SizedBuildOptions
+from edge.building.thresholds import threshold_of_scores
 from edge.evaluation.measure import file_sha256
 from edge.options import BuildOptions
 from engines.choose import open_engine
@@ -110,7 +111,7 @@ def apply_precision_gate(
         EngineError: the deployed engine or the reference fails.
     """
     engines, begun = engines_to_compare(engine, options.precision), time.monotonic()
-    threshold = _threshold_of(taught, options)
+    threshold = threshold_of_scores(taught, options)
     if not engines:
         return GateResult(taught, threshold, None)
     with stages.stage("parity"):
@@ -140,15 +141,6 @@ def _tell_kept(found: GateResult, *, say: Callable[[str], None]) -> None:
     say(f"kept in higher precision: {kept or 'nothing'}")
     if report and report.problem:
         say(f"warning: {report.problem}, and keeping more layers does not help enough")
-
-
-def _threshold_of(taught: Taught, options: BuildOptions) -> Threshold:
-    return threshold_from_scores(
-        taught.inspector.held_out,
-        false_rejects=options.false_rejects,
-        probabilities=taught.probabilities,
-        extrapolate=options.extrapolate,
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -292,7 +284,7 @@ class _PrecisionGate:
     def _try_blocks(self, taught: Taught, chosen: Sequence[RankedBlock]) -> GateResult | None:
         """The inspector with these blocks kept, if it is within the limits."""
         rebuilt = taught.rebuild(nodes_of_blocks(chosen))
-        threshold = _threshold_of(rebuilt, self._options)
+        threshold = threshold_of_scores(rebuilt, self._options)
         with self._stages.stage("parity"):
             report = self.compare(rebuilt, threshold)
         report = report.updated(kept=tuple(entry.record for entry in chosen))

@@ -13,6 +13,7 @@ import numpy as np
 from calibrate.backbones.backbone import Backbone
 from calibrate.backbones.tiles import WHOLE
 from calibrate.learnt import OpenEngine
+from calibrate.likeness.clusters import Clusters
 from calibrate.prn.options import TrainingError, TrainingOptions, prn_stages, shape_of
 from calibrate.progress import Stages
 from edge.building.methods import Taught
@@ -36,7 +37,7 @@ class PrnMethod:
     folder: Path
     open_engine: OpenEngine
 
-    def learn(self, images: Sequence[Path], stages: Stages) -> Taught:
+    def learn(self, images: Sequence[Path], clusters: Clusters, stages: Stages) -> Taught:
         """Learn from usable good images; torch is loaded here, and nowhere else."""
         from calibrate.prn.learn import SCORE, PrnOptions, prepare_prn
 
@@ -53,14 +54,19 @@ class PrnMethod:
             folder=self.folder,
         )
         prepared = prepare_prn(
-            self.backbone, images, options=chosen, open_engine=self.open_engine, stages=stages
+            self.backbone,
+            images,
+            options=chosen,
+            open_engine=self.open_engine,
+            stages=stages,
+            clusters=clusters,
         )
         losses = prepared.history.losses
         validations = tuple((v.step, v.average_precision) for v in prepared.history.validations)
         return Taught(
             inspector=prepared.rebuild({}),
             prepared=prepared,
-            images=prepared.images,
+            images=len(prepared.taught),
             layers=prn_stages(self.backbone),
             method="k-means",
             score_kind=SCORE,

@@ -9,6 +9,7 @@ from pathlib import Path
 from calibrate.backbones.backbone import Backbone
 from calibrate.backbones.features_graph import default_layers
 from calibrate.learnt import OpenEngine
+from calibrate.likeness.clusters import Clusters
 from calibrate.progress import Stages
 from calibrate.protoad.learn import prepare_protoad
 from calibrate.protoad.options import Form, ProtoadOptions, Tuned
@@ -25,11 +26,16 @@ class ProtoadMethod:
     options: ProtoadOptions
     open_engine: OpenEngine
 
-    def learn(self, images: Sequence[Path], stages: Stages) -> Taught:
+    def learn(self, images: Sequence[Path], clusters: Clusters, stages: Stages) -> Taught:
         """Learn from usable good images."""
         options = self.options
         prepared = prepare_protoad(
-            self.backbone, images, options=options, open_engine=self.open_engine, stages=stages
+            self.backbone,
+            images,
+            options=options,
+            open_engine=self.open_engine,
+            stages=stages,
+            clusters=clusters,
         )
         return Taught(
             inspector=prepared.rebuild({}),

@@ -8,7 +8,13 @@ from calibrate.threshold import Threshold
 from edge.building.drawn_defects import DrawnDefects
 from edge.building.drawn_report import detection_section
 from edge.building.methods import Taught
-from edge.building.odd_images import describe_odd_images, odd_images, odd_pictures
+from edge.building.odd_images import (
+    describe_odd_images,
+    describe_rejected_images,
+    odd_images,
+    odd_pictures,
+    rejected_images,
+)
 from edge.building.tuning_report import tuning_tables
 from edge.drawing.report import Picture, Report, Table, ThresholdSection, report_html
 from edge.evaluation.measure import Measured
@@ -21,7 +27,7 @@ from edge.evaluation.report import (
     trade_off_of,
 )
 from edge.health.learn import undetectable_checks
-from engines.manifest import HealthRecord, Manifest
+from engines.manifest import HealthRecord, ImageCounts, Manifest
 from engines.parity_record import ParityRecord
 from engines.threshold_records import OperatingPointRecord
 
@@ -50,6 +56,7 @@ def build_report(
                 measured.evaluation.alarm if measured else "",
                 threshold.warning,
                 describe_odd_images(odd, threshold),
+                describe_rejected_images(rejected_images(taught.inspector, threshold)),
             ],
             good=[*taught.inspector.held_out.tolist(), *(measured.good if measured else ())],
             defects=measured.defects if measured else (),
@@ -83,9 +90,10 @@ def _drawn_pictures(drawn: DrawnDefects | None) -> list[Picture]:
 def describe_threshold(threshold: Threshold) -> str:
     """What the threshold promises, in one sentence."""
     text = (
-        f"{threshold.rejected} of {threshold.held_out} good images that were not learnt from reach "
-        f"{threshold.value:.4f}: at most {threshold.bound:.2%} of good parts are rejected, with "
-        f"{threshold.confidence:.0%} confidence ({threshold.false_rejects:.2%} asked for"
+        f"{threshold.rejected} of {threshold.held_out} different good images that were not learnt "
+        f"from reach {threshold.value:.4f}: at most {threshold.bound:.2%} of good parts are "
+        f"rejected, with {threshold.confidence:.0%} confidence "
+        f"({threshold.false_rejects:.2%} asked for"
     )
     if threshold.method == "highest scores":
         text += f"; so few images support {threshold.least_rate:.2%}"
@@ -97,6 +105,11 @@ def describe_threshold(threshold: Threshold) -> str:
         )
     if threshold.not_extrapolated is not None:
         text += f"; {_describe_extrapolation(threshold.value, threshold.not_extrapolated)}"
+    if threshold.raised_from is not None:
+        text += (
+            f"; raised from {threshold.raised_from:.4f}, so that what was learnt passes: the "
+            "images are few, or much alike"
+        )
     if threshold.moved:
         text += (
             f"; moved by {threshold.moved:+.4f} of the way from the median good score, to where no "
@@ -113,6 +126,13 @@ def _describe_extrapolation(value: float, supported: float) -> str:
         f"extrapolated beyond the scores: {value - supported:.4f} higher than the "
         f"{supported:.4f} that they support, which lets more defects pass"
     )
+
+
+def describe_images(images: ImageCounts) -> str:
+    """How many good images were used, how many different ones, and how many left out."""
+    alike = images.different is not None and images.different < images.used
+    different = f", {images.different} different ones among all" if alike else ""
+    return f"{images.used} used{different}, {images.skipped} skipped"
 
 
 def describe_regions(manifest: Manifest) -> str:
@@ -159,7 +179,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "regions of an NG": describe_regions(manifest),
         "size": f"{width} x {height} px{_tiles(manifest)}",
         "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",
-        "good images": f"{manifest.images.used} used, {manifest.images.skipped} skipped",
+        "good images": describe_images(manifest.images),
         "built": f"{manifest.created:%Y-%m-%d %H:%M} UTC by protoedge {manifest.protoedge}",
     }
 

@@ -9,7 +9,7 @@ from edge import console
 
 if TYPE_CHECKING:
     from calibrate.threshold import Threshold
-    from edge.building.build import Built
+    from edge.building.built import Built
     from edge.demo.demo import Demo
     from edge.doctor import Check
     from edge.evaluation.bench import BenchReport
@@ -46,7 +46,7 @@ def print_demo(demo: Demo) -> None:
 def print_built(built: Built) -> None:
     """Print which inspector was built, what its threshold promises, and what it measured."""
     from edge.building.drawn_report import describe_drawn
-    from edge.building.odd_images import describe_odd_images
+    from edge.building.odd_images import describe_odd_images, describe_rejected_images
     from edge.building.report import describe_parity, describe_regions, describe_threshold
 
     manifest = built.bundle.manifest
@@ -66,7 +66,8 @@ def print_built(built: Built) -> None:
     ]
     console.print_table(f"{built.bundle.path}: built in {built.seconds:.1f} s", rows)
     print_points(built.points, used=built.threshold.value)
-    for line in (built.threshold.warning, describe_odd_images(built.odd, built.threshold)):
+    odd = describe_odd_images(built.odd, built.threshold)
+    for line in (built.threshold.warning, odd, describe_rejected_images(built.rejected)):
         if line:
             console.say(f"warning: {line}")
 

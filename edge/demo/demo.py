@@ -13,7 +13,8 @@ from typing import Any
 from calibrate.progress import Advance, Show, Stages
 from cameras.connect import open_source
 from cameras.frame import Frame
-from edge.building.build import Built, build
+from edge.building.build import build
+from edge.building.built import Built
 from edge.demo.conveyor import FPS, draw_conveyor
 from edge.demo.stills import draw_dataset
 from edge.drawing.grid import draw_grid

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from calibrate.threshold import Threshold, require_support, threshold_from_scores
+from calibrate.threshold import (
+    Threshold,
+    raise_above_learnt,
+    require_support,
+    threshold_from_scores,
+)
 from engines.manifest import Manifest
 from engines.threshold_records import HeldOutRecord, ThresholdRecord
 
 
 def scores_of_record(record: HeldOutRecord) -> npt.NDArray[np.float32]:
     """(n,) float32, the highest first; those that were not kept lie at the lowest that was."""
-    missing = record.images - len(record.highest)
-    scores = np.asarray(record.highest, np.float32)
-    return np.concatenate([scores, np.full(missing, scores[-1])])
+    return _all_scores(record.highest, record.images)
+
+
+def _all_scores(kept: Sequence[float], images: int) -> npt.NDArray[np.float32]:
+    scores = np.asarray(kept, np.float32)
+    return np.pad(scores, (0, images - len(scores)), mode="edge") if len(scores) else scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +48,26 @@ def threshold_for_rate(manifest: Manifest, asked: RateOfRejects) -> Threshold:
         ValueError: the bundle keeps no such scores, or the rate is none.
         RateError: too few images support the rate, and it is not to be extrapolated.
     """
-    if manifest.held_out is None:
+    record = manifest.held_out
+    if record is None:
         raise ValueError(
             "it keeps no held-out scores, for an older version built it; build it again, or give "
             "the threshold itself"
         )
+    scores = scores_of_record(record)
     found = threshold_from_scores(
-        scores_of_record(manifest.held_out),
+        scores,
         false_rejects=asked.rate,
-        probabilities=manifest.held_out.probabilities,
+        probabilities=record.probabilities,
         extrapolate=asked.extrapolate,
     )
     require_support(found)
-    return found
+    return raise_above_learnt(
+        found,
+        scores=scores,
+        learnt=_all_scores(record.learnt, record.learnt_images),
+        probabilities=record.probabilities,
+    )
 
 
 def threshold_record(threshold: Threshold, *, how: str) -> ThresholdRecord:
@@ -69,4 +85,5 @@ def threshold_record(threshold: Threshold, *, how: str) -> ThresholdRecord:
         odd=threshold.odd,
         with_odd=threshold.with_odd,
         not_extrapolated=threshold.not_extrapolated,
+        raised_from=threshold.raised_from,
     )

@@ -23,7 +23,8 @@ from calibrate.images import ImagesError, evenly
 from calibrate.progress import Stages
 from calibrate.protoad import learn
 from edge.building import precision_gate
-from edge.building.build import Built, build
+from edge.building.build import build
+from edge.building.built import Built
 from edge.inspection.inspector import load
 from edge.options import BuildOptions
 from edge.result import Verdict

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge.building import precision_gate
-from edge.building.build import Built, build
+from edge.building.build import build
+from edge.building.built import Built
 from edge.options import BuildOptions
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]

@@ -17,7 +17,8 @@ from calibrate.progress import Stages
 from calibrate.protoad import learn
 from calibrate.threshold import Threshold, threshold_from_scores
 from edge.building import precision_gate
-from edge.building.build import Built, build
+from edge.building.build import build
+from edge.building.built import Built
 from edge.building.methods import Taught
 from edge.building.precision_gate import GateResult, _PrecisionGate, limits_from_options
 from edge.building.report import describe_threshold

@@ -16,7 +16,8 @@ pytest.importorskip("torch", reason="torch is not installed")
 from calibrate.prn.options import TrainingError
 from calibrate.progress import Stages
 from edge.building import precision_gate
-from edge.building.build import Built, build
+from edge.building.build import build
+from edge.building.built import Built
 from edge.evaluation.evaluate import evaluate_bundle
 from edge.inspection.inspector import load
 from edge.options import BuildOptions, EvaluateOptions

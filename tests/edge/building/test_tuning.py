@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from calibrate.protoad import tune
-from edge.building.build import Built, build
+from edge.building.build import build
+from edge.building.built import Built
 from edge.options import BuildOptions
 from edge.plans import bundle_info
 

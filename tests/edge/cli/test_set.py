@@ -123,7 +123,7 @@ def test_a_rate_of_false_rejects_sets_the_threshold_that_the_held_out_scores_giv
     assert kept.held_out == manifest.held_out
     again = run("set", bundle, "--false-rejects", 0.25)
     assert "nothing changed" in again.err
-    assert "3 of 12 good images that were not learnt from reach" in again.err
+    assert "3 of 12 different good images that were not learnt from reach" in again.err
     assert "(25.00% asked for); 11 further good images, none of them rejected" in again.err
     assert "warning" not in again.err
     far = run("set", bundle, "--false-rejects", 0.001, "--extrapolate")
