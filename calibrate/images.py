@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,12 @@ class Skipped:
 
 
 def usable_images(
-    paths: Sequence[Path], *, size: Size, roi: Roi | None, most_skipped: float = 0.1
+    paths: Sequence[Path],
+    *,
+    size: Size,
+    roi: Roi | None,
+    most_skipped: float = 0.1,
+    see: Callable[[Image], None] | None = None,
 ) -> tuple[tuple[Path, ...], tuple[Skipped, ...]]:
     """Decode every image once; tell the usable from the others.
 
@@ -89,6 +94,7 @@ def usable_images(
         size: (height, width) that the model takes.
         roi: the part that is inspected.
         most_skipped: share of unusable images from which this is an error; one is always allowed.
+        see: called with each usable image, (height, width, 3), in their order.
 
     Returns:
         The usable paths in their order, and the others with the reason.
@@ -104,6 +110,8 @@ def usable_images(
             skipped.append(Skipped(path, str(image)))
         else:
             usable.append(path)
+            if see is not None:
+                see(image)
     if skipped and (len(skipped) > max(1, most_skipped * len(paths)) or not usable):
         raise ImagesError(
             f"{len(skipped)} of {len(paths)} images cannot be used, more than "

@@ -61,6 +61,16 @@ def option(
     return Field(default, description=text, json_schema_extra=shown)
 
 
+def option_of(kind: type[OptionsModel], name: str) -> Any:
+    """The declaration of another model's option, for one that means the same."""
+    field = kind.model_fields[name]
+    return Field(
+        field.default,
+        description=field.description,
+        json_schema_extra=field.json_schema_extra,
+    )
+
+
 def setting(default: Any, text: str, *, unset: str = "", example: Any = None) -> Any:
     """Declare a key of `edge.toml` alone."""
     return option(default, text, unset=unset, example=example, name=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -13,15 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from calibrate.backbones.backbone import Backbone, load_backbone
-from calibrate.dataset import Dataset, dataset_from_folder
-from calibrate.images import Skipped, fitted_batches, usable_images
+from calibrate.dataset import Dataset
 from calibrate.learnt import OpenEngine
-from calibrate.likeness.clusters import Clusters
-from calibrate.likeness.find import clusters_of_sketches
-from calibrate.likeness.sketches import sketch_of
 from calibrate.operating_points import operating_points, thresholds_to_compare
 from calibrate.progress import Stages
-from calibrate.set_findings import find_in_set
 from cameras.image_files import taking_bits
 from cameras.redaction import printable_path
 from edge.building.built import Built
@@ -29,7 +24,6 @@ from edge.building.drawn_defects import DrawnDefects, find_drawn_defects
 from edge.building.golden_images import golden_images
 from edge.building.held_out_record import held_out_record
 from edge.building.methods import LearningMethod
-from edge.building.model_size import SizedBuildOptions, decide_size
 from edge.building.odd_images import odd_images, rejected_images
 from edge.building.precision_gate import GateResult, apply_precision_gate
 from edge.building.prn import prn_method
@@ -37,6 +31,8 @@ from edge.building.protoad import protoad_method
 from edge.building.report import build_report
 from edge.building.rtx_plans import check_gpu, compile_plans, store_plans
 from edge.building.thresholds import threshold_of_pixels
+from edge.checking.model_size import SizedBuildOptions
+from edge.checking.read import ReadSet, find_set, read_set
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.health.checks import ImageChecks
 from edge.health.learn import learn_health, undetectable_checks
@@ -80,7 +76,7 @@ def build(
     stages, say, begun = stages or Stages(), say or _say_nothing, time.monotonic()
     with taking_bits(options.bit_depth):
         job = _prepare(images, output, options=options, stages=stages, say=say)
-        taught = job.method.learn(job.usable, job.clusters, stages)
+        taught = job.method.learn(job.read.usable, job.read.clusters, stages)
         gated = apply_precision_gate(
             taught,
             options=job.options,
@@ -100,10 +96,10 @@ def build(
             threshold=gated.threshold,
             odd=odd,
             rejected=rejected,
-            clusters=job.clusters,
+            clusters=job.read.clusters,
             points=outcome.points,
             measured=outcome.measured,
-            skipped=job.skipped,
+            skipped=job.read.skipped,
             parity=gated.report,
             engine_reason=job.engine.reason,
             plans=store_plans(bundle.plans, plans, say=say),
@@ -135,9 +131,7 @@ class _BuildInput:
     backbone: Backbone
     engine: Choice
     dataset: Dataset
-    usable: tuple[Path, ...]
-    clusters: Clusters
-    skipped: tuple[Skipped, ...]
+    read: ReadSet
     method: LearningMethod
     checkpoints: Path
 
@@ -168,12 +162,10 @@ def _prepare(
     check_gpu(options.gpu)
     backbone = load_backbone(options.backbone)
     engine = choose_engine(options.engine)
-    dataset = dataset_from_folder(images)
-    for note in (dataset.account, *dataset.notes):
-        say(note)
-    for finding in find_in_set(dataset.train, bit_depth=options.bit_depth):
-        say(finding.text)
-    sized = decide_size(options, backbone=backbone, images=dataset.train, say=say)
+    found = find_set(images, options=options, backbone=backbone)
+    for line in found.lines:
+        say(line)
+    sized = found.options
     checkpoints = output.with_name(f"{output.name}.training")
     make_method = METHODS[options.model]
     method = make_method(
@@ -181,26 +173,13 @@ def _prepare(
     )
     if options.model == "prn" and checkpoints.exists():
         say(f"{checkpoints}: goes on from a training that was stopped; delete it to start anew")
-    with stages.stage("images"):
-        usable, skipped = usable_images(dataset.train, size=sized.size, roi=sized.roi)
-    for item in skipped:
-        say(f"skipped: {item.reason}")
-    clusters = _find_clusters(usable, sized, stages=stages)
-    if clusters.describe():
-        say(clusters.describe())
+    read = read_set(found, stages)
+    for line in read.lines:
+        say(line)
+    if read.lines or found.findings:
+        say(f"edge check {printable_path(images)} --report check.html shows these images")
     name = printable_path(output.name.removesuffix(".edge"))
-    return _BuildInput(
-        name, sized, backbone, engine, dataset, usable, clusters, skipped, method, checkpoints
-    )
-
-
-def _find_clusters(
-    paths: Sequence[Path], options: SizedBuildOptions, *, stages: Stages
-) -> Clusters:
-    """Which of the images show one thing."""
-    with stages.stage("likeness"):
-        batches = fitted_batches(paths, size=options.size, roi=options.roi)
-        return clusters_of_sketches([sketch_of(image) for batch in batches for image in batch])
+    return _BuildInput(name, sized, backbone, engine, found.dataset, read, method, checkpoints)
 
 
 def _open(engine: str, model: bytes, precision: Precision) -> Engine:
@@ -212,7 +191,7 @@ def _learn_health(
 ) -> records.HealthRecord:
     """What a healthy picture looks like, so that a camera's faults can be told."""
     with stages.stage("frame health"):
-        health = learn_health(job.usable, size=job.options.size, roi=job.options.roi)
+        health = learn_health(job.read.usable, size=job.options.size, roi=job.options.roi)
     for check in undetectable_checks(health):
         say(f"health: on these images {check} pictures cannot be told from good ones")
     return health
@@ -278,7 +257,9 @@ def _measure(
                     compare=compared,
                     progress=advance,
                 )
-        golden = golden_images(engine, job.usable, measured, size=options.size, roi=options.roi)
+        golden = golden_images(
+            engine, job.read.usable, measured, size=options.size, roi=options.roi
+        )
         points = operating_points(
             compared,
             scores,
@@ -333,7 +314,9 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         figures=outcome.measured.figures if outcome.measured else {},
         golden=tuple(record for record, _ in outcome.golden),
         images=records.ImageCounts(
-            used=taught.images, skipped=len(job.skipped), different=job.clusters.count
+            used=taught.images,
+            skipped=len(job.read.skipped),
+            different=job.read.clusters.count,
         ),
         training=taught.training,
         tuning=taught.tuning,

@@ -18,7 +18,7 @@ from calibrate.images import Size, fit_image, in_batches
 from calibrate.learnt import LearntInspector, OpenEngine
 from calibrate.progress import Advance, Stages
 from calibrate.threshold import reaches
-from edge.building.model_size import SizedBuildOptions, advise_tiles
+from edge.checking.model_size import SizedBuildOptions, advise_tiles
 from edge.drawing.grid import Row
 from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Image, Verdict

@@ -44,8 +44,8 @@ from cameras.errors import ImageError
 from cameras.image_files import image_from_file
 from cameras.redaction import printable_path
 from edge.building.methods import Taught
-from edge.building.model_size import SizedBuildOptions
 from edge.building.thresholds import threshold_of_scores
+from edge.checking.model_size import SizedBuildOptions
 from edge.evaluation.measure import file_sha256
 from edge.options import BuildOptions
 from engines.choose import open_engine

@@ -17,7 +17,7 @@ from calibrate.likeness.clusters import Clusters
 from calibrate.prn.options import TrainingError, TrainingOptions, prn_stages, shape_of
 from calibrate.progress import Stages
 from edge.building.methods import Taught
-from edge.building.model_size import SizedBuildOptions
+from edge.checking.model_size import SizedBuildOptions
 from edge.drawing.report import Curve
 from engines.manifest import TrainingRecord
 

@@ -14,7 +14,7 @@ from calibrate.progress import Stages
 from calibrate.protoad.learn import prepare_protoad
 from calibrate.protoad.options import Form, ProtoadOptions, Tuned
 from edge.building.methods import Taught
-from edge.building.model_size import SizedBuildOptions
+from edge.checking.model_size import SizedBuildOptions
 from edge.options import PROTOTYPES
 
 

@@ -137,6 +137,8 @@ class Report:
     Attributes:
         title: heading of the page.
         facts: what was built, by name: model, precision, engine and why, prototypes, sizes.
+        facts_title: heading of those.
+        notes: what else is to be known, a sentence or two each.
         figures: the few numbers that matter most; None shows as a dash.
         threshold: what it promises; None leaves it out.
         trade_off: drawn with the threshold; None leaves it out.
@@ -149,6 +151,8 @@ class Report:
 
     title: str
     facts: Mapping[str, Value]
+    facts_title: str = "What was built"
+    notes: Sequence[str] = ()
     figures: Mapping[str, Value] = field(default_factory=dict)
     threshold: ThresholdSection | None = None
     trade_off: TradeOff | None = None

@@ -6,6 +6,7 @@ a PLC's bridge are in `edge.plc.BRIDGE.section`.
 """
 
 from edge.options.build import PROTOTYPES, BuildOptions
+from edge.options.check import CheckOptions
 from edge.options.compile import CompileOptions
 from edge.options.evaluate import EvaluateOptions
 from edge.options.given import GivenSettings
@@ -40,6 +41,7 @@ __all__ = [
     "CameraName",
     "CameraOptions",
     "CameraSection",
+    "CheckOptions",
     "CompileOptions",
     "EngineName",
     "EvaluateOptions",

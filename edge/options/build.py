@@ -18,7 +18,14 @@ from edge.fields import (
     TilesText,
     option,
 )
-from edge.options.names import ENGINE, BitDepth, EngineName, ModelName, bit_depth_option
+from edge.options.names import (
+    ENGINE,
+    BitDepth,
+    EngineName,
+    ModelName,
+    RejectRate,
+    bit_depth_option,
+)
 
 PROTOTYPES = 4096  # of ProtoAD
 
@@ -87,7 +94,7 @@ class BuildOptions(OptionsModel):
         "How ProtoAD's map becomes a score: by its highest value and its top shares, or by the "
         "maximum of the smoothed or the raw map.",
     )
-    false_rejects: Annotated[float, Field(gt=0, lt=1)] = option(
+    false_rejects: RejectRate = option(
         0.01,
         "Rate of good parts that may be rejected; with fewer than 1/rate images one in so many.",
     )

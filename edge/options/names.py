@@ -23,6 +23,7 @@ Sources = Annotated[
 ENGINE = "Engine that runs the graph: auto picks the best and says why."
 Bridges = Annotated[tuple[BridgeName, ...], BeforeValidator(names_from_text)]
 BitDepth = Annotated[int, Field(ge=9, le=16)]
+RejectRate = Annotated[float, Field(gt=0, lt=1)]
 
 
 def bit_depth_option(unset: str) -> Any:

@@ -14,7 +14,7 @@ from calibrate.learnt import HeldOutTrial, LearntInspector
 from calibrate.progress import Stages
 from edge.building.drawn_defects import MAX_DEFECTS, find_drawn_defects
 from edge.building.drawn_report import describe_drawn, detection_section
-from edge.building.model_size import SizedBuildOptions
+from edge.checking.model_size import SizedBuildOptions
 from edge.inspection.verdict import DecisionSettings
 from edge.plans import bundle_info
 from edge.result import Verdict

@@ -17,7 +17,7 @@ from calibrate.backbones.backbone import load_backbone
 from calibrate.backbones.tiles import tiling_from_tile
 from calibrate.protoad import learn
 from edge.building.build import build
-from edge.building.model_size import (
+from edge.checking.model_size import (
     AREA,
     MAX_AREA,
     advise_tiles,

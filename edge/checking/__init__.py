@@ -1,0 +1,1 @@
+"""What good images are worth before anything is learnt from them."""
