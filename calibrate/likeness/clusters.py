@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Labels: TypeAlias = npt.NDArray[np.int64]
+ClusterLabels: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +20,7 @@ class Clusters:
         labels: (n,) the cluster of each image, numbered from 0 by their first images.
     """
 
-    labels: Labels
+    labels: ClusterLabels
 
     @property
     def count(self) -> int:
@@ -28,7 +28,7 @@ class Clusters:
         return int(self.labels.max(initial=-1)) + 1
 
     @property
-    def shared(self) -> tuple[Labels, ...]:
+    def shared(self) -> tuple[ClusterLabels, ...]:
         """Indices of the images of each cluster that has several, the largest first."""
         sizes = np.bincount(self.labels, minlength=self.count)
         order = np.argsort(-sizes, kind="stable")
@@ -40,7 +40,7 @@ class Clusters:
         return cls(np.arange(count))
 
     @classmethod
-    def numbered(cls, labels: Sequence[int] | Labels) -> Clusters:
+    def numbered(cls, labels: Sequence[int] | ClusterLabels) -> Clusters:
         """Clusters by any labels of theirs."""
         _, first, inverse = np.unique(
             np.asarray(labels, np.int64), return_index=True, return_inverse=True
@@ -58,11 +58,11 @@ class Clusters:
             return f"{images} images that all show the same count as one: take other parts, too"
         return f"{images} images, {self.count} different ones: those that show the same count once"
 
-    def of(self, chosen: Sequence[int] | Labels) -> Clusters:
+    def of(self, chosen: Sequence[int] | ClusterLabels) -> Clusters:
         """The clusters of some of the images, in that order."""
         return Clusters.numbered(self.labels[np.asarray(chosen, np.int64)])
 
-    def highest(self, values: npt.NDArray[np.float32]) -> Labels:
+    def highest(self, values: npt.NDArray[np.float32]) -> ClusterLabels:
         """(count,) of each cluster, the index of the image whose value is the highest."""
         order = np.lexsort((-values, self.labels))
         _, first = np.unique(self.labels[order], return_index=True)

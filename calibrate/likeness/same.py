@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from calibrate.likeness.sketches import BORDER, Grey, Sketch, inside, slopes, smooth
+from calibrate.likeness.sketches import BORDER, GreyPicture, Sketch, inside, slopes, smooth
 
 MAX_DIFFERENCE = 3.0  # grey levels, smoothed: more, anywhere, is no noise
 PLACE = 0.1  # px of a sketch at half its size, that no place is known better than
@@ -57,7 +57,7 @@ class _View:
         shift = max(abs(self.right), abs(self.down))
         return 1 / MAX_GAIN < self.gain < MAX_GAIN and shift <= BORDER / 2
 
-    def of(self, picture: Grey) -> Grey:
+    def of(self, picture: GreyPicture) -> GreyPicture:
         """The picture so taken; brighter than white is white."""
         matrix = np.array([[1, 0, self.right], [0, 1, self.down]], np.float32)
         moved = cv2.warpAffine(
@@ -71,7 +71,7 @@ class _View:
         return np.asarray(np.clip(lit, 0, 255), np.float32)
 
 
-def _fitted_view(first: Grey, second: Grey) -> _View | None:
+def _fitted_view(first: GreyPicture, second: GreyPicture) -> _View | None:
     """The view that makes the second picture of the first; None if none is likely.
 
     Least squares along the slopes, as Lucas and Kanade do (IJCAI 1981), where neither picture is
@@ -89,14 +89,14 @@ def _fitted_view(first: Grey, second: Grey) -> _View | None:
     return view
 
 
-def _halved(sketch: Sketch) -> Grey:
+def _halved(sketch: Sketch) -> GreyPicture:
     """At half the size: what is fitted and compared there costs a quarter."""
     height, width = sketch.shape
     half = cv2.resize(sketch, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     return np.asarray(half, np.float32)
 
 
-def _fit(first: Grey, second: Grey) -> tuple[float, float, float, float]:
+def _fit(first: GreyPicture, second: GreyPicture) -> tuple[float, float, float, float]:
     """Offset, gain, and weights of the slopes, that make the second picture of the first."""
     columns = [np.ones_like(first), first, *slopes(first)]
     design = np.stack([inside(one).ravel() for one in columns])
@@ -109,7 +109,7 @@ def _fit(first: Grey, second: Grey) -> tuple[float, float, float, float]:
     return float(offset), float(gain), float(right), float(down)
 
 
-def _agreement(first: Grey, second: Grey) -> float:
+def _agreement(first: GreyPicture, second: GreyPicture) -> float:
     """Correlation of two textures whose contrast is made equal everywhere; 1 where there is none.
 
     A few edges would else decide for all of the picture.

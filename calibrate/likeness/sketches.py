@@ -12,7 +12,7 @@ import numpy.typing as npt
 from calibrate.images import Image
 
 Sketch: TypeAlias = npt.NDArray[np.uint8]  # (h, w) grey
-Grey: TypeAlias = npt.NDArray[np.float32]  # (h, w)
+GreyPicture: TypeAlias = npt.NDArray[np.float32]  # (h, w)
 
 AREA = 160 * 160  # px of a sketch: 128 MB for 5 000 images
 MIN_SIDE = 32  # px
@@ -28,17 +28,17 @@ def sketch_of(image: Image) -> Sketch:
     return np.asarray(cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def smooth(picture: Grey, sigma: float) -> Grey:
+def smooth(picture: GreyPicture, sigma: float) -> GreyPicture:
     """A Gaussian average."""
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
 
 
-def inside(picture: Grey) -> Grey:
+def inside(picture: GreyPicture) -> GreyPicture:
     """Without the border."""
     return picture[BORDER:-BORDER, BORDER:-BORDER]
 
 
-def slopes(picture: Grey) -> tuple[Grey, Grey]:
+def slopes(picture: GreyPicture) -> tuple[GreyPicture, GreyPicture]:
     """How it rises to the right and downward, by the px."""
     down, right = np.gradient(picture)
     return np.asarray(right, np.float32), np.asarray(down, np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.likeness.same import MAX_GAIN, NOISE
-from calibrate.likeness.sketches import Grey, Sketch, inside, slopes, smooth
+from calibrate.likeness.sketches import GreyPicture, Sketch, inside, slopes, smooth
 
 SIDE = 24  # px
 MAX_DIFFERENCE = 2.0  # grey levels, root mean square: of thumbs that may be of one thing
@@ -29,9 +29,9 @@ class Thumbs:
         contrasts: (n,) length of the last.
     """
 
-    pictures: Grey
-    spans: Grey
-    contrasts: Grey
+    pictures: GreyPicture
+    spans: GreyPicture
+    contrasts: GreyPicture
 
     def of(self, chosen: npt.NDArray[np.int64]) -> Thumbs:
         """Those of some of the images."""
@@ -39,7 +39,7 @@ class Thumbs:
 
     def differences(
         self, rows: slice | npt.NDArray[np.int64], others: slice | npt.NDArray[np.int64]
-    ) -> tuple[Grey, Grey]:
+    ) -> tuple[GreyPicture, GreyPicture]:
         """(rows, others) what is left of the others, root mean square in grey levels.
 
         An offset, a gain and a small shift of the rows' thumb are taken out by least squares: what
@@ -89,7 +89,7 @@ def nearest_pairs(thumbs: Thumbs) -> Iterator[tuple[int, int]]:
     yield from ((first, second) for _, first, second in found)
 
 
-def _thumb(sketch: Sketch) -> Grey:
+def _thumb(sketch: Sketch) -> GreyPicture:
     """(3, D) of the picture and its slopes."""
     picture = smooth(sketch.astype(np.float32), 1)
     return np.stack(

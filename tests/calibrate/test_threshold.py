@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from calibrate.odd_scores import count_odd
 from calibrate.threshold import (
     LARGE_GAP,
     RateError,
     images_needed,
+    raise_above_learnt,
+    reaches,
     require_support,
     threshold_from_scores,
     upper_bound,
@@ -140,8 +143,7 @@ def test_a_rate_that_is_proven_gets_no_warning() -> None:
 @pytest.mark.parametrize(
     ("scores", "rate", "message"),
     [
-        ([], 0.1, "0 scores; at least 2"),
-        ([0.5], 0.1, "1 scores; at least 2"),
+        ([], 0.1, "0 scores; at least one"),
         ([0.5, math.nan], 0.1, "finite"),
         ([0.5, math.inf], 0.1, "finite"),
         ([0.5, 0.6], 0.0, "between 0 and 1"),
@@ -227,3 +229,30 @@ def test_an_order_statistic_is_the_same_on_either_scale() -> None:
 def test_a_rate_that_is_none_is_refused(rate) -> None:
     with pytest.raises(ValueError, match="must lie between 0 and 1"):
         threshold_from_scores(drawn("normal", 20, seed=0), false_rejects=rate)
+
+
+def test_one_thing_supports_a_threshold_and_next_to_no_bound() -> None:
+    found = threshold_from_scores(np.float32([0.5]), false_rejects=0.01)
+    assert found.value > 0.5
+    assert found.held_out == 1
+    assert found.bound == pytest.approx(0.95)
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=60),
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=60),
+    st.floats(0.001, 0.5),
+    st.booleans(),
+)
+def test_what_was_learnt_is_rejected_no_more_often_than_asked(
+    held_out, learnt, rate, probabilities
+) -> None:
+    scores, known = np.float32(held_out), np.float32(learnt)
+    plain = threshold_from_scores(scores, false_rejects=rate, probabilities=probabilities)
+    found = raise_above_learnt(plain, scores=scores, learnt=known, probabilities=probabilities)
+    odd = count_odd(np.sort(known)[::-1]) if not probabilities else 3
+    assert reaches(known, found.value).sum() <= math.floor(len(known) * rate + 1e-9) + odd
+    assert found.value >= plain.value
+    assert (found.raised_from is None) == (found.value == plain.value)
+    assert found.rejected == reaches(scores, found.value).sum()
+    assert raise_above_learnt(plain, scores=scores, learnt=known[:0]) == plain

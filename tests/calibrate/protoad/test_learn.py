@@ -13,11 +13,12 @@ import pytest
 
 from calibrate.images import ImagesError, fit_image
 from calibrate.learnt import LearntInspector
+from calibrate.likeness.clusters import Clusters
 from calibrate.progress import Stages
 from calibrate.protoad import learn as module
 from calibrate.protoad.learn import PreparedProtoad, prepare_protoad
 from calibrate.protoad.options import Form, ProtoadOptions
-from calibrate.threshold import threshold_from_scores
+from calibrate.threshold import raise_above_learnt, reaches, threshold_from_scores
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.engine import Precision
 
@@ -40,13 +41,16 @@ def images(pictures, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return found
 
 
-def prepared(backbone, images, stages: Stages | None = None, **changes) -> PreparedProtoad:
+def prepared(
+    backbone, images, stages: Stages | None = None, clusters: Clusters | None = None, **changes
+) -> PreparedProtoad:
     return prepare_protoad(
         backbone,
         images,
         options=options(**changes),
         open_engine=lambda model, precision: OnnxRuntimeEngine(model, precision=precision),
         stages=stages or Stages(),
+        clusters=clusters,
     )
 
 
@@ -93,7 +97,7 @@ def test_held_out_images_look_less_familiar_than_learnt_ones(
 
 def test_a_held_out_score_is_that_of_a_build_without_the_image(small_backbone, images) -> None:
     backbone = small_backbone().backbone
-    folds = list(module._folds(13, seed=0))
+    folds = list(module._folds(Clusters.singles(13), seed=0))
     assert sorted(index for fold in folds for index in fold) == list(range(13))
     assert len(folds) == 5
     found = learnt(backbone, images, score="smoothed")
@@ -226,3 +230,30 @@ def test_every_precision_has_the_same_cells(
         cosine = (found[0] * other).sum(axis=1)
         assert cosine.min() > 0.98
         assert not np.array_equal(found[0], other)
+
+
+def test_images_of_one_thing_are_held_out_together_and_count_once(small_backbone, images) -> None:
+    clusters = Clusters.numbered([0, 0, 1, 1, 2, 3, 4, 0, 5, 6, 7, 8, 9])
+    for seed in range(5):
+        folds = list(module._folds(clusters, seed=seed))
+        assert sorted(index for fold in folds for index in fold) == list(range(13))
+        for thing in range(clusters.count):
+            assert sum(thing in clusters.labels[fold] for fold in folds) == 1
+    found = learnt(small_backbone().backbone, images, clusters=clusters)
+    assert len(found.held_out) == len(found.held_out_files) == len(found.peaks) == 10
+    assert len(found.learnt.values) == 10
+
+
+@pytest.mark.parametrize("different", [1, 2, 5])
+@pytest.mark.parametrize("rate", [0.01, 0.3])
+def test_what_was_learnt_passes(different, rate, small_backbone, images) -> None:
+    """Of twelve images that show so few things no more are rejected than the rate allows."""
+    things = [images[index % different] for index in range(12)]
+    clusters = Clusters.numbered([index % different for index in range(12)])
+    found = learnt(small_backbone().backbone, things, clusters=clusters, prototypes=20)
+    held_out = threshold_from_scores(found.held_out, false_rejects=rate)
+    threshold = raise_above_learnt(held_out, scores=found.held_out, learnt=found.learnt.values)
+    rejected = reaches(scores(found.model, images[:different]), threshold.value).sum()
+    assert rejected <= different * rate
+    assert threshold.held_out == different
+    assert threshold.bound >= 1 - 0.05 ** (1 / different) - 1e-9
