@@ -249,7 +249,8 @@ def test_every_stage_is_told_from_start_to_end(good, tmp_path) -> None:
     stages = Stages(lambda name, share: told.setdefault(name, []).append(share))
     chosen = quick(precision="int8", max_flips=99, max_score_error=99.0)
     result = build(good, tmp_path / "told.edge", options=chosen, stages=stages)
-    wanted = ["images", "graph", "features", "precision", "prototypes", "means", "metric", "score"]
+    wanted = ["images", "likeness", "graph", "features", "precision", "prototypes", "means"]
+    wanted += ["metric", "score"]
     assert list(told)[: len(wanted)] == wanted
     assert all(shares[0] == 0.0 and shares[-1] == 1.0 for shares in told.values())
     assert list(result.stages) == list(told)
