@@ -104,7 +104,9 @@ def test_frames_of_a_film_are_one_but_shuffled_parts_are_not() -> None:
         cv2.rectangle(frame, (left, 90), (left + 50, 200), (30, 60, 30), -1)
         film.append(sketch_of(frame))
     assert clusters_of_sketches(film).count == 1
-    assert clusters_of_sketches([sketch_of(draw_part(seed)) for seed in range(12)]).count == 12
+    two_products = [sketch_of(draw_part(seed)) for seed in range(12)]
+    two_products += [sketch_of(255 - draw_part(seed)) for seed in range(12, 24)]
+    assert clusters_of_sketches(two_products).count == 24
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 9])

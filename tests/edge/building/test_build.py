@@ -211,7 +211,7 @@ def torn(folder: Path, count: int) -> None:
 @pytest.mark.parametrize(
     ("spoil", "changes", "error", "message"),
     [
-        (lambda f: few(f, 0), {}, DatasetError, "no images"),
+        (lambda f: few(f, 0), {}, DatasetError, "no good images"),
         (lambda f: few(f, 1), {}, ImagesError, "1 usable good images; at least 5"),
         (lambda f: few(f, 4), {}, ImagesError, "4 usable good images; at least 5"),
         (lambda f: torn(f, 2), {}, ImagesError, "2 of 12 images cannot be used, more than 10%"),
