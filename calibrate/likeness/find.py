@@ -19,7 +19,7 @@ from calibrate.likeness.thumbs import Thumbs, nearest_pairs, thumbs_of
 
 FILM_FRAMES = 8  # fewer images are no film
 FILM = 0.25  # of the usual difference: nearer are frames that follow each other in a film
-NEARER = 0.01  # of the images, that may be nearer to a frame than the next one
+NEARER = 0.02  # of the images, that may be nearer to a frame than the next one
 SAMPLE = 400  # images whose differences tell the usual one
 
 
@@ -56,7 +56,7 @@ def film_pairs(thumbs: Thumbs) -> list[tuple[int, int]]:
     Files that follow each other are of a film where most of them differ by less than a quarter of
     what any two differ by, and next to no other image is nearer: of a set of two products, sorted
     by name, that is so of none. Of nine sets of different parts the nearest to a film comes to half
-    and to 1.6 % (docs/check.md), of films every seventh frame to a fifth and to .5 %.
+    and to 7 % (docs/check.md), of films every seventh frame to a fifth and to .5 %.
     """
     count = len(thumbs.pictures)
     if count < FILM_FRAMES:
