@@ -74,6 +74,8 @@ class Result:
         pixel_threshold: value of the map from which a pixel belongs to a region, and from which
             its colour says so; None = the threshold.
         ignored: (h, w) bool of the map's size, True where a mask leaves out; None without one.
+        drift: how the last scores lie to those of the build (`edge.health.drift.DriftState`);
+            empty where nobody watches.
     """
 
     source: str
@@ -93,6 +95,7 @@ class Result:
     defect_mask: DefectMask | None = None
     pixel_threshold: float | None = None
     ignored: DefectMask | None = None
+    drift: str = ""
 
     @property
     def region_threshold(self) -> float:
@@ -112,6 +115,7 @@ class Result:
             "threshold": _finite(self.threshold),
             "regions": [asdict(region) for region in self.regions],
             "reason": self.reason,
+            "drift": self.drift,
             "speed": {stage: round(float(ms), 3) for stage, ms in self.speed.items()},
         }
 

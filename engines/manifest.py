@@ -167,6 +167,7 @@ class HealthRecord(Record):
         white: greatest share of burnt-out pixels; None likewise.
         blurred: least sharpness; None likewise.
         occluded: what may cover how much; None likewise.
+        grey: whether all of them are without colour; None where some are, or it is not known.
         caught: share of simulated faults on the good images that the limits catch.
     """
 
@@ -176,6 +177,7 @@ class HealthRecord(Record):
     white: Magnitude | None = None
     blurred: Magnitude | None = None
     occluded: OcclusionRecord | None = None
+    grey: bool | None = None
     caught: Annotated[dict[Line, Share], Few] = Field(default_factory=dict)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.images import Roi, Size, evenly, fit_image
+from cameras.image_facts import is_grey
 from cameras.image_files import bits_taken, image_from_file
 from edge.health.checks import ImageChecks, Occlusion
 from edge.health.measurements import Grid, ImageStats, ImageStatsReader
@@ -48,11 +49,13 @@ class FaultSample:
 
     Attributes:
         shape: (height, width) of its file.
+        is_grey: whether it has no colour.
         good: of the image itself.
         faults: by the check that should tell.
     """
 
     shape: tuple[int, int]
+    is_grey: bool
     good: ImageStats
     faults: dict[str, ImageStats]
 
@@ -98,12 +101,13 @@ def sample_from_image(
         "occluded": cover(grey, turn),
     }
     faults = {name: reader.read_grey(np.asarray(one, np.uint8)) for name, one in drawn.items()}
-    return FaultSample((shape[0], shape[1]), reader.read_grey(grey), faults)
+    return FaultSample((shape[0], shape[1]), is_grey(fitted), reader.read_grey(grey), faults)
 
 
 def record_from_samples(samples: Sequence[FaultSample]) -> HealthRecord:
     """Choose limits; a check that misses more than half of its simulated faults gets none."""
     sizes = Counter(one.shape for one in samples)
+    grey = {one.is_grey for one in samples}
     found = HealthRecord(
         images=len(samples),
         sizes=tuple(sorted(sizes)) if len(sizes) <= MAX_SIZES else (),
@@ -111,6 +115,7 @@ def record_from_samples(samples: Sequence[FaultSample]) -> HealthRecord:
         white=_white_limit(samples),
         blurred=_blur_limit(samples),
         occluded=_occlusion_limit(samples),
+        grey=grey.pop() if len(grey) == 1 else None,
     )
     checks = ImageChecks(found)
     caught = {

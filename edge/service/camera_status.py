@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.inspection.hot_swap import HotSwapInspector
+from edge.service.input_watch import InputWatch
 from edge.service.result_counts import ResultCounts
 from edge.sinks.sink import Sink
 
@@ -40,6 +41,7 @@ class CameraStatus:
         options: what is expected of it.
         sinks: where its results go.
         source_trouble: says what is wrong with its source although pictures come; empty if nothing.
+        watch: of its pictures and scores; None where nobody watches.
     """
 
     def __init__(
@@ -51,18 +53,21 @@ class CameraStatus:
         options: StatusOptions,
         sinks: Sequence[Sink] = (),
         source_trouble: Callable[[], str] = str,
+        watch: InputWatch | None = None,
     ) -> None:
         self.name = name
         self.inspector = inspector
         self.sinks = list(sinks)
+        self.watch = watch
         self._counts = counts
         self._options = options
         self._source_trouble = source_trouble
 
     def troubles(self) -> list[str]:
-        """What its source and its sinks can't do now."""
-        of_source = self._source_trouble()
-        return [*([of_source] if of_source else []), *troubles_from_sinks(self.sinks)]
+        """What its source and its sinks can't do now, and what is amiss with its pictures."""
+        of_source, of_sinks = self._source_trouble(), troubles_from_sinks(self.sinks)
+        of_pictures = self.watch.troubles if self.watch else []
+        return [*([of_source] if of_source else []), *of_sinks, *of_pictures]
 
     def not_ready_reason(self) -> str:
         """Why it can't be relied on now; empty when it can.
@@ -112,7 +117,9 @@ class CameraStatus:
                 "failures": inspector.failed_tests,
             },
             "reloads": {"done": inspector.reloads, "refused": inspector.refused},
+            "sinks_in_trouble": len(troubles_from_sinks(self.sinks)),
             "troubles": self.troubles(),
+            **(self.watch.to_json() if self.watch else {}),
         }
 
 

@@ -32,7 +32,28 @@ _CAMERA_GAUGES: _Metrics = {
     ),
     "edge_sinks_in_trouble": (
         "Places of results that cannot be written now.",
-        lambda one: len(one["troubles"]),
+        lambda one: one["sinks_in_trouble"],
+    ),
+    "edge_scores_drifted": (
+        "1 when the last parts' scores have shifted from those of the build.",
+        lambda one: _drift(one, "state") not in (None, "unknown", "steady"),
+    ),
+    "edge_score_median": ("Of the last parts.", lambda one: _drift(one, "median")),
+    "edge_score_spread": (
+        "Median absolute deviation of the last parts' scores.",
+        lambda one: _drift(one, "spread"),
+    ),
+    "edge_built_score_median": (
+        "Of good images at the build that were not learnt from.",
+        lambda one: _drift(one, "built_median"),
+    ),
+    "edge_built_score_spread": (
+        "Median absolute deviation of theirs.",
+        lambda one: _drift(one, "built_spread"),
+    ),
+    "edge_other_source": (
+        "1 when pictures have another size or colour than the good images.",
+        lambda one: bool(one.get("other_source")),
     ),
 }
 _CAMERA_COUNTERS: _Metrics = {
@@ -59,6 +80,11 @@ _STATION_COUNTERS = {
     "faults": "Times the station went to FAULT.",
     "restarts": "Times the worker was started again.",
 }
+
+
+def _drift(one: _One, name: str) -> Any:
+    """A figure of `edge.service.input_watch`; None where nobody watches."""
+    return one.get("drift", {}).get(name)
 
 
 def metrics_from_report(report: Mapping[str, Any]) -> tuple[bytes, str]:

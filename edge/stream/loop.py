@@ -23,6 +23,7 @@ from cameras.frame import Frame
 from cameras.source import frame_now
 from edge.inspection.failure_reason import is_out_of_memory, reason_from_failure
 from edge.result import Inspect, OnResult, Result, error_from_frame
+from edge.service.input_watch import InputWatch
 from edge.service.result_counts import ResultCounts
 from edge.sinks.sink import Sink
 from edge.sinks.threads import SinkThreads
@@ -52,6 +53,7 @@ class Camera:
             otherwise the first failure ends the stream.
         sinks: where its results go; the caller closes them.
         counts: of its results.
+        watch: of its pictures and scores; None where nobody watches.
         on_result: called with each frame and its result, in the camera's thread.
     """
 
@@ -62,6 +64,7 @@ class Camera:
     recovers: bool = True
     sinks: Sequence[Sink] = ()
     counts: ResultCounts = field(default_factory=ResultCounts)
+    watch: InputWatch | None = None
     on_result: OnResult | None = None
 
 
@@ -172,6 +175,7 @@ class CameraResults(AbstractContextManager["CameraResults"]):
         counts: of its results.
         stop: see `SinkThreads`.
         live: see `SinkThreads`.
+        watch: of its pictures and scores; None where nobody watches.
         on_result: called with each frame and its result.
     """
 
@@ -184,6 +188,7 @@ class CameraResults(AbstractContextManager["CameraResults"]):
         counts: ResultCounts,
         stop: threading.Event,
         live: bool = True,
+        watch: InputWatch | None = None,
         on_result: OnResult | None = None,
     ) -> None:
         self.name = name
@@ -191,12 +196,15 @@ class CameraResults(AbstractContextManager["CameraResults"]):
         self.counts = counts
         self._own = SinkThreads(sinks, live=live, stop=stop)
         self._shared = shared
+        self._watch = watch
         self._on_result = on_result
 
     def put(self, frame: Frame, result: Result) -> None:
         """Take a frame's result; see `SinkThreads.put`."""
         if self.name:
             result = dataclasses.replace(result, camera=self.name)
+        if self._watch is not None:
+            result = self._watch.add(frame, result)
         self.counts.add(frame, result)
         self._own.put(result)
         self._shared.put(result)
@@ -258,6 +266,7 @@ class CameraThread(GuardedThread):
             camera.sinks,
             shared,
             counts=camera.counts,
+            watch=camera.watch,
             stop=stop,
             live=camera.live,
             on_result=camera.on_result,

@@ -24,6 +24,7 @@ from edge.inspection.settings import settings_in_use
 from edge.options import DEADLINE_MS, PART_DEADLINE_MS, GivenSettings, StreamOptions
 from edge.result import Inspect, Say
 from edge.service.camera_status import CameraStatus, StatusOptions
+from edge.service.input_watch import InputWatch
 from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
 from edge.service.supervisor import Supervised, supervised
@@ -88,6 +89,7 @@ class _OpenedCamera:
     source: _SourceOpener
     sinks: Sequence[Sink]
     counts: ResultCounts
+    watch: InputWatch
 
 
 def _open_cameras(
@@ -125,7 +127,13 @@ def _open_cameras(
         )
         sinks = [stack.enter_context(sink) for sink in own]
         counts = ResultCounts(live=opener.live)
-        opened.append(_OpenedCamera(each, inspector, opener, sinks, counts))
+        watch = InputWatch(
+            each.name,
+            inspector,
+            running=(opener.live or opener.rate_hz is not None) and not options.triggered,
+            rate_hz=None if opener.live else opener.rate_hz,
+        )
+        opened.append(_OpenedCamera(each, inspector, opener, sinks, counts, watch))
         # Results of triggers come with them: none is missed without one.
         expected = StatusOptions(opener.live and not options.triggered, each.stall_after)
         status = CameraStatus(
@@ -135,6 +143,7 @@ def _open_cameras(
             options=expected,
             sinks=sinks,
             source_trouble=opener.trouble,
+            watch=watch,
         )
         service.supervisor.add_camera(status, bundle=each.bundle)
     return opened
@@ -149,6 +158,7 @@ def _streamed_camera(camera: _OpenedCamera) -> Camera:
         recovers=camera.source.recovers,
         sinks=camera.sinks,
         counts=camera.counts,
+        watch=camera.watch,
     )
 
 
@@ -174,6 +184,7 @@ def _triggered_camera(camera: _OpenedCamera, options: StreamOptions) -> Triggere
         ),
         sinks=camera.sinks,
         counts=camera.counts,
+        watch=camera.watch,
         reopen=camera.source,
     )
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TextIO
 
 from cameras.source import Source
+from edge.service.input_watch import InputWatch
 from edge.service.result_counts import ResultCounts
 from edge.sinks.sink import Sink
 from edge.sinks.threads import SinkThreads
@@ -39,6 +40,7 @@ class TriggeredCamera:
         options: how many parts may be under way, and for how long.
         sinks: where its results go; the caller closes them.
         counts: of its results. Frames between parts are nobody's, and not counted as dropped.
+        watch: of its pictures and scores; None where nobody watches.
     """
 
     name: str
@@ -47,6 +49,7 @@ class TriggeredCamera:
     options: TriggerOptions
     sinks: Sequence[Sink] = ()
     counts: ResultCounts = field(default_factory=ResultCounts)
+    watch: InputWatch | None = None
     reopen: Callable[[], Source] | None = None
 
 
@@ -75,7 +78,14 @@ def trigger_by_lines(
         results: list[CameraResults] = []
         triggers: list[Triggered] = []
         for camera in cameras:
-            own = CameraResults(camera.name, camera.sinks, shared, counts=camera.counts, stop=stop)
+            own = CameraResults(
+                camera.name,
+                camera.sinks,
+                shared,
+                counts=camera.counts,
+                watch=camera.watch,
+                stop=stop,
+            )
             results.append(stack.enter_context(own))
             triggered = Triggered(
                 camera.inspector,

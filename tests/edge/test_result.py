@@ -22,6 +22,7 @@ FIELDS = [
     "threshold",
     "regions",
     "reason",
+    "drift",
     "speed",
 ]
 

@@ -125,6 +125,7 @@ class Card {
       setText(place.querySelector("dd"), shownNumber(one[verdict]));
     }
     setText(this.root.querySelector(".dropped dd"), shownNumber(one.dropped));
+    setText(this.root.querySelector(".drift dd"), one.drift ? one.drift.state : "–");
     setText(this.root.querySelector(".troubles"), one.troubles.join("\n"));
     this.showRates(one);
     this.judgeAge();

@@ -28,7 +28,10 @@ CAMERA = {
     "stage_ms": {"prepare": 10.0, "engine": 20.0},
     "self_test": {"passed": True, "age_s": 60.0, "failures": 0},
     "reloads": {"done": 1, "refused": 2},
+    "sinks_in_trouble": 1,
     "troubles": ["/disk: full"],
+    "drift": {"state": "higher", "median": 0.2, "spread": 0.1},
+    "other_source": "",
 }
 SHARED = {"troubles": [], "not_written": 0, "thread_failures": 0}
 REPORT = {"ready": True, "reasons": {}, **SHARED, "cameras": {'le"ft\n': CAMERA, "": CAMERA}}
