@@ -30,7 +30,7 @@ CALLED_BY_OTHERS = {  # by name, from a library, a template or an attribute that
     # TensorRT's progress monitor
     *("phase_start", "step_complete", "phase_finish"),
     # templates
-    *("is_numeric", "data_uri"),
+    *("is_numeric", "is_wide", "data_uri"),
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from calibrate.threshold import Threshold
 from edge.building.drawn_defects import DrawnDefects
 from edge.building.drawn_report import detection_section
+from edge.building.good_pictures import highest_images
 from edge.building.methods import Taught
 from edge.building.odd_images import (
     describe_odd_images,
@@ -17,6 +18,7 @@ from edge.building.odd_images import (
 )
 from edge.building.tuning_report import tuning_tables
 from edge.drawing.report import Picture, Report, Table, ThresholdSection, report_html
+from edge.evaluation.inspected_part import inspected_part
 from edge.evaluation.measure import Measured
 from edge.evaluation.report import (
     defect_tables,
@@ -71,7 +73,13 @@ def build_report(
             *_parity_tables(manifest.parity),
             *tuning_tables(manifest.tuning),
         ],
+        groups=[
+            highest_images(taught.inspector, threshold, size=manifest.size, roi=roi),
+        ],
         pictures=[
+            *inspected_part(
+                taught.inspector.held_out_files, roi=roi, ignore=None, map_shape=manifest.size
+            ),
             *(labelled_pictures(measured) if measured else ()),
             *odd_pictures(odd, size=manifest.size, roi=roi),
             *_drawn_pictures(drawn),

@@ -13,6 +13,7 @@ from edge.drawing.charts import detection_chart, loss_chart, score_chart, trade_
 
 Value: TypeAlias = str | int | float | None
 
+MAX_COLUMNS_OF_HALF = 4  # of a table in half of the page's width
 _IMAGE_TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
@@ -37,6 +38,11 @@ class Table:
                     f"{len(self.head)} headings"
                 )
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether it needs the page's whole width."""
+        return len(self.head) > MAX_COLUMNS_OF_HALF
+
     def is_numeric(self, column: int) -> bool:
         """Whether a column holds only numbers and gaps, and so aligns to the right."""
         cells = [row[column] for row in self.rows if column < len(row)]
@@ -60,6 +66,15 @@ class Picture:
             if self.data.startswith(magic):
                 return f"data:{kind};base64,{base64.b64encode(self.data).decode('ascii')}"
         raise ValueError(f"picture {self.caption!r} is neither PNG nor JPEG; encode it as PNG")
+
+
+@dataclass(frozen=True, slots=True)
+class PictureGroup:
+    """Small pictures under one heading, with a sentence that says what to do with them."""
+
+    title: str
+    text: str
+    pictures: Sequence[Picture]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +161,7 @@ class Report:
         detection: of drawn defects; None leaves it out.
         stages_s: seconds by stage.
         tables: further tables.
+        groups: small pictures, before the others; one without any is left out.
         pictures: pictures with captions.
     """
 
@@ -160,6 +176,7 @@ class Report:
     detection: DetectionSection | None = None
     stages_s: Mapping[str, float] = field(default_factory=dict)
     tables: Sequence[Table] = ()
+    groups: Sequence[PictureGroup] = ()
     pictures: Sequence[Picture] = ()
 
 

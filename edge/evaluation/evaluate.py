@@ -12,6 +12,7 @@ from calibrate.progress import Stages
 from cameras.image_files import taking_bits
 from cameras.redaction import printable_path
 from edge.drawing.grid import draw_grid
+from edge.evaluation.inspected_part import inspected_part
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.evaluation.report import evaluation_report
 from edge.inspection.held_out import scores_of_record
@@ -69,6 +70,12 @@ def evaluate_bundle(
                 compare=compared,
                 progress=advance,
             )
+            inspected = inspected_part(
+                (sample.path for sample in dataset.to_judge),
+                roi=inspector.settings.roi,
+                ignore=inspector.settings.ignore,
+                map_shape=manifest.size,
+            )
     refuse_nothing_counted(measured.evaluation, images)
     measured = _add_points(measured, manifest, compared)
     if options.grid is not None and measured.rows:
@@ -76,7 +83,9 @@ def evaluate_bundle(
         replace_file(options.grid, png_from_image(picture))
     if options.report is not None:
         where = printable_path(images)
-        page = evaluation_report(manifest, measured, images=where, engine=runs_on)
+        page = evaluation_report(
+            manifest, measured, images=where, engine=runs_on, inspected=inspected
+        )
         replace_file(options.report, page.encode())
     return measured.evaluation
 

@@ -17,7 +17,14 @@ from engines.threshold_records import OperatingPointRecord
 JPEG_QUALITY = 88
 
 
-def evaluation_report(manifest: Manifest, measured: Measured, *, images: str, engine: str) -> str:
+def evaluation_report(
+    manifest: Manifest,
+    measured: Measured,
+    *,
+    images: str,
+    engine: str,
+    inspected: Sequence[Picture] = (),
+) -> str:
     """The page of an evaluation as HTML.
 
     Args:
@@ -25,6 +32,7 @@ def evaluation_report(manifest: Manifest, measured: Measured, *, images: str, en
         measured: on the labelled images, with the operating points in its evaluation.
         images: where they are.
         engine: that ran the graph.
+        inspected: a picture with the region of interest and the ignore mask, if there are any.
     """
     evaluation = measured.evaluation
     rejects = f"{evaluation.false_rejects} of {evaluation.good_images} good images are rejected"
@@ -53,7 +61,7 @@ def evaluation_report(manifest: Manifest, measured: Measured, *, images: str, en
             points_table(evaluation.operating_points, used=evaluation.threshold),
             *defect_tables(evaluation),
         ],
-        pictures=labelled_pictures(measured),
+        pictures=[*inspected, *labelled_pictures(measured)],
     )
     return report_html(report)
 

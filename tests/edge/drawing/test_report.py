@@ -12,6 +12,7 @@ from edge.drawing.charts import loss_chart, score_chart
 from edge.drawing.report import (
     Curve,
     Picture,
+    PictureGroup,
     Report,
     Table,
     ThresholdSection,
@@ -188,3 +189,33 @@ def test_a_loss_that_falls_is_drawn_falling():
     heights = [y for _, y in points]
     assert heights == sorted(heights)  # downwards is larger in SVG
     assert loss_chart([], []) == "" == loss_chart([float("nan")], [])
+
+
+def test_no_table_is_wider_than_its_place_at_1100_px(tmp_path):
+    """In a real browser, which measures: the page itself allows no script."""
+    from browser import Browser
+
+    long = "a_name_without_any_place_to_break_it_" * 4
+    names = ("engine", "executes", "flips", "score error, max", "p99", "mean", "map error, max")
+    tables = [
+        Table("Eight columns", (*names, "image AUROC"), [("openvino", "fp16", *[0.12345] * 6)] * 2),
+        Table(long, ("kind", "images", "escapes", "image AUROC"), [(long, 12, 3, 0.5)]),
+        Table("Kept", ("layers", "precision", "share of the work"), [(long, "fp32", 0.1)]),
+    ]
+    image = cv2.imencode(".png", np.full((90, 160, 3), 99, np.uint8))[1].tobytes()
+    group = PictureGroup("Good", "Look", [Picture(f"{long}.png", image)] * 7)
+    page = report_html(Report(title=long, facts={"engine": long}, tables=tables, groups=[group]))
+    script = """<script>const beyond = [];
+      for (const one of document.querySelectorAll("section, table, figure, h1, h2, td, th")) {
+        const place = one.parentElement.getBoundingClientRect(), box = one.getBoundingClientRect();
+        if (box.right > place.right + 1 || one.scrollWidth > one.clientWidth + 1)
+          beyond.push(one.tagName + one.textContent.slice(0, 40));
+      }
+      document.title = beyond.length ? "BEYOND " + beyond.join("; ") : "all within";</script>"""
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    page = page.replace("<html ", '<html style="width: 1100px" ').replace(
+        "</body>", f"{script}</body>"
+    )
+    (tmp_path / "page.html").write_text(page)
+    shown = Browser(tmp_path).dom(f"file://{tmp_path}/page.html", seconds=0.1)
+    assert "<title>all within</title>" in shown, re.search("<title>.*</title>", shown)[0]
