@@ -175,6 +175,9 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     height, width = manifest.size
     roi = manifest.roi
     return {
+        "good images": describe_images(manifest.images),
+        "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",
+        "built": f"{manifest.created:%Y-%m-%d %H:%M} UTC by protoedge {manifest.protoedge}",
         "model": f"{manifest.model}, {manifest.prototypes} prototypes ({manifest.method})",
         **_training(manifest),
         **({"form": manifest.tuning.reason} if manifest.tuning else {}),
@@ -186,9 +189,6 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "score": _score(manifest),
         "regions of an NG": describe_regions(manifest),
         "size": f"{width} x {height} px{_tiles(manifest)}",
-        "inspected": f"{roi.x},{roi.y},{roi.width},{roi.height}" if roi else "the whole picture",
-        "good images": describe_images(manifest.images),
-        "built": f"{manifest.created:%Y-%m-%d %H:%M} UTC by protoedge {manifest.protoedge}",
     }
 
 
