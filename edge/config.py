@@ -19,8 +19,8 @@ from edge.options import (
     ServeOptions,
     StreamOptions,
 )
-from edge.problems import place_and_reason
 from process.plain_files import read_plain_text
+from process.wrong_values import place_and_reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,6 +29,7 @@ else:
 
 CONFIG = Path("edge.toml")
 BUILDS = Path("build")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # what such a text begins with
 
 
 class ConfigError(ValueError):
@@ -72,7 +73,10 @@ def read_config(path: Path = CONFIG) -> Config:
         return Config()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        kind = "UTF-16" if error.object[:2] in _UTF_16 else "not UTF-8"
+        raise ConfigError(f"{path}: the text is {kind}; save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     return checked(Config, content, path=path)
 

@@ -8,8 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -22,11 +21,12 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from process.wrong_values import plain_type, shown_value
+
 SHOWN = "shown"
 MAY_BE_EMPTY = "may be empty"
 """Annotates a text of which an empty one means something."""
 EMPTY = "the text is empty; give one, or leave it out"
-MAX_SHOWN = 60  # characters of a wrong value in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,35 +101,36 @@ class OptionsModel(BaseModel):
         problem = _find_wrong_kind(value, field.annotation)
         if problem:
             raise ValueError(problem)
-        return value
+        return _with_home(value, field.annotation)
 
 
-def plain_type(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type without `None` and constraints, and these constraints; a union stays one."""
-    constraints: tuple[Any, ...] = ()
-    if get_origin(annotation) in (Union, UnionType):
-        kinds = [one for one in get_args(annotation) if one is not type(None)]
-        if len(kinds) > 1:
-            return annotation, constraints
-        (annotation,) = kinds
-    if get_origin(annotation) is Annotated:
-        annotation, *given = get_args(annotation)
-        constraints = tuple(one for info in given for one in getattr(info, "metadata", [info]))
-    return annotation, constraints
+def path_from_text(text: str | Path) -> Path:
+    """A path that somebody wrote: ``~`` at its beginning is a home folder.
+
+    Where nobody of that name has one, it is a file of this name.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
-def shown_value(value: Any) -> str:
-    """A wrong value as a message shows it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, str) and len(value) <= MAX_SHOWN:
-        return repr(value)
-    text = str(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]!r}…"
+def name_or_path_from_text(text: Any) -> Any:
+    """A word, or a path where it begins with ``~``."""
+    return str(path_from_text(text)) if isinstance(text, str) and text.startswith("~") else text
+
+
+def _with_home(value: Any, annotation: Any) -> Any:
+    """The value, with home folders in all that are declared as paths."""
+    kind, _ = plain_type(annotation)
+    if kind is Path and isinstance(value, str | Path):
+        return path_from_text(value)
+    if isinstance(value, Mapping) and get_origin(kind) is dict:
+        of_values = get_args(kind)[1]
+        return {key: _with_home(one, of_values) for key, one in value.items()}
+    if isinstance(value, list | tuple) and get_args(kind)[1:] == (Ellipsis,):
+        return [_with_home(one, get_args(kind)[0]) for one in value]
+    return value
 
 
 def _find_wrong_kind(value: Any, annotation: Any) -> str:
@@ -259,6 +260,17 @@ def names_from_text(value: Any) -> Any:
     return names
 
 
+def source_from_number(value: Any) -> Any:
+    """``0`` without quotes is the camera ``/dev/video0``, as it is on the command line."""
+    is_index = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return str(value) if is_index else value
+
+
+def sources_from_one(value: Any) -> Any:
+    """One source to several; several stay what they are."""
+    return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
 def check_host(host: str) -> str:
     """See that a host stands alone, without its port.
 
@@ -301,6 +313,7 @@ Milliseconds = Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Settling = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]  # ms
 Host = Annotated[str, AfterValidator(check_host)]
+NameOrPath = Annotated[str, BeforeValidator(name_or_path_from_text)]
 Names = Annotated[tuple[str, ...], BeforeValidator(names_from_text)]
 SizeText = Annotated[tuple[int, int], BeforeValidator(size_from_text)]  # (height, width), px
 TilesText = Annotated[tuple[int, int], BeforeValidator(tiles_from_text)]  # (columns, rows)

@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from engines.errors import BundleError
 from engines.manifest import SCHEMA_VERSION, Manifest
 from process.plain_files import read_plain_file
+from process.wrong_values import place_and_reason
 
 MANIFEST = "manifest.json"
 SEAL = "seal"
@@ -64,12 +65,11 @@ def describe_damage(path: Path, how: str) -> str:
     return f"{path}: the bundle is damaged: {how}; copy it again or build it again"
 
 
-def first_problem(error: ValidationError) -> str:
-    """The first problem that pydantic found, in one line."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in found["loc"])
+def first_problem(error: ValidationError, kind: type[BaseModel] = Manifest) -> str:
+    """The first problem of a record, in one line of our own words."""
+    where, reason = place_and_reason(error, kind)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {found['msg']}{more}" if where else f"{found['msg']}{more}"
+    return f"{where}: {reason}{more}" if where else f"{reason}{more}"
 
 
 def _seal(content: Mapping[str, object]) -> str:

@@ -38,13 +38,13 @@ def read_plain_file(path: Path, *, max_bytes: int, follow_links: bool = True) ->
 
 
 def read_plain_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
-    """A plain file's content as UTF-8.
+    """A plain file's content as UTF-8; the mark that Windows' editors put before it is left out.
 
     Raises:
         OSError: as `read_plain_file`.
         UnicodeDecodeError: it is not UTF-8.
     """
-    return read_plain_file(path, max_bytes=max_bytes).decode("utf-8")
+    return read_plain_file(path, max_bytes=max_bytes).decode("utf-8-sig")
 
 
 @contextmanager

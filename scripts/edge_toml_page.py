@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from edge.cli.edge_toml import SECTIONS, summary_of, toml_value
 from edge.cli.options import bounds_of, choices_of, option_names
-from edge.fields import plain_type, shown_of
+from edge.fields import shown_of
+from process.wrong_values import plain_type
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "edge_toml.md"
 HEAD = """\

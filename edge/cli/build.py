@@ -70,6 +70,7 @@ def build(given: BuildOptions, json: Json = False) -> None:
 
 
 @backbone.command("export")
+@takes_options
 def backbone_export(
     name: Annotated[
         str,

@@ -12,8 +12,8 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from edge.fields import OptionsModel, OptionsType, plain_type, shown_of
-from edge.problems import place_and_reason
+from edge.fields import OptionsModel, OptionsType, path_from_text, shown_of
+from process.wrong_values import place_and_reason, plain_type
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")]
@@ -44,12 +44,19 @@ def takes_options(function: Callable[..., None]) -> Callable[..., None]:
         for name, kind in kinds.items():
             own = {field: words.pop(field) for field in kind.model_fields if field in words}
             words[name] = _given(kind, own, ctx)
-        function(**words)
+        function(**{name: _with_home(word) for name, word in words.items()})
 
     shown: Any = command  # what typer sees
     shown.__signature__ = inspect.Signature(parameters)
     shown.__annotations__ = {one.name: one.annotation for one in parameters}
     return command
+
+
+def _with_home(word: Any) -> Any:
+    """A word of a command itself; a path may begin with ``~``, as those of options may."""
+    if isinstance(word, list | tuple):
+        return [_with_home(one) for one in word]
+    return path_from_text(word) if isinstance(word, Path) else word
 
 
 def option_names(name: str, field: FieldInfo) -> str:

@@ -19,8 +19,8 @@ from edge.fields import (
     ParseError,
     option,
     roi_from_text,
-    shown_value,
 )
+from process.wrong_values import shown_value
 
 if TYPE_CHECKING:
     from edge.inspection.held_out import RateOfRejects

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edge.fields import (
     Count,
+    NameOrPath,
     Names,
     OptionsModel,
     Positive,
@@ -53,7 +54,9 @@ class BuildOptions(OptionsModel):
     model: ModelName = option(
         "protoad", "Method: protoad learns in seconds, prn is trained and needs torch."
     )
-    backbone: str = option("bundled", "Feature extractor: bundled, or the path of an ONNX file.")
+    backbone: NameOrPath = option(
+        "bundled", "Feature extractor: bundled, or the path of an ONNX file."
+    )
     layers: Names = option(
         (),
         "Stages of the backbone that ProtoAD compares, such as layer2,layer3.",

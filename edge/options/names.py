@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from edge.fields import names_from_text, option
+from edge.fields import names_from_text, option, source_from_number, sources_from_one
 
 DEADLINE_MS = 400.0  # of a live frame: what hangs is an ERROR well within half a second
 PART_DEADLINE_MS = 1000.0  # from a trigger
@@ -17,9 +17,8 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 # No dot at the beginning: "." and ".." are no names of a folder, nor of a place on the page.
 CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
-Sources = Annotated[
-    tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
-]
+SourceText = Annotated[str, BeforeValidator(source_from_number)]
+Sources = Annotated[tuple[SourceText, ...], BeforeValidator(sources_from_one)]
 ENGINE = "Engine that runs the graph: auto picks the best and says why."
 Bridges = Annotated[tuple[BridgeName, ...], BeforeValidator(names_from_text)]
 BitDepth = Annotated[int, Field(ge=9, le=16)]

@@ -14,6 +14,7 @@ from edge.options.names import (
     BitDepth,
     Bridges,
     EngineName,
+    SourceText,
     bit_depth_option,
 )
 
@@ -24,7 +25,7 @@ class ServeOptions(OptionsModel):
     name: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,64}$")] = setting(
         "station", "Name of the station in results, nodes and topics."
     )
-    source: str | None = option(
+    source: SourceText | None = option(
         None,
         "Camera, address, file, folder or glob; files start over at their end.",
         unset="stream.source",

@@ -26,6 +26,7 @@ from edge.options.names import (
     BitDepth,
     EngineName,
     Sources,
+    SourceText,
     bit_depth_option,
 )
 
@@ -82,7 +83,7 @@ class CameraOptions(OptionsModel):
 class CameraSection(CameraOptions):
     """One of several cameras; what it does not set is taken from `[stream]`."""
 
-    source: str = setting(
+    source: SourceText = setting(
         ..., "Camera, address, file, folder or glob.", example="rtsp://line3/cam0"
     )
     options: dict[str, str | float] = setting(

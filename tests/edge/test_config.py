@@ -52,13 +52,38 @@ def test_what_makes_no_sense_is_named(text, says) -> None:
 
 
 def test_bytes_that_are_no_text_and_a_folder() -> None:
-    Path("edge.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="not TOML"):
-        read_config()
+    for data, says in {
+        b"\xff\xfe[\0b\0": "the text is UTF-16; save it as UTF-8",
+        b"\xfe\xff\0[\0b": "the text is UTF-16; save it as UTF-8",
+        b"[build]\nimages = '\xe4'": "the text is not UTF-8; save it as UTF-8",
+    }.items():
+        Path("edge.toml").write_bytes(data)
+        with pytest.raises(ConfigError, match=says):
+            read_config()
     Path("edge.toml").unlink()
     Path("edge.toml").mkdir()
     with pytest.raises(ConfigError, match="cannot be read"):
         read_config()
+
+
+def test_a_mark_before_the_text_is_left_out() -> None:
+    Path("edge.toml").write_bytes(b"\xef\xbb\xbf[stream]\nsource = 0\nkeep = '~/kept'")
+    read = read_config().stream
+    assert read.source == ("0",)
+    assert read.keep == Path.home() / "kept"
+
+
+def test_a_camera_is_a_number_as_on_the_command_line() -> None:
+    Path("edge.toml").write_text(
+        "[stream]\nsource = [0, 'b.mp4']\n[station]\nsource = 1\n[cameras.x]\nsource = 2"
+    )
+    read = read_config()
+    assert read.stream.source == ("0", "b.mp4")
+    assert (read.station.source, read.cameras["x"].source) == ("1", "2")
+    for wrong in ("true", "-1", "1.5"):
+        Path("edge.toml").write_text(f"[stream]\nsource = {wrong}")
+        with pytest.raises(ConfigError, match=f"{wrong} should be a"):
+            read_config()
 
 
 def test_a_new_file_is_written_once() -> None:

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from edge.cli.edge_toml import SECTIONS
 from edge.config import Config, ConfigError, checked
-from edge.fields import MAY_BE_EMPTY, plain_type
+from edge.fields import MAY_BE_EMPTY
 from edge.plc.simulate import SimulationOptions
-from edge.problems import SENTENCES, place_and_reason
+from process.wrong_values import SENTENCES, place_and_reason, plain_type
 
 KINDS = [*(kind for kind, _ in SECTIONS.values()), SimulationOptions]
 KEYS = [(kind, key) for kind in KINDS for key in kind.model_fields]
@@ -77,6 +77,30 @@ def test_neither_a_number_nor_a_text_is_a_switch(kind, key) -> None:
 def test_no_path_has_a_control_character(kind, key) -> None:
     for char in "\0\n\t\x1b\x7f":
         assert repr(char) in reason_of(kind, key, f"build/{char}x")
+
+
+@pytest.mark.parametrize(("kind", "key"), PATHS, ids=str)
+def test_every_path_may_begin_with_a_home_folder(kind, key, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/somebody")
+    field = kind.model_fields[key]
+    assert getattr(fields_of(kind, key, "~/x"), key) == Path("/somebody/x"), field
+    assert getattr(fields_of(kind, key, "~nobody-of-this-name/x"), key) == Path(
+        "~nobody-of-this-name/x"
+    )
+
+
+def fields_of(kind: Any, key: str, value: Any) -> Any:
+    """The section with this key set, whatever others have to go with it."""
+    together = {"certificate": "key", "key": "certificate"}
+    given = {key: value}
+    if key in together:
+        given[together[key]] = "other"
+    for name, field in kind.model_fields.items():
+        if field.is_required() and name not in given:
+            given[name] = "0"
+    if "password_file" in kind.model_fields:
+        given = {"user": "line3", "password_file": "password"} | given
+    return kind.model_validate(given)
 
 
 @pytest.mark.parametrize(("kind", "key"), KEYS, ids=str)

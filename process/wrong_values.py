@@ -1,24 +1,31 @@
-"""What is wrong with a value of the command line or of `edge.toml`, in sentences of our own."""
+"""What is wrong with a value, in sentences of our own.
+
+Pydantic checks the command line, `edge.toml`, manifests and records; its words are for programmers.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, get_args, get_origin
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from edge.fields import plain_type, shown_value
-
+MAX_SHOWN = 60  # characters of a wrong value in a message
 _KEY = "[key]"  # pydantic's word for the name of an entry, where that is wrong
 _SECTION = "should be a section of keys"
+_TIME = "should be a time, such as 2026-01-31T12:00:00Z"
 _LIST = 'should be a list, such as ["one", "two"]'
 SENTENCES: Mapping[str, str] = MappingProxyType(
     {
         "bool_parsing": "should be true or false",
         "bool_type": "should be true or false",
+        "date_from_datetime_parsing": _TIME,
+        "datetime_from_date_parsing": _TIME,
+        "datetime_parsing": _TIME,
+        "datetime_type": _TIME,
         "dict_type": _SECTION,
         "finite_number": "should be a finite number",
         "float_parsing": "should be a number",
@@ -43,6 +50,9 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "string_too_short": "should have at least {min_length} characters",
         "string_type": "should be a text in quotes",
         "string_unicode": "should be a text in UTF-8",
+        "timezone_aware": "should say its time zone",
+        "too_long": "should have at most {max_length} entries",
+        "too_short": "should have at least {min_length} entries",
         "tuple_type": _LIST,
     }
 )
@@ -59,6 +69,34 @@ def place_and_reason(error: ValidationError, kind: type[BaseModel]) -> tuple[str
     first = error.errors()[0]
     place = tuple(part for part in first["loc"] if part != _KEY)
     return ".".join(map(str, place)), _reason(first, kind)
+
+
+def plain_type(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A type without `None` and constraints, and these constraints; a union stays one."""
+    constraints: tuple[Any, ...] = ()
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = [one for one in get_args(annotation) if one is not type(None)]
+        if len(kinds) > 1:
+            return annotation, constraints
+        (annotation,) = kinds
+    if get_origin(annotation) is Annotated:
+        annotation, *given = get_args(annotation)
+        constraints = tuple(one for info in given for one in getattr(info, "metadata", [info]))
+    return annotation, constraints
+
+
+def shown_value(value: Any) -> str:
+    """A wrong value as a message shows it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, str) and len(value) <= MAX_SHOWN:
+        return repr(value)
+    text = str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]!r}…"
 
 
 def _reason(first: ErrorDetails, kind: type[BaseModel]) -> str:
