@@ -178,6 +178,12 @@ class ChildProcess:
         if life is not None:
             life.is_loading, life.load_due_s = while_loading, math.inf
 
+    def keep_loading(self) -> None:
+        """Give the child as long again for what it loads, which it says moves on."""
+        life = self._life
+        if life is not None and life.is_loading and math.isfinite(life.load_due_s):
+            life.load_due_s = time.monotonic() + (self._options.load_within_s or 0.0)
+
     def close(self) -> None:
         """End the child and the thread, within 3 s; a second call does nothing."""
         self._closing.set()

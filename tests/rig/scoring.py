@@ -25,7 +25,7 @@ class Scoring:
     stalled: list[int] = field(default_factory=list)
     seen: list[int] = field(default_factory=list)
 
-    def load(self, recipe_id: int) -> Recipe:
+    def load(self, recipe_id: int, progress: object) -> Recipe:
         return Recipe(recipe_id, model_hash="ab" * 32, threshold=0.5, simulated=True)
 
     def inspect(self, job: Job) -> Answer:

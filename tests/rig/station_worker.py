@@ -4,7 +4,8 @@
 
 A part's id says what happens to it: its last three digits are the score in thousandths; 1_000_000
 and more stalls for as many milliseconds as the millions say; 4_000_000_000 ends the process.
-RIG_LOADS_S in the environment is how many seconds a recipe takes to load.
+RIG_LOADS_S in the environment is how many seconds a recipe takes to load, RIG_COMPILES_S how many
+seconds its plan is compiled, which is told as it moves on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from cameras.parent_link import connect_to_parent
 from edge.plc.station.messages import TO_WORKER, Answer, Job, Recipe, WorkerSetup
@@ -26,8 +28,12 @@ MILLION = 1_000_000
 class DrawnJudge:
     """Scores by the part's id."""
 
-    def load(self, recipe_id: int) -> Recipe:
+    def load(self, recipe_id: int, progress: Callable[[float], None]) -> Recipe:
         time.sleep(float(os.environ.get("RIG_LOADS_S", "0")))
+        until_s = time.monotonic() + float(os.environ.get("RIG_COMPILES_S", "0"))
+        while time.monotonic() < until_s:
+            progress(0.5)
+            time.sleep(0.01)
         if recipe_id == 9:
             raise RecipeError("recipe 9: its golden image scores 0.9 instead of 0.1")
         if recipe_id == 8:

@@ -55,6 +55,11 @@ class WorkerClock:
         # A recipe that is loaded is a sign of life until it takes too long.
         self._stalls_at_ns = None if loading else now_ns + int(options.stall_after_s * NS_PER_S)
 
+    def keep_loading(self, now_ns: int) -> None:
+        """What is loaded moves on: it counts as hung only when it has stood still for so long."""
+        if self.loading:
+            self.hangs_at_ns = now_ns + int(self._options.load_after_s * NS_PER_S)
+
     def end_work(self) -> None:
         """The worker is idle."""
         self.hangs_at_ns = self._stalls_at_ns = None

@@ -59,14 +59,14 @@ class InspectorJudge:
         self._grab = grab
         self._bit_depth: int | None = None
 
-    def load(self, recipe_id: int) -> Recipe:
+    def load(self, recipe_id: int, progress: Callable[[float], None] | None = None) -> Recipe:
         """Open the camera if it is not yet open, then the bundle; see `PartInspector.load`."""
         path = self._options.recipes.get(recipe_id)
         if path is None:
             raise RecipeError(f"recipe {recipe_id}: unknown", code=ErrorCode.UNKNOWN_RECIPE)
         self._ensure_camera(path)
         try:
-            inspector = self._swap_in(partial(self._open_inspector, path))
+            inspector = self._swap_in(partial(self._open_inspector, path, progress))
         except _TooSlowError as error:
             raise RecipeError(f"recipe {recipe_id}: {error}", code=ErrorCode.TOO_SLOW) from error
         except REFUSALS as error:
@@ -102,11 +102,17 @@ class InspectorJudge:
             self._inspector.close()
             self._inspector = None
 
-    def _open_inspector(self, path: str) -> Inspector:
+    def _open_inspector(self, path: str, progress: Callable[[float], None] | None) -> Inspector:
         """An inspector that keeps the deadline."""
         bundle = Bundle.open(path)
         settings = settings_in_use(bundle, self._options.given, say=LOG.warning)
-        inspector = Inspector(bundle, settings=settings, engine=self._options.engine)
+        inspector = Inspector(
+            bundle,
+            settings=settings,
+            engine=self._options.engine,
+            say=LOG.info,
+            progress=progress,
+        )
         try:
             inspector.warm_up(self._options.warm_up, within_ms=self._options.deadline_ms)
         except EngineError as error:

@@ -196,6 +196,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Compiling:
+    """A recipe's plan is being compiled, which takes minutes on a GPU, and has just moved on."""
+
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Changed:
     """The worker has changed its recipe, or kept the one it had."""
 
@@ -222,4 +229,4 @@ class ThreadFailed:
 
 
 TO_WORKER = (WorkerSetup, Job, Change)
-FROM_WORKER = (Ready, Answer, Changed, Failed, ThreadFailed)
+FROM_WORKER = (Ready, Answer, Changed, Compiling, Failed, ThreadFailed)

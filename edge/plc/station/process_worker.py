@@ -13,6 +13,7 @@ from edge.plc.station.messages import (
     Answer,
     Change,
     Changed,
+    Compiling,
     Failed,
     JudgeOptions,
     Order,
@@ -42,7 +43,8 @@ class ProcessWorker:
     Args:
         judge: how it inspects.
         recipe_id: what it loads first; after a restart, what it had.
-        start_after_s: not ready within this time, it is killed and started again.
+        start_after_s: not ready within this time, nor with a plan that is being compiled and
+            moves on, it is killed and started again.
         silent_after_s: without a sign of life for so long, it is killed and started again.
         command: how it is started; see `ChildOptions.command`.
     """
@@ -108,6 +110,9 @@ class ProcessWorker:
         elif isinstance(message, ThreadFailed):
             thread = f"{_CHILD}: {message.thread}"
             FAILURES.add(thread, f"{_CHILD}: {message.reason}", goes_on=message.goes_on)
+        elif isinstance(message, Compiling):
+            self._child.keep_loading()
+            self._events.worker_compiles()
         elif isinstance(message, Failed):
             self._failure = message
         elif isinstance(message, Ready):

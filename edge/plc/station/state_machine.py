@@ -208,6 +208,10 @@ class StationMachine:
         self._state.replacing = False
         self._settle()
 
+    def worker_compiles(self) -> None:
+        """The worker still compiles a plan: what it loads may take as long again."""
+        self._worker.keep_loading(self.clock.monotonic_ns())
+
     def worker_restarted(self) -> None:
         """Another worker is being started."""
         self._state.counters = self._state.counters.count("restarts")

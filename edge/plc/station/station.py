@@ -225,6 +225,10 @@ class Station(AbstractContextManager["Station"]):
         """See `Events`."""
         self._do(self._machine.worker_lost, code, reason)
 
+    def worker_compiles(self) -> None:
+        """See `Events`."""
+        self._do(self._machine.worker_compiles)
+
     def worker_restarted(self) -> None:
         """See `Events`."""
         self._do(self._machine.worker_restarted)

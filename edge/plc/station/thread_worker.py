@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Callable
 from functools import partial
 
 from edge.plc.station.messages import Answer, Change, Job, Order, Recipe
@@ -70,14 +71,18 @@ class ThreadWorker:
                 if isinstance(order, Job):
                     events.worker_answer(answer_from_inspector(self._inspector, order))
                 elif isinstance(order, Change):
-                    recipe, error, reason = change_recipe(self._inspector, order, recipe)
+                    recipe, error, reason = change_recipe(
+                        self._inspector, order, recipe, lambda share: events.worker_compiles()
+                    )
                     events.worker_changed(recipe, error, reason)
         finally:
             self._inspector.close()
 
     def _first(self, events: Events) -> Recipe | None:
         try:
-            recipe = load_recipe(self._inspector, self._recipe_id)
+            recipe = load_recipe(
+                self._inspector, self._recipe_id, lambda share: events.worker_compiles()
+            )
         except RecipeError as error:
             events.worker_lost(ErrorCode.WORKER_START, str(error))
             return None
@@ -85,14 +90,16 @@ class ThreadWorker:
         return recipe
 
 
-def load_recipe(inspector: PartInspector, recipe_id: int) -> Recipe:
+def load_recipe(
+    inspector: PartInspector, recipe_id: int, progress: Callable[[float], None]
+) -> Recipe:
     """Load a recipe; an unexpected error refuses it, and is in the log.
 
     Raises:
         RecipeError: it cannot be loaded, for whatever reason.
     """
     try:
-        return inspector.load(recipe_id)
+        return inspector.load(recipe_id, progress)
     except RecipeError:
         raise
     except Exception as error:
@@ -102,11 +109,14 @@ def load_recipe(inspector: PartInspector, recipe_id: int) -> Recipe:
 
 
 def change_recipe(
-    inspector: PartInspector, change: Change, before: Recipe
+    inspector: PartInspector,
+    change: Change,
+    before: Recipe,
+    progress: Callable[[float], None],
 ) -> tuple[Recipe, ErrorCode, str]:
     """Load another recipe; return the one now loaded, and why it is still the one before."""
     try:
-        return load_recipe(inspector, change.recipe_id), ErrorCode.NONE, ""
+        return load_recipe(inspector, change.recipe_id, progress), ErrorCode.NONE, ""
     except RecipeError as error:
         return before, error.code, str(error)
 

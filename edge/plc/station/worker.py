@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from edge.plc.station.messages import Answer, Job, Order, Recipe
@@ -25,6 +26,10 @@ class Events(Protocol):
 
     def worker_lost(self, code: ErrorCode, reason: str) -> None:
         """The worker is gone."""
+        ...
+
+    def worker_compiles(self) -> None:
+        """The worker still compiles the plan of the recipe that it loads, and has moved on."""
         ...
 
     def worker_restarted(self) -> None:
@@ -51,8 +56,12 @@ class Worker(Protocol):
 class PartInspector(Protocol):
     """Inspects parts; used by one thread alone."""
 
-    def load(self, recipe_id: int) -> Recipe:
+    def load(self, recipe_id: int, progress: Callable[[float], None]) -> Recipe:
         """Load a recipe and warm it up; if that fails, the one before stays loaded.
+
+        Args:
+            recipe_id: of the recipe.
+            progress: receives the share of a plan's compilation that is done: a sign of life.
 
         Raises:
             RecipeError: it cannot be loaded, or fails its self-test.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from cameras.child_link import Link
 from cameras.parent_link import connect_to_parent
 from edge.options import GivenSettings
@@ -9,6 +12,7 @@ from edge.plc.station.messages import (
     TO_WORKER,
     Change,
     Changed,
+    Compiling,
     Failed,
     Job,
     JudgeOptions,
@@ -22,6 +26,7 @@ from edge.plc.station.thread_worker import answer_from_inspector, change_recipe,
 from edge.plc.station.worker import PartInspector, RecipeError
 from process.threads import FAILURES, Failure
 
+TELL_EVERY_S = 0.5
 FAILED = 3
 """Exit status of a worker that has told why it cannot begin."""
 
@@ -47,21 +52,36 @@ def main(arguments: list[str]) -> int:
 
 def serve(link: Link, inspector: PartInspector, recipe_id: int) -> int:
     """Load, then inspect what comes until the station is gone; the exit status."""
+    progress = _Progress(link)
     try:
         try:
-            recipe = load_recipe(inspector, recipe_id)
+            recipe = load_recipe(inspector, recipe_id, progress)
         except RecipeError as error:
             slow = error.code is ErrorCode.TOO_SLOW
             code = ErrorCode.TOO_SLOW if slow else ErrorCode.WORKER_START
             link.send(Failed(code, str(error)))
             return FAILED
         link.send(Ready(recipe))
-        return _work(link, inspector, recipe)
+        return _work(link, inspector, recipe, progress)
     finally:
         inspector.close()
 
 
-def _work(link: Link, inspector: PartInspector, recipe: Recipe) -> int:
+class _Progress:
+    """Tells the station now and then that a plan's compilation moves on."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._told_s = -math.inf
+
+    def __call__(self, share: float) -> None:
+        now_s = time.monotonic()
+        if now_s - self._told_s >= TELL_EVERY_S:
+            self._told_s = now_s
+            self._link.send(Compiling(share), wait=False)
+
+
+def _work(link: Link, inspector: PartInspector, recipe: Recipe, progress: _Progress) -> int:
     while True:
         try:
             order = link.receive()
@@ -70,5 +90,5 @@ def _work(link: Link, inspector: PartInspector, recipe: Recipe) -> int:
         if isinstance(order, Job):
             link.send(answer_from_inspector(inspector, order))
         elif isinstance(order, Change):
-            recipe, error, reason = change_recipe(inspector, order, recipe)
+            recipe, error, reason = change_recipe(inspector, order, recipe, progress)
             link.send(Changed(recipe, error, reason))

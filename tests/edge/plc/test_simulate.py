@@ -23,7 +23,7 @@ OPTIONS = StationOptions(deadline_ms=20_000, recipes=frozenset({1, 2}))
 class EverySecondIsBad:
     """Every second part is bad."""
 
-    def load(self, recipe_id: int) -> Recipe:
+    def load(self, recipe_id: int, progress: object) -> Recipe:
         return Recipe(recipe_id, threshold=0.5)
 
     def inspect(self, job) -> Answer:

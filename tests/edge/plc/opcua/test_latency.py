@@ -33,7 +33,7 @@ SERVES = "import sys; sys.path.insert(0, {tests!r}); from test_latency import se
 class Timed:
     """Takes ten milliseconds and says in the score how many it took."""
 
-    def load(self, recipe_id: int) -> Recipe:
+    def load(self, recipe_id: int, progress: object) -> Recipe:
         return Recipe(recipe_id, threshold=1e9, simulated=True)
 
     def inspect(self, job: Job) -> Answer:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,19 @@ def test_a_worker_that_is_never_ready_is_started_again() -> None:
         first = worker.process_id
         station.when(lambda shown: shown.counters.restarts > 1).result(PATIENCE_S)
     assert first is None or gone(first)
+
+
+def test_a_worker_that_compiles_a_plan_is_left_alone_while_it_moves_on(monkeypatch) -> None:
+    """Minutes on a Jetson: killing it after two, again and again, would never let it end."""
+    monkeypatch.setenv("RIG_COMPILES_S", "1.5")
+    worker = ProcessWorker(JUDGE, command=WORKER, start_after_s=1.0)
+    with Station(worker, options=replace(OPTIONS, load_after_s=1.0)) as station:
+        shown = station.when(lambda shown: shown.ready or shown.fault).result(PATIENCE_S)
+        assert shown.ready, shown.reason
+        station.recipe(2)
+        shown = station.when(lambda shown: shown.recipe_id == 2 or shown.fault).result(PATIENCE_S)
+        assert not shown.fault
+        assert shown.counters.restarts == 0
 
 
 def test_close_leaves_no_process_and_no_descriptor() -> None:

@@ -37,7 +37,7 @@ class ScoringInspector:
         self.closed = False
         self.threads: set[str] = set()
 
-    def load(self, recipe_id: int) -> Recipe:
+    def load(self, recipe_id: int, progress: object) -> Recipe:
         if recipe_id == 9:
             raise RecipeError("recipe 9: its self-test fails")
         return Recipe(recipe_id, threshold=0.5)
