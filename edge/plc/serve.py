@@ -108,6 +108,7 @@ class StationReport:
         self._file = file
         self._bridges: list[Bridge] = []
         self._counts = ResultCounts()
+        self._latest: InspectionResult | None = None
         self._born_s = time.monotonic()
 
     def add_bridge(self, bridge: Bridge) -> None:
@@ -116,6 +117,7 @@ class StationReport:
 
     def count(self, result: InspectionResult) -> None:
         """Count a result; to be called with each."""
+        self._latest = result
         stages = {"acquire": result.acquire_us, "process": result.process_us}
         self._counts.count(
             _verdict(result),
@@ -129,12 +131,15 @@ class StationReport:
         reason = "" if shown.online else _why_not_online(shown) or str(shown.phase)
         troubles = [bridge.trouble for bridge in self._bridges]
         troubles += [] if self._file is None else [self._file.losses.trouble]
+        of_sinks = len([trouble for trouble in troubles if trouble])
+        troubles += [self._latest.trouble] if self._latest else []
         reasons = {shown.station: reason} if reason else {}
         reasons |= FAILURES.reasons(since_s=self._born_s)
         return {
             "ready": not reasons,
             "reasons": reasons,
             "troubles": [trouble for trouble in troubles if trouble],
+            "sinks_in_trouble": of_sinks,
             "not_written": 0 if self._file is None else self._file.losses.total,
             "thread_failures": FAILURES.count,
             "station": self._station_json(shown, reason),
@@ -151,6 +156,7 @@ class StationReport:
             "threshold": shown.threshold,
             "boot_id": shown.boot_id,
             "seq": shown.seq,
+            "drift": self._latest.drift if self._latest else "",
             **self._counts.to_json(),
             "counters": asdict(shown.counters),
         }
@@ -213,6 +219,7 @@ def judge_options(config: Config) -> JudgeOptions:
         self_test_s=config.life.self_test_s,
         given=GivenSettings.from_options(config.stream),
         bit_depth=station.bit_depth or config.stream.bit_depth,
+        free=station.mode == "free",
     )
 
 

@@ -71,6 +71,10 @@ _STATION_GAUGES: _Metrics = {
         "1 when triggers are accepted, or one is at work.",
         lambda one: one["ready"],
     ),
+    "edge_station_scores_drifted": (
+        "1 when the last parts' scores have shifted from those of the build.",
+        lambda one: one["drift"] not in ("", "unknown", "steady"),
+    ),
 }
 _STATION_COUNTERS = {
     "triggers": "Accepted.",
@@ -115,7 +119,7 @@ class _Reported(Collector):
         yield GaugeMetricFamily(
             "edge_shared_sinks_in_trouble",
             "Places of all cameras' results that cannot be written now.",
-            float(len(report["troubles"])),
+            float(report.get("sinks_in_trouble", len(report["troubles"]))),
         )
         yield CounterMetricFamily(
             "edge_shared_results_not_written",

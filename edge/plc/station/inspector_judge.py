@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from edge.plc.station.messages import Answer, Job, JudgeOptions, Recipe
 from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 from edge.plc.station.worker import RecipeError
 from edge.result import Result, Verdict
+from edge.service.input_watch import InputWatch
 from edge.stream.picture_taker import NoMorePicturesError, PictureTaker
 from engines.bundle import Bundle
 from engines.errors import BundleError, EngineError
@@ -57,6 +59,7 @@ class InspectorJudge:
         self._upkeep = Upkeep(self_test_s=options.self_test_s)
         self._camera: PictureTaker | None = None
         self._grab = grab
+        self._watch: InputWatch | None = None
         self._bit_depth: int | None = None
 
     def load(self, recipe_id: int, progress: Callable[[float], None] | None = None) -> Recipe:
@@ -88,9 +91,13 @@ class InspectorJudge:
             return _undecided_answer(job, ErrorCode.NO_PICTURE, str(error))
         begun = time.monotonic_ns()
         result = self._inspector.inspect(frame)
-        return answer_from_result(
-            job, frame, result, process_us=(time.monotonic_ns() - begun) // 1000
+        process_us = (time.monotonic_ns() - begun) // 1000
+        if self._watch is None:
+            return answer_from_result(job, frame, result, process_us=process_us)
+        answer = answer_from_result(
+            job, frame, self._watch.add(frame, result), process_us=process_us
         )
+        return replace(answer, trouble="; ".join(self._watch.troubles))
 
     def close(self) -> None:
         """Release camera and inspector."""
@@ -126,6 +133,7 @@ class InspectorJudge:
             self._inspector.swap(open_it)
         else:
             self._inspector = HotSwapInspector(open_it, name="station")
+            self._watch = InputWatch("station", self._inspector, running=self._options.free)
             self._upkeep.add(self._inspector)
             self._upkeep.__enter__()
         return self._inspector.inspector
@@ -224,6 +232,7 @@ def answer_from_result(job: Job, frame: Frame, result: Result, *, process_us: in
         acquired_at_ns=frame.captured_at_ns if frame.image is not None else 0,
         acquire_us=max(0, frame.monotonic_ns - job.triggered_ns) // 1000,
         process_us=process_us,
+        drift=result.drift,
     )
 
 

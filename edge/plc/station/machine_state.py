@@ -148,6 +148,8 @@ def result_from_answer(
         process_us=answer.process_us,
         latency_us=latency_us,
         simulated=state.recipe.simulated,
+        drift=answer.drift,
+        trouble=answer.trouble,
     )
 
 

@@ -79,6 +79,7 @@ class JudgeOptions:
         self_test_s: seconds between two tests with the golden images; 0 = at the start alone.
         given: settings in place of the bundles' own, of every recipe.
         bit_depth: of the values in 16-bit files; None = the bundle's own.
+        free: the station triggers itself, so that many pictures may show one part.
     """
 
     recipes: Mapping[int, str]
@@ -91,6 +92,7 @@ class JudgeOptions:
     self_test_s: float = 600.0
     given: GivenSettings = field(default_factory=GivenSettings)
     bit_depth: int | None = None
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,8 @@ class Answer:
         acquired_at_ns: Unix time of the picture, UTC; 0 if there is none.
         acquire_us: microseconds from trigger to picture.
         process_us: microseconds that the inspection took.
+        drift: how the last scores lie to those of the build (`edge.health.drift.DriftState`).
+        trouble: what is amiss with scores or pictures, in words; it changes no decision.
     """
 
     seq: int
@@ -173,6 +177,8 @@ class Answer:
     acquired_at_ns: int = 0
     acquire_us: int = 0
     process_us: int = 0
+    drift: str = ""
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,8 @@ class InspectionResult:
         latency_us: microseconds from accepted trigger to this, monotonic.
         simulated: no camera was involved.
         schema: version of this layout.
+        drift: how the last scores lie to those of the build (`edge.health.drift.DriftState`).
+        trouble: what is amiss with scores or pictures, in words; it changes no decision.
     """
 
     station: str
@@ -220,6 +222,8 @@ class InspectionResult:
     latency_us: int
     simulated: bool = False
     schema: int = SCHEMA
+    drift: str = ""
+    trouble: str = ""
 
     @property
     def decision(self) -> Decision:

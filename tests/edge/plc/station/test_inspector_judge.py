@@ -205,3 +205,17 @@ def test_a_failing_engine_is_said(options, good) -> None:
     assert answer.error is ErrorCode.ENGINE
     assert "closed" in answer.reason
     judge.close()
+
+
+def test_a_station_tells_drift_in_its_answers(options, drawn) -> None:
+    """Parts with a defect one after another; the decision stays what it is."""
+    source = str(drawn / "test" / "missing_hole")
+    judge = InspectorJudge(JudgeOptions(**{**asdict_of(options), "source": source}))
+    judge.load(1)
+    answers = [judge.inspect(job(seq)) for seq in range(1, 25)]
+    judge.close()
+    assert answers[5].drift == "steady"
+    assert answers[5].trouble == ""
+    assert answers[-1].drift == "higher"
+    assert answers[-1].trouble.startswith("drift: parts score higher")
+    assert {one.evaluation for one in answers} == {ResultEvaluation.NOT_OK}
