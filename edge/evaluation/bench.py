@@ -13,7 +13,7 @@ import numpy as np
 
 from calibrate.dataset import dataset_from_folder
 from calibrate.images import Size, fit_image
-from cameras.image_files import image_from_bytes, image_from_file
+from cameras.image_files import image_from_bytes, image_from_file, taking_bits
 from edge.inspection.inspector import Inspector, load_with_progress
 from edge.result import Image, Result, Verdict
 from engines.bundle import Bundle
@@ -89,7 +89,8 @@ def bench_bundle(
         BundleError, EngineError, DatasetError, ImageError: as their modules say.
     """
     with load_with_progress(path, engine=engine) as inspector:
-        frames = _golden(inspector.bundle, camera) if images is None else _read(images)
+        with taking_bits(inspector.bundle.manifest.bit_depth):
+            frames = _golden(inspector.bundle, camera) if images is None else _read(images)
         if images is None:
             inspector.health = inspector.health.without("size")  # they are made to measure
         return bench_inspector(inspector, frames, iterations=iterations)

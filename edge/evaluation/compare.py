@@ -12,7 +12,7 @@ from calibrate.evaluate import Evaluation
 from calibrate.images import evenly, fit_image
 from calibrate.progress import Stages
 from cameras.errors import ImageError
-from cameras.image_files import image_from_file
+from cameras.image_files import image_from_file, taking_bits
 from edge.drawing.grid import Column, Compared, draw_comparison
 from edge.evaluation.bench import FRAMES, BenchReport, bench_inspector
 from edge.evaluation.evaluate import refuse_nothing_counted
@@ -130,12 +130,16 @@ def compare_bundles(
     shown = _choose_samples(kept)
     entries, columns = [], []
     for name, bundle in zip(_names(opened), opened, strict=True):
-        with load_with_progress(bundle.path, engine=engine) as inspector:
+        with (
+            taking_bits(bundle.manifest.bit_depth),
+            load_with_progress(bundle.path, engine=engine) as inspector,
+        ):
             entry = _entry(name, inspector, kept, folder=images, frames=frames, stages=stages)
             entries.append(entry)
             columns.append(_column(name, inspector, shown))
     if picture is not None:
-        rows = [_row(sample, opened[0]) for sample in shown]
+        with taking_bits(opened[0].manifest.bit_depth):
+            rows = [_row(sample, opened[0]) for sample in shown]
         replace_file(picture, png_from_image(draw_comparison(rows, columns)))
     return Comparison(tuple(entries), len(kept), len(samples) - len(kept))
 
