@@ -73,6 +73,11 @@ def target_from_options(
     if tuple(gpu) not in ((), (here,)):
         raise EngineError(f"{flavour}: compiles only for the GPU that is here, {here}")
     portable = "hardware" in compatible
+    if portable and device.integrated:
+        raise EngineError(
+            f"{flavour}: on a Jetson no plan is for other GPUs too, which is NVIDIA's rule for "
+            "JetPack; leave that out, and compile on each machine"
+        )
     if portable and architecture(here) < PORTABLE_FROM:
         raise EngineError(
             f"{flavour}: {here} is older than Ampere (sm{PORTABLE_FROM}), from which on plans can "

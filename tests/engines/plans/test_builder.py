@@ -198,6 +198,8 @@ class _Cuda:
 
 def test_compatible_plans(tensorrt, features_graph, monkeypatch) -> None:
     double = tensorrt("10.16.1.11")
+    desktop = Gpu(0, "RTX A4000", "sm86", 16 << 30, integrated=False, driver="12.6")
+    monkeypatch.setattr(builder, "gpus", lambda: [desktop])
     plan = compiled(features_graph("fp16"), compatible=("version", "hardware"))
     assert plan.compatible == ("version", "hardware")
     assert plan.gpu == (), "Ampere and newer"
@@ -207,6 +209,10 @@ def test_compatible_plans(tensorrt, features_graph, monkeypatch) -> None:
     turing = Gpu(0, "T4", "sm75", 16 << 30, integrated=False, driver="12.6")
     monkeypatch.setattr(builder, "gpus", lambda: [turing])
     with pytest.raises(EngineError, match="sm75 is older than Ampere"):
+        compiled(features_graph("fp16"), compatible=("hardware",))
+    orin = Gpu(0, "Orin", "sm87", 16 << 30, integrated=True, driver="12.6")
+    monkeypatch.setattr(builder, "gpus", lambda: [orin])
+    with pytest.raises(EngineError, match="on a Jetson no plan is for other GPUs too"):
         compiled(features_graph("fp16"), compatible=("hardware",))
 
 
