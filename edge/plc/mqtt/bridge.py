@@ -1,7 +1,7 @@
 """The MQTT bridge (paho-mqtt): publishes a station's results.
 
-paho's own thread connects, receives and reconnects. A second thread alone publishes results, so
-that they go out in order and the station never waits for one of paho's locks.
+One thread runs paho, which connects, receives and reconnects. A second one alone publishes results,
+so that they go out in order and the station never waits for one of paho's locks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.plc.mqtt.client import client_from_section, connection_problem
+from edge.plc.mqtt.client import RETRY_S, client_from_section, connection_problem
 from edge.plc.mqtt.outbox import Letter, Outbox
 from edge.plc.mqtt.section import MqttSection
 from edge.plc.mqtt.topics import (
@@ -40,6 +40,7 @@ from edge.plc.mqtt.topics import (
     payload_from_result,
     stats_from_snapshot,
 )
+from edge.plc.mqtt.troubles import STABLE_S, Takeovers, Troubles
 from edge.plc.station.port import Port
 from edge.plc.station.snapshot import InspectionResult, Snapshot, StationError
 from process.threads import GuardedThread, noting_failures
@@ -47,6 +48,10 @@ from process.threads import GuardedThread, noting_failures
 _log = logging.getLogger("edge.plc.mqtt")
 GOODBYE_S = 2.0  # for what waits at the end
 HANG_UP_S = 1.0  # for the last packet, once it is written
+SILENT_S = 10.0
+"""Without any answer to what was sent, after which a broker is told to be silent."""
+_LOOK_S = 1.0  # between two looks at whether it answers
+_NO_MQTT_S = 1.0  # before the next attempt after bytes that are none
 
 Event: TypeAlias = tuple[int, bool] | None
 """A message's number and whether the broker took it; None: look for work."""
@@ -77,13 +82,19 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._connected = False
         self._online_number: int | None = None  # of the message that says so
+        self._connected_s = 0.0
+        self._unanswered_s: float | None = None  # since when the broker owes an answer
+        self._troubles = Troubles()
+        self._takeovers = Takeovers()
         self._outage = ""
         self._beat: int | None = None
         self._stats_of: tuple[object, ...] = ()
         self._heartbeat_due = self._stats_due = 0.0
         self._closing = False
         self._hung_up = threading.Event()
-        self._client = self._start_client()
+        self._client = self._make_client()
+        self._network = GuardedThread(self._run_network, name="edge-mqtt-network")
+        self._network.start()
         self._thread = GuardedThread(self._run, name="edge-mqtt")
         self._thread.start()
         self._cancels = (port.on_result(self._put), port.on_change(lambda _: self._wake()))
@@ -99,6 +110,11 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
     def delivery(self) -> Delivery:
         """What became of the results so far."""
         return self._outbox.delivery
+
+    @property
+    def trouble(self) -> str:
+        """What the broker does not do; empty if all is well."""
+        return f"{self.where}: {self._troubles.text}" if self._troubles.text else ""
 
     def close(self) -> None:
         """Send what is waiting if the broker is there, say goodbye; a second call does nothing."""
@@ -131,6 +147,7 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
     def _run(self) -> None:
         while not self._closing:
             self._publish_what_is_due()
+            self._look_whether_it_answers()
             self._take_event(self._idle_s())
         limit = time.monotonic() + GOODBYE_S
         while self._connected and not self._outbox.is_empty and time.monotonic() < limit:
@@ -142,14 +159,41 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         """Wait for an event, and note what the broker took."""
         with contextlib.suppress(queue.Empty):
             event = self._events.get(timeout=timeout_s)
-            if event is not None:
-                self._outbox.note_answer(event[0], taken=event[1])
+            if event is not None and self._outbox.note_answer(event[0], taken=event[1]):
+                self._unanswered_s = None
+                if event[1]:
+                    self._troubles.end("refused")
 
-    def _idle_s(self) -> float | None:
-        """Seconds until a heartbeat or statistics are due; None while there is no broker."""
+    def _idle_s(self) -> float:
+        """Seconds until a heartbeat, statistics or a look at the broker are due."""
         if not self._connected:
-            return None
-        return max(0.0, min(self._heartbeat_due, self._stats_due) - time.monotonic())
+            return _LOOK_S
+        due_s = min(self._heartbeat_due, self._stats_due) - time.monotonic()
+        return max(0.0, min(due_s, _LOOK_S))
+
+    def _look_whether_it_answers(self) -> None:
+        """Tell of a broker that takes everything and acknowledges nothing; and of a sound one."""
+        now = time.monotonic()
+        owes = self._outbox.is_awaiting or (self._online_number is not None and not self._connected)
+        if not owes:
+            self._unanswered_s = None
+            if self._connected:
+                self._troubles.end("silent")
+        elif self._unanswered_s is None:
+            self._unanswered_s = now
+        elif now - self._unanswered_s > SILENT_S:
+            line = (
+                f"the broker acknowledges nothing for {SILENT_S:.0f} s; results wait; see its log"
+            )
+            self._troubles.begin("silent", line)
+        if (
+            self._connected
+            and now - self._connected_s > STABLE_S
+            and self._takeovers.is_backing_off
+        ):
+            self._takeovers.note_stable()
+            self._client.reconnect_delay_set(*RETRY_S)  # type: ignore[arg-type]
+            self._troubles.end("takeover")
 
     def _publish_what_is_due(self) -> None:
         if not self._connected:
@@ -197,19 +241,37 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         if connection is not None and not self._hung_up.wait(HANG_UP_S):
             with contextlib.suppress(OSError):  # a broker that reads nothing
                 connection.shutdown(socket.SHUT_RDWR)
-        client.loop_stop()
+        self._network.join()
+
+    # The thread that runs paho.
+
+    def _run_network(self) -> None:
+        """Connect, and connect again, until the bridge says goodbye."""
+        while not self._closing:
+            try:
+                self._client.loop_forever(retry_first_connection=True)
+            except Exception as error:  # noqa: BLE001  # the border: a stranger's bytes in a library
+                what = f"{type(error).__name__}: {error}"
+                line = f"what the broker sends is no MQTT {self._section.version} ({what}); check "
+                self._troubles.begin("no mqtt", f"{line}mqtt.version and mqtt.port")
+                connection: Any = self._client.socket()
+                if connection is not None:
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+                time.sleep(_NO_MQTT_S)
 
     # Called by paho, in its thread.
 
-    def _start_client(self) -> Client:
-        client = client_from_section(self._section, self._topics)
-        # What one of these raised would end paho's thread, and nothing would be sent any more.
+    def _make_client(self) -> Client:
+        boot_id = self._port.snapshot().boot_id
+        client = client_from_section(self._section, self._topics, boot_id=boot_id)
+        # What one of these raised would end paho's loop, and nothing would be sent meanwhile.
         client.on_connect = noting_failures(self._on_connect, name="mqtt")
         client.on_connect_fail = noting_failures(self._on_connect_fail, name="mqtt")
         client.on_disconnect = noting_failures(self._on_disconnect, name="mqtt")
         client.on_publish = noting_failures(self._on_publish, name="mqtt")
         client.on_message = noting_failures(self._on_message, name="mqtt")
-        client.loop_start()
+        client.on_subscribe = noting_failures(self._on_subscribe, name="mqtt")
         return client
 
     def _on_connect(
@@ -250,7 +312,22 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
             # paho's word for a connection that ended without any.
             lost = reason == "Unspecified error"
             self._report_outage("connection lost" if lost else str(reason))
+        if accepted and not self._closing:
+            self._back_off_if_taken_over(reason)
         self._connected, self._online_number = False, None
+
+    def _back_off_if_taken_over(self, reason: ReasonCode) -> None:
+        lasted_s = time.monotonic() - self._connected_s
+        pause_s = self._takeovers.note_end(lasted_s=lasted_s, code=int(reason.value))
+        if pause_s is None:
+            return
+        self._client.reconnect_delay_set(pause_s, pause_s)
+        name = self._section.client_id or "this station's topics"
+        self._troubles.begin(
+            "takeover",
+            f"another client takes this one's place at the broker: {name} is used twice; give each "
+            "its own mqtt.client_id; tried again after minutes",
+        )
 
     def _on_publish(
         self,
@@ -261,12 +338,17 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         _properties: Properties,
     ) -> None:
         if reason.is_failure:
-            _log.error("mqtt: a message was refused: %s; check the broker's access list", reason)
+            line = f"the broker refuses messages: {reason}; check its access list"
+            self._troubles.begin("refused", line)
         if mid == self._online_number and not self._connected:
             self._heartbeat_due = self._stats_due = 0.0
             self._beat = None
             self._connected = True
-            if self._outage:
+            self._connected_s = time.monotonic()
+            self._unanswered_s = None
+            self._troubles.end("no mqtt")
+            if self._outage and not self._takeovers.is_backing_off:
+                self._troubles.end("outage")
                 _log.warning("mqtt: connected again; %s", self.delivery)
                 self._outage = ""
         self._events.put((mid, not reason.is_failure))
@@ -275,14 +357,33 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         if message.payload == OFFLINE and not self._closing:
             self._client.publish(self._topics.availability, ONLINE, qos=1, retain=True)
 
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _data: object,
+        _mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if not refused:
+            self._troubles.end("subscribe")
+            return
+        self._troubles.begin(
+            "subscribe",
+            f"the broker does not let us read {self._topics.availability} ({refused[0]}): another "
+            "client's offline there would stay; check its access list",
+        )
+
     def _report_outage(self, why: str) -> None:
         """Report an outage once, and again only for another reason."""
-        if why == self._outage:
+        if why == self._outage or self._takeovers.is_backing_off:
             return
         self._outage = why
-        _log.error(
-            "mqtt: %s:%d: %s; up to %d results wait, and it is tried again",
-            *(self._section.host, self._section.broker_port, why, self._section.queue),
+        where = f"{self._section.host}:{self._section.broker_port}"
+        queue = self._section.queue
+        self._troubles.begin(
+            "outage", f"{where}: {why}; up to {queue} results wait, and it is tried again"
         )
 
 

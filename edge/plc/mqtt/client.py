@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 from paho.mqtt.client import Client, MQTTv5, MQTTv311
@@ -17,17 +18,23 @@ CONNECT_WITHIN_S = 5.0
 RETRY_S = (0.5, 10.0)  # first and longest wait between attempts
 
 
-def client_from_section(section: MqttSection, topics: Topics) -> Client:
+def client_from_section(section: MqttSection, topics: Topics, *, boot_id: int) -> Client:
     """Return a client that knows its broker, but is not yet connected.
+
+    Args:
+        section: of ``edge.toml``.
+        topics: of the station.
+        boot_id: of the station; part of the client's name, which is no other's then.
 
     Raises:
         StationError: a certificate, key or password cannot be read.
     """
-    # A fixed name: a broker then ends the old session, with its last will, before the new one
-    # begins. Otherwise that "offline" would come late and stick.
+    # Two clients of one name end each other's connections for ever. The last will of a session
+    # that is still open after a kill comes late: the bridge corrects it.
+    own = f"{topics.root.replace('/', '-')}-{socket.gethostname()}-{boot_id}"
     client = Client(
         CallbackAPIVersion.VERSION2,
-        client_id=section.client_id or topics.root.replace("/", "-"),
+        client_id=section.client_id or own,
         protocol=MQTTv5 if section.version == "5" else MQTTv311,
     )
     client.connect_timeout = CONNECT_WITHIN_S

@@ -93,16 +93,17 @@ class Outbox:
             self._in_hand = 0
             self._sent.add(number)
 
-    def note_answer(self, number: int, *, taken: bool) -> None:
-        """Note the broker's answer; numbers of other messages are ignored."""
+    def note_answer(self, number: int, *, taken: bool) -> bool:
+        """Note the broker's answer; False for the number of another message."""
         with self._lock:
             if number not in self._sent:
-                return
+                return False
             self._sent.remove(number)
             if taken:
                 self._delivered += 1
             else:
                 self._dropped += 1
+            return True
 
     def give_up(self) -> int:
         """Drop everything that is left and return how much that was."""
@@ -113,6 +114,12 @@ class Outbox:
             self._sent.clear()
             self._in_hand = 0
             return left
+
+    @property
+    def is_awaiting(self) -> bool:
+        """Something is on its way, and the broker owes an answer."""
+        with self._lock:
+            return bool(self._sent)
 
     @property
     def is_empty(self) -> bool:

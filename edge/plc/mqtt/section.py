@@ -14,6 +14,8 @@ MAX_UNDER_WAY = 16
 """Results sent and not yet acknowledged; brokers take 20 unless told otherwise."""
 MIN_QUEUE = MAX_UNDER_WAY + 1
 """So that in a full queue one always waits, which can be dropped."""
+MAX_LEVEL = 200
+"""Characters; a topic has at most 65 535 bytes."""
 Period: TypeAlias = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]  # s
 
 
@@ -55,7 +57,7 @@ class MqttSection(OptionsModel):
     client_id: Annotated[str | None, Field(min_length=1)] = setting(
         None,
         "Name of this client, which no other client of the broker may have.",
-        unset="the topic's levels",
+        unset="the topic's levels, this machine's name and the boot_id",
         example="press7",
     )
     version: Literal["5", "3.1.1"] = setting("5", "Version of MQTT; 3.1.1 knows no expiry.")
@@ -91,6 +93,8 @@ class MqttSection(OptionsModel):
         if self.plain and (self.ca or self.certificate):
             raise ValueError("plain = true uses no certificate; leave out one of the two")
         self.topic_root("station")
+        if self.client_id is not None and not self.client_id.isprintable():
+            raise ValueError("client_id: not printable; use letters, digits, - and _")
         return self
 
     @property
@@ -111,10 +115,11 @@ def topic_from_levels(*levels: str) -> str:
     """Join the levels of a topic.
 
     Raises:
-        ValueError: a level is empty or has a character that means something in MQTT.
+        ValueError: a level is empty, too long or has a character that means something in MQTT.
     """
     for level in levels:
-        if not level or any(char in "+#/" or ord(char) < 32 for char in level):
+        is_plain = level.isprintable() and not any(char in "+#/" for char in level)
+        if not is_plain or not 0 < len(level) <= MAX_LEVEL:
             raise ValueError(f"{level!r} cannot be part of a topic; use letters, digits, - and _")
         if level.startswith("$"):
             raise ValueError(f"{level!r}: topics with $ belong to the broker; rename it")

@@ -13,8 +13,8 @@ from edge.plc.mqtt.section import MAX_UNDER_WAY, MqttSection, topic_from_levels
 @settings(deadline=None)
 @given(st.text(max_size=20))
 def test_a_level_is_taken_whole_or_refused(level: str) -> None:
-    bad = not level or level.startswith("$") or any(char in "+#/" or char < " " for char in level)
-    if bad:
+    bad = not level or level.startswith("$") or any(char in "+#/" for char in level)
+    if bad or not level.isprintable():
         with pytest.raises(ValueError, match=r"part of a topic|belong to the broker"):
             topic_from_levels("a", level)
     else:
@@ -29,6 +29,12 @@ def test_a_level_is_taken_whole_or_refused(level: str) -> None:
         ({"plain": True, "ca": "ca.pem"}, "uses no certificate"),
         ({"site": "a/b"}, "cannot be part of a topic"),
         ({"prefix": "$SYS"}, "belong to the broker"),
+        ({"prefix": "#"}, "cannot be part of a topic"),
+        ({"line": "a+"}, "cannot be part of a topic"),
+        ({"station": "a\0b"}, "cannot be part of a topic|control character"),
+        ({"prefix": "a" * 201}, "cannot be part of a topic"),
+        ({"prefix": "\ud800"}, "cannot be part of a topic|unicode"),
+        ({"client_id": "a\0b"}, "not printable|control character"),
         ({"queue": MAX_UNDER_WAY}, "greater than or equal to 17"),
         ({"insecure": True}, "not permitted"),
         ({"host": "broker..example"}, "not a host name"),
