@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -16,6 +17,9 @@ from calibrate.operating_points import alarm_of_escapes
 from calibrate.threshold import reaches
 from cameras.redaction import printable_path
 from engines.threshold_records import OperatingPointRecord
+
+INVERSE_FITS = 0.3  # AUROC of a map's pixels against the mask, below which its inverse fits
+_EVERY = 4  # px: of so many along each axis one is enough to tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class Evaluation:
         reasons: by field, why a figure is None, or what was left out of it.
         operating_points: what other thresholds do, the highest first; none where no held-out
             scores are known.
+        warnings: what is odd with the masks, a line each.
     """
 
     threshold: float
@@ -113,6 +118,7 @@ class Evaluation:
     images: tuple[JudgedImage, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     operating_points: tuple[OperatingPointRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def alarm(self) -> str:
@@ -165,6 +171,7 @@ class _Tally:
         self._without_mask = 0
         self._without_map = 0
         self._blank_masks = 0
+        self._fits = _MaskFits()
 
     def add(self, item: Scored) -> None:
         reason = _unusable(item)
@@ -187,6 +194,8 @@ class _Tally:
         elif item.mask is not None:
             self._blank_masks += not good and not item.mask.any()
             self._pixels.add(item.anomaly_map, mask=item.mask)
+            if not good:
+                self._fits.add(item.anomaly_map, item.mask, path=item.sample.path)
         elif good:
             sound = np.zeros(item.anomaly_map.shape, dtype=bool)
             self._pixels.add(item.anomaly_map, mask=sound)
@@ -224,6 +233,7 @@ class _Tally:
             images=tuple(_judged(item, threshold=threshold) for item in self._images),
             reasons=MappingProxyType(self._reasons(figures)),
             operating_points=(),
+            warnings=self._fits.warnings,
             **{name: figure.value for name, figure in figures.items()},
         )
 
@@ -252,6 +262,36 @@ class _Tally:
         if left_out:
             reasons["pixels"] = "; ".join(left_out)
         return reasons
+
+
+class _MaskFits:
+    """Whether the maps fit the masks, or rather their inverses."""
+
+    def __init__(self) -> None:
+        self._masks = 0
+        self._inverse: list[Path] = []
+
+    def add(
+        self, anomaly_map: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_], *, path: Path
+    ) -> None:
+        every = slice(None, None, _EVERY)
+        values, marked = anomaly_map[every, every].ravel(), mask[every, every].ravel()
+        fit = image_auroc(values.tolist(), defects=marked.tolist()).value
+        if fit is not None:  # some pixels are marked, and some are not
+            self._masks += 1
+            if fit < INVERSE_FITS:
+                self._inverse.append(path)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A line where most masks look inverted: a blind inspector's fit as often as not."""
+        count = len(self._inverse)
+        if count <= self._masks / 2:
+            return ()
+        return (
+            f"the inverse of {count} of {self._masks} masks fits the anomaly maps far better, such "
+            f"as that of {printable_path(self._inverse[0].name)}: white is the defect; invert them",
+        )
 
 
 def _judged(item: Scored, *, threshold: float) -> JudgedImage:

@@ -198,6 +198,11 @@ class ChangeRecord(Record):
     new: SettingValue
 
 
+MAX_LEARNT = 100_000
+DIGITS = 16  # of a SHA-256 that tell files apart; two of 100 000 agree once in 4 billion bundles
+Beginning: TypeAlias = Annotated[str, Field(pattern=f"^[0-9a-f]{{{DIGITS}}}$")]
+
+
 class Manifest(Record):
     """Everything that is known about a bundle.
 
@@ -233,7 +238,9 @@ class Manifest(Record):
         figures: measured on labelled images, such as ``image_auroc``.
         golden: images with known scores.
         files: every file but this one and those under ``engines``, by path inside the bundle.
-        images: that were learnt from.
+        images: how many were learnt from.
+        learnt_images: beginning of the SHA-256 of each good image that was learnt from; none in an
+            older bundle, or where there are more than `MAX_LEARNT`.
         training: of a network; None where nothing is trained.
         tuning: how metric and number of prototypes were chosen; None where they were given.
         parity: what the precision changed; None where there was nothing to compare.
@@ -274,6 +281,7 @@ class Manifest(Record):
     golden: Annotated[tuple[GoldenImage, ...], Few] = ()
     files: Annotated[dict[str, FileRecord], Few] = Field(default_factory=dict)
     images: ImageCounts
+    learnt_images: Annotated[tuple[Beginning, ...], Field(max_length=MAX_LEARNT)] = ()
     training: TrainingRecord | None = None
     tuning: TuningRecord | None = None
     parity: ParityRecord | None = None
@@ -284,8 +292,9 @@ class Manifest(Record):
 
     @property
     def learnt_files(self) -> frozenset[str]:
-        """SHA-256 of the labelled files that it learnt from: no evaluation may count them."""
-        return frozenset(self.training.defects if self.training else ())
+        """Beginnings of the SHA-256 of files it learnt from: no evaluation may count them."""
+        defects = self.training.defects if self.training else ()
+        return frozenset((*self.learnt_images, *(digest[:DIGITS] for digest in defects)))
 
     @property
     def score_rule(self) -> ScoreRule:

@@ -2,6 +2,7 @@
 
 from calibrate.dataset.data import GOOD, Dataset, DatasetError, LeftOut, Sample
 from calibrate.dataset.folder import dataset_from_folder
+from calibrate.dataset.mask_checks import check_masks
 from calibrate.dataset.masks import read_masks
 from calibrate.dataset.names import images_in, list_names
 
@@ -11,6 +12,7 @@ __all__ = [
     "DatasetError",
     "LeftOut",
     "Sample",
+    "check_masks",
     "dataset_from_folder",
     "images_in",
     "list_names",

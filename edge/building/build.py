@@ -17,12 +17,19 @@ from calibrate.dataset import Dataset
 from calibrate.learnt import OpenEngine
 from calibrate.operating_points import operating_points, thresholds_to_compare
 from calibrate.progress import Stages
+from calibrate.set_kinds import find_two_kinds
 from cameras.image_files import taking_bits
 from cameras.redaction import printable_path
 from edge.building.built import Built
 from edge.building.drawn_defects import DrawnDefects, find_drawn_defects
 from edge.building.golden_images import golden_images
 from edge.building.held_out_record import held_out_record
+from edge.building.labelled import (
+    digest_beginnings,
+    digests_of,
+    measure_labelled,
+    say_oddities,
+)
 from edge.building.methods import LearningMethod
 from edge.building.odd_images import odd_images, rejected_images
 from edge.building.precision_gate import GateResult, apply_precision_gate
@@ -33,11 +40,9 @@ from edge.building.rtx_plans import check_gpu, compile_plans, store_plans
 from edge.building.thresholds import threshold_of_pixels
 from edge.checking.model_size import SizedBuildOptions
 from edge.checking.read import ReadSet, find_set, read_set
-from edge.evaluation.measure import Measured, measure, png_from_image
-from edge.health.checks import ImageChecks
+from edge.evaluation.measure import Measured, png_from_image
 from edge.health.learn import learn_health, undetectable_checks
 from edge.inspection.held_out import threshold_record
-from edge.inspection.judge import judge_with_engine
 from edge.inspection.verdict import DecisionSettings
 from edge.options import BuildOptions, ModelName
 from edge.result import Image
@@ -132,6 +137,7 @@ class _BuildInput:
     engine: Choice
     dataset: Dataset
     read: ReadSet
+    digests: tuple[str, ...]  # of the usable images, as a manifest keeps them
     method: LearningMethod
     checkpoints: Path
 
@@ -163,7 +169,7 @@ def _prepare(
     backbone = load_backbone(options.backbone)
     engine = choose_engine(options.engine)
     found = find_set(images, options=options, backbone=backbone)
-    for line in found.lines:
+    for line in (*found.lines, *find_two_kinds(found.dataset.train)):
         say(line)
     sized = found.options
     checkpoints = output.with_name(f"{output.name}.training")
@@ -179,7 +185,10 @@ def _prepare(
     if read.lines or found.findings:
         say(f"edge check {printable_path(images)} --report check.html shows these images")
     name = printable_path(output.name.removesuffix(".edge"))
-    return _BuildInput(name, sized, backbone, engine, found.dataset, read, method, checkpoints)
+    digests = digests_of(read.usable)
+    return _BuildInput(
+        name, sized, backbone, engine, found.dataset, read, digests, method, checkpoints
+    )
 
 
 def _open(engine: str, model: bytes, precision: Precision) -> Engine:
@@ -212,8 +221,7 @@ def _find_out(
         say=say,
     )
     outcome = _measure(job, gated, health, drawn, settings=settings, stages=stages)
-    if outcome.measured and outcome.measured.evaluation.alarm:
-        say(f"ALARM: {outcome.measured.evaluation.alarm}")
+    say_oddities(outcome.measured, say=say)
     return outcome
 
 
@@ -241,22 +249,17 @@ def _measure(
     options, taught = job.options, gated.taught
     scores, chosen = taught.inspector.held_out, gated.threshold.value
     compared = thresholds_to_compare(scores, probabilities=taught.probabilities, others=(chosen,))
-    measured = None
     with _open(job.engine.name, taught.inspector.model, options.precision) as engine:
-        if job.dataset.test:
-            with stages.stage("labelled images") as advance:
-                judge = judge_with_engine(
-                    engine, size=options.size, settings=settings, checks=ImageChecks(health)
-                )
-                measured = measure(
-                    judge,
-                    job.dataset.test,
-                    size=options.size,
-                    settings=settings,
-                    learnt=taught.learnt_files,
-                    compare=compared,
-                    progress=advance,
-                )
+        measured = measure_labelled(
+            engine,
+            job.dataset.test,
+            options=options,
+            settings=settings,
+            health=health,
+            learnt=frozenset((*job.digests, *digest_beginnings(taught.learnt_files))),
+            compare=compared,
+            stages=stages,
+        )
         golden = golden_images(
             engine, job.read.usable, measured, size=options.size, roi=options.roi
         )
@@ -318,6 +321,7 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
             skipped=len(job.read.skipped),
             different=job.read.clusters.count,
         ),
+        learnt_images=job.digests,
         training=taught.training,
         tuning=taught.tuning,
         parity=gated.report.record if gated.report else None,

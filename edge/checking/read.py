@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calibrate.backbones.backbone import Backbone
-from calibrate.dataset import Dataset, dataset_from_folder
+from calibrate.dataset import Dataset, check_masks, dataset_from_folder
 from calibrate.images import Image, Skipped, usable_images
 from calibrate.likeness.clusters import Clusters
 from calibrate.likeness.find import clusters_of_sketches
@@ -26,12 +26,14 @@ class FoundSet:
     Attributes:
         dataset: what lies in it.
         findings: what is amiss with the files.
+        masks: what is odd with the masks, a line each.
         options: of a build from it, the model's size decided.
         said: what is to be told of the size.
     """
 
     dataset: Dataset
     findings: tuple[SetFinding, ...]
+    masks: tuple[str, ...]
     options: SizedBuildOptions
     said: tuple[str, ...]
 
@@ -39,7 +41,7 @@ class FoundSet:
     def lines(self) -> tuple[str, ...]:
         """What a user should know, a line each."""
         texts = (finding.text for finding in self.findings)
-        return (self.dataset.account, *self.dataset.notes, *texts, *self.said)
+        return (self.dataset.account, *self.dataset.notes, *texts, *self.masks, *self.said)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +86,8 @@ def find_set(images: Path, *, options: BuildOptions, backbone: Backbone) -> Foun
     dataset, said = dataset_from_folder(images), list[str]()
     sized = decide_size(options, backbone=backbone, images=dataset.train, say=said.append)
     findings = find_in_set(dataset.train, bit_depth=options.bit_depth)
-    return FoundSet(dataset, findings, sized, tuple(said))
+    masks = check_masks(dataset.test)
+    return FoundSet(dataset, findings, masks, sized, tuple(said))
 
 
 def read_set(found: FoundSet, stages: Stages) -> ReadSet:

@@ -63,6 +63,8 @@ def evaluate(
         )
     for line in settings_of_config(options, given):
         console.say(line)
+    for line in evaluation.warnings:
+        console.say(f"warning: {line}")
     if evaluation.alarm:
         console.say(f"ALARM: {evaluation.alarm}")
     if json:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from calibrate.dataset import DatasetError, Sample, dataset_from_folder
+from calibrate.dataset import DatasetError, Sample, check_masks, dataset_from_folder
 from calibrate.evaluate import Evaluation
 from calibrate.images import evenly, fit_image
 from calibrate.progress import Stages
@@ -16,7 +16,7 @@ from cameras.image_files import image_from_file, taking_bits
 from edge.drawing.grid import Column, Compared, draw_comparison
 from edge.evaluation.bench import FRAMES, BenchReport, bench_inspector
 from edge.evaluation.evaluate import refuse_nothing_counted
-from edge.evaluation.measure import file_sha256, measure, png_from_image, truth_of
+from edge.evaluation.measure import measure, png_from_image, truth_of, was_learnt
 from edge.inspection.inspector import Inspector, load_with_progress
 from edge.result import Image, Result
 from engines.atomic_files import replace_file
@@ -104,7 +104,7 @@ def compare_bundles(
 
     Args:
         bundles: folders, two or more.
-        images: in MVTec's layout, or ``good`` and defects side by side.
+        images: in any layout that a build reads.
         engine: ``auto`` or the name of one.
         picture: where to write the same images through each of them; None = nowhere.
         frames: that are timed, of each.
@@ -120,12 +120,13 @@ def compare_bundles(
         raise DatasetError(f"{len(bundles)} bundle: name two or more, and the images behind them")
     opened = [Bundle.open(path) for path in bundles]
     learnt = frozenset[str]().union(*(bundle.manifest.learnt_files for bundle in opened))
-    samples = dataset_from_folder(images).test
-    kept = [sample for sample in samples if file_sha256(sample.path) not in learnt]
+    samples = dataset_from_folder(images, to_learn=False).to_judge
+    check_masks(samples)
+    kept = [sample for sample in samples if not was_learnt(sample.path, learnt)]
     if not kept:
         raise DatasetError(
-            f"{images}: no labelled images that none of the bundles learnt from; lay them out as "
-            "test/good and test/DEFECT, with masks in ground_truth/DEFECT"
+            f"{images}: no images that none of the bundles learnt from; give others, laid out as "
+            "docs/layouts.md shows"
         )
     shown = _choose_samples(kept)
     entries, columns = [], []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from calibrate.dataset import dataset_from_folder
+from calibrate.dataset import check_masks, dataset_from_folder
 from calibrate.evaluate import Evaluation
 from calibrate.operating_points import operating_points, thresholds_to_compare
 from calibrate.progress import Stages
@@ -57,6 +57,7 @@ def evaluate_bundle(
     if say is not None:
         for line in (dataset.account, *dataset.notes):
             say(line)
+    warnings = check_masks(dataset.to_judge)
     with _load(bundle, options) as inspector, stages.stage("images") as advance:
         manifest, runs_on = inspector.bundle.manifest, inspector.engine.name
         compared = _thresholds(manifest, inspector.settings.threshold)
@@ -77,7 +78,7 @@ def evaluate_bundle(
                 map_shape=manifest.size,
             )
     refuse_nothing_counted(measured.evaluation, images)
-    measured = _add_points(measured, manifest, compared)
+    measured = _complete(measured, manifest, compared, warnings=warnings)
     if options.grid is not None and measured.rows:
         picture = draw_grid(measured.rows, threshold=measured.region_threshold)
         replace_file(options.grid, png_from_image(picture))
@@ -97,17 +98,25 @@ def _load(bundle: Path, options: EvaluateOptions) -> Inspector:
     return inspector
 
 
-def _add_points(measured: Measured, manifest: Manifest, compared: tuple[float, ...]) -> Measured:
-    """With what other thresholds do, where the bundle kept its held-out scores."""
-    if manifest.held_out is None:
-        return measured
-    points = operating_points(
-        compared,
-        scores_of_record(manifest.held_out),
-        recommended=built_threshold(manifest),
-        labelled=measured.compared,
-    )
-    return replace(measured, evaluation=replace(measured.evaluation, operating_points=points))
+def _complete(
+    measured: Measured,
+    manifest: Manifest,
+    compared: tuple[float, ...],
+    *,
+    warnings: tuple[str, ...],
+) -> Measured:
+    """With what is odd, and what other thresholds do where the bundle kept its held-out scores."""
+    evaluation = measured.evaluation
+    evaluation = replace(evaluation, warnings=(*warnings, *evaluation.warnings))
+    if manifest.held_out is not None:
+        points = operating_points(
+            compared,
+            scores_of_record(manifest.held_out),
+            recommended=built_threshold(manifest),
+            labelled=measured.compared,
+        )
+        evaluation = replace(evaluation, operating_points=points)
+    return replace(measured, evaluation=evaluation)
 
 
 def refuse_nothing_counted(evaluation: Evaluation, images: Path) -> None:

@@ -20,6 +20,7 @@ from edge.drawing.grid import Row
 from edge.inspection.judge import Judge
 from edge.inspection.verdict import DecisionSettings, decide
 from edge.result import Image, Verdict
+from engines.manifest import DIGITS
 from process.plain_files import sha256_of
 
 ROWS_OF_A_KIND = 2
@@ -107,7 +108,8 @@ def measure(
         size: (height, width) of the graph.
         settings: what is a reject, and the part that is inspected. Figures over pixels are of
             the whole map, also where an ignore mask leaves something out.
-        learnt: SHA-256 of files that the inspector learnt from; they are refused, not counted.
+        learnt: beginnings of the SHA-256 of files that the inspector learnt from, of
+            `DIGITS` digits; they are refused, not counted.
         compare: thresholds with which verdicts are counted, too.
         progress: called with the share done.
 
@@ -119,7 +121,7 @@ def measure(
 
     def scored() -> Iterator[Scored]:
         for done, sample in enumerate(samples):
-            if learnt and file_sha256(sample.path) in learnt:
+            if was_learnt(sample.path, learnt):
                 yield Scored(sample, None, reason=LEARNT, left_out=True)
             else:
                 yield _score(judge, sample, size=size, settings=settings, seen=seen)
@@ -131,6 +133,11 @@ def measure(
     rows = tuple(row for kind in order for _, row in seen.rows.get(kind, []))
     good, defects = tuple(seen.good), tuple(seen.defects)
     return Measured(evaluation, good, defects, rows, seen.compared(), settings.region_threshold)
+
+
+def was_learnt(path: Path, learnt: frozenset[str]) -> bool:
+    """Whether a file is one of those of which the beginnings of the SHA-256 are given."""
+    return bool(learnt) and file_sha256(path)[:DIGITS] in learnt
 
 
 def file_sha256(path: Path) -> str:

@@ -52,7 +52,7 @@ def evaluation_report(
             value=evaluation.threshold,
             statement=f"{rejects}, and {evaluation.escapes} of {evaluation.defect_images} "
             "defective ones pass.",
-            warnings=[evaluation.alarm],
+            warnings=[evaluation.alarm, *evaluation.warnings],
             good=measured.good,
             defects=measured.defects,
         ),
