@@ -16,6 +16,7 @@ import av.error
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
@@ -91,6 +92,7 @@ class PictureReader:
         self._stream = stream
         self._codec = stream.codec_context
         self._codec.thread_count = 1  # each further one holds back a frame, and its log lines
+        self._codec.flags |= Flags.copy_opaque  # each frame says of which packet it is
         self._codec.options = {"max_pixels": str(MAX_PIXELS)}
         self._packets = container.demux(stream)
         self._formatter = VideoReformatter()
@@ -161,7 +163,10 @@ class PictureReader:
     def _coded(self, frame: av.VideoFrame) -> CodedPicture:
         newest = self._damage_of.get(self.packets, "")
         number = frame.opaque
-        damage = self._damage_of.get(number, newest) if isinstance(number, int) else newest
+        if not isinstance(number, int):  # a decoder made it up
+            damage = newest or "it was made up in place of a lost one"
+        else:
+            damage = self._damage_of.get(number, newest)
         if frame.interlaced_frame:  # it may be of two packets
             damage = damage or newest
         if frame.is_corrupt:

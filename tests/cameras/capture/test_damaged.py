@@ -45,7 +45,7 @@ def test_a_jpeg_that_was_cut_is_an_error_and_one_that_lies_on_its_side_is_turned
     damaged = [frame.reason for frame in frames if frame.image is None]
     assert len(damaged) >= 3
     assert all("cut short" in reason for reason in damaged)
-    pictures = [image_from_bytes(data) for number, data in whole.items() if number % 3 == 0]
+    pictures = [image_from_bytes(data) for number, data in list(whole.items()) if number % 3 == 0]
     for frame in frames:
         if frame.image is not None:
             assert frame.image.shape == (320, 240, 3)
@@ -78,7 +78,7 @@ def test_what_builds_on_what_was_lost_is_an_error_up_to_the_next_key_frame(rtsp,
     with open_source(f"rtsp://127.0.0.1:{rtsp.port}/video") as source:
         frames = seen(source, 8, "waiting for a key frame")
     judged = [frame.image for frame in frames if frame.image is not None]
-    assert all(any(np.array_equal(image, other) for other in filmed) for image in judged)
+    assert all(any(np.array_equal(image, other) for other in list(filmed)) for image in judged)
     assert lost
 
 

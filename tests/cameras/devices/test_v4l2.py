@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import cv2
+import numpy as np
 import pytest
 
 import cameras.devices.opencv
 import cameras.devices.v4l2
 from cameras.connect import open_source
 from cameras.devices.opencv import OpenCvDevice
-from cameras.errors import CameraError, SourceError
+from cameras.errors import CameraError, ImageError, SourceError
 
 
 class Webcam:
     """In place of cv2.VideoCapture: keeps what was asked for; refuses what it does not know."""
 
     refuses: tuple[int, ...] = ()
+    letters = 0
+    jpeg = b""
 
     def __init__(self) -> None:
         self.controls: list[tuple[int, float]] = []
@@ -31,7 +34,11 @@ class Webcam:
         return number not in self.refuses
 
     def get(self, number: int) -> float:
-        return {cv2.CAP_PROP_FPS: 30.0}.get(number, 0.0)
+        return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FOURCC: self.letters}.get(number, 0.0)
+
+    def retrieve(self, into):
+        assert (cv2.CAP_PROP_CONVERT_RGB, 0) in self.controls
+        return True, np.frombuffer(self.jpeg, np.uint8)[None]
 
     def release(self) -> None:
         self.released = True
@@ -140,6 +147,26 @@ def test_controls_are_set_again_at_each_opening_and_a_refusal_is_told(opened, mo
     with pytest.raises(CameraError, match=r"^refuses gain=4; `v4l2-ctl --list-ctrls-menus`"):
         device.open()
     assert Webcam.last.released
+
+
+def test_a_jpeg_is_taken_as_it_is_and_a_cut_one_is_no_picture(opened, monkeypatch) -> None:
+    """OpenCV would fill up with grey what is missing."""
+    monkeypatch.setattr(cameras.devices.opencv.cv2, "VideoCapture", Webcam)
+    monkeypatch.setattr(Webcam, "letters", cv2.VideoWriter.fourcc(*"MJPG"))
+    drawn = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8), (0, 0), 2
+    )
+    whole = cv2.imencode(".jpg", drawn)[1].tobytes()
+    camera = opened("0?size=64x48")[1].open()
+    monkeypatch.setattr(Webcam, "jpeg", whole)
+    assert np.array_equal(camera.retrieve(None), cv2.imdecode(np.frombuffer(whole, np.uint8), 1))
+    for end in (b"", b"\xff\xd9"):
+        monkeypatch.setattr(Webcam, "jpeg", whole[: len(whole) * 4 // 5] + end)
+        with pytest.raises(ImageError, match="cut short"):
+            camera.retrieve(None)
+    monkeypatch.setattr(Webcam, "refuses", (cv2.CAP_PROP_CONVERT_RGB,))
+    with pytest.raises(CameraError, match="use format=YUYV"):
+        opened("0")[1].open()
 
 
 def test_the_cameras_that_are_there_are_told_by_their_lasting_names(tmp_path, monkeypatch) -> None:
