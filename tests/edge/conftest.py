@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 NOBODY = 65534
-SMALL = ("--precision", "fp32", "--size", "128", "--prototypes", "64", "--engine", "onnxruntime")
+SMALL = ("--precision", "fp32", "--size", "64", "--prototypes", "64", "--engine", "onnxruntime")
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from plain_builds import leave_out
 
 from calibrate.backbones.backbone import BackboneError
 from calibrate.dataset import DatasetError
-from calibrate.images import ImagesError, evenly
+from calibrate.images import ImagesError
 from calibrate.progress import Stages
 from calibrate.protoad import learn
 from edge.building import precision_gate
@@ -172,8 +173,7 @@ def test_the_region_of_interest_is_kept_and_is_all_that_counts(good, tmp_path) -
 def test_the_same_seed_builds_the_same_graph(good, tmp_path, monkeypatch) -> None:
     """In int8 on the engine that CPUs deploy; no gate, few folds."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    monkeypatch.setattr(precision_gate, "engines_to_compare", lambda *_: ())
-    monkeypatch.setattr(learn, "FOLDS", 2)
+    leave_out(monkeypatch, compared=False)
 
     def found(**changes) -> tuple[str, float]:
         made = build(good, tmp_path / "x.edge", options=quick(**changes))
@@ -244,7 +244,9 @@ def test_a_folder_that_is_no_bundle_is_not_overwritten(good, tmp_path) -> None:
     assert [path.name for path in precious.iterdir()] == ["notes.txt"]
 
 
-def test_every_stage_is_told_from_start_to_end(good, tmp_path) -> None:
+def test_every_stage_is_told_from_start_to_end(good, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(precision_gate, "engines_to_compare", lambda deployed, _: (deployed,))
+    monkeypatch.setattr(learn, "FOLDS", 2)
     told: dict[str, list[float]] = {}
     stages = Stages(lambda name, share: told.setdefault(name, []).append(share))
     chosen = quick(precision="int8", max_flips=99, max_score_error=99.0)
@@ -262,8 +264,10 @@ CHILD = """
 import sys
 from pathlib import Path
 from calibrate.progress import Stages
+from calibrate.protoad import learn
 from edge.building.build import build
 from edge.options import BuildOptions
+learn.FOLDS = 2
 options = BuildOptions(
     precision="fp32", engine="onnxruntime", size=(64, 64), prototypes=16, seed=int(sys.argv[3])
 )
@@ -280,12 +284,12 @@ def told_by(child: subprocess.Popen[str]) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_build_that_is_killed_leaves_the_old_bundle_or_the_new(good, bundle, tmp_path) -> None:
+def test_a_build_that_is_killed_leaves_the_old_bundle_or_the_new(good, bundle, monkeypatch) -> None:
     """SIGKILL during the work, and around the moment when the bundle is written."""
     dice = random.Random(5)
     seeds = {Bundle.open(bundle).manifest.seed}
     moments = ["features 0.00"]
-    moments += ["tensorrt-rtx 1.00" if _has_rtx() else "held-out scores 1.00"] * 2
+    moments += ["tensorrt-rtx 1.00" if _has_rtx() else "drawn defects 1.00"] * 2
     for seed, moment in enumerate(moments, start=10):
         command = [sys.executable, "-c", CHILD, str(good), str(bundle), str(seed)]
         with subprocess.Popen(
@@ -304,6 +308,7 @@ def test_a_build_that_is_killed_leaves_the_old_bundle_or_the_new(good, bundle, t
         found = Bundle.open(bundle)
         assert found.manifest.seed in seeds
         load(bundle, engine=ENGINE).close()
+    leave_out(monkeypatch, compared=False)
     result = build(good, bundle, options=quick(seed=99))
     assert Bundle.open(bundle).manifest.seed == 99
     load(result.bundle.path, engine=ENGINE).close()
@@ -315,32 +320,3 @@ def _has_rtx() -> bool:
     from importlib.util import find_spec
 
     return find_spec("tensorrt_rtx") is not None
-
-
-# --- real images ----------------------------------------------------------------------------
-
-
-@pytest.mark.realdata
-@pytest.mark.slow
-def test_bottles(realdata, tmp_path) -> None:
-    """Thirty bottles are enough to tell good from broken."""
-    source, folder = realdata / "bottle", tmp_path / "bottle"
-    parts = {"train/good": 30, "test/good": 12}
-    parts |= {f"test/{kind.name}": 4 for kind in (source / "test").iterdir() if kind.name != "good"}
-    for part, count in parts.items():
-        home = folder / part
-        home.mkdir(parents=True)
-        for path in evenly(sorted((source / part).iterdir()), count):
-            shutil.copy(path, home)
-            mask = source / "ground_truth" / home.name / f"{path.stem}_mask.png"
-            if mask.is_file():
-                (folder / "ground_truth" / home.name).mkdir(parents=True, exist_ok=True)
-                shutil.copy(mask, folder / "ground_truth" / home.name)
-    made = build(
-        folder, tmp_path / "bottle.edge", options=BuildOptions(prototypes=512, precision="fp16")
-    )
-    figures = made.bundle.manifest.figures
-    assert figures["image_auroc"] > 0.97
-    assert figures["pixel_auroc"] > 0.93
-    assert figures["escapes"] <= 0.25 * figures["defect_images"]
-    assert np.isfinite(made.threshold.value)

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from plain_builds import leave_out
 
 from calibrate.learnt import LearntInspector
 from calibrate.precision import sensitivity
 from calibrate.precision.int8 import PrecisionError
 from calibrate.precision.parity import ParityReport
 from calibrate.progress import Stages
-from calibrate.protoad import learn
 from calibrate.threshold import Threshold, threshold_from_scores
 from edge.building import precision_gate
 from edge.building.build import build
@@ -43,8 +43,7 @@ def free(drawn, tmp_path_factory) -> Built:
 @pytest.fixture
 def one_engine(monkeypatch) -> None:
     """Compare on the deployed engine alone, with few folds."""
-    monkeypatch.setattr(learn, "FOLDS", 2)
-    monkeypatch.setattr(precision_gate, "engines_to_compare", lambda deployed, _: (deployed,))
+    leave_out(monkeypatch)
 
 
 @pytest.fixture

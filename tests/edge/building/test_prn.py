@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from plain_builds import leave_out
 
 pytest.importorskip("torch", reason="torch is not installed")
 
 from calibrate.prn.options import TrainingError
 from calibrate.progress import Stages
-from edge.building import precision_gate
 from edge.building.build import build
 from edge.building.built import Built
 from edge.evaluation.evaluate import evaluate_bundle
@@ -129,7 +129,7 @@ def test_with_an_ignore_mask_the_score_is_computed_in_the_same_way(made, drawn) 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_low_precision_builds_and_its_plan_compiles(good, tmp_path, precision, monkeypatch) -> None:
     """One step teaches nothing: what the precision changes is not the question here."""
-    monkeypatch.setattr(precision_gate, "engines_to_compare", lambda deployed, _: (deployed,))
+    leave_out(monkeypatch)
     free = options(precision=precision, steps=1, max_flips=99, max_score_error=1e9)
     built = build(good, tmp_path / "x.edge", options=free)
     assert built.parity is not None and built.parity.record.labelled == 0
@@ -141,15 +141,22 @@ def test_low_precision_builds_and_its_plan_compiles(good, tmp_path, precision, m
 def whole(drawn, tmp_path_factory) -> Built:
     """A short build from good images alone, that nothing stopped. Read-only."""
     output = tmp_path_factory.mktemp("whole") / "whole.edge"
-    return build(drawn / "train" / "good", output, options=options(steps=3))
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out(patch)
+        return build(drawn / "train" / "good", output, options=options(steps=3))
 
 
-def test_another_seed_builds_another_graph(whole, good, tmp_path) -> None:
+def test_another_seed_builds_another_graph(whole, good, tmp_path, monkeypatch) -> None:
+    leave_out(monkeypatch)
     other = build(good, tmp_path / "x.edge", options=options(steps=3, seed=4))
     assert other.bundle.manifest.files["model.onnx"] != whole.bundle.manifest.files["model.onnx"]
 
 
-def test_a_build_that_was_stopped_goes_on_to_the_same_graph(whole, good, tmp_path) -> None:
+def test_a_build_that_was_stopped_goes_on_to_the_same_graph(
+    whole, good, tmp_path, monkeypatch
+) -> None:
+    leave_out(monkeypatch)
+
     def stopped(_: str, line: str) -> None:
         if line.startswith("step 2"):
             raise KeyboardInterrupt

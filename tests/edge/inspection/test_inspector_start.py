@@ -191,17 +191,16 @@ def test_the_other_engine_passes_the_self_test_in_every_precision(
 ) -> None:
     """A bundle is built on one machine and deployed on another; no gate is asked, few folds."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    from calibrate.protoad import learn
-    from edge.building import precision_gate
+    from plain_builds import leave_out
+
     from edge.building.build import build
     from edge.options import BuildOptions
 
-    monkeypatch.setattr(precision_gate, "engines_to_compare", lambda *_: ())
-    monkeypatch.setattr(learn, "FOLDS", 2)
+    leave_out(monkeypatch, compared=False)
     for precision in ("fp32", "fp16", "int8"):
         options = BuildOptions(
             precision=precision,
-            size=(128, 128),
+            size=(64, 64),
             prototypes=64,
             engine="openvino",
         )

@@ -1,0 +1,29 @@
+"""Builds without what other tests are for."""
+
+from __future__ import annotations
+
+import pytest
+
+from calibrate.protoad import learn
+from edge.building import build as build_module
+from edge.building import precision_gate
+
+
+def leave_out(patch: pytest.MonkeyPatch, *, folds: int = 2, compared: bool = True) -> None:
+    """Leave out drawn defects and engines that are not deployed, and hold out in few folds.
+
+    The shipped inspector, its figures and its graph are the same; `test_drawn_defects`,
+    `test_precision_gate` and `test_learn` are for the rest.
+
+    Args:
+        patch: undoes it.
+        folds: in how many parts good images are held out.
+        compared: whether the deployed engine is compared with fp32.
+    """
+
+    def engines(deployed: str, _: object) -> tuple[str, ...]:
+        return (deployed,) if compared else ()
+
+    patch.setattr(precision_gate, "engines_to_compare", engines)
+    patch.setattr(build_module, "find_drawn_defects", lambda *_, **__: None)
+    patch.setattr(learn, "FOLDS", folds)
