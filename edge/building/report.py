@@ -51,18 +51,7 @@ def build_report(
         title=f"{manifest.name}: inspector",
         facts=_facts(manifest),
         figures=figure_tiles(manifest.figures) if manifest.figures else {},
-        threshold=ThresholdSection(
-            value=threshold.value,
-            statement=describe_threshold(threshold),
-            warnings=[
-                measured.evaluation.alarm if measured else "",
-                threshold.warning,
-                describe_odd_images(odd, threshold),
-                describe_rejected_images(rejected_images(taught.inspector, threshold)),
-            ],
-            good=[*taught.inspector.held_out.tolist(), *(measured.good if measured else ())],
-            defects=measured.defects if measured else (),
-        ),
+        threshold=_threshold_section(threshold, taught, measured),
         trade_off=trade_off_of(measured, points) if measured else None,
         curve=taught.curve,
         detection=detection_section(drawn.record) if drawn else None,
@@ -86,6 +75,23 @@ def build_report(
         ],
     )
     return report_html(report)
+
+
+def _threshold_section(
+    threshold: Threshold, taught: Taught, measured: Measured | None
+) -> ThresholdSection:
+    return ThresholdSection(
+        value=threshold.value,
+        statement=describe_threshold(threshold),
+        warnings=[
+            measured.evaluation.alarm if measured else "",
+            threshold.warning,
+            describe_odd_images(odd_images(taught.inspector, threshold), threshold),
+            describe_rejected_images(rejected_images(taught.inspector, threshold)),
+        ],
+        good=[*taught.inspector.held_out.tolist(), *(measured.good if measured else ())],
+        defects=measured.defects if measured else (),
+    )
 
 
 def _drawn_pictures(drawn: DrawnDefects | None) -> list[Picture]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_once import made_once
 
 NOBODY = 65534
 SMALL = ("--precision", "fp32", "--size", "64", "--prototypes", "64", "--engine", "onnxruntime")
@@ -69,9 +70,10 @@ def drawn(tmp_path_factory) -> Path:
     """A small drawn data set in MVTec's layout; do not change it, copy it."""
     from edge.demo import draw_dataset
 
-    folder = tmp_path_factory.mktemp("drawn") / "flange"
-    draw_dataset(folder, good=12, test_good=4, defects_each=1, size=128)
-    return folder
+    def draw(folder: Path) -> None:
+        draw_dataset(folder, good=12, test_good=4, defects_each=1, size=128)
+
+    return made_once(tmp_path_factory, "flange", draw)
 
 
 @pytest.fixture(scope="session")
@@ -81,9 +83,9 @@ def built(drawn, tmp_path_factory) -> Path:
     from edge.options import BuildOptions
 
     options = BuildOptions(precision="fp32", size=(128, 128), prototypes=64, engine="onnxruntime")
-    return build(
-        drawn, tmp_path_factory.mktemp("built") / "flange.edge", options=options
-    ).bundle.path
+    return made_once(
+        tmp_path_factory, "flange.edge", lambda output: build(drawn, output, options=options)
+    )
 
 
 @pytest.fixture

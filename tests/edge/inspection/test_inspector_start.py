@@ -200,7 +200,7 @@ def test_the_other_engine_passes_the_self_test_in_every_precision(
     for precision in ("fp32", "fp16", "int8"):
         options = BuildOptions(
             precision=precision,
-            size=(64, 64),
+            size=(128, 128),
             prototypes=64,
             engine="openvino",
         )
