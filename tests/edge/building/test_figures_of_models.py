@@ -53,12 +53,12 @@ def test_the_bundled_backbone_is_worth_a_resnet18_on_magnetic_tiles(
 def test_a_short_prn_tells_bottles_apart_in_int8(
     realdata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thirtieth of a full training, at half the size."""
+    """A fortieth of a full training, at half the size."""
     leave_out(monkeypatch)
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("openvino", reason="the engine that CPUs deploy is not installed")
     options = BuildOptions(
-        model="prn", precision="int8", engine="openvino", size=(128, 128), steps=100
+        model="prn", precision="int8", engine="openvino", size=(128, 128), steps=75
     )
     options = options.model_copy(update=ANY)
     built = build(realdata / "bottle", tmp_path / "prn.edge", options=options)
