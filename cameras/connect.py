@@ -147,7 +147,8 @@ def open_source(
     if scheme is not None:
         opener = SCHEMES.get(scheme[1].lower())
         if opener is not None and (scheme[2] or opener in _WITHOUT_SLASHES):
-            return opener(source, asked)
+            # FFmpeg knows schemes in lower case alone.
+            return opener(scheme[1].lower() + source[scheme.end(1) :], asked)
         if scheme[2]:
             known = ", ".join(f"{name}:" for name in SCHEMES)
             raise SourceError(f"{redact_address(source)}: unknown scheme; known: {known}")

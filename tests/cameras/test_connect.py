@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from cameras.connect import open_source
+from cameras.devices import network
+
 CODE = """
 import json, sys
 from cameras.connect import open_source
@@ -47,3 +50,12 @@ def test_a_scheme_needs_its_own_kind_alone(tmp_path, source, needed) -> None:
     cv2.imwrite(str(tmp_path / "part.png"), np.zeros((8, 8, 3), np.uint8))
     loaded = modules_after(source.format(tmp_path))
     assert {device for device in DEVICES if f"cameras.devices.{device}" in loaded} == needed
+
+
+@pytest.mark.parametrize("address", ["RTSP://line3/cam0", "Http://Line3/A", "HTTPS://line3/cam0"])
+def test_a_scheme_may_be_written_in_capitals(address, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(network, "open_network", lambda given, _: seen.append(given))
+    open_source(address)
+    scheme, mark, rest = address.partition(":")
+    assert seen == [scheme.lower() + mark + rest]

@@ -212,7 +212,7 @@ def _folder_for_a_file(bundle: Bundle) -> None:
     ("harm", "said"),
     [
         (_newer, "made by a newer protoedge .* upgrade"),
-        (_unknown_field, "run: Extra inputs are not permitted"),
+        (_unknown_field, "run: no such key"),
         (_escape, "plain relative path"),
         (_no_model, "lists no model.onnx"),
         (_hand_edited, "its seal does not fit"),
