@@ -47,7 +47,7 @@ def graph_with_whole_head(model: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
+class _Products:
     """One stage's products, in all blocks.
 
     Attributes:
@@ -69,7 +69,7 @@ class _Found:
         spare: all nodes that go.
     """
 
-    stages: tuple[_Stage, ...]
+    stages: tuple[_Products, ...]
     maximum: onnx.NodeProto
     spare: tuple[onnx.NodeProto, ...]
 
@@ -99,7 +99,7 @@ class _Blocks:
             blocks.append([leaf for leaf in leaves if leaf is not None])
             spare.append(maximum)
         stages = [
-            _Stage(tuple(product for product, _ in column), column[0][1])
+            _Products(tuple(product for product, _ in column), column[0][1])
             for column in zip(*blocks, strict=False)
         ]
         if not _fit(stages, blocks):
@@ -153,7 +153,7 @@ class _Blocks:
         return int(rows) if rows == columns and rows == int(rows) else 0
 
 
-def _fit(stages: Sequence[_Stage], blocks: Sequence[Sequence[object]]) -> bool:
+def _fit(stages: Sequence[_Products], blocks: Sequence[Sequence[object]]) -> bool:
     """Whether all blocks are of the same stages, of which the first is the finest."""
     if len(blocks) < 2 or len({len(block) for block in blocks}) != 1 or not stages:
         return False
@@ -223,7 +223,7 @@ class _Whole:
         largest.attribute.extend(found.maximum.attribute)
         self.nodes.append(largest)
 
-    def _product(self, stage: _Stage) -> tuple[str, int]:
+    def _product(self, stage: _Products) -> tuple[str, int]:
         """A stage's product with all prototypes, and how many those are; named as its first."""
         first = stage.products[0]
         kernels = [numpy_helper.to_array(self._weights[one.input[1]]) for one in stage.products]
