@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
 def serve(link: Link, inspector: PartInspector, recipe_id: int) -> int:
     """Load, then inspect what comes until the station is gone; the exit status."""
-    progress = _Progress(link)
+    progress = _SignsOfLife(link)
     try:
         try:
             recipe = load_recipe(inspector, recipe_id, progress)
@@ -67,7 +67,7 @@ def serve(link: Link, inspector: PartInspector, recipe_id: int) -> int:
         inspector.close()
 
 
-class _Progress:
+class _SignsOfLife:
     """Tells the station now and then that a plan's compilation moves on."""
 
     def __init__(self, link: Link) -> None:
@@ -81,7 +81,7 @@ class _Progress:
             self._link.send(Compiling(share), wait=False)
 
 
-def _work(link: Link, inspector: PartInspector, recipe: Recipe, progress: _Progress) -> int:
+def _work(link: Link, inspector: PartInspector, recipe: Recipe, progress: _SignsOfLife) -> int:
     while True:
         try:
             order = link.receive()

@@ -18,6 +18,7 @@ from engines.errors import EngineError
 from engines.gpu import reopen
 from engines.gpu.engine import TensorRtEngine
 from engines.gpu.reopen import WAITS_S, ReopeningEngine
+from process.forks import Birthplace
 
 IMAGES = np.full((1, 8, 16, 3), 51, np.uint8)
 
@@ -227,7 +228,7 @@ def test_an_inspector_closes_while_its_engine_is_tested_again(line) -> None:
 
     inspector = object.__new__(Inspector)
     inspector.engine, inspector._lock, inspector._runner = line.engine, threading.Lock(), None
-    inspector._test = test
+    inspector._test, inspector._birthplace = test, Birthplace()
     inspector._test_engine_that_comes_back()
     line.lose()
     line.now += 1
@@ -252,13 +253,16 @@ def test_a_first_engine_that_does_not_open_is_an_error_at_once() -> None:
 
 def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
     from edge.health.checks import ImageChecks
+    from edge.health.measurements import ImageStatsReader
     from edge.inspection.inspector import Inspector
     from edge.inspection.verdict import DecisionSettings
     from edge.result import Verdict
 
     inspector = object.__new__(Inspector)  # without a bundle: only the engine matters here
     inspector.engine, inspector._lock = line.engine, threading.Lock()
+    inspector._birthplace = Birthplace()
     inspector.health, inspector._learnt_roi = ImageChecks(None), None
+    inspector._image_stats = ImageStatsReader((8, 16))
     inspector.settings = DecisionSettings(threshold=0.5, min_area=1, ignore=None, roi=None)
     inspector.bundle = type(
         "B",
