@@ -13,6 +13,7 @@ _PROPERTY = re.compile(
     rf"((?:^|[\s!])[\w-]*(?:{_WORDS}|user-id|user-pw|-pw)[\w-]*\s*=\s*)(\"(?:\\.|[^\"])*\"?|\S+)",
     re.IGNORECASE,
 )
+_BEGINNING = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _INSIDE = re.compile(r"(:/).*@", re.DOTALL)
 _SCHEME = re.compile(r"((?:rtsps?|https?|rtmp|srt|ftp|tcp|udp|post|zmq|onvif)(?::/?|//))", re.I)
 
@@ -24,10 +25,8 @@ def redact_address(address: str) -> str:
     ``@`` in them that no parser of addresses takes for a password. A mistyped address, such as one
     with a single slash, is treated alike. Too much hidden is harmless.
     """
-    begin, mark, rest = address.partition("://")
-    begin += mark
-    if not mark:
-        begin, rest = _split_mistyped(address)
+    found = _BEGINNING.match(address)  # a later :// is the password's
+    begin, rest = (found[0], address[found.end() :]) if found else _split_mistyped(address)
     _, at, host = rest.rpartition("@")
     return one_line(_SECRET.sub(r"\1***", f"{begin}{'***@' if at else ''}{host}"))
 

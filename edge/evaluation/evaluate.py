@@ -15,9 +15,10 @@ from edge.drawing.grid import draw_grid
 from edge.evaluation.inspected_part import inspected_part
 from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.evaluation.report import evaluation_report
+from edge.given import GivenSettings
 from edge.inspection.held_out import scores_of_record
 from edge.inspection.inspector import Inspector, load_with_progress
-from edge.options import EvaluateOptions, GivenSettings
+from edge.options import EvaluateOptions
 from edge.result import Say
 from engines.atomic_files import replace_file
 from engines.changes import built_threshold

@@ -19,6 +19,7 @@ from cameras.connect import open_source
 from cameras.frame import Frame
 from cameras.source import frame_now
 from edge import console
+from edge.given import GivenSettings
 from edge.health.checks import ImageChecks
 from edge.health.frame_checker import FrameChecker
 from edge.health.measurements import ImageStatsReader
@@ -34,7 +35,7 @@ from edge.inspection.self_test import (
 )
 from edge.inspection.settings import settings_from_bundle, settings_in_use
 from edge.inspection.verdict import DecisionSettings, decide
-from edge.options import DEADLINE_MS, GivenSettings
+from edge.options import DEADLINE_MS
 from edge.result import Result, Roi, error_from_frame
 from engines.bundle import Bundle
 from engines.changes import built_roi

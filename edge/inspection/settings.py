@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 
 from cameras.image_files import image_from_bytes
+from edge.given import GivenSettings
 from edge.inspection.held_out import RateOfRejects, threshold_for_rate, threshold_record
 from edge.inspection.ignore_mask import (
     NOTHING,
@@ -24,7 +25,6 @@ from edge.inspection.ignore_mask import (
 )
 from edge.inspection.self_test import check_decision, find_region_beyond
 from edge.inspection.verdict import DecisionSettings, decide
-from edge.options import GivenSettings
 from edge.result import Roi, Say
 from engines.bundle import Bundle
 from engines.changes import KEEP, built_pixel_threshold, edit_manifest

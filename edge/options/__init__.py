@@ -9,7 +9,6 @@ from edge.options.build import PROTOTYPES, BuildOptions
 from edge.options.check import CheckOptions
 from edge.options.compile import CompileOptions
 from edge.options.evaluate import EvaluateOptions
-from edge.options.given import GivenSettings
 from edge.options.life import LifeOptions, LogOptions
 from edge.options.names import (
     DEADLINE_MS,
@@ -45,7 +44,6 @@ __all__ = [
     "CompileOptions",
     "EngineName",
     "EvaluateOptions",
-    "GivenSettings",
     "LifeOptions",
     "LogFormat",
     "LogLevel",

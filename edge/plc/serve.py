@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edge.config import Config, ConfigError, find_bundle
-from edge.options import GivenSettings
+from edge.given import GivenSettings
 from edge.plc.bridges import open_bridge, section_of
 from edge.plc.station.messages import JudgeOptions, StationOptions
 from edge.plc.station.port import Bridge, Port

@@ -15,13 +15,14 @@ from cameras.source import Source
 from edge import console
 from edge.config import Config
 from edge.fields import overlay
+from edge.given import GivenSettings
 from edge.health.frame_checker import FrameChecker
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.engine_pool import EnginePool
 from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import Inspector
 from edge.inspection.settings import settings_in_use
-from edge.options import DEADLINE_MS, PART_DEADLINE_MS, GivenSettings, StreamOptions
+from edge.options import DEADLINE_MS, PART_DEADLINE_MS, StreamOptions
 from edge.result import Inspect, Say
 from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.input_watch import InputWatch

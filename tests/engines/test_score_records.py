@@ -18,7 +18,7 @@ TERM = {"count": 1, "gain": 1.0, "offset": 0.0}
         ({"held_out": {"images": 1, "highest": (0.2, 0.1)}}, "2 scores are kept of 1 images"),
         ({"held_out": {"images": 3, "highest": (0.2, 0.1)}}, "2 scores are kept of 3 images"),
         ({"held_out": {"images": 2, "highest": (0.1, 0.2)}}, "the highest score does not"),
-        ({"held_out": {"images": 2, "highest": ()}}, "at least 2 items"),
+        ({"held_out": {"images": 2, "highest": ()}}, "at least 1 item"),
         ({"score_kind": "top"}, "lacks its score_shares"),
         ({"score_kind": "raw", "score_shares": MAXIMUM}, "'raw' has no score_shares"),
         ({"score_kind": "top", "score_shares": {"terms": ()}}, "at least 1 item"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from edge.options import GivenSettings
+from edge.given import GivenSettings
 from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 
 NS_PER_MS = 1_000_000

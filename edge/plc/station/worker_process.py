@@ -7,7 +7,7 @@ import time
 
 from cameras.child_link import Link
 from cameras.parent_link import connect_to_parent
-from edge.options import GivenSettings
+from edge.given import GivenSettings
 from edge.plc.station.messages import (
     TO_WORKER,
     Change,

@@ -25,7 +25,7 @@ def to_twelve_bits(folder: Path) -> None:
 def test_a_bit_depth_is_taken_by_all_that_read_files(run, built, drawn, small, tmp_path) -> None:
     deep = Path(shutil.copytree(drawn, tmp_path / "deep"))
     to_twelve_bits(deep)
-    outcome = run("build", deep, "--output", "deep.edge", "--bit-depth", 12, *small)
+    outcome = run("build", deep, "--output", "deep.edge", "--bit-depth", 12, *small, "--size", 128)
     assert outcome.code == 0, outcome.err
     assert "brightest pixel" not in outcome.err
     bundle, plain = Bundle.open("deep.edge").manifest, Bundle.open(built).manifest

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.given import GivenSettings
 from edge.inspection.ignore_mask import mask_from_file
 from edge.inspection.settings import settings_in_use
 from edge.inspection.verdict import decide
-from edge.options import GivenSettings
 from edge.result import Verdict
 from engines.bundle import Bundle
 

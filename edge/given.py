@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from edge.options.evaluate import EvaluateOptions
-from edge.options.stream import CameraOptions
+
+class SettingsOptions(Protocol):
+    """What options of a command have of a bundle's settings."""
+
+    @property
+    def threshold(self) -> float | None:
+        """Score from which a part is NG."""
+        ...
+
+    @property
+    def min_area(self) -> int | None:
+        """Smallest region, in px of the frame."""
+        ...
+
+    @property
+    def ignore(self) -> str | Path | None:
+        """The mask of what does not count."""
+        ...
+
+    @property
+    def roi(self) -> tuple[int, int, int, int] | None:
+        """The part that is inspected: (x, y, width, height)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +49,7 @@ class GivenSettings:
     where: str = "stream"
 
     @classmethod
-    def from_options(
-        cls, options: CameraOptions | EvaluateOptions, *, where: str = "stream"
-    ) -> GivenSettings:
+    def from_options(cls, options: SettingsOptions, *, where: str = "stream") -> GivenSettings:
         """Of a command line over `edge.toml`."""
         ignore = None if options.ignore is None else str(options.ignore)
         return cls(options.threshold, options.min_area, ignore, options.roi, where)
