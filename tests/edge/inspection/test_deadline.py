@@ -15,6 +15,7 @@ import edge
 from cameras.source import frame_now
 from edge.inspection.deadline import DeadlineRunner
 from edge.result import Result, Verdict, error_from_frame
+from process.threads import FAILURES
 
 IMAGE = np.full((8, 8, 3), 20, np.uint8)
 
@@ -84,6 +85,8 @@ def test_no_verdict_without_a_finite_score_comes_through(score, verdict) -> None
 
 
 def test_a_mistake_and_a_lack_of_memory_are_errors_with_their_reason(caplog) -> None:
+    FAILURES.forget("")  # what another test failed with a moment ago would be told no more
+
     def failing(frame) -> Result:
         if frame.index:
             raise MemoryError("no memory left")
