@@ -7,12 +7,18 @@ from collections.abc import Sequence
 
 import typer
 
+from process.out_of_memory import is_out_of_memory
+
 USAGE = 2
 FAILURE = 1
 INTERRUPTED = 130
 
 # typer carries click within itself or depends on it, by its version: ask it for the class.
 _CLICK = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_OUT_OF_MEMORY = (
+    "out of memory; give this machine more memory, or build with a smaller --size, --prototypes "
+    "or --memory"
+)
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 )
@@ -26,8 +32,9 @@ def line_and_code_from_error(error: Exception) -> tuple[str, int]:
     """
     if isinstance(error, _CLICK):
         return _usage(error), USAGE
-    if isinstance(error, MemoryError):
-        return "out of memory; try a smaller --size, --prototypes or --memory", FAILURE
+    if is_out_of_memory(error):
+        is_told = "too little memory" in str(error)  # with the picture that it was lacking for
+        return str(error) if is_told else _OUT_OF_MEMORY, FAILURE
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
         reason = error.strerror or str(error)

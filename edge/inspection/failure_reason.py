@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
-
 from cameras.errors import ImageError
 from engines.errors import BundleError, EngineError
+from process.out_of_memory import is_out_of_memory
 from process.threads import FAILURES
 
-_FORESEEN = (EngineError, ImageError, BundleError)
+_FORESEEN = (EngineError, BundleError)
 
 
 def reason_from_failure(what: str, error: Exception) -> str:
@@ -18,16 +17,11 @@ def reason_from_failure(what: str, error: Exception) -> str:
         what: failed, for whoever looks after the process.
         error: that it failed with.
     """
-    if isinstance(error, _FORESEEN):
+    if isinstance(error, ImageError):
         return str(error)
     if is_out_of_memory(error):
         return "out of memory; take smaller pictures, or give this machine more memory"
+    if isinstance(error, _FORESEEN):
+        return str(error)
     FAILURES.note(what, error, goes_on=True)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory was lacking, by Python's or OpenCV's account."""
-    if isinstance(error, cv2.error):
-        return getattr(error, "code", None) == cv2.Error.StsNoMem
-    return isinstance(error, MemoryError)

@@ -21,7 +21,7 @@ from typing import TypeAlias
 from cameras.errors import CameraError, SourceError
 from cameras.frame import Frame
 from cameras.source import frame_now
-from edge.inspection.failure_reason import is_out_of_memory, reason_from_failure
+from edge.inspection.failure_reason import reason_from_failure
 from edge.result import Inspect, OnResult, Result, error_from_frame
 from edge.service.input_watch import InputWatch
 from edge.service.result_counts import ResultCounts
@@ -30,6 +30,7 @@ from edge.sinks.threads import SinkThreads
 from edge.sinks.window import WindowSink
 from edge.stream.reopening import pause_after
 from edge.stream.summary import Summary, summary_from_counts
+from process.out_of_memory import is_out_of_memory
 from process.threads import GuardedThread
 
 LOG = logging.getLogger("edge.stream.loop")
