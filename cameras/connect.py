@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import unquote
 
 from cameras.errors import SourceError
-from cameras.files.path import open_path
+from cameras.files.path import expand_home, open_path
 from cameras.options import OpenOptions
 from cameras.redaction import looks_like_address, printable_path, redact_address
 from cameras.source import Source
@@ -60,15 +61,13 @@ def _open_genicam(address: str, options: OpenOptions) -> Source:
 def _open_watch(address: str, options: OpenOptions) -> Source:
     from cameras.files.watched_folder import open_watched_folder
 
-    bare, options = _split_query(address, options)
-    return open_watched_folder(_local_path(bare), options)
+    return open_watched_folder(*_split_local(address, options))
 
 
 def _open_replay(address: str, options: OpenOptions) -> Source:
     from cameras.devices.replay import open_replay
 
-    bare, options = _split_query(address, options)
-    return open_replay(_local_path(bare), options)
+    return open_replay(*_split_local(address, options))
 
 
 def _open_post(address: str, options: OpenOptions) -> Source:
@@ -161,7 +160,7 @@ def _open_what_looks_like_a_path(source: str, options: OpenOptions) -> Source:
     try:
         if _is_device(Path(source.partition("?")[0])):
             return _open_v4l2(source, options)
-        return _open_local(_expand(source), options)
+        return _open_local(expand_home(source), options)
     except SourceError:
         if looks_like_address(source):
             raise SourceError(
@@ -187,17 +186,28 @@ def _split_query(address: str, options: OpenOptions) -> tuple[str, OpenOptions]:
     return bare, options.with_query(redact_address(bare), query)
 
 
+def _split_local(address: str, options: OpenOptions) -> tuple[Path, OpenOptions]:
+    """Return the path behind a scheme, and the options; a ``?`` may be the path's own."""
+    whole = _local_path(address)
+    if _exists(whole):
+        return whole, options.with_query(redact_address(address), "")
+    bare, options = _split_query(address, options)
+    return _local_path(bare), options
+
+
 def _local_path(address: str) -> Path:
-    """Return the path behind a scheme, with or without ``//``."""
-    return _expand(_BEFORE_PATH.sub("", address))
+    """Return the path behind a scheme; behind ``//`` percent signs are decoded if need be."""
+    path = expand_home(_BEFORE_PATH.sub("", address))
+    decoded = unquote(str(path))
+    is_url = address.partition(":")[2].startswith("//") and "\0" not in decoded
+    return Path(decoded) if is_url and not _exists(path) and _can_be_a_name(decoded) else path
 
 
-def _expand(name: str) -> Path:
-    path = Path(name)
+def _exists(path: Path) -> bool:
     try:
-        return path.expanduser()
-    except RuntimeError:  # nobody of this name has a home: then it is a file of this name
-        return path
+        return path.exists()
+    except OSError:  # such as a name that is too long: whoever opens it says so
+        return False
 
 
 def _is_device(path: Path) -> bool:

@@ -21,6 +21,8 @@ _MADE_UP = re.compile(r"conceal", re.IGNORECASE)
 # Remarks of a camera's own beside its pictures, which FFmpeg cannot read.
 _HARMLESS = re.compile(r"\bSEI\b|user data|metadata", re.IGNORECASE)
 _ANSWERED = re.compile(r"SDP:")
+_STATUS = re.compile(r"(?:HTTP error|method \w+ failed:) ([45][0-9]{2})\b")
+_MANY_REDIRECTS = 8  # all that FFmpeg follows
 
 
 def listen() -> av.logging.Capture:
@@ -61,3 +63,25 @@ def has_answered(lines: Sequence[LogLine]) -> bool:
         _ANSWERED.search(text) or (part == "AVIOContext" and "bytes read" in text)
         for _, part, text in lines
     )
+
+
+def find_status(lines: Sequence[LogLine]) -> int | None:
+    """Return the status by which HTTP or RTSP refused; None if none is told."""
+    found = [match for _, _, text in lines if (match := _STATUS.search(text))]
+    return int(found[-1][1]) if found else None
+
+
+def is_redirected_on_and_on(lines: Sequence[LogLine]) -> bool:
+    """Tell whether FFmpeg gave up following redirects."""
+    requests = sum(part == "http" and text.startswith("request:") for _, part, text in lines)
+    return requests > _MANY_REDIRECTS
+
+
+def is_mjpeg(lines: Sequence[LogLine]) -> bool:
+    """Tell whether what came was announced as JPEGs in parts."""
+    return any(part == "mpjpeg" for _, part, _ in lines)
+
+
+def is_http(lines: Sequence[LogLine]) -> bool:
+    """Tell whether HTTP was spoken."""
+    return any(part == "http" for _, part, _ in lines)

@@ -12,7 +12,15 @@ import av.container
 import av.error
 from av.video.stream import VideoStream
 
-from cameras.demux.ffmpeg_log import LogLine, has_answered, listen
+from cameras.demux.ffmpeg_log import (
+    LogLine,
+    find_status,
+    has_answered,
+    is_http,
+    is_mjpeg,
+    is_redirected_on_and_on,
+    listen,
+)
 from cameras.errors import CameraError
 
 _CODED_AS = re.compile(r"Video: (\w+)(?:[^\n]*?\((\w{4}) / )?")
@@ -70,11 +78,21 @@ def _open_error(error: Exception, lines: Sequence[LogLine], open_s: float | None
         if has_answered(lines):
             return OpenError(f"answers, but sends no picture within {open_s:g} s", is_slow=True)
         return OpenError("does not answer")
-    if (status := _STATUS.get(type(error).__name__)) is not None:
-        return OpenError(f"answers with status {status}")
-    if isinstance(error, av.error.InvalidDataError) and has_answered(lines):
-        return OpenError("sends no video that can be read")
-    return OpenError("does not answer")
+    return OpenError(_describe_answer(error, lines))
+
+
+def _describe_answer(error: Exception, lines: Sequence[LogLine]) -> str:
+    """Say what came instead of a video."""
+    if status := find_status(lines) or _STATUS.get(type(error).__name__):
+        return f"answers with status {status}"
+    if is_redirected_on_and_on(lines):
+        return "redirects from one address to the next, without an end"
+    if not has_answered(lines):
+        return "does not answer"
+    if is_mjpeg(lines):
+        return "sends MJPEG that does not begin with a boundary, which cannot be read"
+    what = ", but something else, such as a login page" if is_http(lines) else " that can be read"
+    return f"sends no video{what}"
 
 
 def find_video(container: av.container.InputContainer) -> VideoStream:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from cameras.capture.source import LiveSource
 from cameras.devices.network_camera import NetworkDevice
+from cameras.devices.raw_password import encode_raw_password
 from cameras.errors import SourceError
+from cameras.files.path import expand_home
 from cameras.options import OpenOptions
 from cameras.redaction import redact_address
 
@@ -37,7 +39,9 @@ def open_network(address: str, options: OpenOptions) -> LiveSource:
     options = options.with_query(redact_address(address), found[1] if found is not None else "")
     ffmpeg = _ffmpeg_from_options(address.partition(":")[0].lower(), options)
     return LiveSource(
-        NetworkDevice(address, ffmpeg, options.open_timeout, options.stall_after),
+        NetworkDevice(
+            encode_raw_password(address), ffmpeg, options.open_timeout, options.stall_after
+        ),
         name=options.name,
         stall_after=options.stall_after,
         check=_CHECK,
@@ -57,6 +61,7 @@ def _ffmpeg_from_options(scheme: str, options: OpenOptions) -> tuple[tuple[str, 
         authority = options.text("ca")
         pairs["tls_verify"] = "0"
         if authority is not None:
+            authority = str(expand_home(authority))
             if not Path(authority).is_file():
                 raise SourceError(f"{options.name}: ca must be the path of a PEM file")
             pairs |= {"tls_verify": "1", "ca_file": authority}

@@ -16,6 +16,7 @@ from cameras.demux.reader import CodedPicture, PictureReader
 from cameras.errors import CameraError
 
 _PATIENCE_S = 3.0  # for which a connection is kept while nothing comes
+_LONE = "sends one picture, and no stream"
 _FURTHER_S = (0.0, 3.0, 6.0, 12.0)  # for cameras that prove to be slow
 
 
@@ -95,14 +96,15 @@ class NetworkCamera:
             try:
                 pictures = self._reader.read()
             except StopIteration:
-                self.trouble = "sends one picture, and no stream" if self._is_lone else ""
+                self.trouble = _LONE if self._is_lone else ""
                 return False
             except av.error.ExitError:
                 if self._reader.packets < 2:
                     self._device.learn_slowness()
                 self.trouble = "the pictures stopped"
                 return False
-            except av.error.FFmpegError:
+            except av.error.FFmpegError:  # a server may close without having told a length
+                self.trouble = _LONE if self._is_lone else ""
                 return False
             # Before the first key frame, a decoder returns nothing that was filmed.
             if needs_key and self._reader.needs_key:

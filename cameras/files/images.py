@@ -55,7 +55,8 @@ def list_matches(pattern: Path) -> list[Path]:
     Raises:
         SourceError: there are none.
     """
-    matches = [Path(match) for match in glob.iglob(str(pattern), recursive=True)]  # noqa: PTH207
+    searched = _escape_folders(pattern)
+    matches = [Path(match) for match in glob.iglob(searched, recursive=True)]  # noqa: PTH207
     found = [path for path in matches if _is_named_as_image(path)]
     if not found:
         videos = any(path.suffix.lower() in VIDEO_SUFFIXES for path in matches)
@@ -64,6 +65,12 @@ def list_matches(pattern: Path) -> list[Path]:
             f"{printable_path(pattern)}: no image matches, of {len(matches)} files; {hint}"
         )
     return sorted(found, key=sort_key)
+
+
+def _escape_folders(pattern: Path) -> str:
+    """Return a pattern in which folders that exist stand for themselves, such as ``[line 3]``."""
+    parent = next((folder for folder in pattern.parents if folder.is_dir()), Path())
+    return str(Path(glob.escape(str(parent))) / pattern.relative_to(parent))
 
 
 def _read_images(paths: Sequence[Path], bit_depth: int | None) -> Generator[Frame, None, None]:

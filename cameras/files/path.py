@@ -38,6 +38,15 @@ def open_path(path: Path, *, bit_depth: int | None = None) -> Source:
     raise SourceError(f"{name}: no such file or folder; {_describe_nearest(path)}")
 
 
+def expand_home(name: str) -> Path:
+    """Return a path whose ``~`` is the home folder."""
+    path = Path(name)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody of this name has a home: then it is a file of this name
+        return path
+
+
 def _is_image(path: Path) -> bool:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import ipaddress
 import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from cameras.connect import open_source
+from cameras.demux.opening import OpenError, open_container
+from cameras.devices.network_camera import NetworkDevice
+from cameras.devices.raw_password import encode_raw_password
 from cameras.errors import CameraError
 
 SECRET = "Zq9secret"
@@ -79,6 +87,13 @@ def test_a_camera_with_the_right_certificate_delivers(secure) -> None:
     assert first_picture(f"{address}#ca={path}").shape == (240, 320, 3)
 
 
+def test_the_file_of_an_authority_may_begin_at_home(secure, monkeypatch) -> None:
+    camera, path = secure
+    monkeypatch.setenv("HOME", str(path.parent))
+    address = f"https://127.0.0.1:{camera.port}/video#ca=~/{path.name}"
+    assert first_picture(address).shape == (240, 320, 3)
+
+
 def test_a_camera_with_another_certificate_is_refused(secure, tmp_path, capfd) -> None:
     camera, _ = secure
     other = certificate(tmp_path, "other", "127.0.0.1")
@@ -95,3 +110,98 @@ def test_udp_is_asked_for_when_it_is_wanted(rtsp) -> None:
     """The test's server knows TCP alone: that it is not used shows that UDP was."""
     with pytest.raises(CameraError, match="sends no video"):
         open_source(f"rtsp://127.0.0.1:{rtsp.port}/1#transport=udp", open_timeout=1.0)
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("rtsp://op:a#b@h/1", "rtsp://op:a%23b@h/1"),
+        ("rtsp://op:1#b@h/1", "rtsp://op:1%23b@h/1"),
+        ("rtsp://op:a/b?c@d@h:554/1", "rtsp://op:a%2Fb%3Fc%40d@h:554/1"),
+        ("rtsp://op:%2Fa#b%@[::1]/1", "rtsp://op:%2Fa%23b%25@[::1]/1"),
+        ("rtsp://op:a@b@h/1", "rtsp://op:a@b@h/1"),  # FFmpeg takes the last one, too
+        ("rtsp://op:a%23b@h/1", "rtsp://op:a%23b@h/1"),
+        ("http://h:80/user@x?mail=a@b", "http://h:80/user@x?mail=a@b"),
+        ("http://h/1", "http://h/1"),
+    ],
+)
+def test_what_no_host_can_be_is_a_password(written, sent) -> None:
+    assert encode_raw_password(written) == sent
+
+
+@pytest.fixture(scope="module")
+def odd_server():
+    """A web server that answers with the status in its path, or with something odd."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), OddHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+JPEG = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+PART = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n--frame\r\n"
+ODD = {
+    "login": ("text/html", b"<!doctype html><html><body>Log in</body></html>"),
+    "json": ("application/json", b"{}"),
+    "one": ("image/jpeg", JPEG),
+    "late": ("multipart/x-mixed-replace; boundary=frame", PART % (len(JPEG), JPEG) * 3),
+}
+
+
+class OddHandler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        what, _, has_length = self.path[1:].partition("/")
+        if (authority := self.headers.get("Authorization")) is not None:
+            _, _, given = authority.partition(" ")
+            what = "one" if base64.b64decode(given) == f"op:{SECRET}#/?@".encode() else "403"
+        elif what == "private":
+            what = "401"
+        kind, body = ODD.get(what, ("text/plain", b""))
+        self.send_response(int(what) if what.isdigit() else 200 if body else 302)
+        self.send_header("Content-Type", kind)
+        if what == "401":
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+        if not body or has_length:
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Location", "/loop")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("login", "no video, but something else, such as a login page"),
+        ("login/long", "no video, but something else, such as a login page"),
+        ("json", "no video, but something else"),
+        ("late", "MJPEG that does not begin with a boundary"),
+        ("loop", "redirects from one address to the next, without an end"),
+        *((str(status), f"answers with status {status}") for status in (401, 403, 404, 405, 503)),
+    ],
+)
+def test_what_a_web_server_sends_instead_is_told(odd_server, path, words) -> None:
+    with pytest.raises(OpenError, match=words):
+        open_container(f"http://127.0.0.1:{odd_server}/{path}", {}, open_s=5, read_s=5)
+
+
+@pytest.mark.parametrize("path", ["one", "one/long"])
+def test_one_picture_is_no_stream(odd_server, path) -> None:
+    camera = NetworkDevice(f"http://127.0.0.1:{odd_server}/{path}", (), 5, 5).open()
+    try:
+        assert camera.grab()
+        assert not camera.grab()
+        assert camera.trouble == "sends one picture, and no stream"
+    finally:
+        camera.close()
+
+
+def test_a_raw_password_reaches_the_camera_as_it_is(odd_server) -> None:
+    address = encode_raw_password(f"http://op:{SECRET}#/?@@127.0.0.1:{odd_server}/private")
+    container = open_container(address, {}, open_s=5, read_s=5)
+    assert container.streams.video
+    container.close()

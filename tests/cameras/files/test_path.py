@@ -184,3 +184,32 @@ def test_a_real_video_is_read_to_its_end() -> None:
             assert frame.image.shape == (360, 640, 3)
             frames += 1
     assert frames == 1189
+
+
+def test_a_pattern_below_a_folder_with_brackets_matches(tmp_path) -> None:
+    folder = tmp_path / "[line 3]"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    with open_source(str(folder / "*.png")) as source:
+        assert [frame.image is not None for frame in source] == [True]
+    with pytest.raises(SourceError) as caught:
+        open_source(str(folder / "*.bmp"))
+    assert "[[]" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["a%5Fb", "a_b"])
+def test_percent_signs_of_a_file_address_are_decoded_unless_they_are_its_name(
+    tmp_path, written
+) -> None:
+    (tmp_path / written).mkdir()
+    cv2.imwrite(str(tmp_path / written / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    with open_source(f"file://{tmp_path}/a%5Fb/a.png") as source:
+        assert next(iter(source)).image is not None
+
+
+def test_a_question_mark_may_be_a_folders_own(tmp_path) -> None:
+    (tmp_path / "what?").mkdir()
+    with open_source(f"watch:{tmp_path}/what?") as source:
+        assert source.name.endswith("what?")
+    with open_source(f"watch:{tmp_path}?pattern=*.png") as source:
+        assert "pattern" not in source.name
