@@ -106,7 +106,7 @@ def test_options_given_beside_the_address_win(recorder, tmp_path) -> None:
     ("address", "target", "transport"),
     [
         ("rtsp://h/1?channel=2#transport=udp", "rtsp://h/1?channel=2", "udp"),
-        ("rtsp://op:a#b=c@h/1", "rtsp://op:a#b=c@h/1", None),
+        ("rtsp://op:a#b=c@h/1", "rtsp://op:a%23b=c@h/1", None),
         ("http://h/#video", "http://h/#video", None),
         ("HTTP://h/video?size=3", "http://h/video?size=3", None),
     ],
