@@ -179,21 +179,7 @@ def raise_above_learnt(
     least = _just_above(float(ranked[odd + allowed]))
     if least <= threshold.value:
         return threshold
-    found = _describe(
-        least,
-        scores,
-        method=threshold.method,
-        false_rejects=threshold.false_rejects,
-        confidence=threshold.confidence,
-    )
-    return replace(
-        threshold,
-        value=least,
-        rejected=found.rejected,
-        bound=found.bound,
-        warning=found.warning,
-        raised_from=threshold.value,
-    )
+    return replace(_at(threshold, least, scores), raised_from=threshold.value)
 
 
 def require_support(threshold: Threshold) -> None:
@@ -255,6 +241,12 @@ def move_threshold(
         scores: (n,) that it was set from.
         margin: that the way is told as a share of.
     """
+    moved = threshold.moved + (value - threshold.value) / margin
+    return replace(_at(threshold, value, scores), moved=moved)
+
+
+def _at(threshold: Threshold, value: float, scores: npt.NDArray[np.float32]) -> Threshold:
+    """The same threshold at another value, with what its scores say of it there."""
     found = _describe(
         value,
         scores,
@@ -263,12 +255,7 @@ def move_threshold(
         confidence=threshold.confidence,
     )
     return replace(
-        threshold,
-        value=value,
-        rejected=found.rejected,
-        bound=found.bound,
-        warning=found.warning,
-        moved=threshold.moved + (value - threshold.value) / margin,
+        threshold, value=value, rejected=found.rejected, bound=found.bound, warning=found.warning
     )
 
 

@@ -39,6 +39,10 @@ class Clusters:
         """So many images, each of something else."""
         return cls(np.arange(count))
 
+    def to_hold_out(self) -> Clusters:
+        """What is held out together; where all show one thing, each image for itself."""
+        return Clusters.singles(len(self.labels)) if self.count == 1 else self
+
     @classmethod
     def numbered(cls, labels: Sequence[int] | ClusterLabels) -> Clusters:
         """Clusters by any labels of theirs."""

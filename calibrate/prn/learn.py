@@ -201,12 +201,9 @@ def prepare_prn(
         PRECISION: "fp32",
         "protoedge.prototypes": str(prototypes),
     }
-    with stages.stage("precision"):
-        fp32 = inspector_graph(features, trained.network, metadata=metadata)
-        calibration = _calibration(material) if options.precision == "int8" else ()
-        conversion = Conversion(fp32, options.precision, calibration=calibration)
+    fp32 = inspector_graph(features, trained.network, metadata=metadata)
     return PreparedPrn(
-        conversion=conversion,
+        conversion=_convert(fp32, material, options=options, stages=stages),
         prototypes=prototypes,
         taught=tuple(taught),
         held_out=tuple(held_out),
@@ -221,13 +218,21 @@ def prepare_prn(
     )
 
 
+def _convert(
+    fp32: bytes, material: _Material, *, options: PrnOptions, stages: Stages
+) -> Conversion:
+    """The graph on its way to its precision."""
+    with stages.stage("precision"):
+        calibration = _calibration(material) if options.precision == "int8" else ()
+        return Conversion(fp32, options.precision, calibration=calibration)
+
+
 def split(clusters: Clusters, *, seed: int) -> tuple[list[int], list[int]]:
     """Images to learn from, and those held out: a fifth of the things shown, drawn at random.
 
     At least two of them, where there are more than two; where there is one, a fifth of its images.
     """
-    if clusters.count == 1:
-        clusters = Clusters.singles(len(clusters.labels))
+    clusters = clusters.to_hold_out()
     count = min(clusters.count - 1, max(2, round(HOLD_OUT * clusters.count)))
     chosen = np.random.default_rng(seed).permutation(clusters.count)[:count]
     is_held_out = np.isin(clusters.labels, chosen)

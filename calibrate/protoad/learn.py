@@ -32,6 +32,7 @@ from calibrate.protoad.features import (
     patch_bank,
     patch_runs,
 )
+from calibrate.protoad.folds import folds_of
 from calibrate.protoad.graph import inspector_graph
 from calibrate.protoad.options import ProtoadOptions
 from calibrate.protoad.prototypes import (
@@ -48,10 +49,8 @@ from engines.engine import Precision
 from engines.score_rule import MAXIMUM, ScoreRule, means_of_highest
 from engines.tuning_record import TuningRecord
 
-FOLDS = 5
 PART = 8_192  # patches that are added to the means at once
 SCORE_IMAGES = 160  # held-out ones, from which the unit of each share is learnt
-HOLD_OUT_FROM = 2_000  # so many images: one fold is enough to hold out
 
 
 def prepare_protoad(
@@ -92,7 +91,7 @@ def prepare_protoad(
         )
     features, bank = steps.bank(features)
     conversion = steps.conversion(features)
-    folds = list(_folds(alike, seed=options.seed))
+    folds = list(folds_of(alike, seed=options.seed))
     tuning = steps.tune(TuningImages(images, folds, bank, features)) if options.tuned else None
     steps = steps.with_form(tuning)
     divided = steps.cells(bank, folds)
@@ -395,17 +394,3 @@ def _parts(bank: PatchBank) -> Iterator[Patches]:
     """The fp32 patches, a part at a time."""
     for start in range(0, len(bank.patches), PART):
         yield bank.patches[start : start + PART]
-
-
-def _folds(clusters: Clusters, *, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Indices of the images to hold out, fold by fold; each in one fold at most.
-
-    Images of one thing are in one fold: an inspector that has learnt one of them knows the others.
-    Where all show one thing there is nothing else to hold out, and each is taken for itself.
-    """
-    if clusters.count == 1:
-        clusters = Clusters.singles(len(clusters.labels))
-    order = np.random.default_rng(seed).permutation(clusters.count)
-    folds = np.array_split(order, min(FOLDS, clusters.count))
-    for fold in folds[: 1 if clusters.count >= HOLD_OUT_FROM else None]:
-        yield np.flatnonzero(np.isin(clusters.labels, fold))

@@ -80,9 +80,7 @@ def evaluate_bundle(
             )
     refuse_nothing_counted(measured.evaluation, images)
     measured = _complete(measured, manifest, compared, warnings=warnings)
-    if options.grid is not None and measured.rows:
-        picture = draw_grid(measured.rows, threshold=measured.region_threshold)
-        replace_file(options.grid, png_from_image(picture))
+    _write_grid(measured, options)
     if options.report is not None:
         where = printable_path(images)
         page = evaluation_report(
@@ -90,6 +88,12 @@ def evaluate_bundle(
         )
         replace_file(options.report, page.encode())
     return measured.evaluation
+
+
+def _write_grid(measured: Measured, options: EvaluateOptions) -> None:
+    if options.grid is not None and measured.rows:
+        picture = draw_grid(measured.rows, threshold=measured.region_threshold)
+        replace_file(options.grid, png_from_image(picture))
 
 
 def _load(bundle: Path, options: EvaluateOptions) -> Inspector:

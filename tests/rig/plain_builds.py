@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from calibrate.protoad import learn
+from calibrate.protoad import folds as folds_module
 from edge.building import build as build_module
 from edge.building import precision_gate
 
@@ -26,4 +26,4 @@ def leave_out(patch: pytest.MonkeyPatch, *, folds: int = 2, compared: bool = Tru
 
     patch.setattr(precision_gate, "engines_to_compare", engines)
     patch.setattr(build_module, "find_drawn_defects", lambda *_, **__: None)
-    patch.setattr(learn, "FOLDS", folds)
+    patch.setattr(folds_module, "FOLDS", folds)

@@ -16,6 +16,7 @@ from calibrate.learnt import LearntInspector
 from calibrate.likeness.clusters import Clusters
 from calibrate.progress import Stages
 from calibrate.protoad import learn as module
+from calibrate.protoad.folds import folds_of
 from calibrate.protoad.learn import PreparedProtoad, prepare_protoad
 from calibrate.protoad.options import Form, ProtoadOptions
 from calibrate.threshold import raise_above_learnt, reaches, threshold_from_scores
@@ -97,7 +98,7 @@ def test_held_out_images_look_less_familiar_than_learnt_ones(
 
 def test_a_held_out_score_is_that_of_a_build_without_the_image(small_backbone, images) -> None:
     backbone = small_backbone().backbone
-    folds = list(module._folds(Clusters.singles(13), seed=0))
+    folds = list(folds_of(Clusters.singles(13), seed=0))
     assert sorted(index for fold in folds for index in fold) == list(range(13))
     assert len(folds) == 5
     found = learnt(backbone, images, score="smoothed")
@@ -152,9 +153,9 @@ def test_images_that_are_all_the_same_break_nothing(
 
 
 def test_many_images_are_held_out_once() -> None:
-    (fold,) = module._folds(Clusters.singles(2000), seed=1)
+    (fold,) = folds_of(Clusters.singles(2000), seed=1)
     assert len(fold) == 400
-    assert len(list(module._folds(Clusters.singles(1999), seed=1))) == 5
+    assert len(list(folds_of(Clusters.singles(1999), seed=1))) == 5
 
 
 def test_every_stage_is_told_from_start_to_end(small_backbone, images) -> None:
@@ -235,7 +236,7 @@ def test_every_precision_has_the_same_cells(
 def test_images_of_one_thing_are_held_out_together_and_count_once(small_backbone, images) -> None:
     clusters = Clusters.numbered([0, 0, 1, 1, 2, 3, 4, 0, 5, 6, 7, 8, 9])
     for seed in range(5):
-        folds = list(module._folds(clusters, seed=seed))
+        folds = list(folds_of(clusters, seed=seed))
         assert sorted(index for fold in folds for index in fold) == list(range(13))
         for thing in range(clusters.count):
             assert sum(thing in clusters.labels[fold] for fold in folds) == 1

@@ -22,7 +22,7 @@ from calibrate.backbones.backbone import BackboneError
 from calibrate.dataset import DatasetError
 from calibrate.images import ImagesError
 from calibrate.progress import Stages
-from calibrate.protoad import learn
+from calibrate.protoad import folds
 from edge.building import precision_gate
 from edge.building.build import build
 from edge.building.built import Built
@@ -246,7 +246,7 @@ def test_a_folder_that_is_no_bundle_is_not_overwritten(good, tmp_path) -> None:
 
 def test_every_stage_is_told_from_start_to_end(good, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(precision_gate, "engines_to_compare", lambda deployed, _: (deployed,))
-    monkeypatch.setattr(learn, "FOLDS", 2)
+    monkeypatch.setattr(folds, "FOLDS", 2)
     told: dict[str, list[float]] = {}
     stages = Stages(lambda name, share: told.setdefault(name, []).append(share))
     chosen = quick(precision="int8", max_flips=99, max_score_error=99.0)
@@ -264,10 +264,10 @@ CHILD = """
 import sys
 from pathlib import Path
 from calibrate.progress import Stages
-from calibrate.protoad import learn
+from calibrate.protoad import folds
 from edge.building.build import build
 from edge.options import BuildOptions
-learn.FOLDS = 2
+folds.FOLDS = 2
 options = BuildOptions(
     precision="fp32", engine="onnxruntime", size=(64, 64), prototypes=16, seed=int(sys.argv[3])
 )

@@ -16,7 +16,7 @@ from plain_builds import leave_out
 
 from calibrate.backbones.backbone import load_backbone
 from calibrate.backbones.tiles import tiling_from_tile
-from calibrate.protoad import learn
+from calibrate.protoad import folds
 from edge.building.build import build
 from edge.checking.model_size import (
     AREA,
@@ -188,7 +188,7 @@ def test_an_inspector_of_tiles_is_one_graph_that_engines_run_and_agree_on(
 ) -> None:
     """In int8 on the engine that CPUs deploy, through the gate, with plans where they compile."""
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    monkeypatch.setattr(learn, "FOLDS", 2)
+    monkeypatch.setattr(folds, "FOLDS", 2)
     for path in sorted(good.iterdir())[6:]:
         path.unlink()
     words = ("--tiles", "2x2", "--size", "64", "--prototypes", "16", "--engine", "openvino")
