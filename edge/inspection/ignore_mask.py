@@ -92,10 +92,12 @@ def counted_cells(
     if roi is not None and ignore.shape != _shape_of(roi):
         x, y, width, height = roi
         ignore = ignore[y : y + height, x : x + width]
-    if ignore.shape != map_shape:
-        size = (map_shape[1], map_shape[0])
-        ignore = np.asarray(cv2.resize(ignore, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    return np.asarray(ignore == 0)
+    # In whole numbers: cv2.resize takes the cell before where its quotient falls just short of one.
+    rows, columns = (
+        np.arange(cells) * side // cells
+        for cells, side in zip(map_shape, ignore.shape, strict=True)
+    )
+    return np.asarray(ignore[rows][:, columns] == 0)
 
 
 def check_mask(

@@ -130,7 +130,8 @@ def test_verdict_and_regions_agree(case) -> None:
         assert not (found.defect_mask & ignored).any()
         counted = anomaly_map[~ignored]
     means = [term.mean_at(chosen.threshold) for term in chosen.score_rule.terms]
-    levels = (chosen.region_threshold, *sorted(means, reverse=True), float(counted.max()))
+    last = chosen.threshold if chosen.min_area else float(counted.max())
+    levels = (chosen.region_threshold, *sorted(means, reverse=True), last)
     level = next(level for level in levels if reaches(counted, level).any())
     assert reaches(anomaly_map[found.defect_mask], level).all()
     assert all(reaches(region.peak, level) for region in found.regions)

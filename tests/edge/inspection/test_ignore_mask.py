@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge.given import GivenSettings
-from edge.inspection.ignore_mask import mask_from_file
+from edge.inspection.ignore_mask import counted_cells, mask_from_file
 from edge.inspection.settings import settings_in_use
 from edge.inspection.verdict import decide
 from edge.result import Verdict
@@ -99,3 +99,13 @@ def test_a_frame_of_another_size_is_an_error_with_a_mask(bundle) -> None:
     assert found.reason == (
         "the ignore mask has 128x128 px, the picture 128x64 px: give a mask of one of these sizes"
     )
+
+
+@pytest.mark.parametrize("side", [26, 14, 20])
+def test_each_cell_takes_the_place_where_it_begins(side) -> None:
+    """Whole numbers: in floating point 5 * (26 / 10) falls just short of 13."""
+    rows = np.arange(side)
+    for cells in range(1, 60):
+        mask = np.repeat(np.where(rows % 2, 255, 0).astype(np.uint8)[:, None], 3, axis=1)
+        counted = counted_cells(mask, map_shape=(cells, 1), roi=None)[:, 0]
+        assert counted.tolist() == [row * side // cells % 2 == 0 for row in range(cells)]
