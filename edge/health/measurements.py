@@ -49,7 +49,7 @@ class ImageStatsReader:
     """
 
     def __init__(self, size: Size) -> None:
-        self._size = size
+        self.size = size
         height, width = size
         self._halvings: list[npt.NDArray[np.uint8]] = []
         while max(height, width) > MAX_SIDE and min(height, width) >= 2 * CELLS:

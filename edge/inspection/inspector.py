@@ -26,7 +26,7 @@ from edge.health.measurements import ImageStatsReader
 from edge.inspection.deadline import DeadlineRunner
 from edge.inspection.failure_reason import reason_from_failure
 from edge.inspection.ignore_mask import IgnoreMask, Nothing
-from edge.inspection.judge import find_unfit
+from edge.inspection.judge import judge_frame
 from edge.inspection.self_test import (
     GoldenImages,
     check_decision,
@@ -247,44 +247,14 @@ class Inspector(AbstractContextManager["Inspector"]):
             return self._runner
 
     def _judge(self, frame: Frame, picture: npt.NDArray[np.uint8]) -> Result:
-        begun = time.perf_counter()
-        fitted = fit_image(picture, self.bundle.manifest.size, self.settings.roi)
-        problem = find_unfit(
+        return judge_frame(
+            frame,
             picture,
-            fitted,
-            self.health,
+            engine=self.engine,
+            settings=self.settings,
+            checks=self.health,
             stats=self._image_stats,
             has_learnt_roi=self._learnt_roi is not None and self._learnt_roi == self.settings.roi,
-        )
-        if problem:
-            return error_from_frame(frame, threshold=self.settings.threshold, reason=problem)
-        prepared = time.perf_counter()
-        maps, scores = self.engine.infer(fitted[None])
-        inferred = time.perf_counter()
-        judgement = decide(
-            maps[0], float(scores[0]), settings=self.settings, frame_shape=picture.shape
-        )
-        decided = time.perf_counter()
-        return Result(
-            source=frame.source,
-            frame=frame.index,
-            captured_at_ns=frame.captured_at_ns,
-            verdict=judgement.verdict,
-            score=judgement.score,
-            threshold=self.settings.threshold,
-            regions=judgement.regions,
-            reason=judgement.reason,
-            speed={
-                "prepare": (prepared - begun) * 1e3,
-                "engine": (inferred - prepared) * 1e3,
-                "decide": (decided - inferred) * 1e3,
-            },
-            anomaly_map=maps[0],
-            defect_mask=judgement.defect_mask,
-            roi=self.settings.roi,
-            image=picture,
-            pixel_threshold=self.settings.pixel_threshold,
-            ignored=judgement.ignored,
         )
 
     def _test_engine_that_comes_back(self) -> None:
