@@ -121,7 +121,7 @@ def _stream_video(
         source = stack.enter_context(open_source(folder / "conveyor.avi"))
         paint = Painter()
         sinks: list[Sink] = [
-            stack.enter_context(JsonLinesSink(folder / "results.jsonl")),
+            stack.enter_context(JsonLinesSink(folder / "results.jsonl", append=False)),
             stack.enter_context(VideoSink(folder / "overlay.mp4", rate_hz=FPS, paint=paint)),
             stack.enter_context(PicturesSink(folder / "pictures", only_ng=True, paint=paint)),
         ]

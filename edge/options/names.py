@@ -10,6 +10,9 @@ from edge.fields import names_from_text, option, source_from_number, sources_fro
 
 DEADLINE_MS = 400.0  # of a live frame: what hangs is an ERROR well within half a second
 PART_DEADLINE_MS = 1000.0  # from a trigger
+RESULTS_MB = 100
+RESULTS_KEPT = 30
+"""Files of result lines: how large one gets, and how many older ones stay; a month of days."""
 EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
 ModelName = Literal["protoad", "prn"]
 BridgeName = Literal["modbus", "opcua", "mqtt"]

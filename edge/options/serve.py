@@ -11,6 +11,8 @@ from edge.fields import Milliseconds, OptionsModel, Positive, Seconds, Settling,
 from edge.options.names import (
     ENGINE,
     PART_DEADLINE_MS,
+    RESULTS_KEPT,
+    RESULTS_MB,
     BitDepth,
     Bridges,
     EngineName,
@@ -78,6 +80,7 @@ class ServeOptions(OptionsModel):
     results: Path | None = setting(
         None, "File of JSON lines, one for each part.", example="results.jsonl"
     )
-    results_mb: Positive | None = setting(
-        None, "MiB at which a new results file begins.", example=100
+    results_mb: Positive = setting(
+        RESULTS_MB, "MiB at which a new results file begins; each day has its own, too."
     )
+    results_kept: Positive = setting(RESULTS_KEPT, "Number of older results files.")

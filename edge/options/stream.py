@@ -16,6 +16,7 @@ from edge.fields import (
     Positive,
     RoiText,
     Settling,
+    Share,
     option,
     setting,
 )
@@ -23,6 +24,8 @@ from edge.options.names import (
     DEADLINE_MS,
     ENGINE,
     PART_DEADLINE_MS,
+    RESULTS_KEPT,
+    RESULTS_MB,
     BitDepth,
     EngineName,
     Sources,
@@ -113,14 +116,15 @@ class StreamOptions(CameraOptions):
     results: Path | None = option(
         None, "File of JSON lines, one for each result.", example="results.jsonl"
     )
-    results_mb: Positive | None = setting(
-        None,
-        "MiB at which a new results file begins; an existing one is then appended to.",
-        example=100,
+    results_mb: Positive = setting(
+        RESULTS_MB, "MiB at which a new results file begins; each day has its own, too."
     )
-    results_kept: Positive = setting(9, "Number of older results files.")
+    results_kept: Positive = setting(RESULTS_KEPT, "Number of older results files.")
     database: Path | None = option(
-        None, "SQLite database, one row for each result.", example="results.db"
+        None,
+        "SQLite database, one row for each result.",
+        unset="results.db in the folder of kept parts",
+        example="results.db",
     )
     pictures: Path | None = option(
         None, "Folder for a drawn picture of every result.", example="pictures"
@@ -128,6 +132,7 @@ class StreamOptions(CameraOptions):
     keep: Path | None = option(
         None, "Folder for pictures and results of NG and ERROR parts.", example="kept"
     )
+    keep_ok: Share = setting(0.0, "Share of the OK parts that are kept, too, such as 0.01.")
     keep_mb: Positive = setting(
         10240, "MiB that the folder of kept parts may take; the oldest are removed."
     )

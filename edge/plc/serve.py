@@ -177,11 +177,12 @@ def _bridge_sections(config: Config) -> dict[str, Any]:
 
 
 def _open_results(config: Config, stack: contextlib.ExitStack) -> JsonLinesFile | None:
-    path, limit = config.station.results, config.station.results_mb
-    if path is None:
+    options = config.station
+    if options.results is None:
         return None
-    max_bytes = None if limit is None else limit * MIB
-    return stack.enter_context(JsonLinesFile(path, append=True, max_bytes=max_bytes))
+    limit = options.results_mb * MIB
+    lines = JsonLinesFile(options.results, max_bytes=limit, backups=options.results_kept)
+    return stack.enter_context(lines)
 
 
 def judge_options(config: Config) -> JudgeOptions:

@@ -108,6 +108,7 @@ class CameraStatus:
             "live": self._options.live,
             "frames": counted["ok"] + counted["ng"] + counted["error"],
             **counted,
+            "today": self._counts.today(),
             "dropped": self._counts.dropped,
             "not_written": count_lost(self.sinks),
             "frame_age_s": None if captured_s is None else round(now - captured_s, 3),

@@ -141,6 +141,15 @@ class _Reported(Collector):
             yield from _from_table(GaugeMetricFamily, "camera", cameras, _CAMERA_GAUGES)
             yield from _from_table(CounterMetricFamily, "camera", cameras, _CAMERA_COUNTERS)
             yield from _from_counts("edge", "camera", cameras, "From capture to result.")
+            today = GaugeMetricFamily(
+                "edge_results_today",
+                "Verdicts of this day of the machine's clock, those of earlier runs included.",
+                labels=["camera", "verdict"],
+            )
+            for name, one in cameras.items():
+                for verdict, count in one["today"].items():
+                    today.add_metric([name, verdict.upper()], count)
+            yield today
 
 
 def _from_table(

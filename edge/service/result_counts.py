@@ -7,6 +7,7 @@ import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from cameras.frame import Frame
@@ -26,6 +27,7 @@ class ResultCounts:
     Args:
         live: whether a latency is from capture to result. One of a file is the sum of its stages:
             a file waits for nobody but its reader.
+        today: results of earlier runs on this day of the machine's clock.
 
     Attributes:
         dropped: frames captured and not inspected.
@@ -36,7 +38,7 @@ class ResultCounts:
         captured_s: when the last frame with an image was captured; None before the first.
     """
 
-    def __init__(self, *, live: bool = True) -> None:
+    def __init__(self, *, live: bool = True, today: Mapping[Verdict, int] | None = None) -> None:
         self.dropped = 0
         self.reason = "no frame yet"
         self.began_s = self.last_s = time.monotonic()
@@ -45,6 +47,7 @@ class ResultCounts:
         self._live = live
         self._lock = threading.Lock()
         self._verdicts: Counter[Verdict] = Counter()
+        self._day, self._today = date.today(), Counter(today or {})
         self._stages_ms: dict[str, float] = {}
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._buckets = [0] * len(_BUCKET_NAMES)
@@ -71,6 +74,8 @@ class ResultCounts:
         """Count a verdict that has no frame here."""
         with self._lock:
             self._verdicts[verdict] += 1
+            self._begin_day()
+            self._today[verdict] += 1
             for stage, ms in stages_ms.items():
                 self._stages_ms[stage] = self._stages_ms.get(stage, 0.0) + ms
             if latency_ms is not None:
@@ -84,6 +89,12 @@ class ResultCounts:
         with self._lock:
             return self._verdicts.copy()
 
+    def today(self) -> dict[str, int]:
+        """How many of each verdict on this day of the machine's clock, earlier runs included."""
+        with self._lock:
+            self._begin_day()
+            return _by_name(self._today)
+
     @property
     def latencies_ms(self) -> list[float]:
         """Of the last 100 000 that had one."""
@@ -94,10 +105,20 @@ class ResultCounts:
         """Verdicts, latencies and the time spent in each stage."""
         with self._lock:
             return {
-                **{str(verdict).lower(): self._verdicts[verdict] for verdict in Verdict},
+                **_by_name(self._verdicts),
                 "latency_ms": {
                     "buckets": dict(zip(_BUCKET_NAMES, self._buckets, strict=True)),
                     "sum": round(self._latency_sum_ms, 3),
                 },
                 "stage_ms": {stage: round(ms, 3) for stage, ms in self._stages_ms.items()},
             }
+
+    def _begin_day(self) -> None:
+        """Begin at nought where the day is another than that of the last result."""
+        today = date.today()
+        if today != self._day:
+            self._day, self._today = today, Counter()
+
+
+def _by_name(verdicts: Counter[Verdict]) -> dict[str, int]:
+    return {str(verdict).lower(): verdicts[verdict] for verdict in Verdict}

@@ -8,17 +8,20 @@ import os
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import AbstractContextManager
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from cameras.redaction import printable_path
-from edge.result import Result
+from edge.result import Result, Verdict
 from edge.sinks.losses import LossCounter
 from edge.sinks.sink import SinkError
 from process.plain_files import check_plain
 
+DATABASE = "results.db"
+"""Its name in a folder of kept parts."""
 MAX_ROWS = 10_000_000
 """About 2.5 GB: a month at four results a second."""
 COMMIT_ROWS = 256
@@ -56,6 +59,9 @@ DELETE FROM results WHERE id IN (
     SELECT id FROM results WHERE id <= (SELECT max(id) FROM results) - ? ORDER BY id LIMIT ?
 )
 """
+_COUNT = """
+SELECT verdict, count(*) FROM results WHERE captured_at_ns >= ? AND camera = ? GROUP BY verdict
+"""
 _Values: TypeAlias = tuple[Any, ...]
 
 
@@ -92,8 +98,7 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
         try:
             self._open()
         except (sqlite3.Error, OSError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise SinkError(f"{printable_path(path)}: {reason}; name another file") from error
+            raise _sink_error(Path(path), error) from error
 
     def write(self, result: Result) -> None:
         """Add one row; it is committed with others, see the class."""
@@ -177,6 +182,29 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
                 database.close()
 
 
+def count_of_day(path: Path, camera: str, day: date) -> Counter[Verdict]:
+    """Count a camera's results of a day of the machine's clock; none where there is no database.
+
+    Args:
+        path: the database; it may be at work.
+        camera: its name; empty where there is one alone.
+        day: on which they were captured.
+
+    Raises:
+        SinkError: it cannot be read, or is another program's.
+    """
+    begin_s = datetime.combine(day, datetime.min.time()).timestamp()
+    if not path.exists():
+        return Counter()
+    try:
+        check_plain(path.stat(), path)
+        with contextlib.closing(_connect(path)) as database:
+            rows = database.execute(_COUNT, (int(begin_s * 1e9), camera)).fetchall()
+    except (sqlite3.Error, OSError) as error:
+        raise _sink_error(path, error) from error
+    return Counter({Verdict(verdict): count for verdict, count in rows})
+
+
 def _stamp_of(path: Path) -> tuple[int, int] | None:
     """Which file a name stands for; None for none."""
     try:
@@ -192,13 +220,8 @@ def _open_database(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error, OSError: it is no database, another program's, or cannot be written.
     """
-    database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
+    database = _connect(path)
     try:
-        (owner,) = database.execute("PRAGMA application_id").fetchone()
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if (owner, version) != (_APPLICATION, _VERSION) and tables:
-            raise OSError("a database of another program or version")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA journal_size_limit = 16777216")  # of a log that a reader held up
@@ -209,6 +232,30 @@ def _open_database(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection to a database of ours, or to an empty one.
+
+    Raises:
+        sqlite3.Error, OSError: it is no database, or another program's.
+    """
+    database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
+    try:
+        (owner,) = database.execute("PRAGMA application_id").fetchone()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if (owner, version) != (_APPLICATION, _VERSION) and tables:
+            raise OSError("a database of another program or version")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _sink_error(path: Path, error: sqlite3.Error | OSError) -> SinkError:
+    reason = getattr(error, "strerror", None) or error
+    return SinkError(f"{printable_path(path)}: {reason}; name another file")
 
 
 def _row_from_result(result: Result) -> _Values:

@@ -23,7 +23,7 @@ class JsonLinesFile:
     Args:
         path: the file.
         append: keep what is in it; otherwise it is replaced.
-        max_bytes: a new file is begun before it grows larger; None = no limit.
+        max_bytes: a new file is begun before it grows larger, and each day; None = no limit.
         backups: older files beside it, as ``NAME.1`` and so on.
 
     Attributes:
@@ -37,7 +37,7 @@ class JsonLinesFile:
         self,
         path: str | os.PathLike[str],
         *,
-        append: bool = False,
+        append: bool = True,
         max_bytes: int | None = None,
         backups: int = 9,
     ) -> None:

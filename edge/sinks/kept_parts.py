@@ -1,4 +1,4 @@
-"""What a person wants to see later: each NG and ERROR part, as it came and drawn."""
+"""What a person wants to see later: NG and ERROR parts and some OK ones, as they came and drawn."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from edge.drawing.overlay import draw
 from edge.result import Result, Verdict
 from edge.sinks.disk_quota import DiskLimits, DiskQuota
 from edge.sinks.losses import LossCounter, RepeatFilter
-from edge.sinks.pictures import jpeg_from_image, write_whole
+from edge.sinks.pictures import jpeg_from_image, png_from_image, write_whole
 from edge.sinks.sink import name_from_result
 
 
 class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
-    """NG and ERROR results: the picture as it came, drawn, and the result line.
+    """NG and ERROR results, and a share of the OK ones: picture as it came, drawn, result line.
 
-    ``FOLDER/DAY/NAME.jpg``, ``NAME_drawn.jpg``, ``NAME.json``. A repeated ERROR is kept once, then
-    every ten seconds.
+    ``FOLDER/DAY/NAME.png``, ``NAME_drawn.jpg``, ``NAME.json``. The picture as it came has lost
+    nothing: an inspector that learns from it sees what the one at work saw. A repeated ERROR is
+    kept once, then every ten seconds.
 
     Args:
         folder: made if it is not there.
         limits: how much is kept; the oldest make room.
+        share_ok: of the OK parts, evenly spread; 0 is none.
 
     Raises:
         SinkError: the folder cannot be made, read or written.
@@ -34,13 +36,21 @@ class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
     lossless = False
     alone = True  # what it keeps is evidence: it does not wait for a video
 
-    def __init__(self, folder: str | os.PathLike[str], *, limits: DiskLimits | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        limits: DiskLimits | None = None,
+        share_ok: float = 0.0,
+    ) -> None:
         self.losses = LossCounter(printable_path(folder), "kept parts")
         self._quota = DiskQuota(folder, limits)
         self._repeats = RepeatFilter()
+        self._share_ok = share_ok
+        self._count_ok = 0
 
     def write(self, result: Result) -> None:
-        """Keep it if it is NG or ERROR."""
+        """Keep it if it is NG, ERROR, or an OK part whose turn it is."""
         if not self._is_kept(result):
             return
         try:
@@ -58,8 +68,11 @@ class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
         self.close()
 
     def _is_kept(self, result: Result) -> bool:
-        if result.verdict is not Verdict.ERROR:
-            return result.verdict is Verdict.NG
+        if result.verdict is Verdict.OK:
+            before, self._count_ok = self._count_ok, self._count_ok + 1
+            return int(self._count_ok * self._share_ok) > int(before * self._share_ok)
+        if result.verdict is Verdict.NG:
+            return True
         return self._repeats.is_news(result.reason)
 
     def _keep(self, result: Result) -> None:
@@ -67,7 +80,7 @@ class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
         line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
         files = {f"{name}.json": line.encode("utf-8", "backslashreplace")}
         if result.image is not None:
-            files[f"{name}.jpg"] = jpeg_from_image(result.image)
+            files[f"{name}.png"] = png_from_image(result.image)
             files[f"{name}_drawn.jpg"] = jpeg_from_image(draw(result))
         for file, data in files.items():
             self._quota.make_room(len(data))

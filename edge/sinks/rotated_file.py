@@ -1,8 +1,8 @@
 """A file of lines that is appended to for months: rotated, followed, whole after a full disk.
 
-As the standard library's `RotatingFileHandler` and `WatchedFileHandler` do it, with two
-differences: a line that a full disk or a kill cut off never swallows the next one, and where
-files cannot be renamed the lines still come.
+As the standard library's `RotatingFileHandler`, `TimedRotatingFileHandler` and
+`WatchedFileHandler` do it, with two differences: a line that a full disk or a kill cut off never
+swallows the next one, and where files cannot be renamed the lines still come.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import itertools
 import os
 import stat
 import time
+from datetime import date
 from pathlib import Path
 
 _LOOK_S = 1.0
@@ -25,10 +26,11 @@ _OPEN = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
 class RotatedFile:
     """Lines, in the file as soon as they are written.
 
-    When a line would make it larger than `max_bytes`, ``NAME`` becomes ``NAME.1``, which was
-    before ``NAME.2`` and so on. A file that another program has moved away is noticed within a
-    second, one that was removed with the next line, and begun anew; where that is impossible,
-    each line is an error until its place is back.
+    When a line would make it larger than `max_bytes`, and with the first one of a day, ``NAME``
+    becomes ``NAME.1``, which was before ``NAME.2`` and so on. A day is one of the machine's clock.
+    A file that another program has moved away is noticed within a second, one that was removed
+    with the next line, and begun anew; where that is impossible, each line is an error until its
+    place is back.
 
     The file is locked: two programs that write to one would replace each other's lines. A pipe or
     a terminal is written to as it is, if somebody reads it.
@@ -59,7 +61,8 @@ class RotatedFile:
         self._rotate_s = 0.0
         self._file = -1
         self._size = 0
-        self._torn = False
+        self._torn = self._is_rotated = False
+        self._day = date.min  # of the last line
         self._open(truncate=not append)
 
     def write(self, line: bytes) -> None:
@@ -78,8 +81,10 @@ class RotatedFile:
                 self._open()
             self._look_s = now + _LOOK_S
         full = self._max_bytes is not None and self._size + len(line) >= self._max_bytes
-        if full and self._size and now >= self._rotate_s:
+        today = _day_of(time.time())
+        if (full or today != self._day) and self._size and now >= self._rotate_s:
             self._rotate(now)
+        self._day = today
         self._append(line)
         if self._was_removed() and self._was_moved():  # meanwhile: the line is nowhere
             self._look_s = 0.0
@@ -89,7 +94,8 @@ class RotatedFile:
     def _append(self, line: bytes) -> None:
         data = (b"\n" if self._torn else b"") + line + b"\n"
         written = os.write(self._file, data)
-        self._size += written
+        if self._is_rotated:
+            self._size += written
         self._torn = written != len(data) and (written > 0 or self._torn)
         if written != len(data):
             raise OSError(f"{written} of {len(data)} bytes written; is the disk full?")
@@ -111,7 +117,9 @@ class RotatedFile:
             raise
         self.close()
         self._file = file
-        self._size = os.fstat(file).st_size
+        found = os.fstat(file)
+        self._is_rotated = stat.S_ISREG(found.st_mode)  # a pipe must keep its name
+        self._size, self._day = found.st_size, _day_of(found.st_mtime)
         self._torn = self._size > 0 and _last_byte(self._path) != b"\n"
 
     def _was_removed(self) -> bool:
@@ -164,6 +172,11 @@ def _claim(file: int, *, truncate: bool) -> None:
             raise
     if truncate:
         os.ftruncate(file, 0)
+
+
+def _day_of(unix_s: float) -> date:
+    """The day on the machine's clock."""
+    return date.fromtimestamp(unix_s)
 
 
 def _last_byte(path: Path) -> bytes:

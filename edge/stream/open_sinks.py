@@ -10,7 +10,7 @@ from typing import Any
 from edge.options import StreamOptions
 from edge.result import Say
 from edge.service.gallery import Galleries
-from edge.sinks.database import SqliteSink
+from edge.sinks.database import DATABASE, SqliteSink
 from edge.sinks.disk_quota import MIB, DiskLimits
 from edge.sinks.json_lines import JsonLinesSink
 from edge.sinks.kept_parts import KeptPartsSink
@@ -29,15 +29,18 @@ def shared_sinks(options: StreamOptions) -> Iterator[Any]:
         SinkError: one cannot be opened.
     """
     if options.results is not None:
-        rotated = options.results_mb
-        yield JsonLinesSink(
-            options.results,
-            append=rotated is not None,
-            max_bytes=None if rotated is None else rotated * MIB,
-            backups=options.results_kept,
-        )
-    if options.database is not None:
-        yield SqliteSink(options.database)
+        limit = options.results_mb * MIB
+        yield JsonLinesSink(options.results, max_bytes=limit, backups=options.results_kept)
+    database = database_of(options)
+    if database is not None:
+        yield SqliteSink(database)
+
+
+def database_of(options: StreamOptions) -> Path | None:
+    """Where every result has its row: the folder of kept parts has a database, too."""
+    if options.database is None and options.keep is not None:
+        return options.keep / DATABASE
+    return options.database
 
 
 def camera_sinks(
@@ -70,7 +73,7 @@ def camera_sinks(
     if options.pictures is not None:
         yield PicturesSink(options.pictures / camera, paint=paint)
     if options.keep is not None:
-        yield KeptPartsSink(options.keep / camera, limits=limits)
+        yield KeptPartsSink(options.keep / camera, limits=limits, share_ok=options.keep_ok)
     yield from _windows(options, paint=paint, camera=camera, say=say)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 
 from cameras.connect import open_source
@@ -23,16 +24,17 @@ from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import Inspector
 from edge.inspection.settings import settings_in_use
 from edge.options import DEADLINE_MS, PART_DEADLINE_MS, StreamOptions
-from edge.result import Inspect, Say
+from edge.result import Inspect, Say, Verdict
 from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.input_watch import InputWatch
 from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
 from edge.service.supervisor import Supervised, supervised
+from edge.sinks.database import count_of_day
 from edge.sinks.sink import Sink
 from edge.stream.cameras import CameraConfig, camera_configs
 from edge.stream.loop import Camera, stream_cameras
-from edge.stream.open_sinks import camera_sinks, shared_sinks
+from edge.stream.open_sinks import camera_sinks, database_of, shared_sinks
 from edge.stream.summary import Summary
 from edge.stream.trigger_lines import TriggeredCamera, open_triggers, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
@@ -127,7 +129,7 @@ def _open_cameras(
             galleries=service.galleries,
         )
         sinks = [stack.enter_context(sink) for sink in own]
-        counts = ResultCounts(live=opener.live)
+        counts = ResultCounts(live=opener.live, today=_counted_today(options, each.name))
         watch = InputWatch(
             each.name,
             inspector,
@@ -148,6 +150,12 @@ def _open_cameras(
         )
         service.supervisor.add_camera(status, bundle=each.bundle)
     return opened
+
+
+def _counted_today(options: StreamOptions, camera: str) -> Mapping[Verdict, int]:
+    """Results of earlier runs, so that a day's counts go on after a crash or a restart."""
+    database = database_of(options)
+    return {} if database is None else count_of_day(database, camera, date.today())
 
 
 def _streamed_camera(camera: _OpenedCamera) -> Camera:

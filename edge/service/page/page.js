@@ -125,6 +125,9 @@ class Card {
       setText(place.querySelector("dd"), shownNumber(one[verdict]));
     }
     setText(this.root.querySelector(".dropped dd"), shownNumber(one.dropped));
+    const { ok, ng, error } = one.today;
+    setText(this.root.querySelector(".today dd"), shownNumber(ok + ng + error));
+    setText(this.root.querySelector(".today-ng dd"), shownNumber(ng));
     setText(this.root.querySelector(".drift dd"), one.drift ? one.drift.state : "–");
     setText(this.root.querySelector(".troubles"), one.troubles.join("\n"));
     this.showRates(one);

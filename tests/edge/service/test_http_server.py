@@ -21,6 +21,7 @@ CAMERA = {
     "ok": 3,
     "ng": 2,
     "error": 1,
+    "today": {"ok": 1003, "ng": 12, "error": 1},
     "dropped": 4,
     "not_written": 5,
     "frame_age_s": 0.031,
@@ -70,6 +71,7 @@ def test_metrics_are_in_the_format_that_prometheus_reads(monitor) -> None:
         assert values["edge_latency_seconds_sum", camera] == pytest.approx(0.123)
         assert values["edge_sinks_in_trouble", camera] == 1
         assert found[("edge_results_total", camera, *sorted(("NG", camera)))] == 2
+        assert found[("edge_results_today", camera, *sorted(("NG", camera)))] == 12
     assert values["edge_ready", None] == 1
     assert values["process_open_fds", None] > 0
 

@@ -45,14 +45,15 @@ class Service:
         (folder / "edge.toml").write_text(config)
         self.told: list[str] = []
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(folder / "notify"))
         self.socket.settimeout(0.05)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
+        notify = str(folder / f"notify{self.port}")
+        self.socket.bind(notify)
         self.log = folder / "log"
         environment = os.environ | {
-            "NOTIFY_SOCKET": str(folder / "notify"),
+            "NOTIFY_SOCKET": notify,
             "WATCHDOG_USEC": "2000000",
             "PYTHONPATH": str(ROOT),
         }
@@ -190,8 +191,17 @@ def test_a_service_from_start_to_stop(serve, camera, bundle, tmp_path) -> None:
     frames = [line["frame"] for line in lines]
     assert frames == sorted(set(frames))
     assert frames[-1] + 1 - frames[0] - len(frames) <= summary["dropped"]
-    kept = [path.name for path in (tmp_path / "kept").rglob("*_NG_*.jpg")]
-    assert len(kept) == 2 * summary["ng"]
+    kept = [path.name for path in (tmp_path / "kept").rglob("*_NG_*.png")]
+    assert len(kept) == summary["ng"]
+
+    # Of the day nothing is lost with the process, however it ends.
+    service = serve(*words(camera, bundle), config=CONFIG)
+    service.wait_ready()
+    found = service.camera()
+    counted = {name: found["today"][name] - found[name] for name in ("ok", "ng", "error")}
+    assert counted == {name: summary[name] for name in counted}
+    service.process.kill()
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) >= len(lines)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from cameras.frame import Frame
 from cameras.source import frame_now
 from edge.result import Result, Verdict
+from edge.service import result_counts as module
 from edge.service.result_counts import LATENCIES_KEPT, ResultCounts
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -37,6 +38,26 @@ def test_a_cameras_latency_is_from_capture_and_a_files_that_of_its_stages() -> N
     assert files.to_json()["latency_ms"]["buckets"]["10"] == 1
     assert files.to_json()["latency_ms"]["sum"] == 8.5
     assert files.to_json()["stage_ms"] == {"prepare": 1.0, "engine": 7.5}
+
+
+def test_a_day_goes_on_after_a_restart_and_ends_at_midnight(monkeypatch) -> None:
+    days = [module.date(2026, 12, 1)]
+
+    class Calendar:
+        @staticmethod
+        def today():
+            return days[-1]
+
+    monkeypatch.setattr(module, "date", Calendar)
+    counts = ResultCounts(today={Verdict.OK: 100, Verdict.NG: 3})
+    counts.add(*pair(verdict=Verdict.NG))
+    assert counts.today() == {"ok": 100, "ng": 4, "error": 0}
+    assert counts.verdicts == {Verdict.NG: 1}
+    days.append(days[0].replace(day=2))
+    assert counts.today() == {"ok": 0, "ng": 0, "error": 0}
+    counts.add(*pair())
+    assert counts.today() == {"ok": 1, "ng": 0, "error": 0}
+    assert counts.to_json()["ng"] == 1
 
 
 def test_what_was_last_is_known() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import resource
 import signal
@@ -10,13 +11,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 
 from edge.result import Region, Result, Verdict
 from edge.sinks import database as module
-from edge.sinks.database import SqliteSink
+from edge.sinks.database import SqliteSink, count_of_day
 from edge.sinks.sink import SinkError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -138,7 +140,7 @@ def test_what_is_somebody_elses_is_refused_and_unchanged(tmp_path, content) -> N
 PROGRAM = """
 import itertools, sys
 from edge.result import Result, Verdict
-from edge.sinks.database import SqliteSink
+from edge.sinks.database import SqliteSink, count_of_day
 sink = SqliteSink(sys.argv[1])
 for number in itertools.count():
     sink.write(Result("cam", number, number, Verdict.OK, 0.1, 0.5))
@@ -165,3 +167,24 @@ def test_what_was_committed_survives_a_kill(tmp_path) -> None:
         last = max(index for index, frame in enumerate(frames) if frame == 0)
         assert frames[last:] == list(range(len(frames) - last))
         assert len(frames) - last > told
+
+
+def test_a_days_results_are_counted_of_one_camera_from_midnight_on(tmp_path) -> None:
+    path = tmp_path / "results.db"
+    assert count_of_day(path, "left", date(2026, 1, 31)) == {}
+    noon_ns = int(datetime(2026, 1, 31, 12).timestamp()) * 10**9
+    with SqliteSink(path) as sink:
+        for number, verdict in enumerate([*Verdict, Verdict.NG]):
+            for camera, hours in (("left", 0), ("right", 0), ("left", -13)):
+                taken = dataclasses.replace(
+                    result_of(number, verdict),
+                    camera=camera,
+                    captured_at_ns=noon_ns + hours * 3600 * 10**9,
+                )
+                sink.write(taken)
+        sink.flush()
+        found = count_of_day(path, "left", date(2026, 1, 31))  # while it is written
+    assert found == {Verdict.OK: 1, Verdict.NG: 2, Verdict.ERROR: 1}
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(SinkError, match="name another file"):
+        count_of_day(path, "left", date(2026, 1, 31))

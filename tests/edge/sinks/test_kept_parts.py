@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 from results import SOFT, result_of
 
@@ -31,15 +30,22 @@ def test_bad_parts_are_kept_as_they_came_drawn_and_as_a_line(tmp_path) -> None:
     names = names_in(tmp_path)
     ng = "20260131T095500.163Z_000001_NG_part-7"
     assert [name for name in names if "_NG_" in name] == [
-        *(f"{ng}.jpg", f"{ng}.json", f"{ng}_drawn.jpg")
+        *(f"{ng}.json", f"{ng}.png", f"{ng}_drawn.jpg")
     ]
     # An outage is told once, not with each frame.
     assert [name.split("_")[1] for name in names if "ERROR" in name] == ["000002", "000030"]
     day = tmp_path / "kept" / "20260131"
     assert json.loads((day / f"{ng}.json").read_text()) == result_of(1, Verdict.NG).to_json()
-    picture = cv2.imread(str(day / f"{ng}.jpg"))
-    assert np.abs(picture.astype(int) - SOFT).mean() < 12
+    assert (cv2.imread(str(day / f"{ng}.png")) == SOFT).all()
     assert sink.losses.total == 0
+
+
+def test_a_share_of_the_ok_parts_is_kept_evenly(tmp_path) -> None:
+    with KeptPartsSink(tmp_path, share_ok=0.1) as sink:
+        for number in range(100):
+            sink.write(result_of(number))
+    kept = sorted(int(path.name.split("_")[1]) for path in tmp_path.rglob("*.png"))
+    assert kept == list(range(9, 100, 10))
 
 
 def test_the_oldest_make_room(tmp_path) -> None:

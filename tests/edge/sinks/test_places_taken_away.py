@@ -142,7 +142,10 @@ def test_a_second_program_replaces_no_results(tmp_path) -> None:
     assert frames_in(path) == {0, 1}
     with JsonLinesSink(path) as second:
         second.write(result_of(2))
-    assert frames_in(path) == {2}
+    assert frames_in(path) == {0, 1, 2}
+    with JsonLinesSink(path, append=False) as third:
+        third.write(result_of(3))
+    assert frames_in(path) == {3}
 
 
 def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path) -> None:

@@ -101,3 +101,39 @@ def test_what_is_no_file_is_written_all_the_same() -> None:
     file.close()
     assert os.read(reading, 100) == b"hello\n"
     os.close(reading)
+
+
+def test_each_day_has_its_own_file_also_after_a_restart(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "out"
+    now = [1_764_590_000.0]
+    monkeypatch.setattr(rotated_file.time, "time", lambda: now[0])
+    file = RotatedFile(path)
+    file.write(b"monday")
+    now[0] += 86_400
+    file.write(b"tuesday")
+    file.write(b"tuesday, later")
+    file.close()
+    os.utime(path, (now[0], now[0]))  # the file's own time is not ours to turn
+    now[0] += 86_400
+    file = RotatedFile(path)
+    file.write(b"wednesday")
+    file.close()
+    found = {one.name: one.read_bytes().splitlines() for one in tmp_path.iterdir()}
+    assert found == {
+        "out.2": [b"monday"],
+        "out.1": [b"tuesday", b"tuesday, later"],
+        "out": [b"wednesday"],
+    }
+
+
+def test_a_pipe_keeps_its_name(tmp_path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    file = RotatedFile(pipe, max_bytes=10)
+    for number in range(5):
+        file.write(b"line %d" % number)
+    file.close()
+    assert os.read(reader, 100).count(b"\n") == 5
+    os.close(reader)
+    assert [one.name for one in tmp_path.iterdir()] == ["pipe"]
