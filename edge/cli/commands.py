@@ -24,6 +24,7 @@ COMMANDS = {  # in the order in which they are used: where each is, and what it 
     "build": ("build:build", "Learn an inspector from good images and write its bundle."),
     "evaluate": ("measure:evaluate", "Measure a bundle on labelled images."),
     "stream": ("stream:stream", "Inspect cameras, streams, videos or images."),
+    "review": ("review:app", "Look through inspected parts, mark them, export them."),
     "compare": ("measure:compare", "Measure and time several bundles side by side."),
     "bench": ("measure:bench", "Time the engine, and everything from frame to verdict."),
     "info": ("plans:info", "Show what a bundle is and how its threshold was set."),

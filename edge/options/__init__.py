@@ -25,6 +25,7 @@ from edge.options.names import (
     Sources,
     bit_depth_option,
 )
+from edge.options.review import Mark, MarkOptions, PartsOptions, ReviewOptions
 from edge.options.serve import ServeOptions
 from edge.options.stream import CameraOptions, CameraSection, StreamOptions
 
@@ -48,7 +49,11 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogOptions",
+    "Mark",
+    "MarkOptions",
     "ModelName",
+    "PartsOptions",
+    "ReviewOptions",
     "ServeOptions",
     "Sources",
     "StreamOptions",

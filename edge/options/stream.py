@@ -16,7 +16,6 @@ from edge.fields import (
     Positive,
     RoiText,
     Settling,
-    Share,
     option,
     setting,
 )
@@ -132,7 +131,9 @@ class StreamOptions(CameraOptions):
     keep: Path | None = option(
         None, "Folder for pictures and results of NG and ERROR parts.", example="kept"
     )
-    keep_ok: Share = setting(0.0, "Share of the OK parts that are kept, too, such as 0.01.")
+    keep_ok: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = setting(
+        0.0, "Share of the OK parts that are kept, too, such as 0.01."
+    )
     keep_mb: Positive = setting(
         10240, "MiB that the folder of kept parts may take; the oldest are removed."
     )

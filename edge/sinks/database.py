@@ -48,6 +48,7 @@ CREATE TABLE IF NOT EXISTS results (
 );
 CREATE INDEX IF NOT EXISTS results_by_time ON results (captured_at_ns);
 CREATE INDEX IF NOT EXISTS results_not_ok ON results (captured_at_ns) WHERE verdict <> 'OK';
+CREATE INDEX IF NOT EXISTS results_by_score ON results (verdict, score, camera, captured_at_ns);
 """
 _INSERT = """
 INSERT INTO results
@@ -198,7 +199,7 @@ def count_of_day(path: Path, camera: str, day: date) -> Counter[Verdict]:
         return Counter()
     try:
         check_plain(path.stat(), path)
-        with contextlib.closing(_connect(path)) as database:
+        with contextlib.closing(connect(path)) as database:
             rows = database.execute(_COUNT, (int(begin_s * 1e9), camera)).fetchall()
     except (sqlite3.Error, OSError) as error:
         raise _sink_error(path, error) from error
@@ -220,7 +221,7 @@ def _open_database(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error, OSError: it is no database, another program's, or cannot be written.
     """
-    database = _connect(path)
+    database = connect(path)
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
@@ -234,13 +235,17 @@ def _open_database(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, *, busy_s: float = _BUSY_S) -> sqlite3.Connection:
     """A connection to a database of ours, or to an empty one.
+
+    Args:
+        path: of a regular file, or of none yet.
+        busy_s: for so long another program's writing is waited for.
 
     Raises:
         sqlite3.Error, OSError: it is no database, or another program's.
     """
-    database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
+    database = sqlite3.connect(path, timeout=busy_s, check_same_thread=False)
     try:
         (owner,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()

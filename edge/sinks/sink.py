@@ -104,9 +104,14 @@ def open_folder(folder: str | os.PathLike[str]) -> Path:
 
 def name_from_result(result: Result) -> str:
     """Return a file name without suffix, such as ``20260131T101500.123Z_000012_NG_part-7``."""
-    seconds, rest = divmod(result.captured_at_ns, 1_000_000_000)
-    when = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y%m%dT%H%M%S")
     stem = "" if "://" in result.source else Path(result.source).stem
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", stem)[:60].strip("-.")
-    tail = f"_{readable}" if readable else ""
-    return f"{when}.{rest // 1_000_000:03d}Z_{result.frame:06d}_{result.verdict.value}{tail}"
+    begin = begin_of_name(result.captured_at_ns, result.frame, result.verdict.value)
+    return f"{begin}_{readable}" if readable else begin
+
+
+def begin_of_name(captured_at_ns: int, frame: int, verdict: str) -> str:
+    """How a result's file names begin, such as ``20260131T101500.123Z_000012_NG``."""
+    seconds, rest = divmod(captured_at_ns, 1_000_000_000)
+    when = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y%m%dT%H%M%S")
+    return f"{when}.{rest // 1_000_000:03d}Z_{frame:06d}_{verdict}"

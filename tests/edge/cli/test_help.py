@@ -11,7 +11,12 @@ import pytest
 from edge.cli.commands import COMMANDS
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "help"
-SUBCOMMANDS = (("backbone", "export"), ("plc", "map"), ("plc", "simulate"))
+SUBCOMMANDS = (
+    ("backbone", "export"),
+    ("plc", "map"),
+    ("plc", "simulate"),
+    *(("review", one) for one in ("parts", "hours", "mark", "dataset")),
+)
 WORDS = ((), *((name,) for name in COMMANDS), *SUBCOMMANDS)
 
 

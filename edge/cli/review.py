@@ -1,0 +1,101 @@
+"""`edge review`: what parses and prints."""
+
+from __future__ import annotations
+
+import getpass
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge import console
+from edge.cli.options import Json, takes_options
+from edge.options import Mark, MarkOptions, PartsOptions, ReviewOptions
+
+app = typer.Typer(no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of kept parts.")]
+CsvFile = Annotated[Path | None, typer.Option("--csv", help="CSV file to write instead.")]
+_SHOWN = ("id", "time", "camera", "verdict", "score", "threshold", "mark", "picture", "reason")
+
+
+@app.command("parts", help="List parts: the newest, or those with the highest scores.")
+@takes_options
+def list_parts(
+    folder: Folder, options: PartsOptions, csv: CsvFile = None, json: Json = False
+) -> None:
+    """List the parts that are asked for."""
+    from edge.review.parts import PartStore
+
+    with PartStore(folder) as store:
+        rows = [part.to_json() for part in store.parts(options)]
+        count = store.count(options)
+    if csv is None and not json:
+        title = f"{folder}: {len(rows)} of {count} parts"
+        console.print_columns(title, _SHOWN, ([row[name] for name in _SHOWN] for row in rows))
+    else:
+        _write(csv, rows, of="parts")
+
+
+@app.command("hours", help="Report parts, rejects, scores and reasons hour by hour.")
+@takes_options
+def report_hours(
+    folder: Folder, options: ReviewOptions, csv: CsvFile = None, json: Json = False
+) -> None:
+    """Report the hours in which there were parts."""
+    from edge.review.hours import hours_of
+    from edge.review.parts import PartStore
+
+    with PartStore(folder) as store:
+        rows = [hour.to_json() for hour in hours_of(store, options)]
+    if csv is None and not json:
+        head = [*(rows[0] if rows else ())]
+        console.print_columns(str(folder), head, (row.values() for row in rows))
+    else:
+        _write(csv, rows, of="hours")
+
+
+@app.command("mark", help="Mark parts as good, defective or ignored; what was said before stays.")
+@takes_options
+def mark_parts(
+    folder: Folder,
+    mark: Annotated[Mark, typer.Argument(metavar="MARK", help="What they are.")],
+    ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Numbers of the parts.")],
+    options: MarkOptions,
+) -> None:
+    """Mark parts."""
+    from edge.review.parts import PartStore
+
+    with PartStore(folder) as store:
+        parts = store.mark(ids, mark, by=options.by or getpass.getuser())
+    console.say(f"{len(parts)} marked {mark}")
+
+
+@app.command("dataset", help="Copy marked parts to a new folder in MVTec AD's layout.")
+@takes_options
+def write_data_set(
+    folder: Folder,
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The new folder.")],
+    options: ReviewOptions,
+) -> None:
+    """Write a data set of the marked parts."""
+    from edge.review.data_set import write_data_set
+    from edge.review.parts import PartStore
+
+    with PartStore(folder) as store:
+        chosen = PartsOptions(**options.model_dump(exclude_unset=True))
+        counts = write_data_set(store, target, chosen)
+    console.say(f"{target}: {', '.join(f'{count} {mark}' for mark, count in counts.items())}")
+
+
+def _write(csv: Path | None, rows: list[dict[str, Any]], *, of: str) -> None:
+    """Write rows as CSV, or print them as one JSON object."""
+    if csv is None:
+        console.print_json({of: rows})
+        return
+    from edge.review.tables import write_csv
+
+    head = dict.fromkeys(chain.from_iterable(rows))
+    count = write_csv(csv, rows, head=head)
+    console.say(f"{csv}: {count} {of}")

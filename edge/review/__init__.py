@@ -1,0 +1,1 @@
+"""What a station has seen and kept, in one place: looked through, marked, and handed on."""

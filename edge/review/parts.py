@@ -1,0 +1,243 @@
+"""Every part that a station has inspected, with what people say of it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cameras.redaction import printable_path
+from edge.options.review import Mark, PartsOptions, ReviewOptions
+from edge.review.moments import local_time, ns_from_moment
+from edge.review.pictures import KeptPictures, MarkedPictures
+from edge.sinks.database import DATABASE, connect
+from edge.sinks.sink import SinkError
+
+_MARKS = """
+CREATE TABLE IF NOT EXISTS marks (
+    id INTEGER PRIMARY KEY,
+    result INTEGER NOT NULL,
+    mark TEXT NOT NULL,
+    by TEXT NOT NULL,
+    at_ns INTEGER NOT NULL,
+    picture TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS marks_by_result ON marks (result, id);
+"""
+_NAMES = "id, camera, source, frame, captured_at_ns, verdict, score, threshold, reason"
+_ORDERS = {"time": "captured_at_ns DESC, id DESC", "score": "score DESC, id DESC"}
+_MARKED_IDS = "SELECT result FROM (SELECT result, mark, max(id) FROM marks GROUP BY result)"
+_BUSY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewedPart:
+    """A part that was inspected.
+
+    Attributes:
+        id: its number in the database.
+        camera: the camera's name; empty where there is one alone.
+        source: as in the result line.
+        frame: as in the result line.
+        captured_at_ns: Unix time in ns.
+        verdict: OK, NG or ERROR.
+        score: compared with the threshold; None for an ERROR.
+        threshold: of the inspector that judged it.
+        reason: why it is an ERROR; empty otherwise.
+        mark: what somebody said of it last; empty without any.
+        marked_by: who.
+        marked_at_ns: when, Unix time.
+        picture: as it came, where it is kept.
+    """
+
+    id: int
+    camera: str
+    source: str
+    frame: int
+    captured_at_ns: int
+    verdict: str
+    score: float | None
+    threshold: float | None
+    reason: str
+    mark: str = ""
+    marked_by: str = ""
+    marked_at_ns: int | None = None
+    picture: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """In JSON types; times as ISO 8601 on the machine's clock."""
+        return {
+            "id": self.id,
+            "time": _time_of(self.captured_at_ns),
+            "camera": self.camera,
+            "verdict": self.verdict,
+            "score": self.score,
+            "threshold": self.threshold,
+            "mark": self.mark,
+            "marked_by": self.marked_by,
+            "marked_at": _time_of(self.marked_at_ns),
+            "source": self.source,
+            "frame": self.frame,
+            "reason": self.reason,
+            "picture": "" if self.picture is None else printable_path(self.picture),
+        }
+
+
+class PartStore(AbstractContextManager["PartStore"]):
+    """The parts of a folder that ``edge stream --keep`` fills; it may be at work meanwhile.
+
+    Args:
+        folder: of kept parts.
+
+    Raises:
+        SinkError: it holds no results, or they cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / DATABASE
+        self._kept, self._marked = KeptPictures(folder), MarkedPictures(folder)
+        if not self._path.is_file():
+            raise SinkError(
+                f"{printable_path(folder)}: no {DATABASE} in it; name the folder that "
+                "`edge stream --keep FOLDER` fills"
+            )
+        with self._telling():
+            self._database = connect(self._path, busy_s=_BUSY_S)
+            self._database.executescript(_MARKS)
+
+    def close(self) -> None:
+        """Close the database; a second call does nothing."""
+        self._database.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def parts(self, options: PartsOptions) -> list[ReviewedPart]:
+        """The parts that are asked for, those that come first.
+
+        Raises:
+            ValueError: a moment that is none.
+            SinkError: the database cannot be read.
+        """
+        where, values = condition_of(options)
+        if options.marked in ("any", "none"):
+            where += f" AND id {'NOT ' * (options.marked == 'none')}IN ({_MARKED_IDS})"
+        elif options.marked is not None:
+            where += f" AND id IN ({_MARKED_IDS} WHERE mark = ?)"
+            values.append(options.marked)
+        order = _ORDERS[options.sort]
+        with self._telling():
+            rows = self._database.execute(
+                f"SELECT {_NAMES} FROM results WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
+                (*values, options.limit, options.skip),
+            ).fetchall()
+            return [self._part(row) for row in rows]
+
+    def count(self, options: ReviewOptions) -> int:
+        """How many parts there are of those that are asked for, marked or not."""
+        where, values = condition_of(options)
+        with self._telling():
+            found = self._database.execute(f"SELECT count(*) FROM results WHERE {where}", values)
+            return int(found.fetchone()[0])
+
+    def rows(self, names: str, options: ReviewOptions) -> Iterator[tuple[Any, ...]]:
+        """Columns of all parts that are asked for, in order of time; one by one."""
+        where, values = condition_of(options)
+        with self._telling():
+            yield from self._database.execute(
+                f"SELECT {names} FROM results WHERE {where} ORDER BY captured_at_ns", values
+            )
+
+    def mark(self, ids: Sequence[int], mark: Mark, *, by: str) -> list[ReviewedPart]:
+        """Say of parts what they are; what was said before stays on record.
+
+        Args:
+            ids: their numbers.
+            mark: good, defective, or ignored: of no use for either.
+            by: who says so.
+
+        Returns:
+            Those parts.
+
+        Raises:
+            SinkError: there is no such part, its picture is not kept, or nothing can be written;
+                then none of them is marked.
+        """
+        parts = [self._marked_part(number) for number in dict.fromkeys(ids)]
+        for part in parts:
+            if part.picture is None:
+                raise SinkError(
+                    f"part {part.id}: its picture is not kept, so that nothing can be learnt from "
+                    "it; stream.keep_ok keeps some of the OK parts, too; mark another one"
+                )
+        now = time.time_ns()
+        with self._telling(), self._database:
+            for part in parts:
+                assert part.picture is not None
+                self._marked.put(part.picture, part.camera, mark)
+                self._database.execute(
+                    "INSERT INTO marks (result, mark, by, at_ns, picture) VALUES (?, ?, ?, ?, ?)",
+                    (part.id, mark, by, now, part.picture.name),
+                )
+        return [self._marked_part(part.id) for part in parts]
+
+    def _marked_part(self, number: int) -> ReviewedPart:
+        with self._telling():
+            row = self._database.execute(
+                f"SELECT {_NAMES} FROM results WHERE id = ?", (number,)
+            ).fetchone()
+        if row is None:
+            raise SinkError(f"part {number}: there is none of this number; `edge review parts`")
+        return self._part(row)
+
+    def _part(self, row: tuple[Any, ...]) -> ReviewedPart:
+        number, camera, _, frame, captured_at_ns, verdict, *_ = row
+        part = ReviewedPart(*row)
+        query = (
+            "SELECT mark, by, at_ns, picture FROM marks WHERE result = ? ORDER BY id DESC LIMIT 1"
+        )
+        said = self._database.execute(query, (number,)).fetchone()
+        picture = self._kept.find(camera, captured_at_ns, frame, verdict)
+        if said is None:
+            return replace(part, picture=picture)
+        mark, by, at_ns, name = said
+        picture = self._marked.find(name, camera) or picture
+        return replace(part, mark=mark, marked_by=by, marked_at_ns=at_ns, picture=picture)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            where = printable_path(self._path)
+            raise SinkError(f"{where}: {error}; try again, or name another folder") from error
+
+
+def condition_of(options: ReviewOptions) -> tuple[str, list[Any]]:
+    """The SQL condition on ``results`` for the parts that are asked for, and its values.
+
+    Raises:
+        ValueError: a moment that is none.
+    """
+    terms = ["1"]
+    values: list[Any] = []
+    if options.verdict:
+        terms.append(f"verdict IN ({', '.join('?' * len(options.verdict))})")
+        values += list(options.verdict)
+    if options.camera is not None:
+        terms.append("camera = ?")
+        values.append(options.camera)
+    for moment, comparison in ((options.since, ">="), (options.until, "<")):
+        if moment is not None:
+            terms.append(f"captured_at_ns {comparison} ?")
+            values.append(ns_from_moment(moment))
+    return " AND ".join(terms), values
+
+
+def _time_of(ns: int | None) -> str:
+    return "" if ns is None else local_time(ns).isoformat(timespec="milliseconds")

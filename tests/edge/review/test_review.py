@@ -1,0 +1,184 @@
+"""What a station has kept, looked through and marked: on the command line, as a user would."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import sqlite3
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import cv2
+import pytest
+from results import SOFT, START_NS, noise, result_of
+
+from calibrate.dataset import GOOD, dataset_from_folder
+from edge.options import PartsOptions
+from edge.result import Verdict
+from edge.review.moments import ns_from_moment
+from edge.review.parts import PartStore
+from edge.sinks.database import SqliteSink
+from edge.sinks.disk_quota import DiskLimits
+from edge.sinks.kept_parts import KeptPartsSink
+from edge.sinks.sink import SinkError
+
+HOUR_NS = 3600 * 10**9
+VERDICTS = [Verdict.OK, Verdict.NG, Verdict.OK, Verdict.ERROR]
+
+
+@pytest.fixture
+def kept(tmp_path) -> Path:
+    """Two hours of two cameras; every OK part of the left one is kept."""
+    folder = tmp_path / "kept"
+    with (
+        KeptPartsSink(folder / "left", share_ok=1.0) as left,
+        KeptPartsSink(folder / "right") as right,
+        SqliteSink(folder / "results.db") as database,
+    ):
+        for number in range(16):
+            verdict = VERDICTS[number % 4]
+            for camera, sink in (("left", left), ("right", right)):
+                result = dataclasses.replace(
+                    result_of(number, verdict, reason="too dark: 3" * (verdict is Verdict.ERROR)),
+                    camera=camera,
+                    captured_at_ns=START_NS + number // 8 * HOUR_NS + number * 10**9,
+                    score=None if verdict is Verdict.ERROR else number / 16,
+                    image=SOFT if camera == "left" else noise(number),
+                )
+                sink.write(result)
+                database.write(result)
+    return folder
+
+
+def listed(run, *words: object) -> list[dict]:
+    outcome = run("review", "parts", *words, "--json")
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)["parts"]
+
+
+def test_parts_are_found_by_verdict_camera_time_and_score(run, kept) -> None:
+    highest = listed(run, kept, "--sort", "score", "--limit", 3, "--camera", "left")
+    assert [part["score"] for part in highest] == [14 / 16, 13 / 16, 12 / 16]
+    newest = listed(run, kept, "--verdict", "NG", "--limit", 2, "--skip", 1)
+    assert [(part["camera"], part["frame"]) for part in newest] == [("left", 13), ("right", 9)]
+    since = (datetime.fromtimestamp(START_NS / 1e9) + timedelta(minutes=30)).isoformat()
+    assert {part["frame"] for part in listed(run, kept, "--since", since)} == set(range(8, 16))
+    assert {part["frame"] for part in listed(run, kept, "--until", since)} == set(range(8))
+    pictures = {part["frame"] for part in listed(run, kept, "--camera", "right") if part["picture"]}
+    assert pictures == {1, 3, 5, 9, 13}  # NG, and the first of a repeated ERROR
+    for part in listed(run, kept, "--camera", "left", "--verdict", "OK"):
+        assert (cv2.imread(part["picture"]) == SOFT).all()
+
+
+def test_a_mark_keeps_the_picture_and_who_said_what_before(run, kept, tmp_path) -> None:
+    (part, *_) = listed(run, kept, "--camera", "left", "--verdict", "NG")
+    for mark, who in (("defective", "ann"), ("good", "bob")):
+        assert run("review", "mark", kept, mark, part["id"], "--by", who).code == 0
+    with contextlib.closing(sqlite3.connect(kept / "results.db")) as database:
+        said = database.execute("SELECT mark, by FROM marks ORDER BY at_ns").fetchall()
+    assert said == [("defective", "ann"), ("good", "bob")]
+    (marked,) = listed(run, kept, "--marked", "good")
+    assert (marked["id"], marked["mark"], marked["marked_by"]) == (part["id"], "good", "bob")
+    assert abs(ns_from_moment(marked["marked_at"]) - time.time_ns()) < 60 * 10**9
+    assert listed(run, kept, "--marked", "defective") == []
+    assert len(listed(run, kept, "--marked", "none")) == 31
+    # The quota removes kept parts, and never a marked one.
+    with KeptPartsSink(kept / "left", limits=DiskLimits(1)) as sink:
+        sink.write(result_of(99, Verdict.NG))
+    (marked,) = listed(run, kept, "--marked", "any")
+    assert (cv2.imread(marked["picture"]) == SOFT).all()
+    assert marked["picture"].startswith(str(kept / "marked" / "good" / "left_"))
+    assert run("review", "mark", kept, "ignored", part["id"]).code == 0
+    assert not [*(kept / "marked").rglob("*.png")]
+
+
+def test_marked_parts_are_a_data_set_that_a_build_reads(run, kept, tmp_path) -> None:
+    parts = listed(run, kept, "--camera", "left", "--verdict", "OK", "--verdict", "NG")
+    good, bad = (
+        [part["id"] for part in parts if part["verdict"] == verdict] for verdict in ("OK", "NG")
+    )
+    assert run("review", "mark", kept, "good", *good).code == 0
+    assert run("review", "mark", kept, "defective", *bad).code == 0
+    outcome = run("review", "dataset", kept, tmp_path / "set")
+    assert outcome.code == 0
+    assert f"{len(good)} good, {len(bad)} defective" in outcome.err
+    found = dataset_from_folder(tmp_path / "set")
+    assert (len(found.train), sum(one.defect != GOOD for one in found.test)) == (
+        len(good),
+        len(bad),
+    )
+    again = run("review", "dataset", kept, tmp_path / "set")
+    assert again.code == 2
+    assert "name a new folder" in again.err
+
+
+def test_a_shift_is_reported_by_the_hour(run, kept, tmp_path) -> None:
+    file = tmp_path / "shift.csv"
+    assert run("review", "hours", kept, "--csv", file).code == 0
+    text = file.read_bytes()
+    assert text.startswith(b"\xef\xbb\xbf")
+    rows = [*csv.DictReader(io.StringIO(text.decode("utf-8-sig")))]
+    assert [row["camera"] for row in rows] == ["left", "right"] * 2
+    assert [int(row["ok"]) for row in rows] == [4] * 4
+    assert {row["reason"] for row in rows} == {"too dark:"}
+    assert float(rows[2]["score_highest"]) == 14 / 16
+    assert float(rows[0]["rejects"]) == pytest.approx(1 / 3)
+
+
+def test_no_cell_is_a_formula(run, tmp_path) -> None:
+    with SqliteSink(tmp_path / "results.db") as database:
+        database.write(result_of(0, Verdict.ERROR, source="=cmd|x", reason="@SUM(A1)"))
+    assert run("review", "parts", tmp_path, "--csv", tmp_path / "out.csv").code == 0
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8-sig")))
+    assert (row["source"], row["reason"]) == ("'=cmd|x", "'@SUM(A1)")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("parts", "{tmp}"), "no results.db in it; name the folder"),
+        (("parts", "{kept}", "--since", "yesterday"), "yesterday: no moment; give a date"),
+        (("mark", "{kept}", "good", "999"), "part 999: there is none of this number"),
+        (("mark", "{kept}", "good", "2"), "part 2: its picture is not kept"),
+        (("mark", "{kept}", "perfect", "1"), "MARK"),
+        (("dataset", "{kept}", "{tmp}/set"), "no part is marked good or defective"),
+    ],
+)
+def test_what_cannot_be_is_one_line(run, kept, tmp_path, words, says) -> None:
+    filled = [word.format(kept=kept, tmp=tmp_path) for word in words]
+    outcome = run("review", *filled)
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_of_several_parts_all_are_marked_or_none(kept) -> None:
+    with PartStore(kept) as store:
+        with pytest.raises(SinkError, match="part 2: its picture is not kept"):
+            store.mark([1, 2], "good", by="ann")
+        assert store.parts(PartsOptions(marked="any")) == []
+
+
+def test_a_foreign_database_is_refused(tmp_path) -> None:
+    with sqlite3.connect(tmp_path / "results.db") as database:
+        database.execute("CREATE TABLE other (x)")
+    with pytest.raises(SinkError, match="another program"):
+        PartStore(tmp_path)
+
+
+def test_moments_are_those_of_the_machines_clock() -> None:
+    now = datetime(2026, 12, 1, 15, 30, tzinfo=timezone.utc).astimezone()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    for text, moment in {
+        "today": midnight,
+        "8h": now - timedelta(hours=8),
+        "1.5d": now - timedelta(days=1.5),
+        "06:00": midnight + timedelta(hours=6),
+        "2026-01-31T06:00+00:00": datetime(2026, 1, 31, 6, tzinfo=timezone.utc),
+        "2026-01-31": datetime(2026, 1, 31),
+    }.items():
+        assert ns_from_moment(text, now=now) == int(moment.timestamp()) * 10**9
