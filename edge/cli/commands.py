@@ -20,6 +20,7 @@ from process.signals import ending_line
 COMMANDS = {  # in the order in which they are used: where each is, and what it does
     "demo": ("build:demo", "Draw a production line, learn it and inspect it; needs no data."),
     "init": ("build:init", "Write a commented edge.toml."),
+    "capture": ("capture:capture", "Save a camera's frames as pictures of good parts."),
     "check": ("check:check", "Check good images before anything is learnt from them."),
     "build": ("build:build", "Learn an inspector from good images and write its bundle."),
     "evaluate": ("measure:evaluate", "Measure a bundle on labelled images."),

@@ -6,6 +6,7 @@ a PLC's bridge are in `edge.plc.BRIDGE.section`.
 """
 
 from edge.options.build import PROTOTYPES, BuildOptions
+from edge.options.capture import CaptureOptions
 from edge.options.check import CheckOptions
 from edge.options.compile import CompileOptions
 from edge.options.evaluate import EvaluateOptions
@@ -41,6 +42,7 @@ __all__ = [
     "CameraName",
     "CameraOptions",
     "CameraSection",
+    "CaptureOptions",
     "CheckOptions",
     "CompileOptions",
     "EngineName",

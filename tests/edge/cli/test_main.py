@@ -25,7 +25,7 @@ def test_help_names_every_command_in_the_order_of_use(run) -> None:
     assert outcome.code == 0
     listed = re.findall(r"^  ([a-z]+)  ", outcome.out.partition("Commands:")[2], re.MULTILINE)
     assert listed == list(COMMANDS)
-    first = ["demo", "init", "check", "build", "evaluate", "stream"]
+    first = ["demo", "init", "capture", "check", "build", "evaluate", "stream"]
     assert listed[: len(first)] == first
     assert "..." not in outcome.out.partition("Commands:")[2]  # every summary fits on its line
 

@@ -1,0 +1,1 @@
+"""Pictures of good parts, from the camera that will inspect them."""
