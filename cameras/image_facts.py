@@ -20,8 +20,15 @@ from cameras.decoding.headers import orientation_from_header, size_from_header
 from cameras.decoding.orientation import SIDEWAYS
 from cameras.decoding.tiff_directory import directory_from_tiff
 from cameras.errors import ImageError
-from cameras.image_files import bytes_from_file, kind_from_bytes, samples_from_bytes
-from cameras.redaction import one_line, printable_path
+from cameras.image_files import (
+    MAX_BYTES,
+    decode_file,
+    kind_from_bytes,
+    naming,
+    samples_from_bytes,
+)
+from cameras.redaction import one_line
+from process.plain_files import open_plain_file
 
 MAX_NAME = 60  # characters of a camera's name
 _MAKE, _MODEL = 0x010F, 0x0110
@@ -69,21 +76,14 @@ def header_from_file(path: str | os.PathLike[str]) -> ImageHeader:
     Raises:
         ImageError: no image of a known kind, no size in its header, or it cannot be read.
     """
-    try:
-        with Path(path).open("rb") as file:
-            kind = kind_from_bytes(file.read(16))
-            if kind is None:
-                raise ImageError(f"{printable_path(path)}: not an image that can be read")
-            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-                width, height = size_from_header(content, kind)
-                turn = orientation_from_header(content, kind)
-            camera = _camera_from_exif(file, kind)
-    except OSError as error:
-        raise ImageError(
-            f"{printable_path(path)}: {error.strerror}; check path and permissions"
-        ) from error
-    except ImageError as error:
-        raise ImageError(f"{printable_path(path)}: {error}") from error
+    with naming(path), open_plain_file(Path(path), max_bytes=MAX_BYTES) as file:
+        kind = kind_from_bytes(file.read(16))
+        if kind is None:
+            raise ImageError("not an image that can be read")
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            width, height = size_from_header(content, kind)
+            turn = orientation_from_header(content, kind)
+        camera = _camera_from_exif(file, kind)
     size = (width, height) if turn in SIDEWAYS else (height, width)
     return ImageHeader(kind, size, camera)
 
@@ -94,18 +94,16 @@ def samples_from_file(path: str | os.PathLike[str]) -> ImageSamples:
     Raises:
         ImageError: as `cameras.image_files.image_from_file`, but for the kind of samples.
     """
-    try:
-        data = bytes_from_file(path)
-        if kind_from_bytes(data) == "TIFF":
-            directory = directory_from_tiff(data)
-            if directory.has_fractions:  # which are not decoded: nobody says which is white
-                bits, is_grey_tiff = directory.bits[0], directory.samples < 3
-                return ImageSamples(bits, is_float=True, brightest=0.0, is_grey=is_grey_tiff)
-        samples = samples_from_bytes(data)
-    except ImageError as error:
-        text = str(error)
-        name = printable_path(path)
-        raise ImageError(text if name in text else f"{name}: {text}") from error
+    return decode_file(path, _look_at_samples)
+
+
+def _look_at_samples(data: bytes) -> ImageSamples:
+    if kind_from_bytes(data) == "TIFF":
+        directory = directory_from_tiff(data)
+        if directory.has_fractions:  # which are not decoded: nobody says which is white
+            bits, is_grey_tiff = directory.bits[0], directory.samples < 3
+            return ImageSamples(bits, is_float=True, brightest=0.0, is_grey=is_grey_tiff)
+    samples = samples_from_bytes(data)
     return ImageSamples(
         bits=8 * samples.dtype.itemsize,
         is_float=False,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from cameras.decoding.pillow import samples_from_webp
 from cameras.decoding.tiff import samples_from_tiff
 from cameras.errors import ImageError
 from cameras.redaction import printable_path
+from process.plain_files import read_plain_file
 
 MAX_BYTES = 1 << 30
 MAX_BITS = 16  # of a sample
@@ -40,6 +41,7 @@ _KINDS: dict[str, Callable[[bytes], bool]] = {
     "PNM": lambda data: data[:2] in (b"P2", b"P3", b"P5", b"P6") and data[2:3].isspace(),
 }
 
+DecodedT = TypeVar("DecodedT")
 
 _BIT_DEPTH: ContextVar[int | None] = ContextVar("bit_depth", default=None)
 
@@ -85,11 +87,37 @@ def image_from_file(
             PGM or PPM, cut short, damaged, with samples that are not 8 or 16 bits or beyond
             `bit_depth`, or larger than 100 megapixels.
     """
-    data = bytes_from_file(path)
+    return decode_file(path, lambda data: image_from_bytes(data, bit_depth=bit_depth))
+
+
+def decode_file(path: str | os.PathLike[str], decode: Callable[[bytes], DecodedT]) -> DecodedT:
+    """Read a file of an image's size and hand its bytes on; what goes wrong begins with its name.
+
+    Raises:
+        ImageError: not a regular file, unreadable, empty, or too large; or `decode` raised it.
+    """
+    with naming(path):
+        data = read_plain_file(Path(path), max_bytes=MAX_BYTES)
+        if not data:
+            raise ImageError("the file is empty; copy it again")
+        return decode(data)
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Begin what goes wrong inside with the name of a file.
+
+    Raises:
+        ImageError: an `ImageError` or `OSError` inside.
+    """
     try:
-        return image_from_bytes(data, bit_depth=bit_depth)
+        yield
     except ImageError as error:
         raise ImageError(f"{printable_path(path)}: {error}") from error
+    except OSError as error:
+        raise ImageError(
+            f"{printable_path(path)}: {error.strerror}; check path and permissions"
+        ) from error
 
 
 def image_from_bytes(data: bytes, *, bit_depth: int | None = None) -> npt.NDArray[np.uint8]:
@@ -169,30 +197,6 @@ def eight_bits(samples: npt.NDArray[np.integer], bit_depth: int | None) -> npt.N
 def kind_from_bytes(data: bytes) -> str | None:
     """Return the kind of image that these first bytes begin, such as ``PNG``; None = no image."""
     return next((kind for kind, begins in _KINDS.items() if begins(data)), None)
-
-
-def bytes_from_file(path: str | os.PathLike[str]) -> bytes:
-    """Read a file of an image's size.
-
-    Raises:
-        ImageError: not a regular file, unreadable, empty, or too large.
-    """
-    try:
-        # A pipe or device named .png would block for ever: it is asked before it is opened.
-        status = Path(path).stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{printable_path(path)}: not a regular file; name an image file")
-        if status.st_size == 0:
-            raise ImageError(f"{printable_path(path)}: the file is empty; copy it again")
-        if status.st_size > MAX_BYTES:
-            raise ImageError(
-                f"{printable_path(path)}: {status.st_size >> 20} MiB is too large for an image"
-            )
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(
-            f"{printable_path(path)}: {error.strerror}; check path and permissions"
-        ) from error
 
 
 def _to_eight_bits(image: Samples, kind: str, bit_depth: int | None) -> npt.NDArray[np.uint8]:

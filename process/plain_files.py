@@ -31,7 +31,10 @@ def read_plain_file(path: Path, *, max_bytes: int, follow_links: bool = True) ->
         OSError: as there, or it grew beyond the limit while it was read.
     """
     with open_plain_file(path, max_bytes=max_bytes, follow_links=follow_links) as file:
-        content = file.read(max_bytes + 1)
+        # As much as it has: a limit's worth at once is more than some machines give.
+        content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
+        while len(content) <= max_bytes and (more := file.read(_CHUNK)):
+            content += more
     if len(content) > max_bytes:
         raise _too_large(path, len(content), max_bytes)
     return content

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calibrate.dataset.data import DatasetError
-from cameras.image_files import MAX_BYTES
+from cameras.errors import ImageError
+from cameras.image_files import decode_file, samples_from_bytes
 from cameras.redaction import printable_path
-from process.plain_files import read_plain_file
 
 MaskPixels: TypeAlias = npt.NDArray[np.bool_]  # (H, W), True where defective
 
@@ -72,23 +72,10 @@ def decode_mask(path: Path) -> MaskPixels:
     Raises:
         DatasetError: it cannot be read.
     """
-    pixels = _decode(path)
-    colours = pixels.reshape(*pixels.shape[:2], -1)[
-        :, :, :3
-    ]  # without alpha: opaque black is sound
+    try:
+        pixels = decode_file(path, samples_from_bytes)
+    except ImageError as error:
+        raise DatasetError(str(error)) from error
+    colours = pixels.reshape(*pixels.shape[:2], -1)  # without alpha: opaque black is sound
     floor = 127 if path.suffix.lower() in LOSSY else 0  # lossy files have 8 bits
     return np.asarray(np.greater(colours, floor).any(axis=2))
-
-
-def _decode(path: Path) -> npt.NDArray[np.generic]:
-    try:
-        encoded = np.frombuffer(read_plain_file(path, max_bytes=MAX_BYTES), dtype=np.uint8)
-        # imdecode rather than imread: OpenCV cannot open names that are not valid UTF-8.
-        pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
-    except OSError as error:
-        raise DatasetError(f"{printable_path(path)}: {error.strerror}; check the mask") from error
-    except cv2.error as error:
-        raise DatasetError(f"{printable_path(path)}: cannot be decoded: {error.err}") from error
-    if pixels is None:
-        raise DatasetError(f"{printable_path(path)}: cannot be decoded; save the mask again as PNG")
-    return pixels

@@ -6,7 +6,6 @@ right about a variant was found by comparing both with what had been written.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -14,6 +13,7 @@ from cameras.decoding.opencv import Samples, samples_from_opencv
 from cameras.decoding.orientation import turned
 from cameras.decoding.pillow import samples_from_pillow
 from cameras.decoding.tiff_directory import TiffDirectory, directory_from_tiff, keep_one_directory
+from cameras.decoding.tiff_parts import DEFLATE, JPEG, LZMA, NO_COMPRESSION, check_parts
 from cameras.errors import ImageError
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _INKS, _YCBCR = 0, 1, 2, 3, 5, 6
@@ -21,13 +21,12 @@ _COLOURS = MappingProxyType(
     {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _INKS: 4, _YCBCR: 3}
 )
 """Samples of a pixel without extra ones, by how colours are told."""
-_NO_COMPRESSION = 1
-_DEFLATE = frozenset({8, 32946})
-_OF_BOTH = frozenset({_NO_COMPRESSION, 5, 32773}) | _DEFLATE  # LZW, PackBits
-_OF_PILLOW = _OF_BOTH | {2, 3, 4, 7, 34925, 50000}  # faxes, JPEG, LZMA, Zstandard
+_LZW, _PACK_BITS, _ZSTANDARD = 5, 32773, 50000
+_OF_BOTH = frozenset({NO_COMPRESSION, _LZW, _PACK_BITS}) | DEFLATE
+_OF_PILLOW = _OF_BOTH | {JPEG, LZMA, _ZSTANDARD}
+_OF_FAXES = frozenset({2, 3, 4})
+_WITH_PREDICTOR = frozenset({_LZW, LZMA, _ZSTANDARD}) | DEFLATE
 _MULTIPLIED = 1  # alpha that colours were multiplied by
-_CHUNK = 1 << 20  # bytes
-_DAMAGED = "this TIFF is damaged or cut short; copy it again"
 
 
 def samples_from_tiff(data: bytes) -> Samples:
@@ -40,8 +39,7 @@ def samples_from_tiff(data: bytes) -> Samples:
     problem = _find_unread(directory) or _find_unread_depth(directory)
     if problem:
         raise ImageError(f"this TIFF has {problem}")
-    if directory.compression in _DEFLATE:
-        _check_deflate(data, directory)
+    check_parts(data, directory)
     depth = directory.bits[0]
     if depth == 16 and directory.photometric == _RGB:
         image: Samples = samples_from_opencv(keep_one_directory(data), "TIFF", is_turned=False)
@@ -67,6 +65,22 @@ def _find_unread(directory: TiffDirectory) -> str:
         "samples of different depths; save it with 8 or 16 bits": len(set(directory.bits)) != 1,
         "too few samples for its colours; save it as grey or RGB": extra < 0,
         "more channels than colours and alpha; save it as grey or RGB": extra > 1,
+        "bits in reverse order; save it again": directory.is_reversed,
+        "inks of its own; save it as RGB": directory.photometric == _INKS and directory.inks != 1,
+        "a palette of another size than its samples need; save it as RGB": (
+            directory.photometric == _PALETTE and directory.palette != 3 << directory.bits[0]
+        ),
+        "YCbCr colours without JPEG; save it as RGB": (
+            directory.photometric == _YCBCR and directory.compression != JPEG
+        ),
+        "a fax's compression, in which damage does not show; save it with LZW or deflate": (
+            directory.compression in _OF_FAXES
+        ),
+        "JPEG of four channels; save it with LZW or deflate": (
+            directory.compression == JPEG and directory.samples > 3 and not directory.is_planar
+        ),
+        f"predictor {directory.predictor}; save it without": directory.predictor != 1
+        and (directory.predictor != 2 or directory.compression not in _WITH_PREDICTOR),
         f"compression {directory.compression}; save it with LZW or deflate": (
             directory.compression not in _OF_PILLOW
         ),
@@ -88,7 +102,7 @@ def _find_unread_depth(directory: TiffDirectory) -> str:
         f"{depth}-bit samples of this kind; {instead}": depth > 8 and not is_grey,
         f"{depth}-bit grey with alpha; save it without alpha": depth > 8 and not is_single,
         "compressed 12-bit samples; save it uncompressed, or with 16 bits": (
-            depth == 12 and directory.compression != _NO_COMPRESSION
+            depth == 12 and directory.compression != NO_COMPRESSION
         ),
     }
     return next((problem for problem, holds in problems.items() if holds), "")
@@ -103,25 +117,3 @@ def _find_unread_deep_colours(directory: TiffDirectory) -> str:
     if directory.compression not in _OF_BOTH:
         return "16-bit colours in this compression; save it with LZW or deflate"
     return ""
-
-
-def _check_deflate(data: bytes, directory: TiffDirectory) -> None:
-    """Compare each part with its own checksum, which the library that decodes it does not.
-
-    Raises:
-        ImageError: a part is damaged, or is more than its place in the picture.
-    """
-    rows, columns = directory.part_shape
-    bits = directory.bits[0] * (1 if directory.is_planar else directory.samples)
-    room = rows * -(-columns * bits // 8)
-    for begin, size in directory.parts:
-        inflater = zlib.decompressobj()
-        part, count = data[begin : begin + size], 0
-        try:
-            while not inflater.eof and part and count <= room:
-                count += len(inflater.decompress(part, _CHUNK))
-                part = inflater.unconsumed_tail
-        except zlib.error as error:
-            raise ImageError(_DAMAGED) from error
-        if not inflater.eof or count > room:
-            raise ImageError(_DAMAGED)

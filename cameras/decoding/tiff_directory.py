@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,31 +15,36 @@ from cameras.errors import ImageError
 Readable: TypeAlias = bytes | mmap
 _MAX_TAGS = 4096
 _MAX_VALUES = 1 << 20  # of one tag: a strip for each row of the tallest picture
-_FORMATS = MappingProxyType({1: "B", 3: "H", 4: "I", 16: "Q"})  # types of whole numbers
+_FORMATS = MappingProxyType({3: "H", 4: "I", 16: "Q"})  # types of whole numbers
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 274, 277, 278, 279
 _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 284, 322, 323, 324, 325
-_EXTRA_SAMPLES, _SAMPLE_FORMAT = 338, 339
+_FILL_ORDER, _PREDICTOR, _PALETTE, _INK_SET, _EXTRA_SAMPLES, _SAMPLE_FORMAT = (
+    266,
+    317,
+    320,
+    332,
+    338,
+    339,
+)
 _NUMBERS = frozenset(
     {
         *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _ORIENTATION),
         *(_SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT),
         *(_TILE_OFFSETS, _TILE_BYTES, _EXTRA_SAMPLES, _SAMPLE_FORMAT),
+        *(_FILL_ORDER, _PREDICTOR, _PALETTE, _INK_SET),
     }
 )
 """What is asked before anything is decoded."""
-_OF_DECODERS = frozenset(
-    {
-        266,  # order of bits
-        *(292, 293),  # of faxes
-        317,  # predictor
-        320,  # palette
-        *(332, 334),  # inks
-        347,  # tables of JPEG
-        *(529, 530, 531, 532),  # YCbCr
-    }
+_SINGLE = (
+    _NUMBERS
+    - {_BITS, _STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES}
+    - {*(_PALETTE, _EXTRA_SAMPLES, _SAMPLE_FORMAT)}
 )
-"""What samples cannot be understood without."""
+"""What has one value: of several, readers take one or the other."""
+_TABLES = 347  # of JPEG
+_OF_DECODERS = frozenset({_TABLES, 529, 530, 531, 532})  # and of YCbCr in it
+"""What samples cannot be understood without, beside those."""
 _CUT = "this TIFF is cut short or damaged; copy it again"
 
 
@@ -79,6 +85,12 @@ class TiffDirectory:
         compression: 1 none, 5 LZW, 7 JPEG, 8 deflate, …
         orientation: 1 to 8, as in EXIF.
         is_planar: whether each colour is stored on its own.
+        predictor: 1 none, 2 differences of neighbours.
+        is_reversed: whether the bits of each byte stand in reverse order.
+        inks: 1 for cyan, magenta, yellow and black.
+        palette: numbers in the table of colours.
+        tables: begin and size of what all JPEG parts share; (0, 0) without.
+        has_tiles: whether `parts` are tiles.
         parts: begin and size of every strip or tile, in bytes.
         part_shape: (height, width) of a strip or a tile, in px.
     """
@@ -93,6 +105,12 @@ class TiffDirectory:
     compression: int
     orientation: int
     is_planar: bool
+    predictor: int
+    is_reversed: bool
+    inks: int
+    palette: int
+    tables: tuple[int, int]
+    has_tiles: bool
     parts: tuple[tuple[int, int], ...]
     part_shape: tuple[int, int]
 
@@ -110,7 +128,9 @@ def directory_from_tiff(data: Readable) -> TiffDirectory:
     """
     try:
         layout = _layout_of(data)
-        return _directory_from_tags(_read_numbers(data, layout), len(data))
+        directory = _directory_from_tags(_read_numbers(data, layout))
+        _check_places(directory, layout.header + struct.calcsize(layout.offset), len(data))
+        return directory
     except (struct.error, OverflowError) as error:
         raise ImageError(_CUT) from error
 
@@ -183,27 +203,38 @@ def _read_tags(data: Readable, layout: _ByteLayout) -> Iterator[_Tag]:
 
 
 def _read_numbers(
-    data: Readable, layout: _ByteLayout, wanted: frozenset[int] = _NUMBERS
+    data: Readable, layout: _ByteLayout, wanted: frozenset[int] = _NUMBERS | _OF_DECODERS
 ) -> dict[int, tuple[int, ...]]:
-    """Values of the tags that are wanted, by the tag's number."""
+    """Values of the tags that are wanted, by the tag's number; of JPEG's tables their place."""
     found: dict[int, tuple[int, ...]] = {}
-    seen: set[int] = set()
     for tag in _read_tags(data, layout):
-        if tag.number not in wanted and tag.number not in _OF_DECODERS:
-            continue
-        if tag.number in seen:  # readers differ in which of the two they believe
-            raise ImageError(f"this TIFF has tag {tag.number} twice; save it again")
-        seen.add(tag.number)
         if tag.number not in wanted:
             continue
-        if tag.type not in _FORMATS or tag.values > _MAX_VALUES:
-            raise ImageError(_CUT)
-        numbers = f"{layout.order}{tag.values}{_FORMATS[tag.type]}"
-        found[tag.number] = struct.unpack_from(numbers, data, tag.begin)
+        if tag.number in found:  # readers differ in which of the two they believe
+            raise ImageError(f"this TIFF has tag {tag.number} twice; save it again")
+        found[tag.number] = _values_of(tag, data, layout)
     return found
 
 
-def _directory_from_tags(numbers: Mapping[int, tuple[int, ...]], size: int) -> TiffDirectory:
+def _values_of(tag: _Tag, data: Readable, layout: _ByteLayout) -> tuple[int, ...]:
+    """Whole numbers; begin and size of what else decoders need.
+
+    Raises:
+        ImageError: of another type or number than it has to be, of which readers make something.
+        struct.error: cut short.
+    """
+    if tag.number in _OF_DECODERS:
+        if tag.begin + tag.values > len(data):
+            raise ImageError(_CUT)
+        return (tag.begin, tag.values)
+    if tag.type not in _FORMATS or not 0 < tag.values <= (
+        1 if tag.number in _SINGLE else _MAX_VALUES
+    ):
+        raise ImageError(f"this TIFF is damaged in its tag {tag.number}; save it again")
+    return struct.unpack_from(f"{layout.order}{tag.values}{_FORMATS[tag.type]}", data, tag.begin)
+
+
+def _directory_from_tags(numbers: Mapping[int, tuple[int, ...]]) -> TiffDirectory:
     def one(tag: int, default: int) -> int:
         return next(iter(numbers.get(tag, ())), default)
 
@@ -224,15 +255,25 @@ def _directory_from_tags(numbers: Mapping[int, tuple[int, ...]], size: int) -> T
         compression=one(_COMPRESSION, 1),
         orientation=one(_ORIENTATION, 1),
         is_planar=one(_PLANAR, 1) == 2 and samples > 1,
+        predictor=one(_PREDICTOR, 1),
+        is_reversed=one(_FILL_ORDER, 1) != 1,
+        inks=one(_INK_SET, 1),
+        palette=len(numbers.get(_PALETTE, ())),
+        tables=(one(_TABLES, 0), numbers.get(_TABLES, (0, 0))[1]),
+        has_tiles=has_tiles,
         parts=tuple(zip(offsets, sizes, strict=False)),
         part_shape=(one(_TILE_HEIGHT, 0), one(_TILE_WIDTH, 0)) if has_tiles else (rows, width),
     )
-    _check_parts(directory, len(offsets), len(sizes), size)
+    if len(directory.bits) not in (1, samples) or len(directory.formats) not in (1, samples):
+        raise ImageError(_CUT)
+    if one(_PLANAR, 1) not in (1, 2):
+        raise ImageError(f"this TIFF is damaged in its tag {_PLANAR}; save it again")
+    _check_count(directory, len(offsets), len(sizes))
     return directory
 
 
-def _check_parts(directory: TiffDirectory, offsets: int, sizes: int, size: int) -> None:
-    """See that all strips or tiles are there, within the file, and not larger than the picture.
+def _check_count(directory: TiffDirectory, offsets: int, sizes: int) -> None:
+    """See that all strips or tiles are told of, and not larger than the picture.
 
     Raises:
         ImageError: they are not.
@@ -244,6 +285,19 @@ def _check_parts(directory: TiffDirectory, offsets: int, sizes: int, size: int) 
     wanted = down * across * (directory.samples if directory.is_planar else 1)
     # A tile may reach beyond a small picture, by its side and not by gigabytes.
     is_huge = rows * columns > 4 * directory.width * directory.height + (1 << 20)
-    is_whole = all(begin > 0 and begin + length <= size for begin, length in directory.parts)
-    if not wanted == offsets == sizes or is_huge or not is_whole:
+    if not wanted == offsets == sizes or is_huge:
         raise ImageError(_CUT)
+
+
+def _check_places(directory: TiffDirectory, header: int, size: int) -> None:
+    """See that strips or tiles are within the file, each in a place of its own.
+
+    A few bytes could be a thousand of them, or one be another's pixels.
+
+    Raises:
+        ImageError: they are not.
+    """
+    places = [(0, header), *sorted(directory.parts), (size, 1)]
+    for (begin, length), (after, _) in itertools.pairwise(places):
+        if not length or begin + length > after:
+            raise ImageError(_CUT)

@@ -139,9 +139,9 @@ def test_what_is_no_file_is_refused_with_its_path(tmp_path) -> None:
     text = tmp_path / "text.png"
     text.write_text("not a picture")
     expected = {
-        folder: "not a regular file",
+        folder: "Is a directory",
         empty: "is empty",
-        pipe: "not a regular file",
+        pipe: "it is a pipe, not a plain file",
         text: "not an image",
         tmp_path / "missing.png": "No such file",
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from odd_pictures import odd_pictures
 from PIL import Image
+from tiff_tags import read_by_tifffile
 
 import cameras.decoding.limits
 from cameras.errors import ImageError
@@ -46,13 +47,22 @@ def damage(data: bytes, random: np.random.Generator) -> bytes:
 
 
 def refuses(data: bytes) -> bool:
-    """Whether Pillow takes it for no picture, or a damaged one."""
+    """Whether Pillow, and tifffile where it can, take it for no picture, or a damaged one."""
     try:
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
     except Exception:  # noqa: BLE001 - whatever another reader stumbles over
-        return True
+        return not (data[:2] in (b"II", b"MM") and is_read_by_tifffile(data))
     return False
+
+
+def is_read_by_tifffile(data: bytes) -> bool:
+    """Whether it reads the pixels; Pillow does not know every variant, nor odd tags beside them."""
+    try:
+        read_by_tifffile(data)
+    except Exception:  # noqa: BLE001 - whatever another reader stumbles over
+        return False
+    return True
 
 
 def attack(count: int, seed: int) -> dict[str, object]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from calibrate.dataset import DatasetError, dataset_from_folder, read_masks
 from calibrate.dataset.names import natural_key
@@ -169,9 +170,29 @@ def test_masks_that_cannot_be_used(tmp_path):
     for name in ("empty.png", "gone.png"):
         with pytest.raises(DatasetError, match=name):
             read_masks([tmp_path / name], image_size=(8, 8), size=(8, 8))
-    path.write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match="cannot be decoded"):
-        read_masks([path], image_size=(8, 8), size=(8, 8))
+    whole = path.read_bytes()
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    for content, says in (
+        (b"no picture", "not an image"),
+        (whole[: len(whole) - 20], "cut short"),  # nothing would be marked in what is missing
+        (whole[:16] + b"\0\1\0\0" * 2 + whole[24:], "more than 100 megapixels"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DatasetError, match=rf"m\.png: .*{says}"):
+            read_masks([path], image_size=(8, 8), size=(8, 8))
+    with pytest.raises(DatasetError, match="it is a pipe"):
+        read_masks([pipe], image_size=(8, 8), size=(8, 8))
+
+
+def test_a_mask_is_turned_as_its_image_is(tmp_path):
+    pixels = np.zeros((8, 12), np.uint8)
+    pixels[0, 2] = 255
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(pixels).save(tmp_path / "m.png", exif=exif)
+    mask = read_masks([tmp_path / "m.png"], image_size=(12, 8), size=(12, 8))
+    assert np.argwhere(mask).tolist() == [[2, 7]]
 
 
 @pytest.mark.realdata

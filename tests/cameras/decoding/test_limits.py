@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from packages import PACKAGES, ROOT
 
 from cameras.decoding.limits import (
     MAX_DECODING_BYTES,
@@ -26,6 +28,9 @@ from cameras.decoding.limits import (
 from cameras.errors import ImageError
 
 SIDE = 1500  # px
+DECODERS = re.compile(
+    r"\b(imread\w*|imdecode\w*|decode_jpeg|Image\.open|ImageFile|imageio|tifffile)\b\(?"
+)
 SLACK = 24 << 20  # bytes: what libraries keep for themselves
 MEASURE = """
 import json, sys
@@ -163,3 +168,16 @@ def test_whichever_package_comes_first_opencv_has_the_same_limits(package) -> No
         [sys.executable, "-c", code], capture_output=True, text=True, env=bare, check=True
     )
     assert done.stdout.split() == ["refused", "True"]
+
+
+def test_pictures_are_decoded_in_one_place() -> None:
+    """Where size, damage and memory are seen to first."""
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if path.parent != ROOT / "cameras" / "decoding"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if DECODERS.search(line)
+    ]
+    assert found == []

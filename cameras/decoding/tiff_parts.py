@@ -1,0 +1,99 @@
+"""Strips and tiles of a TIFF, compared with what the picture needs before they are decoded.
+
+The library that decodes them stops when it has enough, so that it passes over checksums behind
+that, and makes up what is missing of a JPEG.
+"""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from collections.abc import Iterator
+
+from cameras.decoding.jpeg import samples_from_jpeg
+from cameras.decoding.jpeg_markers import jpeg_size
+from cameras.decoding.tiff_directory import TiffDirectory
+from cameras.errors import ImageError
+
+NO_COMPRESSION, JPEG, LZMA = 1, 7, 34925
+DEFLATE = frozenset({8, 32946})
+_CHUNK = 1 << 20  # bytes
+_MAX_LZMA_BYTES = 128 << 20  # memory: the strongest preset takes 65 MiB
+_DAMAGED = "this TIFF is damaged or cut short; copy it again"
+_START, _END = b"\xff\xd8", b"\xff\xd9"
+
+
+def check_parts(data: bytes, directory: TiffDirectory) -> None:
+    """See that each part is whole, as far as its compression tells.
+
+    Raises:
+        ImageError: a part is damaged, or less or more than its place in the picture.
+    """
+    for (begin, size), wanted in zip(directory.parts, _bytes_of_parts(directory), strict=True):
+        part = data[begin : begin + size]
+        if directory.compression == NO_COMPRESSION:
+            is_whole = size >= wanted
+        elif directory.compression in DEFLATE:
+            is_whole = _bytes_in_deflate(part, wanted) == wanted
+        elif directory.compression == LZMA:
+            is_whole = _bytes_in_lzma(part, wanted) == wanted
+        elif directory.compression == JPEG:
+            is_whole = _is_jpeg_of(part, data, directory)
+        else:
+            is_whole = True
+        if not is_whole:
+            raise ImageError(_DAMAGED)
+
+
+def _bytes_of_parts(directory: TiffDirectory) -> Iterator[int]:
+    """Bytes of each part when it is not compressed; the lowest strip may be lower than others."""
+    rows, columns = directory.part_shape
+    bits = directory.bits[0] * (1 if directory.is_planar else directory.samples)
+    row = -(-columns * bits // 8)
+    across = -(-directory.width // columns)
+    down = -(-directory.height // rows)
+    for number in range(len(directory.parts)):
+        top = number // across % down * rows
+        yield row * (rows if directory.has_tiles else min(rows, directory.height - top))
+
+
+def _bytes_in_deflate(part: bytes, most: int) -> int:
+    """What is in it, with its checksum compared; more than `most` where that is too much."""
+    inflater = zlib.decompressobj()
+    count = 0
+    try:
+        while not inflater.eof and part and count <= most:
+            count += len(inflater.decompress(part, _CHUNK))
+            part = inflater.unconsumed_tail
+    except zlib.error as error:
+        raise ImageError(_DAMAGED) from error
+    return count if inflater.eof else -1
+
+
+def _bytes_in_lzma(part: bytes, most: int) -> int:
+    """The same for LZMA."""
+    inflater = lzma.LZMADecompressor(memlimit=_MAX_LZMA_BYTES)
+    count = 0
+    try:
+        while not inflater.eof and (part or not inflater.needs_input) and count <= most:
+            count += len(inflater.decompress(part, _CHUNK))
+            part = b""
+    except lzma.LZMAError as error:
+        raise ImageError(_DAMAGED) from error
+    return count if inflater.eof else -1
+
+
+def _is_jpeg_of(part: bytes, data: bytes, directory: TiffDirectory) -> bool:
+    """Whether it is a JPEG of a part's size that decodes without a warning.
+
+    Raises:
+        ImageError: it does not, or is of a kind that is not read.
+    """
+    begin, size = directory.tables
+    shared = data[begin : begin + size].removeprefix(_START).removesuffix(_END)
+    rows, columns = directory.part_shape
+    width, height = jpeg_size(part)
+    if width != columns or height > rows:
+        return False
+    samples_from_jpeg(_START + shared + part.removeprefix(_START))
+    return True
