@@ -9,6 +9,7 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,14 +17,16 @@ from engines.choose import ENGINES, choose_engine, installed_version
 from engines.cpu.processor import BF16_INSTRUCTIONS, INSTRUCTIONS, cpu_instructions, cpu_name
 from engines.cuda import gpus
 from engines.errors import EngineError
+from engines.installing import driver_release
 from engines.jetson import jetpack, tegra_release
-from engines.plans.flavours import MODULES, import_flavour
+from engines.plans.flavours import MODULES, RTX, import_flavour, unsupported_gpu_reason
 
 Status = Literal["ok", "warn", "fail"]
 LITTLE_DISK = 1 << 30
 OLDEST_PYTHON = (3, 10)
 OLD_NUMPY_JETPACK = 6
 """Whose OpenCV was built for numpy 1."""
+HIDDEN = "see whether CUDA_VISIBLE_DEVICES or the container hides the GPU; nvidia-smi lists it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,27 +168,32 @@ def _gpu() -> Check:
     try:
         found = gpus()
     except EngineError as error:
-        if Path("/proc/driver/nvidia").exists() or tegra_release():
-            problem, _, fix = str(error).partition("; ")  # it says what is possible here
-            return Check("gpu", "warn", problem, fix)
-        return Check("gpu", "ok", f"none: the CPU engines work without ({error})")
+        problem, _, fix = str(error).partition("; ")  # it says what is possible here
+        if _has_driver():
+            return Check("gpu", "warn", problem, fix or HIDDEN)
+        return Check("gpu", "ok", f"none, and the CPU engines need none: {problem}", fix)
+    release = driver_release()
     told = [
         f"{gpu.name} ({gpu.compute_capability}, {gpu.memory_bytes / (1 << 30):.0f} GiB"
-        f"{' shared' if gpu.integrated else ''}), driver for CUDA {gpu.driver}"
+        f"{' shared' if gpu.integrated else ''}), driver {release + ' ' if release else ''}"
+        f"for CUDA {gpu.driver}"
         for gpu in found
     ]
     return Check("gpu", "ok", "; ".join(told))
 
 
-def _tensorrt(flavour: str) -> Check:
-    from importlib.util import find_spec
+def _has_driver() -> bool:
+    """Whether there is a GPU to be used, by the look of it."""
+    return bool(driver_release() or tegra_release())
 
+
+def _tensorrt(flavour: str) -> Check:
     if find_spec(MODULES[flavour]) is None:
         return Check(flavour, "ok", "not installed; only NVIDIA GPUs need it")
     try:
         version = import_flavour(flavour).__version__
     except EngineError as error:
-        return Check(flavour, "warn", str(error), ENGINES[flavour].install)
+        return Check(flavour, "warn", str(error), ENGINES[flavour].how_to_get())
     return Check(flavour, "ok", str(version))
 
 
@@ -194,14 +202,33 @@ def _engine(name: str) -> Check:
     if problem is None:
         return Check(f"engine {name}", "ok", "works here")
     status: Status = "ok" if name in MODULES else "warn"
-    return Check(f"engine {name}", status, f"not here: {problem}", ENGINES[name].install)
+    return Check(f"engine {name}", status, f"not here: {problem}", ENGINES[name].how_to_get())
 
 
 def _auto() -> Check:
     try:
-        return Check("engine auto", "ok", choose_engine().reason)
+        choice = choose_engine()
     except EngineError as error:
         return Check("engine auto", "fail", str(error), "pip install 'protoedge[cpu]'")
+    if choice.name not in MODULES and _has_driver():
+        return Check("engine auto", "warn", choice.reason, _way_to_the_gpu())
+    return Check("engine auto", "ok", choice.reason)
+
+
+def _way_to_the_gpu() -> str:
+    """What to do so that the GPU that is here is used."""
+    try:
+        found = gpus()[0]
+    except EngineError:
+        return "do what is said of `gpu`, then run `edge doctor` again"
+    ways = [
+        ENGINES[name].how_to_get()
+        for name in MODULES
+        if find_spec(MODULES[name]) is None
+        and unsupported_gpu_reason(name, found.compute_capability) is None
+        and not (name == RTX and tegra_release())
+    ]
+    return ", or ".join(ways) or "do what is said of `tensorrt`, then run `edge doctor` again"
 
 
 def _disk() -> Check:

@@ -10,6 +10,7 @@ from importlib import metadata
 
 from engines.engine import Engine, EngineOptions
 from engines.errors import EngineError
+from engines.installing import how_to_get_rtx, how_to_get_tensorrt
 
 AUTO = "auto"
 
@@ -21,12 +22,12 @@ class Backend:
     Attributes:
         unavailable_reason: why it can't work here, or None; quick, and never raises.
         open: makes one from serialised ONNX; raises `EngineError`.
-        install: what to do to get it.
+        how_to_get: what to do on this machine to have it.
     """
 
     unavailable_reason: Callable[[], str | None]
     open: Callable[[bytes, EngineOptions], Engine]
-    install: str
+    how_to_get: Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def _choose_by_name(engine: str) -> Choice:
     backend = ENGINES[engine]
     problem = backend.unavailable_reason()
     if problem is not None:
-        raise EngineError(f"cannot use {engine}: {problem}; {backend.install}")
+        raise EngineError(f"cannot use {engine}: {problem}; {backend.how_to_get()}")
     return Choice(engine, f"{engine}: it was asked for")
 
 
@@ -156,22 +157,22 @@ ENGINES: dict[str, Backend] = {
     "tensorrt": Backend(
         unavailable_reason=lambda: _tensorrt_unavailable_reason("tensorrt"),
         open=partial(_open_tensorrt, "tensorrt"),
-        install="JetPack has it on a Jetson, elsewhere pip install 'protoedge[tensorrt-cu13]'",
+        how_to_get=how_to_get_tensorrt,
     ),
     "tensorrt-rtx": Backend(
         unavailable_reason=lambda: _tensorrt_unavailable_reason("tensorrt-rtx"),
         open=partial(_open_tensorrt, "tensorrt-rtx"),
-        install="it needs an NVIDIA RTX GPU, its driver, and pip install 'protoedge[rtx-cu13]'",
+        how_to_get=how_to_get_rtx,
     ),
     "openvino": Backend(
         unavailable_reason=lambda: _module_unavailable_reason("openvino"),
         open=_open_openvino,
-        install="pip install 'protoedge[cpu]'",
+        how_to_get=lambda: "pip install 'protoedge[cpu]'",
     ),
     "onnxruntime": Backend(
         unavailable_reason=lambda: _module_unavailable_reason("onnxruntime"),
         open=_open_onnxruntime,
-        install="pip install onnxruntime",
+        how_to_get=lambda: "pip install onnxruntime",
     ),
 }
 """All engines, best first."""

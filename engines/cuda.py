@@ -227,9 +227,11 @@ def gpus() -> list[Gpu]:
     try:
         count = call(cudart.cudaGetDeviceCount)
     except EngineError as error:
-        raise EngineError(f"no NVIDIA GPU answered ({error})") from error
+        raise EngineError(f"no NVIDIA GPU answered: {error}") from error
     if not count:
-        raise EngineError("no NVIDIA GPU answered (CUDA lists none)")
+        raise EngineError(
+            "no NVIDIA GPU answered: CUDA lists none; CUDA_VISIBLE_DEVICES may hide it"
+        )
     driver = _version(call(cudart.cudaDriverGetVersion))
     return [_gpu(cudart, index, driver) for index in range(count)]
 

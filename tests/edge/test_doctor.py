@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edge import doctor
-from engines import jetson
+from engines import cuda, installing, jetson
+from engines.cuda import Gpu
 from engines.errors import EngineError
+from engines.plans.flavours import MODULES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
 
 
 def by_name() -> dict[str, doctor.Check]:
@@ -44,10 +58,94 @@ def test_no_gpu_is_no_fault(monkeypatch) -> None:
         raise EngineError("no NVIDIA GPU answered (CUDA error 35)")
 
     monkeypatch.setattr(doctor, "gpus", none)
-    monkeypatch.setattr(doctor.Path, "exists", lambda self: False)
+    monkeypatch.setattr(installing, "DRIVER", Path("/nonexistent"))
     check = doctor._gpu()
     assert check.status == "ok"
     assert "CUDA error 35" in check.detail
+
+
+ORIN, THOR = ("Orin", "sm87", "12.6", True), ("NVIDIA Thor", "sm110", "13.0", True)
+ADA, HOPPER = ("NVIDIA GeForce RTX 4070", "sm89", "13.0", False), ("H200", "sm90", "13.0", False)
+RELEASES = {6: "# R36 (release), REVISION: 4.3\n", 7: "# R38 (release), REVISION: 2.0\n"}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "jetpack", "driver", "installed", "wanted"),
+    [
+        (ORIN, 6, "540.4.0", "tensorrt", None),
+        (ORIN, 6, "540.4.0", "", "sudo apt install python3-libnvinfer"),
+        (THOR, 7, "580.00", "tensorrt", None),
+        (ADA, 0, "580.95.05", "tensorrt_rtx", None),
+        (ADA, 0, "580.95.05", "", "protoedge[tensorrt-cu13]', or pip install 'protoedge[rtx-cu13]"),
+        (ADA, 0, "560.35.03", "", "protoedge[tensorrt-cu12]', or pip install 'protoedge[rtx-cu12]"),
+        (HOPPER, 0, "580.95.05", "tensorrt", None),
+        (HOPPER, 0, "580.95.05", "tensorrt_rtx", "pip install 'protoedge[tensorrt-cu13]'"),
+        (ADA, 0, "470.10", "", "update the NVIDIA driver 470.10"),
+        (None, 6, "540.4.0", "tensorrt", "do what is said of `gpu`"),
+        (None, 0, "580.95.05", "", "do what is said of `gpu`"),
+    ],
+)
+def test_each_machine_gets_the_engine_of_its_gpu_or_a_step_that_is_possible_there(
+    gpu, jetpack, driver, installed, wanted, tmp_path, monkeypatch
+) -> None:
+    be_machine(monkeypatch, tmp_path, gpu, jetpack=jetpack, driver=driver, installed=installed)
+    checks = by_name()
+    told = checks["engine auto"]
+    if wanted is None:
+        engine = installed.replace("_", "-")
+        assert (told.status, told.detail.split(":")[0]) == ("ok", engine), told
+        assert checks[f"engine {engine}"].detail == "works here"
+        assert f"driver {driver} for CUDA {gpu[2]}" in checks["gpu"].detail
+    else:
+        assert told.status == "warn"
+        assert wanted in told.fix
+    steps = " ".join(check.fix for check in checks.values() if check.status != "ok")
+    assert not jetpack or not re.search(r"rtx-cu|tensorrt-cu|update the NVIDIA driver", steps)
+    assert "cu13" not in steps or int(driver.split(".")[0]) >= 580
+    assert steps.count("(") == steps.count(")")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = re.findall(r"protoedge\[(.*?)\]", steps)
+    assert set(named) <= set(extras["optional-dependencies"])
+
+
+def be_machine(
+    monkeypatch, folder: Path, gpu, *, jetpack: int, driver: str, installed: str
+) -> None:
+    def answered() -> list[Gpu]:
+        if gpu is None:
+            raise EngineError("no NVIDIA GPU answered: CUDA error 100 in cudaGetDeviceCount: none")
+        name, capability, cuda, integrated = gpu
+        return [Gpu(0, name, capability, 8 << 30, integrated, cuda)]
+
+    def find_spec(module: str, *rest: object) -> object:
+        if module in MODULES.values():
+            return "here" if module == installed else None
+        return true_find_spec(module, *rest)
+
+    true_find_spec = importlib.util.find_spec
+    if jetpack:
+        (folder / "release").write_text(RELEASES[jetpack])
+    line = f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {driver}  Release Build\n"
+    (folder / "version").write_text(line)
+    for module in MODULES.values():
+        monkeypatch.setitem(sys.modules, module, SimpleNamespace(__version__="10.13.3"))
+    monkeypatch.setattr(jetson, "TEGRA_RELEASE", folder / "release")
+    monkeypatch.setattr(installing, "DRIVER", folder / "version")
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    for module in (doctor, cuda):
+        monkeypatch.setattr(module, "gpus", answered)
+    monkeypatch.setattr(doctor, "find_spec", find_spec)
+
+
+def test_the_drivers_release_is_read_as_each_kernel_module_writes_it(tmp_path) -> None:
+    told = tmp_path / "version"
+    for line, release in (
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12", "535.183.01"),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Rel", "540.4.0"),
+        ("something else", ""),
+    ):
+        told.write_text(f"{line}\nGCC version:  gcc version 12.3.0\n")
+        assert installing.driver_release(told) == release
 
 
 def test_a_jetson_is_told_that_pips_opencv_hides_the_systems(tmp_path, monkeypatch) -> None:
