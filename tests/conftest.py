@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 NEEDS = {  # what cannot even be read without a module of an extra; other tests skip by themselves
     HERE / "calibrate/backbones/test_export.py": "torch",
     HERE / "cameras/decoding/test_attack.py": "tifffile",
+    HERE / "cameras/decoding/test_tiff_tags.py": "tifffile",
     HERE / "cameras/decoding/test_variants.py": "tifffile",
     HERE / "edge/plc/modbus": "pymodbus",
     HERE / "edge/plc/mqtt": "paho",
