@@ -30,6 +30,8 @@ COMMANDS = {  # in the order in which they are used: where each is, and what it 
     "bench": ("measure:bench", "Time the engine, and everything from frame to verdict."),
     "info": ("plans:info", "Show what a bundle is and how its threshold was set."),
     "set": ("set:change", "Change settings of a bundle without building it again."),
+    "teach": ("teach:teach", "Teach a bundle parts that it judged wrongly; shows what changes."),
+    "rollback": ("teach:roll_back", "Put an earlier version of a bundle in its place."),
     "compile": ("plans:compile_plans", "Compile a bundle's TensorRT plans ahead of time."),
     "serve": ("plc:serve", "Inspect for a PLC until Ctrl-C or SIGTERM."),
     "doctor": ("measure:doctor", "Show what this machine has and what is missing."),

@@ -1,0 +1,123 @@
+"""`edge teach` and `edge rollback`: what parses and prints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge import console
+from edge.cli import errors
+from edge.cli.options import BundleArgument, Json, takes_options
+from edge.fields import OptionsModel, option
+from edge.options import ENGINE, EngineName
+
+if TYPE_CHECKING:
+    from edge.teaching.teach import Correction
+
+CHANGED_SHOWN = 20
+
+
+class TeachOptions(OptionsModel):
+    """From what, and whether it goes into service."""
+
+    parts: Path | None = option(
+        None, "Folder of good parts, or with folders good and defective.", name="FOLDER"
+    )
+    marked: Path | None = option(None, "Folder of kept parts, whose marked ones are taken.")
+    engine: EngineName = option("auto", ENGINE)
+    yes: bool = option(False, "Put it in service without asking.")
+    force: bool = option(False, "Put it in service although more defects pass.")
+
+
+@takes_options
+def teach(bundle: BundleArgument, options: TeachOptions, json: Json = False) -> None:
+    """Teach a bundle parts that were marked, show what changes, and ask."""
+    from edge.review.pictures import MARKED
+    from edge.teaching.marked_parts import TeachError, marked_parts
+    from edge.teaching.teach import correct, put_in_service
+    from engines.bundle import Bundle
+
+    folders = [one for one in (options.parts, options.marked and options.marked / MARKED) if one]
+    if len(folders) != 1:
+        raise TeachError("give a folder of parts, or --marked with a folder of kept ones")
+    correction = correct(Bundle.open(bundle), marked_parts(folders[0]), engine=options.engine)
+    if json:
+        console.print_json(correction.to_json())
+    else:
+        _print(correction)
+    problems = correction.effect.problems()
+    if problems and not options.force:
+        console.say(f"refused: {'; '.join(problems)}; look at those parts, or add --force")
+        raise typer.Exit(errors.FAILURE)
+    if not options.yes and not _agrees():
+        console.say("nothing is changed; --yes puts it in service")
+        return
+    _, version = put_in_service(correction)
+    console.say(
+        f"{bundle}: in service; version {version.number} is the one before, `edge rollback`"
+    )
+
+
+@takes_options
+def roll_back(
+    bundle: BundleArgument,
+    to: Annotated[
+        int | None, typer.Option("--to", help="Number of the version; default the latest.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--list", help="Show the versions and change none.")
+    ] = False,
+) -> None:
+    """Put an earlier version of a bundle in its place, or show which there are."""
+    from engines import versions
+    from engines.bundle import Bundle
+
+    if show:
+        rows = []
+        for one in versions.versions_of(bundle):
+            manifest = Bundle.open(one.path).manifest
+            made = manifest.created.isoformat(timespec="seconds")
+            rows.append((one.number, made, manifest.images.used, manifest.threshold.value))
+        console.print_columns(str(bundle), ("version", "made", "images", "threshold"), rows)
+        return
+    _, version = versions.roll_back(bundle, to)
+    console.say(f"{bundle}: version {version.number} is in service again")
+
+
+def _print(correction: Correction) -> None:
+    before, after = correction.bundle.manifest.threshold, correction.manifest.threshold
+    rows = [
+        ("learnt", f"{len(correction.learnt)} parts, {correction.different} different"),
+        ("known before", len(correction.known)),
+        ("cannot be used", len(correction.skipped)),
+        ("prototypes", f"{correction.manifest.prototypes}, {correction.prototypes} of them new"),
+        ("threshold", f"{before.value:.4f} to {after.value:.4f}"),
+        ("false rejects", f"at most {after.false_reject_bound or 1:.1%}, with 95 % confidence"),
+    ]
+    if correction.threshold is None:
+        rows[-1] = ("threshold's origin", "set by hand: it stays")
+    console.print_table(str(correction.bundle.path), rows)
+    console.print_columns(
+        "What changes", ("", "parts", "before", "after"), correction.effect.rows()
+    )
+    changed = [one for one in correction.effect.parts if one.is_changed]
+    console.print_columns(
+        f"{len(changed)} verdicts change",
+        ("", "what it is", "before", "after", "score before", "score after"),
+        [
+            (one.name, one.kind, one.before[0], one.after[0], one.before[1], one.after[1])
+            for one in changed[:CHANGED_SHOWN]
+        ],
+    )
+    for skipped in correction.skipped:
+        console.say(skipped.reason)
+
+
+def _agrees() -> bool:
+    """Whether a person says yes; where there is nobody to ask, no."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        return False
+    return typer.confirm("Put it in service?", err=True)

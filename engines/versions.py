@@ -1,0 +1,105 @@
+"""Earlier versions of a bundle, kept beside it, so that a change can be taken back."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.atomic_files import staged_folder
+from engines.bundle import Bundle, write_bundle
+from engines.errors import BundleError
+
+KEPT = 10
+_NUMBER = re.compile(r"\d{4,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version that is kept.
+
+    Attributes:
+        number: from 1; the highest is the latest that was replaced.
+        path: its folder, a bundle.
+    """
+
+    number: int
+    path: Path
+
+
+def versions_of(bundle: Path) -> list[Version]:
+    """The versions that are kept of a bundle, the latest first."""
+    folder = _folder_of(bundle)
+    found = [path for path in folder.glob("*") if _NUMBER.fullmatch(path.name) and path.is_dir()]
+    versions = [Version(int(path.name), path) for path in found]
+    return sorted(versions, key=lambda one: -one.number)
+
+
+def keep_version(bundle: Bundle) -> Version:
+    """Keep a bundle as it is, before another takes its place; of many the oldest goes.
+
+    Its files get a second name where the disk knows such: they are never changed in place.
+
+    Raises:
+        BundleError: the disk refuses; nothing has changed.
+    """
+    folder = _folder_of(bundle.path)
+    before = versions_of(bundle.path)
+    number = before[0].number + 1 if before else 1
+    target = folder / f"{number:04d}"
+    try:
+        folder.mkdir(exist_ok=True)
+        with staged_folder(target) as staged:
+            for name in ("manifest.json", *bundle.manifest.files):
+                place = staged / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(bundle.path / name, place)
+        for old in before[KEPT - 1 :]:
+            shutil.rmtree(old.path, ignore_errors=True)
+    except OSError as error:
+        raise BundleError(
+            f"{folder}: the version before cannot be kept: {error.strerror or error}; free some "
+            "space; nothing has changed"
+        ) from error
+    return Version(number, target)
+
+
+def roll_back(path: Path, number: int | None = None) -> tuple[Bundle, Version]:
+    """Put an earlier version in a bundle's place; the one that is there is kept in turn.
+
+    Args:
+        path: the bundle.
+        number: of the version; None is the latest.
+
+    Returns:
+        The bundle as it is now, and the version that it is.
+
+    Raises:
+        BundleError: there is no such version, it is damaged, or the disk refuses; the bundle is
+            as before.
+    """
+    versions = versions_of(path)
+    wanted = [one for one in versions if number in (None, one.number)]
+    if not wanted:
+        known = ", ".join(str(one.number) for one in versions) or "none"
+        what = "no earlier version" if number is None else f"no version {number}"
+        raise BundleError(f"{path}: {what} is kept; there are: {known}")
+    earlier = Bundle.open(wanted[0].path)
+    # Read first: of many versions the oldest goes when another is kept, and it may be this one.
+    files: dict[str, bytes | Path] = {name: earlier.read(name) for name in earlier.manifest.files}
+    keep_version(Bundle.open(path))
+    return write_bundle(path, manifest=earlier.manifest, files=files), wanted[0]
+
+
+def _folder_of(bundle: Path) -> Path:
+    whole = bundle.resolve()
+    return whole.with_name(f".{whole.name}.versions")
+
+
+def _link_or_copy(source: Path, place: Path) -> None:
+    try:
+        os.link(source, place)
+    except OSError:
+        shutil.copyfile(source, place)

@@ -1,0 +1,137 @@
+"""`edge teach` and `edge rollback`, as a user would: seen before it is in service, and undone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import edge
+from edge.inspection.settings import change_settings
+from edge.teaching.marked_parts import MarkedParts, TeachError
+from edge.teaching.teach import correct, put_in_service
+from engines.bundle import Bundle
+from engines.versions import KEPT, keep_version, roll_back, versions_of
+
+
+@pytest.fixture
+def scratched(good_image) -> list[np.ndarray]:
+    """Good parts with a mark that none of the learnt ones has; each elsewhere."""
+    images = []
+    for number in range(4):
+        image = good_image.copy()
+        cv2.circle(image, (40 + 12 * number, 64), 7, (40, 90, 200), -1)
+        images.append(image)
+    return images
+
+
+@pytest.fixture
+def parts(tmp_path, scratched, spoilt_image) -> Path:
+    """Four good parts with that mark, and a defective one."""
+    for kind in ("good", "defective"):
+        (tmp_path / "marked" / kind).mkdir(parents=True)
+    for number, image in enumerate(scratched):
+        cv2.imwrite(str(tmp_path / "marked" / "good" / f"{number}.png"), image)
+    cv2.imwrite(str(tmp_path / "marked" / "defective" / "0.png"), spoilt_image)
+    return tmp_path / "marked"
+
+
+def verdicts(bundle: Path, images) -> list[str]:
+    with edge.load(bundle, engine="onnxruntime") as inspector:
+        return [str(inspector.inspect(image).verdict) for image in images]
+
+
+def test_false_rejects_are_taught_and_undone(run, bundle, parts, scratched, spoilt_image) -> None:
+    assert verdicts(bundle, [*scratched, spoilt_image]) == ["NG"] * 5
+    before = Bundle.open(bundle).manifest
+    asked = run("teach", bundle, parts, "--engine", "onnxruntime", "--force")
+    assert asked.code == 0
+    assert "nothing is changed; --yes" in asked.err
+    assert Bundle.open(bundle).manifest == before
+    done = run("teach", bundle, parts, "--engine", "onnxruntime", "--force", "--yes", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["learnt"], found["known"]) == (4, 0)
+    assert verdicts(bundle, [*scratched, spoilt_image]) == ["OK"] * 4 + ["NG"]
+    after = Bundle.open(bundle).manifest
+    assert after.prototypes == before.prototypes + found["prototypes_added"]
+    assert after.images.used == before.images.used + 4
+    assert len(after.learnt_images) == len(before.learnt_images) + 4
+    assert run("rollback", bundle).code == 0
+    assert Bundle.open(bundle).manifest == before
+    assert run("rollback", bundle).code == 0  # and the other way
+    assert Bundle.open(bundle).manifest == after
+    listed = run("rollback", bundle, "--list")
+    assert listed.out.splitlines()[2].split()[0] == "3"
+
+
+def test_what_lets_more_defects_pass_is_refused(run, bundle, parts, spoilt_image) -> None:
+    """A defective part among the good ones: what it shows is good from then on."""
+    shutil.copy(parts / "defective" / "0.png", parts / "good" / "odd.png")
+    before = Bundle.open(bundle).manifest
+    refused = run("teach", bundle, parts, "--engine", "onnxruntime", "--yes")
+    assert refused.code == 1
+    assert "refused: marked defects that pass: 2, before: 0; drawn defects" in refused.err
+    assert Bundle.open(bundle).manifest == before
+    assert versions_of(bundle) == []
+
+
+def test_a_threshold_set_by_hand_stays(bundle, parts) -> None:
+    change_settings(bundle, threshold=0.123)
+    marked = MarkedParts(sorted((parts / "good").iterdir()), [])
+    correction = correct(Bundle.open(bundle), marked, engine="onnxruntime")
+    assert correction.threshold is None
+    assert correction.manifest.threshold == Bundle.open(bundle).manifest.threshold
+
+
+def test_what_was_learnt_is_not_learnt_again(bundle, parts) -> None:
+    marked = MarkedParts(sorted((parts / "good").iterdir()), [])
+    put_in_service(correct(Bundle.open(bundle), marked, engine="onnxruntime"))
+    with pytest.raises(TeachError, match="4 of the pictures were learnt before"):
+        correct(Bundle.open(bundle), marked, engine="onnxruntime")
+
+
+def test_a_bundle_that_was_changed_meanwhile_stays(bundle, parts) -> None:
+    marked = MarkedParts(sorted((parts / "good").iterdir()), [])
+    correction = correct(Bundle.open(bundle), marked, engine="onnxruntime")
+    change_settings(bundle, min_area=7)
+    with pytest.raises(TeachError, match="somebody changed it meanwhile"):
+        put_in_service(correction)
+    assert Bundle.open(bundle).manifest.min_area == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("{bundle}",), "give a folder of parts, or --marked"),
+        (("{bundle}", "nowhere"), "nowhere: no such folder"),
+        (("{bundle}", "empty"), "no pictures in it"),
+        (("nowhere.edge", "empty"), "nowhere.edge: no such bundle"),
+        (("{bundle}", "bad"), "1 of 1 images cannot be used"),
+    ],
+)
+def test_what_cannot_be_is_one_line(run, bundle, tmp_path, words, says) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.png").write_bytes(b"no picture")
+    outcome = run("teach", *(word.format(bundle=bundle) for word in words))
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_versions_are_kept_whole_and_the_oldest_goes(bundle) -> None:
+    wanted = []
+    for number in range(KEPT + 3):
+        change_settings(bundle, min_area=number + 1)
+        wanted.append(keep_version(Bundle.open(bundle)).number)
+    found = versions_of(bundle)
+    assert [one.number for one in found] == wanted[: -KEPT - 1 : -1]
+    for one in found:
+        assert Bundle.open(one.path).manifest.min_area == one.number
+    restored, _ = roll_back(bundle, found[-1].number)
+    assert restored.manifest.min_area == found[-1].number
