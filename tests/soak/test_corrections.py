@@ -1,0 +1,84 @@
+"""A bundle is corrected, taken back, killed, out of room: it is always the old or the new one."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROUNDS = 1_000
+SCRIPT = "import sys; from test_corrections import correct_for_ever; correct_for_ever(sys.argv[1])"
+
+
+def correct_for_ever(path: str) -> None:
+    """Fork a child for each round, which teaches and takes back until it is killed."""
+    import cv2
+
+    from edge.teaching.marked_parts import MarkedParts
+    from edge.teaching.teach import correct
+    from engines.bundle import Bundle
+
+    folder, bundle = Path(path), Path(path) / "line.edge"
+    image = cv2.imread(str(bundle / "golden" / "good.png"))
+    cv2.circle(image, (50, 64), 7, (40, 90, 200), -1)
+    cv2.imwrite(str(folder / "part.png"), image)
+    marked = MarkedParts([folder / "part.png"], [])
+    correction = correct(Bundle.open(bundle), marked, engine="onnxruntime")
+    known = [correction.bundle.manifest.prototypes, correction.manifest.prototypes]
+    chance = random.Random(0)
+    seen = dict.fromkeys(known, 0)
+    for number in range(int(os.environ.get("ROUNDS", ROUNDS))):
+        child = os.fork()
+        if child == 0:
+            _correct_until_killed(bundle, correction, seed=number)
+        time.sleep(chance.random() * 0.6)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        seen[Bundle.open(bundle).manifest.prototypes] += 1
+    assert all(seen.values()), seen
+    print(seen)
+
+
+def _correct_until_killed(bundle: Path, correction, *, seed: int) -> None:
+    from edge.teaching.teach import TeachError, put_in_service
+    from engines.bundle import Bundle
+    from engines.errors import BundleError
+    from engines.versions import roll_back, versions_of
+
+    chance = random.Random(seed)
+    if chance.random() < 0.3:  # the disk is full after so many bytes of a file
+        size = chance.choice([0, 1_000, 100_000])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    while True:
+        try:
+            now = Bundle.open(bundle)
+            if now.manifest == correction.bundle.manifest and chance.random() < 0.7:
+                put_in_service(correction)
+            elif versions_of(bundle):
+                roll_back(bundle)
+        except (BundleError, TeachError):
+            time.sleep(0.001)
+
+
+@pytest.mark.soak
+def test_it_is_always_the_old_or_the_new_one(bundle, tmp_path) -> None:
+    shutil.copytree(bundle, tmp_path / "line.edge")
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    leftovers = [one.name for one in tmp_path.iterdir() if ".new-" in one.name]
+    assert len(leftovers) <= 1
