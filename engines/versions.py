@@ -93,6 +93,26 @@ def roll_back(path: Path, number: int | None = None) -> tuple[Bundle, Version]:
     return write_bundle(path, manifest=earlier.manifest, files=files), wanted[0]
 
 
+def promote(candidate: Bundle, path: Path) -> tuple[Bundle, Version | None]:
+    """Put a candidate in a bundle's place; the one that is there is kept.
+
+    Args:
+        candidate: stays where it is.
+        path: the bundle that is at work; there may be none yet.
+
+    Returns:
+        The bundle as it is now, and the version that it was before.
+
+    Raises:
+        BundleError: what is there is damaged, or the disk refuses; it is as before.
+    """
+    files: dict[str, bytes | Path] = {
+        name: candidate.read(name) for name in candidate.manifest.files
+    }
+    version = keep_version(Bundle.open(path)) if path.exists() else None
+    return write_bundle(path, manifest=candidate.manifest, files=files), version
+
+
 def _folder_of(bundle: Path) -> Path:
     whole = bundle.resolve()
     return whole.with_name(f".{whole.name}.versions")

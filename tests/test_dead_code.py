@@ -12,7 +12,7 @@ CALLED_BY_OTHERS = {  # by name, from a library, a template or an attribute that
     "parse_request",  # of the standard library's HTTP handler
     # commands, looked up by edge.cli.commands
     *("backbone_export", "compile_plans", "doctor", "print_map", "set_bundle"),
-    *("list_parts", "report_hours", "mark_parts", "teach"),
+    *("list_parts", "list_shadowed", "report_hours", "mark_parts", "teach"),
     # bridges, looked up by edge.plc.bridges
     *("ModbusBridge", "MqttBridge", "OpcuaBridge"),
     # calibration data, as ONNX Runtime reads it

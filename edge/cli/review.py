@@ -56,6 +56,25 @@ def report_hours(
         _write(csv, rows, of="hours")
 
 
+@app.command("shadow", help="List parts of which the last candidate says otherwise.")
+@takes_options
+def list_shadowed(
+    folder: Folder, options: PartsOptions, csv: CsvFile = None, json: Json = False
+) -> None:
+    """List the parts in which a candidate differs from the inspector at work."""
+    from edge.review.parts import PartStore
+
+    with PartStore(folder) as store:
+        count, parts = store.shadow_differences(options)
+    rows = [part.to_json() for part in parts]
+    if csv is None and not json:
+        title = f"{parts[0].candidate}: " if parts else ""
+        title += f"differs in {len(rows)} of {count} parts"
+        console.print_columns(title, [*(rows[0] if rows else ())], (row.values() for row in rows))
+    else:
+        _write(csv, rows, of="parts")
+
+
 @app.command("mark", help="Mark parts as good, defective or ignored; what was said before stays.")
 @takes_options
 def mark_parts(

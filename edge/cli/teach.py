@@ -1,10 +1,10 @@
-"""`edge teach` and `edge rollback`: what parses and prints."""
+"""The command `edge teach`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -59,32 +59,6 @@ def teach(bundle: BundleArgument, options: TeachOptions, json: Json = False) -> 
     console.say(
         f"{bundle}: in service; version {version.number} is the one before, `edge rollback`"
     )
-
-
-@takes_options
-def roll_back(
-    bundle: BundleArgument,
-    to: Annotated[
-        int | None, typer.Option("--to", help="Number of the version; default the latest.")
-    ] = None,
-    show: Annotated[
-        bool, typer.Option("--list", help="Show the versions and change none.")
-    ] = False,
-) -> None:
-    """Put an earlier version of a bundle in its place, or show which there are."""
-    from engines import versions
-    from engines.bundle import Bundle
-
-    if show:
-        rows = []
-        for one in versions.versions_of(bundle):
-            manifest = Bundle.open(one.path).manifest
-            made = manifest.created.isoformat(timespec="seconds")
-            rows.append((one.number, made, manifest.images.used, manifest.threshold.value))
-        console.print_columns(str(bundle), ("version", "made", "images", "threshold"), rows)
-        return
-    _, version = versions.roll_back(bundle, to)
-    console.say(f"{bundle}: version {version.number} is in service again")
 
 
 def _print(correction: Correction) -> None:

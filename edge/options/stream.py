@@ -138,6 +138,11 @@ class StreamOptions(CameraOptions):
         10240, "MiB that the folder of kept parts may take; the oldest are removed."
     )
     keep_free_mb: Count = setting(512, "MiB of the disk that stay free.")
+    shadow: Path | None = option(
+        None,
+        "Candidate bundle that judges the same frames; its verdicts are recorded, no more.",
+        example="build/candidate.edge",
+    )
     max_frames: Positive | None = option(
         None, "Number of frames after which to stop.", example=1000
     )

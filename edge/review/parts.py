@@ -15,7 +15,7 @@ from cameras.redaction import printable_path
 from edge.options.review import Mark, PartsOptions, ReviewOptions
 from edge.review.moments import local_time, ns_from_moment
 from edge.review.pictures import KeptPictures, MarkedPictures
-from edge.sinks.database import DATABASE, connect
+from edge.sinks.database import DATABASE, SHADOW, SHADOW_SCHEMA, connect
 from edge.sinks.sink import SinkError
 
 _MARKS = """
@@ -32,6 +32,10 @@ CREATE INDEX IF NOT EXISTS marks_by_result ON marks (result, id);
 _NAMES = "id, camera, source, frame, captured_at_ns, verdict, score, threshold, reason"
 _ORDERS = {"time": "captured_at_ns DESC, id DESC", "score": "score DESC, id DESC"}
 _MARKED_IDS = "SELECT result FROM (SELECT result, mark, max(id) FROM marks GROUP BY result)"
+_SHADOW = (
+    "candidate, camera, frame, captured_at_ns, verdict, score, "
+    "shadow_verdict, shadow_score, shadow_reason"
+)
 _BUSY_S = 5.0
 
 
@@ -88,6 +92,44 @@ class ReviewedPart:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ShadowedPart:
+    """A part of which a candidate says otherwise than the inspector at work.
+
+    Attributes:
+        candidate: what tells it from another.
+        camera, frame, captured_at_ns: as in the result line.
+        verdict, score: of the inspector at work.
+        shadow_verdict, shadow_score, shadow_reason: of the candidate.
+        picture: as it came, where it is kept.
+    """
+
+    candidate: str
+    camera: str
+    frame: int
+    captured_at_ns: int
+    verdict: str
+    score: float | None
+    shadow_verdict: str
+    shadow_score: float | None
+    shadow_reason: str
+    picture: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """In JSON types."""
+        return {
+            "time": _time_of(self.captured_at_ns),
+            "camera": self.camera,
+            "frame": self.frame,
+            "verdict": self.verdict,
+            "score": self.score,
+            "shadow_verdict": self.shadow_verdict,
+            "shadow_score": self.shadow_score,
+            "shadow_reason": self.shadow_reason,
+            "picture": "" if self.picture is None else printable_path(self.picture),
+        }
+
+
 class PartStore(AbstractContextManager["PartStore"]):
     """The parts of a folder that ``edge stream --keep`` fills; it may be at work meanwhile.
 
@@ -101,6 +143,7 @@ class PartStore(AbstractContextManager["PartStore"]):
     def __init__(self, folder: Path) -> None:
         self._path = folder / DATABASE
         self._kept, self._marked = KeptPictures(folder), MarkedPictures(folder)
+        self._pictures = (KeptPictures(folder / SHADOW), self._kept)
         if not self._path.is_file():
             raise SinkError(
                 f"{printable_path(folder)}: no {DATABASE} in it; name the folder that "
@@ -108,7 +151,7 @@ class PartStore(AbstractContextManager["PartStore"]):
             )
         with self._telling():
             self._database = connect(self._path, busy_s=_BUSY_S)
-            self._database.executescript(_MARKS)
+            self._database.executescript(_MARKS + SHADOW_SCHEMA)
 
     def close(self) -> None:
         """Close the database; a second call does nothing."""
@@ -152,6 +195,38 @@ class PartStore(AbstractContextManager["PartStore"]):
             yield from self._database.execute(
                 f"SELECT {names} FROM results WHERE {where} ORDER BY captured_at_ns", values
             )
+
+    def shadow_differences(self, options: PartsOptions) -> tuple[int, list[ShadowedPart]]:
+        """How many parts the last candidate judged, too, and those in which it differs.
+
+        The newest first; `verdict`, `marked` and `sort` are those of all parts, and not looked at.
+
+        Raises:
+            ValueError: a moment that is none.
+            SinkError: the database cannot be read, or no candidate has judged anything.
+        """
+        chosen = options.model_copy(update={"verdict": ()})
+        where, values = condition_of(chosen)
+        with self._telling():
+            last = "SELECT candidate FROM shadow ORDER BY id DESC LIMIT 1"
+            (candidate,) = self._database.execute(last).fetchone() or (None,)
+        if candidate is None:
+            raise SinkError("no candidate has judged anything here; `edge stream --shadow BUNDLE`")
+        where, values = f"candidate = ? AND {where}", [candidate, *values]
+        with self._telling():
+            counted = self._database.execute(f"SELECT count(*) FROM shadow WHERE {where}", values)
+            (count,) = counted.fetchone()
+            rows = self._database.execute(
+                f"SELECT {_SHADOW} FROM shadow WHERE {where} AND verdict <> shadow_verdict "
+                "ORDER BY captured_at_ns DESC LIMIT ? OFFSET ?",
+                (*values, options.limit, options.skip),
+            ).fetchall()
+        return int(count), [self._shadowed(row) for row in rows]
+
+    def _shadowed(self, row: tuple[Any, ...]) -> ShadowedPart:
+        _, camera, frame, captured_at_ns, verdict, *_ = row
+        found = [kept.find(camera, captured_at_ns, frame, verdict) for kept in self._pictures]
+        return replace(ShadowedPart(*row), picture=next(filter(None, found), None))
 
     def mark(self, ids: Sequence[int], mark: Mark, *, by: str) -> list[ReviewedPart]:
         """Say of parts what they are; what was said before stays on record.

@@ -50,6 +50,26 @@ CREATE INDEX IF NOT EXISTS results_by_time ON results (captured_at_ns);
 CREATE INDEX IF NOT EXISTS results_not_ok ON results (captured_at_ns) WHERE verdict <> 'OK';
 CREATE INDEX IF NOT EXISTS results_by_score ON results (verdict, score, camera, captured_at_ns);
 """
+SHADOW = "shadow"
+"""The table of what candidates say, and in a folder of kept parts that of their pictures."""
+SHADOW_SCHEMA = """
+CREATE TABLE IF NOT EXISTS shadow (
+    id INTEGER PRIMARY KEY,
+    candidate TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    source TEXT NOT NULL,
+    frame INTEGER NOT NULL,
+    captured_at_ns INTEGER NOT NULL,
+    verdict TEXT NOT NULL,
+    score REAL,
+    shadow_verdict TEXT NOT NULL,
+    shadow_score REAL,
+    shadow_reason TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS shadow_differs ON shadow (candidate, captured_at_ns)
+    WHERE verdict <> shadow_verdict;
+CREATE INDEX IF NOT EXISTS shadow_by_candidate ON shadow (candidate);
+"""
 _INSERT = """
 INSERT INTO results
     (camera, source, frame, captured_at_ns, verdict, score, threshold, reason, result)
@@ -172,7 +192,7 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
     def _open(self) -> sqlite3.Connection:
         with contextlib.suppress(FileNotFoundError):
             check_plain(self._path.stat(), self._path)
-        self._database = _open_database(self._path)
+        self._database = open_database(self._path)
         self._stamp = _stamp_of(self._path)
         return self._database
 
@@ -215,7 +235,7 @@ def _stamp_of(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path) -> sqlite3.Connection:
     """A connection whose table is there.
 
     Raises:

@@ -54,7 +54,7 @@ class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
         if not self._is_kept(result):
             return
         try:
-            self._keep(result)
+            keep_part(self._quota, result)
         except (cv2.error, OSError) as error:
             self.losses.add(error)
         else:
@@ -75,15 +75,21 @@ class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
             return True
         return self._repeats.is_news(result.reason)
 
-    def _keep(self, result: Result) -> None:
-        name = name_from_result(result)
-        line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
-        files = {f"{name}.json": line.encode("utf-8", "backslashreplace")}
-        if result.image is not None:
-            files[f"{name}.png"] = png_from_image(result.image)
-            files[f"{name}_drawn.jpg"] = jpeg_from_image(draw(result))
-        for file, data in files.items():
-            self._quota.make_room(len(data))
-            path = self._quota.path_for(file)
-            write_whole(path, data)
-            self._quota.add(path)
+
+def keep_part(quota: DiskQuota, result: Result) -> None:
+    """Write a part's files: the picture as it came, drawn, and the result line.
+
+    Raises:
+        OSError, cv2.error: one of them cannot be written.
+    """
+    name = name_from_result(result)
+    line = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
+    files = {f"{name}.json": line.encode("utf-8", "backslashreplace")}
+    if result.image is not None:
+        files[f"{name}.png"] = png_from_image(result.image)
+        files[f"{name}_drawn.jpg"] = jpeg_from_image(draw(result))
+    for file, data in files.items():
+        quota.make_room(len(data))
+        path = quota.path_for(file)
+        write_whole(path, data)
+        quota.add(path)

@@ -66,7 +66,7 @@ def camera_sinks(
     if galleries is not None:
         yield galleries.gallery(camera)
     paint = Painter()
-    limits = DiskLimits(max_bytes=options.keep_mb * MIB, min_free_bytes=options.keep_free_mb * MIB)
+    limits = limits_of(options)
     if options.record is not None:
         path = _record_path(options.record, camera)
         yield VideoSink(path, rate_hz=rate_hz or RATE_HZ, paint=paint, limits=limits)
@@ -75,6 +75,11 @@ def camera_sinks(
     if options.keep is not None:
         yield KeptPartsSink(options.keep / camera, limits=limits, share_ok=options.keep_ok)
     yield from _windows(options, paint=paint, camera=camera, say=say)
+
+
+def limits_of(options: StreamOptions) -> DiskLimits:
+    """Of each folder that fills up by itself."""
+    return DiskLimits(max_bytes=options.keep_mb * MIB, min_free_bytes=options.keep_free_mb * MIB)
 
 
 def _record_path(record: Path, camera: str) -> Path:

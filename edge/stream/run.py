@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -34,7 +34,8 @@ from edge.sinks.database import count_of_day
 from edge.sinks.sink import Sink
 from edge.stream.cameras import CameraConfig, camera_configs
 from edge.stream.loop import Camera, stream_cameras
-from edge.stream.open_sinks import camera_sinks, database_of, shared_sinks
+from edge.stream.open_sinks import camera_sinks, database_of, limits_of, shared_sinks
+from edge.stream.shadow import open_shadow
 from edge.stream.summary import Summary
 from edge.stream.trigger_lines import TriggeredCamera, open_triggers, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
@@ -129,6 +130,7 @@ def _open_cameras(
             galleries=service.galleries,
         )
         sinks = [stack.enter_context(sink) for sink in own]
+        sinks += [stack.enter_context(sink) for sink in _shadows(each, options, say=service.say)]
         counts = ResultCounts(live=opener.live, today=_counted_today(options, each.name))
         watch = InputWatch(
             each.name,
@@ -150,6 +152,22 @@ def _open_cameras(
         )
         service.supervisor.add_camera(status, bundle=each.bundle)
     return opened
+
+
+def _shadows(
+    camera: CameraConfig, options: StreamOptions, *, say: Say
+) -> Iterator[AbstractContextManager[Sink]]:
+    """The candidate that judges a camera's frames, if one does."""
+    if options.shadow is not None:
+        yield from open_shadow(
+            options.shadow,
+            camera,
+            name=camera.name,
+            database=database_of(options),
+            keep=options.keep,
+            limits=limits_of(options),
+            say=say,
+        )
 
 
 def _counted_today(options: StreamOptions, camera: str) -> Mapping[Verdict, int]:
