@@ -49,7 +49,8 @@ def costs_of(graph: onnx.GraphProto) -> tuple[Cost, ...]:
 def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
-        shapes[value.name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        dims = value.type.tensor_type.shape.dim
+        shapes[value.name] = tuple(dim.dim_value or 1 for dim in dims)  # a free batch: one image
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             shapes[node.output[0]] = tuple(node.attribute[0].t.dims)

@@ -25,6 +25,8 @@ from engines.parity_record import EngineParityRecord, LimitsRecord, ParityRecord
 REFERENCE = "onnxruntime"
 SCORE_ERRORS: dict[Precision, float] = {"fp32": 0.01, "fp16": 0.1, "int8": 0.1}
 """Of the margin, unless the user says otherwise; why these, says docs/precision.md."""
+BF16_ENGINES = frozenset({"openvino"})
+"""Engines that compute fp16 as bfloat16 on processors that have it, which no GPU does."""
 MAP_IMAGES = 64  # of so many images of a trial the maps are compared
 BATCH = 16
 MIN_MARGIN = 1e-6
@@ -77,12 +79,14 @@ class ParityTerms:
             share of the threshold would mean something else for each method: distances of good
             parts lie near 0, the probabilities of a network need not.
         limits: what may differ, at most.
+        beside: engines that are compared and told of, but need not keep the limits; the last ones.
     """
 
     precision: Precision
     threshold: float
     margin: float
     limits: LimitsRecord
+    beside: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +97,42 @@ class ParityReport:
         record: as the manifest keeps it.
         spans: for each engine, of each image the lower and the higher of its score and the
             reference's; for a threshold in between, the verdicts differ.
+        beside: engines that need not keep the limits.
     """
 
     record: ParityRecord
     spans: tuple[Spans, ...] = ()
+    beside: frozenset[str] = frozenset()
+
+    @property
+    def deciding(self) -> tuple[EngineParityRecord, ...]:
+        """What was seen on the engines that have to keep the limits."""
+        return tuple(one for one in self.record.engines if one.engine not in self.beside)
 
     @property
     def problem(self) -> str | None:
         """What is over the limits, in words, or None."""
-        return next(filter(None, (self._problem(engine) for engine in self.record.engines)), None)
+        return next(filter(None, (self._problem(engine) for engine in self.deciding)), None)
+
+    @property
+    def problems_beside(self) -> tuple[str, ...]:
+        """What is over the limits on engines that need not keep them."""
+        others = (one for one in self.record.engines if one.engine in self.beside)
+        return tuple(filter(None, (self._problem(engine) for engine in others)))
 
     @property
     def worst(self) -> float:
-        """The largest change of a good image's score on any engine, as a share of the margin."""
-        return max((engine.score_error.max for engine in self.record.engines), default=0.0)
+        """The largest change of a good image's score, as a share of the margin."""
+        return max((engine.score_error.max for engine in self.deciding), default=0.0)
 
     def verdicts_hold(self, engines: int | None = None) -> bool:
         """Whether no more verdicts differ than may, and all scores are numbers.
 
         Args:
-            engines: that are asked, from the deployed one on; None asks all.
+            engines: that are asked, from the deployed one on; None asks all that decide.
         """
         most = self.record.limits.flips
-        return all(
-            one.flips <= most and not one.not_finite for one in self.record.engines[:engines]
-        )
+        return all(one.flips <= most and not one.not_finite for one in self.deciding[:engines])
 
     def updated(self, **changes: Any) -> ParityReport:
         """The same with some fields of the record changed."""
@@ -176,6 +191,19 @@ def engines_to_compare(deployed: str, precision: Precision) -> tuple[str, ...]:
     return (deployed, *others)
 
 
+def engines_beside(engines: Sequence[str], *, gpu: bool) -> frozenset[str]:
+    """The compared engines that need not keep the limits: where a GPU inspects, those of bf16.
+
+    Layers kept for their sake would cost the GPU time, and it rounds as the graph says.
+
+    Args:
+        engines: that are compared.
+        gpu: whether the inspector is for a GPU.
+    """
+    found = BF16_ENGINES.intersection(engines) if gpu else frozenset()
+    return found if len(found) < len(engines) else frozenset()
+
+
 def compare_with_fp32(
     trials: Sequence[Trial],
     *,
@@ -226,7 +254,7 @@ def compare_with_fp32(
         engines=tuple(found),
         not_compared=tuple(failed),
     )
-    return ParityReport(record, tuple(spans))
+    return ParityReport(record, tuple(spans), terms.beside)
 
 
 def _spans(fp32: Sequence[Outputs], built: Sequence[Outputs]) -> Spans:

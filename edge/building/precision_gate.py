@@ -23,6 +23,7 @@ from calibrate.precision.parity import (
     Trial,
     agreeing_threshold,
     compare_with_fp32,
+    engines_beside,
     engines_to_compare,
     margin_below,
     outputs_of,
@@ -51,6 +52,7 @@ from edge.options import BuildOptions
 from engines.choose import open_engine
 from engines.engine import Engine, EngineOptions, Precision
 from engines.parity_record import LimitsRecord
+from engines.plans.flavours import MODULES
 
 RANK_IMAGES = 16  # good ones, on which blocks are told apart
 # Of the margin: so far the threshold moves before layers are kept (docs/precision.md).
@@ -111,12 +113,13 @@ def apply_precision_gate(
         EngineError: the deployed engine or the reference fails.
     """
     engines, begun = engines_to_compare(engine, options.precision), time.monotonic()
+    beside = engines_beside(engines, gpu=bool(options.gpu) or engine in MODULES)
     threshold = threshold_of_scores(taught, options)
     if not engines:
         return GateResult(taught, threshold, None)
     with stages.stage("parity"):
         known = _read_labelled(labelled, options, learnt=taught.learnt_files)
-        gate = _PrecisionGate(options, engines, known, stages)
+        gate = _PrecisionGate(options, engines, known, stages, beside=beside)
         report = gate.compare(taught, threshold)
     for line in report.record.not_compared:
         say(f"warning: not compared with fp32: {line}")
@@ -131,6 +134,8 @@ def apply_precision_gate(
             f"threshold moved by {found.threshold.moved:+.4f} of the margin below it, to where no "
             "verdict differs from fp32"
         )
+    for line in found.report.problems_beside if found.report else ():
+        say(f"warning: {line}; no layer is kept for it, since a GPU is to inspect")
     seconds = round(time.monotonic() - begun, 3)
     return replace(found, report=found.report.updated(seconds=seconds) if found.report else None)
 
@@ -187,9 +192,12 @@ class _PrecisionGate:
         engines: Sequence[str],
         labelled: _LabelledImages | None,
         stages: Stages,
+        *,
+        beside: frozenset[str],
     ) -> None:
         self._options = options
-        self._engines = engines
+        self._engines = sorted(engines, key=beside.__contains__)
+        self._beside = beside
         self._labelled = labelled
         self._stages = stages
         self._limits = limits_from_options(options)
@@ -204,6 +212,7 @@ class _PrecisionGate:
             threshold=threshold.value,
             margin=margin_below(threshold.value, taught.inspector.held_out),
             limits=self._limits,
+            beside=self._beside,
         )
         return compare_with_fp32(
             self._trials(taught),
@@ -324,13 +333,13 @@ class _PrecisionGate:
             engines: that have to agree with fp32, from the deployed one on; None asks all.
         """
         report = found.report
-        if report is None or any(one.not_finite for one in report.record.engines[:engines]):
+        if report is None or any(one.not_finite for one in report.deciding[:engines]):
             return None
         if report.verdicts_hold(engines):
             return found
         margin, scores = report.record.room, found.taught.inspector.held_out
         value = agreeing_threshold(
-            report.spans[:engines],
+            report.spans[: engines or len(report.deciding)],
             flips=self._limits.flips,
             near=found.threshold.value,
             within=within * margin,

@@ -14,7 +14,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engines.errors import EngineError
@@ -83,8 +83,7 @@ def compile_plan(
                 raise
             build.notes.append(f"weakly typed, since strongly typed it was refused: {error}")
             plan = build.run("weak")
-    _check_types(plan, lowered)
-    return plan
+    return _check_types(plan, lowered)
 
 
 class _RefusedError(EngineError):
@@ -148,8 +147,8 @@ class _Build:
             self.notes.append(note)
 
 
-def _check_types(plan: Plan, model: bytes) -> None:
-    """Refuse a plan that isn't what its graph asks for, as far as its layers tell.
+def _check_types(plan: Plan, model: bytes) -> Plan:
+    """Refuse a plan that isn't what its graph asks for, as far as its layers tell, or note it.
 
     TensorRT may keep the layers of a fused region to itself; a strongly typed network's types are
     then its word. TensorRT-RTX lists all, and nothing is known of a weakly typed plan otherwise.
@@ -163,6 +162,8 @@ def _check_types(plan: Plan, model: bytes) -> None:
             f"{plan.flavour}: it doesn't list {proof.unseen[0]} among the plan's layers, so that "
             "its precision can't be proven; please report it with the output of `edge doctor`"
         )
+    warning = proof.warning()
+    return replace(plan, notes=(*plan.notes, warning)) if warning else plan
 
 
 def _create_builder(trt: Any, log: Any, said: BuildMessages, flavour: str) -> Any:

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -22,10 +23,11 @@ _LINE = re.compile(
     r"(?:, Constants: \[(?P<constants>.*?)\])?, Outputs: \[(?P<outputs>.*?)\], "
     r"TacticName: (?P<tactic>[^,]*)"
 )
-_TENSOR = re.compile(r"\{ Name: (?P<name>.*?), Dimensions: .*?Datatype: (?P<type>\w+)")
+_TENSOR = re.compile(r"\{ Name: .*?, Dimensions: \[(?P<dims>[^\]]*)\].*?Datatype: (?P<type>\w+)")
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _SYNC = re.compile(r"^(signal|wait)$")
 _STUB = "CASK_STUB"  # TensorRT-RTX picks the kernel when the plan is loaded
+_FUSED = re.compile(r"^runtime_")  # compiled when the plan is loaded; its name says of what
 _CONVOLUTION = re.compile(r"conv|correlation", re.IGNORECASE)
 _GEMM = re.compile(r"gemm|matrixmultiply|matmul", re.IGNORECASE)
 _TYPES = (
@@ -36,6 +38,7 @@ _TYPES = (
     ("fp16", re.compile(r"fp16|half", re.IGNORECASE)),
     ("fp32", re.compile(r"fp32|float", re.IGNORECASE)),
 )
+_SIZES = {"uint8": 1, "int8": 1, "fp8": 1, "bool": 1, "bf16": 2, "fp16": 2, "int64": 8}  # else 4
 
 
 class Layer(BaseModel):
@@ -48,6 +51,9 @@ class Layer(BaseModel):
         outputs: types of what it writes.
         tactic: the kernel, or the tactic that stands for it; empty if it isn't known yet.
         nodes: the graph's nodes that went into it.
+        activation_bytes: that it reads and writes, of one image where the batch is free; 0 if the
+            list doesn't say.
+        constant_bytes: that it reads besides, such as weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +64,8 @@ class Layer(BaseModel):
     outputs: tuple[str, ...]
     tactic: str
     nodes: tuple[str, ...]
+    activation_bytes: int = 0
+    constant_bytes: int = 0
 
     @property
     def precision(self) -> str:
@@ -72,19 +80,25 @@ def layers_from_log(message: str) -> tuple[Layer, ...]:
         match = _LINE.match(line)
         if match is None:
             continue
-        inputs, outputs = (
-            tuple(_type(tensor["type"]) for tensor in _TENSOR.finditer(match[part]))
-            for part in ("inputs", "outputs")
+        inputs, constants, outputs = (
+            [
+                (_type(tensor["type"]), tensor["dims"])
+                for tensor in _TENSOR.finditer(match[part] or "")
+            ]
+            for part in ("inputs", "constants", "outputs")
         )
         tactic = match["tactic"].strip()
+        fused = f" {match['name']}" if _FUSED.match(match["kind"]) else ""
         found.append(
             Layer(
                 name=match["name"],
-                kind=_kind(match["kind"]),
-                inputs=inputs,
-                outputs=outputs,
+                kind=_kind(match["kind"] + fused),
+                inputs=tuple(kind for kind, _ in inputs),
+                outputs=tuple(kind for kind, _ in outputs),
                 tactic="" if _STUB in tactic else tactic,
                 nodes=tuple(_NODE.findall(line)),
+                activation_bytes=sum(_bytes(*tensor) for tensor in (*inputs, *outputs)),
+                constant_bytes=sum(_bytes(*tensor) for tensor in constants),
             )
         )
     return tuple(found)
@@ -157,6 +171,17 @@ def _kind(described: str) -> Kind:
 
 def _type(described: str) -> str:
     return next((name for name, pattern in _TYPES if pattern.search(described)), described.lower())
+
+
+def _tensors(listed: str) -> list[tuple[str, str]]:
+    """Types and dimensions of what a line of the log lists."""
+    return [(_type(tensor["type"]), tensor["dims"]) for tensor in _TENSOR.finditer(listed)]
+
+
+def _bytes(kind: str, dimensions: str) -> int:
+    """Of a tensor whose dimensions are listed as ``1,64,32,32``; -1 is a free batch."""
+    lengths = (abs(int(length)) for length in re.findall(r"-?\d+", dimensions))
+    return prod(lengths) * _SIZES.get(kind, 4)
 
 
 def _tensor_type(tensor: Any) -> str:

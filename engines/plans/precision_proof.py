@@ -18,6 +18,10 @@ from engines.plans.layers import Layer
 HEAVY = 0.005
 """Share of a graph's multiplications from which on a product counts: lighter ones cost nothing,
 and TensorRT computes some of them within other kernels."""
+TOLERABLE = 0.05
+"""Share of the multiplications that may run in a higher type than asked for, such as a quantised
+convolution in FP32: that costs less time than a build that is refused. Never in a lower one."""
+_WIDTHS = {"int8": 8, "fp8": 8, "fp16": 16, "bf16": 16, "fp32": 32}  # bits
 _NAMES = {
     TensorProto.FLOAT: "fp32",
     TensorProto.FLOAT16: "fp16",
@@ -58,15 +62,34 @@ class Proof:
     unseen: tuple[str, ...]
 
     def problem(self) -> str | None:
-        """The first product that is not as the graph asks for, in one line, or None."""
-        for product in self.products:
-            found = self.wrong.get(product.node)
-            if found is not None:
-                return (
-                    f"{product.node} must run in {product.precision} and runs in {found} "
-                    f"({len(self.wrong)} of {len(self.products)} heavy layers are not as asked)"
-                )
+        """The first product for which the plan is refused, in one line, or None."""
+        found = self._not_as_asked()
+        lower = [each for each in found if not self._is_higher(each)]
+        if lower or sum(each.share for each in found) > TOLERABLE:
+            return self._describe((lower or found)[0])
         return None
+
+    def warning(self) -> str | None:
+        """What runs in a higher type than asked for and is too little to refuse, or None."""
+        found = self._not_as_asked()
+        if not found or self.problem():
+            return None
+        share = sum(each.share for each in found)
+        return f"{self._describe(found[0])}: {share:.1%} of the multiplications, at a cost in time"
+
+    def _not_as_asked(self) -> list[Product]:
+        return [product for product in self.products if product.node in self.wrong]
+
+    def _is_higher(self, product: Product) -> bool:
+        asked, found = _WIDTHS.get(product.precision), _WIDTHS.get(self.wrong[product.node])
+        return asked is not None and found is not None and found > asked
+
+    def _describe(self, product: Product) -> str:
+        return (
+            f"{product.node} must run in {product.precision} and runs in "
+            f"{self.wrong[product.node]} "
+            f"({len(self.wrong)} of {len(self.products)} heavy layers are not as asked)"
+        )
 
 
 def heavy_products(model: bytes) -> tuple[Product, ...]:

@@ -17,6 +17,7 @@ from calibrate.precision.parity import (
     Trial,
     agreeing_threshold,
     compare_with_fp32,
+    engines_beside,
     engines_to_compare,
     margin_below,
 )
@@ -131,7 +132,8 @@ def test_a_score_that_is_no_number_is_a_problem_whatever_the_limits(value) -> No
     json.dumps(report.record.model_dump(mode="json"), allow_nan=False)
 
 
-def test_every_engine_has_to_keep_the_limits() -> None:
+@pytest.mark.parametrize("beside", [frozenset(), frozenset({"second"})])
+def test_every_engine_has_to_keep_the_limits_but_those_beside_a_gpu(beside) -> None:
     opened = Opened()
 
     def by_name(name: str, model: bytes, precision: str) -> Recorded:
@@ -143,10 +145,19 @@ def test_every_engine_has_to_keep_the_limits() -> None:
         references=References(opened),
         engines=("first", "second"),
         open_engine=by_name,
-        terms=terms(),
+        terms=terms(beside=beside),
     )
-    assert [found.flips for found in report.record.engines] == [0, 1]
-    assert "on second" in str(report.problem)
+    assert [found.flips for found in report.record.engines] == [0, 1], "compared, and recorded"
+    said = str(report.problems_beside if beside else report.problem)
+    assert "on second" in said
+    assert (report.problem is None) == report.verdicts_hold() == bool(beside)
+
+
+def test_bfloat16_of_a_processor_keeps_no_layers_where_a_gpu_inspects() -> None:
+    both = ("onnxruntime", "openvino")
+    assert engines_beside(both, gpu=True) == {"openvino"}
+    assert engines_beside(both, gpu=False) == frozenset()
+    assert engines_beside(("openvino",), gpu=True) == frozenset(), "somebody has to decide"
 
 
 def test_the_change_of_auroc_needs_both_kinds() -> None:

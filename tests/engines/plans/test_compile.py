@@ -13,10 +13,16 @@ from engines.errors import EngineError
 from engines.plans.builder import RTX_GPUS
 from engines.plans.compile import compile_plan
 from engines.plans.flavours import import_flavour, unsupported_gpu_reason
-from engines.plans.layers import executes, kernels, layers_from_inspector, precision_problem
+from engines.plans.layers import (
+    executes,
+    kernels,
+    layers_from_inspector,
+    layers_from_log,
+    precision_problem,
+)
 from engines.plans.log import quiet_logger
 from engines.plans.plan import Plan
-from engines.plans.precision_proof import prove
+from engines.plans.precision_proof import Product, Proof, prove
 from engines.plans.turing import graph_for_turing
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
@@ -229,6 +235,46 @@ def test_the_inspectors_json_is_read_in_each_of_its_dialects() -> None:
     assert layers[0].outputs == ("fp16",)
     assert layers_from_inspector('{"Layers": ["names", "alone"]}') == ()
     assert executes(layers) == "int8+fp16"
+
+
+def test_a_layer_that_is_fused_when_the_plan_is_loaded_is_looked_into() -> None:
+    def line(name: str, kind: str, number: str) -> str:
+        tensor = (
+            f"{{ Name: a, Dimensions: [-1,8,4,4], Strides: [1], Datatype: {number}, Format: x }}"
+        )
+        return (
+            f"Name: {name}, LayerType: {kind}, Inputs: [ {tensor}], Constants: [], "
+            f"Outputs: [ {tensor}], TacticName: t, StreamId: 0, Metadata: [ONNX Layer: conv1]"
+        )
+
+    said = "\n".join(
+        (
+            line("__myl_ConvAddRelu_myl0_1", "runtime_fusion", "Half"),
+            line("__myl_Resi_myl0_2", "runtime_function", "Float"),
+            line("__myl_ConvCast_myl0_3", "kgen", "Float"),
+        )
+    )
+    layers = layers_from_log(said)
+    assert [layer.kind for layer in layers] == ["convolution", "other", "other"]
+    assert executes(layers) == "fp16"
+    assert [layer.activation_bytes for layer in layers] == [512, 1024, 1024], "of one image"
+
+
+def test_a_little_in_too_high_a_type_is_a_warning_and_in_too_low_a_one_never() -> None:
+    def proof(share: float, *, asked: str, found: str) -> Proof:
+        product = Product("conv9", asked, share, True)
+        return Proof((product,), {"conv9": found}, ())
+
+    little = proof(0.04, asked="int8", found="fp32")
+    assert little.problem() is None
+    assert "conv9 must run in int8 and runs in fp32" in str(little.warning())
+    assert "4.0% of the multiplications" in str(little.warning())
+    much, lower = (
+        proof(0.06, asked="int8", found="fp32"),
+        proof(0.01, asked="fp32", found="fp16"),
+    )
+    for one in (much, lower, proof(0.01, asked="int8", found="an unknown type")):
+        assert one.problem() is not None and one.warning() is None
 
 
 def test_a_broken_import_names_its_known_cause(monkeypatch, tmp_path) -> None:
