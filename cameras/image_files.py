@@ -22,6 +22,7 @@ from cameras.decoding.pillow import samples_from_webp
 from cameras.decoding.tiff import samples_from_tiff
 from cameras.errors import ImageError
 from cameras.redaction import printable_path
+from process.out_of_memory import is_out_of_memory
 from process.plain_files import read_plain_file
 
 MAX_BYTES = 1 << 30
@@ -97,7 +98,8 @@ def decode_file(path: str | os.PathLike[str], decode: Callable[[bytes], DecodedT
         ImageError: not a regular file, unreadable, empty, or too large; or `decode` raised it.
     """
     with naming(path):
-        data = read_plain_file(Path(path), max_bytes=MAX_BYTES)
+        with _telling_of_memory("too little memory to read it"):
+            data = read_plain_file(Path(path), max_bytes=MAX_BYTES)
         if not data:
             raise ImageError("the file is empty; copy it again")
         return decode(data)
@@ -159,13 +161,33 @@ def _memory_for(data: bytes, kind: str) -> Iterator[None]:
     """
     width, height = size_from_header(data, kind)
     check_size(kind, width, height)
-    with DECODING.take(kind, width * height):
-        try:
-            yield
-        except MemoryError as error:
-            raise ImageError(
-                f"too little memory for {width} x {height} pixels; free some, or scale it down"
-            ) from error
+    with (
+        DECODING.take(kind, width * height, file_bytes=len(data)) as needed,
+        _telling_of_memory(f"too little memory for {width} x {height} pixels", needed),
+    ):
+        yield
+
+
+@contextmanager
+def _telling_of_memory(what: str, needed: int = 0) -> Iterator[None]:
+    """Tell that memory is lacking as an `ImageError`, whichever library found out.
+
+    Some take it for damage: so whether `needed` bytes could be had is asked when one failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error) and not (isinstance(error, ImageError) and _lacks(needed)):
+            raise
+        raise ImageError(f"{what}; free some, or scale it down") from error
+
+
+def _lacks(needed: int) -> bool:
+    try:
+        np.empty(needed, np.uint8)
+    except MemoryError:
+        return True
+    return False
 
 
 def _decode(data: bytes, kind: str) -> Samples:

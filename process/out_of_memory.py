@@ -9,7 +9,8 @@ import re
 # for certain.
 _LACKING = re.compile(
     r"\bbad_alloc\b|\b(?:can't|cannot|could not|failed to|unable to) allocate\b"
-    r"|\b(?:out of|insufficient|not enough) memory\b",
+    r"|\b(?:out of|insufficient|not enough) memory\b"
+    r"|\bcan't start new thread\b",  # for want of a stack, or of processes
     re.IGNORECASE,
 )
 _OURS = frozenset({"edge", "calibrate", "engines", "cameras", "process"})

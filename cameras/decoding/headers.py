@@ -18,7 +18,7 @@ from cameras.errors import ImageError
 
 _PNG_SIGNATURE = 8  # bytes
 _BMP_PLAIN = (0, 3, 6)  # pixels, by default or by masks
-_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
+_CHANGE_PIXELS = frozenset({b"tRNS", b"eXIf"})  # though no decoder must know them
 _CHUNK = struct.Struct(">I4s")
 _PNM_SIZE = re.compile(
     rb"P[2356](?:\s|#[^\r\n]*[\r\n])+(\d{1,10})(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})"
@@ -43,24 +43,31 @@ def size_from_header(data: Readable, kind: str) -> tuple[int, int]:
 
 
 def sound_png(data: bytes) -> bytes:
-    """Return a PNG without its animation, for which its decoder would take memory.
+    """Return a PNG of nothing but what its pixels need.
 
-    A damaged eXIf or tRNS would silently turn the picture, or change its colours: decoders forgive
-    damage in all but what they cannot do without.
+    For an animation its decoder would take memory, and for compressed text a second for each
+    megabyte. A damaged eXIf or tRNS would silently turn the picture, or change its colours:
+    decoders forgive damage in all but what they cannot do without.
 
     Raises:
         ImageError: cut short or damaged.
     """
     chunks = list(_png_chunks(data))
     for name, begin, end in chunks:
-        if name == b"IDAT" or name in _ANIMATION:  # its decoder checks it, or it is left out
+        if name == b"IDAT":  # its decoder checks it
             continue
         if zlib.crc32(data[begin - 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise ImageError(f"this PNG is damaged in its {_printable(name)} part; copy it again")
-    if not any(name in _ANIMATION for name, _, _ in chunks):
+    needed = [(begin, end) for name, begin, end in chunks if _is_needed(name)]
+    if len(needed) == len(chunks):
         return data
-    kept = (data[begin - 8 : end + 4] for name, begin, end in chunks if name not in _ANIMATION)
+    kept = (data[begin - 8 : end + 4] for begin, end in needed)
     return b"".join((data[:_PNG_SIGNATURE], *kept))
+
+
+def _is_needed(name: bytes) -> bool:
+    """Whether it is a chunk that decoders must know, by its capital, or that changes pixels."""
+    return name[:1].isupper() or name in _CHANGE_PIXELS
 
 
 def _png_chunks(data: Readable) -> Iterator[tuple[bytes, int, int]]:

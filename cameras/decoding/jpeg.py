@@ -14,6 +14,7 @@ from cameras.errors import ImageError
 # over, since damage before them made the picture end early.
 _FILLING = re.compile(r"Corrupt JPEG data: [1-8] extraneous bytes before marker 0xd9")
 _CUT = re.compile(r"premature end")
+_MAX_SCANS = 100  # progressive ones have ten; each is a walk over all the picture
 
 
 def samples_from_jpeg(data: bytes) -> Samples:
@@ -41,9 +42,11 @@ def _refuse_cut_jpeg(data: bytes) -> None:
     marker stands for the end alone; cameras may append bytes after it.
 
     Raises:
-        ImageError: the end marker is missing.
+        ImageError: the end marker is missing, or there are far too many scans.
     """
     scan = data.rfind(b"\xff\xda")
+    if data.count(b"\xff\xda") > _MAX_SCANS:
+        raise ImageError(f"this JPEG has more than {_MAX_SCANS} scans; save it again")
     if scan < 0 or data.find(b"\xff\xd9", scan) < 0:
         raise ImageError("this JPEG is cut short; copy it again")
 

@@ -17,6 +17,7 @@ BYTES_PER_PIXEL: Mapping[str, int] = MappingProxyType({"WebP": 20})
 MOST_BYTES_PER_PIXEL = 13  # of all others: 16-bit colours take 12.3
 MAX_DECODING_BYTES = MAX_PIXELS * MOST_BYTES_PER_PIXEL
 """Of all that are decoded at once: one of the largest, or many small ones."""
+_COPIES = 2  # of the file itself, whatever its pixels are worth
 
 
 class DecodingBudget:
@@ -35,14 +36,14 @@ class DecodingBudget:
         self._changed = threading.Condition()
 
     @contextmanager
-    def take(self, kind: str, pixels: int) -> Iterator[None]:
-        """Hold what a picture of this kind and so many pixels needs."""
-        needed = min(pixels * bytes_per_pixel(kind), self._limit)
+    def take(self, kind: str, pixels: int, *, file_bytes: int) -> Iterator[int]:
+        """Hold the bytes that a picture needs: of this kind and size, in a file of that size."""
+        needed = min(pixels * bytes_per_pixel(kind) + _COPIES * file_bytes, self._limit)
         with self._turn, self._changed:
             self._changed.wait_for(lambda: self._free >= needed)
             self._free -= needed
         try:
-            yield
+            yield needed
         finally:
             with self._changed:
                 self._free += needed

@@ -19,6 +19,7 @@ NO_COMPRESSION, JPEG, LZMA = 1, 7, 34925
 DEFLATE = frozenset({8, 32946})
 _CHUNK = 1 << 20  # bytes
 _MAX_LZMA_BYTES = 128 << 20  # memory: the strongest preset takes 65 MiB
+_MAX_TABLES_BYTES = 1 << 16  # they are read anew for each part
 _DAMAGED = "this TIFF is damaged or cut short; copy it again"
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 
@@ -93,7 +94,7 @@ def _is_jpeg_of(part: bytes, data: bytes, directory: TiffDirectory) -> bool:
     shared = data[begin : begin + size].removeprefix(_START).removesuffix(_END)
     rows, columns = directory.part_shape
     width, height = jpeg_size(part)
-    if width != columns or height > rows:
+    if width != columns or height > rows or size > _MAX_TABLES_BYTES:
         return False
     samples_from_jpeg(_START + shared + part.removeprefix(_START))
     return True

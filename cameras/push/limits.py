@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cameras.push.address import Binding
 from cameras.push.crowd import Crowd, keep_alive
+from process.out_of_memory import is_out_of_memory
 from process.threads import FAILURES, GuardedThread
 
 if TYPE_CHECKING:
@@ -215,7 +216,12 @@ class LimitedServer(socketserver.TCPServer):
     def handle_error(self, request: _RequestType, client_address: _AfInetAddress) -> None:
         """A host that went away is no error of ours; anything else is one that nobody foresaw."""
         error = sys.exc_info()[1]
-        if error is None or isinstance(error, OSError):
+        if is_out_of_memory(error):
+            with self._lock:
+                is_news = self._crowd.note(str(client_address[0]), time.monotonic())
+            if is_news:
+                LOG.warning("%s: too little memory for a further connection", self.bound.address)
+        elif error is None or isinstance(error, OSError):
             LOG.info("%s: a connection ended", self.bound.address, exc_info=True)
         else:
             FAILURES.note(f"{self.bound.address}: a connection", error, goes_on=True)

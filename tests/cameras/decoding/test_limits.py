@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -16,7 +17,9 @@ import cv2
 import numpy as np
 import pytest
 from packages import PACKAGES, ROOT
+from PIL import Image
 
+from cameras.decoding.headers import sound_png
 from cameras.decoding.limits import (
     MAX_DECODING_BYTES,
     MAX_PIXELS,
@@ -26,6 +29,7 @@ from cameras.decoding.limits import (
     check_size,
 )
 from cameras.errors import ImageError
+from cameras.image_files import image_from_bytes
 
 SIDE = 1500  # px
 DECODERS = re.compile(
@@ -117,7 +121,7 @@ def test_what_is_decoded_at_once_shares_one_budget_and_a_large_one_gets_its_turn
     began, may_end = threading.Event(), threading.Event()
 
     def decode(name: str, pixels: int) -> None:
-        with budget.take("PNG", pixels):
+        with budget.take("PNG", pixels, file_bytes=0):
             order.append(name)
             began.set()
             may_end.wait(5)
@@ -181,3 +185,59 @@ def test_pictures_are_decoded_in_one_place() -> None:
         if DECODERS.search(line)
     ]
     assert found == []
+
+
+LITTLE = """
+import json, resource, sys
+import cv2, numpy
+from cameras.image_files import ImageError, image_from_bytes, image_from_file
+
+small = cv2.imencode(".png", numpy.zeros((8, 8), numpy.uint8))[1].tobytes()
+image_from_bytes(small)
+files = [open(path, "rb").read() for path in sys.argv[2:]]
+lines = open("/proc/self/status").read().splitlines()
+size = int(next(line for line in lines if line.startswith("VmSize")).split()[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (size + (40 << 20),) * 2)
+for read, argument in [(image_from_file, sys.argv[1]), *((image_from_bytes, one) for one in files)]:
+    try:
+        print(json.dumps(["", read(argument).shape]))
+    except ImageError as error:
+        print(json.dumps([str(error), 0]))
+    assert image_from_bytes(small).shape == (8, 8, 3)
+"""
+
+
+def test_a_picture_for_which_memory_is_lacking_says_so_and_the_next_is_read(tmp_path) -> None:
+    side = 3800
+    large = np.zeros((side, side, 3), np.uint8)
+    for suffix in (".png", ".jpg", ".webp", ".tif"):
+        (tmp_path / f"large{suffix}").write_bytes(cv2.imencode(suffix, large)[1].tobytes())
+    with (tmp_path / "file.png").open("wb") as file:
+        file.truncate(200 << 20)
+    names = [tmp_path / "file.png", *sorted(tmp_path.glob("large*"))]
+    command = [sys.executable, "-c", LITTLE, *map(str, names)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    whole, *others = (json.loads(line)[0] for line in done.stdout.splitlines())
+    assert whole == f"{names[0]}: too little memory to read it; free some, or scale it down"
+    says = f"too little memory for {side} x {side} pixels; free some, or scale it down"
+    assert others == [says] * 4
+
+
+def test_what_a_png_says_beside_its_pixels_is_not_unpacked() -> None:
+    text = chunk(b"zTXt", b"name\0\0" + zlib.compress(bytes(1000)))
+    colours = chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(1000)))
+    turned, clear = chunk(b"eXIf", b"II*\0" + bytes(8)), chunk(b"tRNS", bytes(6))
+    data = deep_png(channels=3, extra=text + colours + turned + clear)
+    assert sound_png(data) == deep_png(channels=3, extra=turned + clear)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
+    """Each is a walk over all the picture: 230 KB took half a minute."""
+    file = io.BytesIO()
+    Image.new("L", (64, 64), 128).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    assert image_from_bytes(data).shape == (64, 64, 3)
+    last, end = data.rfind(b"\xff\xda"), data.rfind(b"\xff\xd9")
+    with pytest.raises(ImageError, match="more than 100 scans"):
+        image_from_bytes(data[:end] + data[last:end] * 100 + data[end:])
