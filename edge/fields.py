@@ -268,7 +268,8 @@ def source_from_number(value: Any) -> Any:
 
 def sources_from_one(value: Any) -> Any:
     """One source to several; several stay what they are."""
-    return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
+    one = isinstance(value, str | int | Path) and not isinstance(value, bool)
+    return (value,) if one else value
 
 
 def check_host(host: str) -> str:

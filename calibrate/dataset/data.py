@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -70,6 +71,23 @@ class Dataset:
     empty_folders: tuple[Path, ...] = ()
     links: tuple[Path, ...] = ()
 
+    @classmethod
+    def of_several(cls, parts: Sequence[Dataset]) -> Dataset:
+        """The images of several folders of one product; their layout is that of the first.
+
+        Args:
+            parts: at least one.
+        """
+        first, *_ = parts
+        return replace(
+            first,
+            train=tuple(path for part in parts for path in part.train),
+            test=tuple(sorted((one for part in parts for one in part.test), key=_is_defective)),
+            left_out=tuple(group for part in parts for group in part.left_out),
+            empty_folders=tuple(path for part in parts for path in part.empty_folders),
+            links=tuple(path for part in parts for path in part.links),
+        )
+
     @property
     def to_judge(self) -> tuple[Sample, ...]:
         """What an inspector is measured on: `test`, and without a good image there, `train` too.
@@ -106,3 +124,8 @@ class Dataset:
             names = list_names([path.name for path in self.links])
             lines.append(f"linked folders that lead to what was read already: {names}")
         return tuple(lines)
+
+
+def _is_defective(sample: Sample) -> bool:
+    """Good ones first."""
+    return sample.defect != GOOD

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -39,7 +39,7 @@ from edge.building.report import build_report
 from edge.building.rtx_plans import check_gpu, compile_plans, store_plans
 from edge.building.thresholds import threshold_of_pixels
 from edge.checking.model_size import SizedBuildOptions
-from edge.checking.read import ReadSet, find_set, read_set
+from edge.checking.read import ReadSet, find_set, read_set, shown_images
 from edge.evaluation.measure import Measured, png_from_image
 from edge.health.learn import learn_health, undetectable_checks
 from edge.inspection.held_out import threshold_record
@@ -54,7 +54,7 @@ from engines.threshold_records import OperatingPointRecord
 
 
 def build(
-    images: Path,
+    images: Path | Sequence[Path],
     output: Path,
     *,
     options: BuildOptions,
@@ -65,7 +65,7 @@ def build(
 
     Args:
         images: a folder of good images, or one in MVTec's layout, whose labelled images are then
-            measured too.
+            measured too; a video, of which the frames that differ are taken; or several of these.
         output: the bundle's folder; what is there stays until the new one is complete.
         options: what the user decided.
         stages: told about progress.
@@ -157,7 +157,7 @@ class _BuildFindings:
 
 
 def _prepare(
-    images: Path,
+    images: Path | Sequence[Path],
     output: Path,
     *,
     options: BuildOptions,
@@ -183,7 +183,7 @@ def _prepare(
     for line in read.lines:
         say(line)
     if read.lines or found.findings:
-        say(f"edge check {printable_path(images)} --report check.html shows these images")
+        say(f"edge check {shown_images(images)} --report check.html shows these images")
     name = printable_path(output.name.removesuffix(".edge"))
     digests = digests_of(read.usable)
     return _BuildInput(

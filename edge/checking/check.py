@@ -19,7 +19,7 @@ from cameras.image_files import taking_bits
 from cameras.redaction import printable_path
 from edge.checking.kinds import ImageKinds, kinds_of
 from edge.checking.model_size import SizedBuildOptions
-from edge.checking.read import FoundSet, ReadSet, find_set, read_set
+from edge.checking.read import FoundSet, ReadSet, find_set, read_set, shown_images
 from edge.options import BuildOptions
 from engines.choose import choose_engine, open_engine
 from engines.engine import EngineOptions
@@ -47,7 +47,7 @@ class CheckedSet:
     """What a check found.
 
     Attributes:
-        folder: that was checked.
+        given: folders and videos that were checked, as a person would give them.
         found: what lies in it.
         read: its images.
         kinds: what a backbone's features tell of them; None where there are too few.
@@ -55,7 +55,7 @@ class CheckedSet:
         seconds: by stage.
     """
 
-    folder: Path
+    given: str
     found: FoundSet
     read: ReadSet
     kinds: ImageKinds | None
@@ -92,7 +92,7 @@ class CheckedSet:
         height, width = found.options.size
         labels = Counter(sample.defect == GOOD for sample in dataset.test)
         return {
-            "images": printable_path(self.folder),
+            "images": self.given,
             "layout": dataset.layout,
             "account": dataset.account,
             "notes": list(dataset.notes),
@@ -135,12 +135,12 @@ class CheckedSet:
 
 
 def check_images(
-    images: Path, *, options: BuildOptions, stages: Stages | None = None
+    images: Path | Sequence[Path], *, options: BuildOptions, stages: Stages | None = None
 ) -> CheckedSet:
     """Look at everything that a build would look at first, and at what it would find out later.
 
     Args:
-        images: a folder, as for `edge.building.build.build`.
+        images: folders and videos, as for `edge.building.build.build`.
         options: of a build from it; those of learning play no part.
         stages: told about progress.
 
@@ -154,7 +154,7 @@ def check_images(
         found = find_set(images, options=options, backbone=backbone)
         read = read_set(found, stages)
         kinds = _find_kinds(read, found.options, backbone, engine=engine.name, stages=stages)
-    return CheckedSet(images, found, read, kinds, engine.reason, stages.seconds)
+    return CheckedSet(shown_images(images), found, read, kinds, engine.reason, stages.seconds)
 
 
 def _find_kinds(

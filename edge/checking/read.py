@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from calibrate.likeness.find import clusters_of_sketches
 from calibrate.likeness.sketches import Sketch, sketch_of
 from calibrate.progress import Stages
 from calibrate.set_findings import SetFinding, find_in_set
+from cameras.redaction import printable_path
 from edge.checking.looks import ImageLooks, looks_of
 from edge.checking.model_size import SizedBuildOptions, decide_size
+from edge.checking.video_frames import frames_of_video, is_video
 from edge.health.measurements import ImageStats, ImageStatsReader
 from edge.options import BuildOptions
 
@@ -77,17 +80,27 @@ class ReadSet:
         )
 
 
-def find_set(images: Path, *, options: BuildOptions, backbone: Backbone) -> FoundSet:
-    """Find a folder's images, and the size of a model for them.
+def find_set(
+    images: Path | Sequence[Path], *, options: BuildOptions, backbone: Backbone
+) -> FoundSet:
+    """Find the images of folders and videos, and the size of a model for them.
 
     Raises:
         DatasetError, ImageError, ParseError, ValueError: bad input.
     """
-    dataset, said = dataset_from_folder(images), list[str]()
+    said, given = list[str](), [images] if isinstance(images, Path) else images
+    folders = [frames_of_video(path, say=said.append) if is_video(path) else path for path in given]
+    dataset = Dataset.of_several([dataset_from_folder(folder) for folder in folders])
     sized = decide_size(options, backbone=backbone, images=dataset.train, say=said.append)
     findings = find_in_set(dataset.train, bit_depth=options.bit_depth)
     masks = check_masks(dataset.test)
     return FoundSet(dataset, findings, masks, sized, tuple(said))
+
+
+def shown_images(images: Path | Sequence[Path]) -> str:
+    """Folders and videos as a person would give them."""
+    given = [images] if isinstance(images, Path) else images
+    return " ".join(map(printable_path, given))
 
 
 def read_set(found: FoundSet, stages: Stages) -> ReadSet:

@@ -25,7 +25,7 @@ def check_report(checked: CheckedSet) -> str:
     """The page as HTML."""
     read = checked.read
     report = Report(
-        title=f"{printable_path(checked.folder.resolve().name)}: good images",
+        title=f"{checked.given}: good images",
         facts=_facts(checked),
         facts_title="What was found",
         figures={
@@ -46,7 +46,7 @@ def _facts(checked: CheckedSet) -> dict[str, str]:
     height, width = found.options.size
     roi = found.options.roi
     return {
-        "folder": printable_path(checked.folder),
+        "folder": checked.given,
         "layout": found.dataset.layout,
         "files": found.dataset.account,
         "model's size": f"{width} x {height} px",

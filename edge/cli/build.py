@@ -54,11 +54,11 @@ def build(given: BuildOptions, json: Json = False) -> None:
     from edge.building.build import build as run_build
 
     options = overlay(BuildOptions, read_config().build, given)
-    if options.images is None:
+    if not options.images:
         raise ConfigError(
             "no images: name a folder, or set build.images in edge.toml (`edge init` writes one)"
         )
-    output = options.output or BUILDS / f"{options.images.resolve().name}.edge"
+    output = options.output or BUILDS / f"{name_of_images(options.images[0])}.edge"
     check_output(output)
     with console.stage_bars() as bars:
         stages = Stages(bars.show, bars.tell)
@@ -67,6 +67,12 @@ def build(given: BuildOptions, json: Json = False) -> None:
         console.print_json(built.to_json())
     else:
         tables.print_built(built)
+
+
+def name_of_images(images: Path) -> str:
+    """What a folder of images, or a video, gives a bundle as its name."""
+    whole = images.resolve()
+    return whole.stem if whole.is_file() else whole.name
 
 
 @backbone.command("export")

@@ -32,7 +32,7 @@ def check(
     from edge.checking.check import check_images
 
     options = overlay(BuildOptions, read_config().build, given)
-    if options.images is None:
+    if not options.images:
         raise ConfigError(
             "no images: name a folder, or set build.images in edge.toml (`edge init` writes one)"
         )
@@ -64,7 +64,7 @@ def _print_checked(checked: CheckedSet) -> None:
         ("sharpness", f"{read.looks.sharpness:.2f}"),
         ("proven at best", f"{checked.bound:.2%} false rejects, none of the images rejected"),
     ]
-    console.print_table(str(checked.folder), rows)
+    console.print_table(checked.given, rows)
     console.print_columns(
         "How many good images prove which rate, none of them rejected",
         ("false rejects", "needed", "still missing"),

@@ -23,6 +23,7 @@ from edge.options.names import (
     ENGINE,
     BitDepth,
     EngineName,
+    ImagePlaces,
     ModelName,
     RejectRate,
     bit_depth_option,
@@ -34,9 +35,9 @@ PROTOTYPES = 4096  # of ProtoAD
 class BuildOptions(OptionsModel):
     """What decides a bundle: `edge build`, `[build]`."""
 
-    images: Path | None = option(
-        None,
-        "Folder of good images, or one in the layout of MVTec AD.",
+    images: ImagePlaces = option(
+        (),
+        "ImagePlaces of good images, one in the layout of MVTec AD, or videos of good parts.",
         example="images",
         begin=True,
         name="IMAGES",

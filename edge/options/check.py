@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from edge.fields import OptionsModel, RoiText, SizeText, TilesText, option_of
 from edge.options.build import BuildOptions
-from edge.options.names import BitDepth, RejectRate
+from edge.options.names import BitDepth, ImagePlaces, RejectRate
 
 
 class CheckOptions(OptionsModel):
     """How good images are looked at: `edge check`, `[build]`."""
 
-    images: Path | None = option_of(BuildOptions, "images")
+    images: ImagePlaces = option_of(BuildOptions, "images")
     size: SizeText | None = option_of(BuildOptions, "size")
     tiles: TilesText = option_of(BuildOptions, "tiles")
     roi: RoiText | None = option_of(BuildOptions, "roi")

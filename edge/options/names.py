@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -22,6 +23,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 CameraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 SourceText = Annotated[str, BeforeValidator(source_from_number)]
 Sources = Annotated[tuple[SourceText, ...], BeforeValidator(sources_from_one)]
+ImagePlaces = Annotated[tuple[Path, ...], BeforeValidator(sources_from_one)]
 ENGINE = "Engine that runs the graph: auto picks the best and says why."
 Bridges = Annotated[tuple[BridgeName, ...], BeforeValidator(names_from_text)]
 BitDepth = Annotated[int, Field(ge=9, le=16)]
