@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calibrate.precision.advice import note_where_fp16_is_faster
 from calibrate.progress import Stages
 from edge.fields import ParseError
 from edge.options import CompileOptions
@@ -99,6 +100,7 @@ def compile_bundle(
                 compatible=_compatible(options),
                 progress=advance,
             )
+        plan = note_where_fp16_is_faster(plan, model)
         if say is not None:
             for note in plan.notes:
                 say(f"{flavour}: {note}")

@@ -90,19 +90,26 @@ def _name_nodes(model: bytes) -> bytes:
 def _half(model: onnx.ModelProto) -> bytes:
     """Convert all but the preprocessing, whose 0..255 values need float32, and exact nodes."""
     whole = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    _Half(whole.graph).convert()
+    Halving(whole.graph).convert()
     return bytes(whole.SerializeToString())
 
 
-class _Half:
-    """Gives each node the type it computes in, with a Cast wherever two of them differ."""
+class Halving:
+    """Gives each node the type it computes in, with a Cast wherever two of them differ.
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
+    Args:
+        graph: with its shapes inferred.
+        as_it_is: how names of nodes begin that keep the types they have.
+    """
+
+    def __init__(self, graph: onnx.GraphProto, *, as_it_is: tuple[str, ...] = ()) -> None:
         self._graph = graph
+        self._as_it_is = as_it_is
         self._constants = {weight.name: weight for weight in graph.initializer}
         self._types = {name: weight.data_type for name, weight in self._constants.items()}
         for value in (*graph.input, *graph.value_info, *graph.output):
             self._types[value.name] = value.type.tensor_type.elem_type
+        self._given = dict(self._types)
         self._nodes: list[onnx.NodeProto] = []
         self._made: dict[str, onnx.TensorProto] = {}
         self._cast: set[str] = set()
@@ -121,15 +128,16 @@ class _Half:
         self._graph.initializer.extend([*kept, *self._made.values()])
 
     def _place(self, node: onnx.NodeProto) -> None:
+        stays = node.name.startswith(self._as_it_is)
         exact = node.name.startswith((PREPROCESSING, EXACT))
         wanted = TensorProto.FLOAT if exact else TensorProto.FLOAT16
         for position, name in enumerate(node.input):
             factors = node.op_type == "Resize" and position > 0  # always float32
             if self._types.get(name) in _FLOATS and not factors:
-                node.input[position] = self._as(name, wanted)
+                node.input[position] = self._as(name, self._given[name] if stays else wanted)
         self._nodes.append(node)
         for name in node.output:
-            if self._types.get(name) in _FLOATS:
+            if self._types.get(name) in _FLOATS and not stays:
                 self._types[name] = wanted
 
     def _as(self, name: str, wanted: int) -> str:
@@ -137,6 +145,8 @@ class _Half:
         if self._types[name] == wanted:
             return name
         other = f"{name}/{'half' if wanted == TensorProto.FLOAT16 else 'float'}"
+        if name in self._constants and other in self._constants:
+            return other  # an int8 graph's own copy, for a convolution that it left in fp16
         if name in self._constants:
             self._made[other] = half_constant(self._constants[name], other)
         elif other not in self._cast:

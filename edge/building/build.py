@@ -91,7 +91,7 @@ def build(
             say=say,
         )
         outcome = _find_out(job, gated, stages=stages, say=say)
-        plans = compile_plans(gated.taught.inspector.model, options=options, stages=stages)
+        plans = compile_plans(gated.taught.inspector.model, options=options, stages=stages, say=say)
         odd = odd_images(gated.taught.inspector, gated.threshold)
         rejected = rejected_images(gated.taught.inspector, gated.threshold)
         # From here on the new bundle is in its place, and nothing that follows may fail.

@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+from calibrate.precision.advice import note_where_fp16_is_faster
 from calibrate.progress import Stages
 from edge.options import BuildOptions
 from edge.plans import check_rtx_gpus
@@ -30,8 +31,15 @@ def check_gpu(gpu: Sequence[str]) -> None:
         )
 
 
-def compile_plans(model: bytes, *, options: BuildOptions, stages: Stages) -> list[Plan]:
-    """Compile for TensorRT-RTX ahead of time, GPU or not, where the package is installed."""
+def compile_plans(model: bytes, *, options: BuildOptions, stages: Stages, say: Say) -> list[Plan]:
+    """Compile for TensorRT-RTX ahead of time, GPU or not, where the package is installed.
+
+    Args:
+        model: serialised ONNX.
+        options: the GPUs and the precision.
+        stages: told about progress.
+        say: receives what a user should know of a plan, such as that fp16 would be faster.
+    """
     if importlib.util.find_spec("tensorrt_rtx") is None:
         return []
     targets: list[tuple[str, ...]] = [(name,) for name in options.gpu] or [()]
@@ -46,8 +54,10 @@ def compile_plans(model: bytes, *, options: BuildOptions, stages: Stages) -> lis
             problem = precision_problem(plan.layers, options.precision)
             if problem:
                 raise EngineError(f"{RTX}: {problem}; build with another --precision")
-            plans.append(plan)
-        return plans
+            plans.append(plan if plans else note_where_fp16_is_faster(plan, model))
+    for note in dict.fromkeys(note for plan in plans for note in plan.notes):
+        say(f"{RTX}: {note}")
+    return plans
 
 
 def store_plans(folder: Path, plans: Sequence[Plan], *, say: Say) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from engines.errors import EngineError
@@ -163,7 +163,7 @@ def _check_types(plan: Plan, model: bytes) -> Plan:
             "its precision can't be proven; please report it with the output of `edge doctor`"
         )
     warning = proof.warning()
-    return replace(plan, notes=(*plan.notes, warning)) if warning else plan
+    return plan.model_copy(update={"notes": (*plan.notes, warning)}) if warning else plan
 
 
 def _create_builder(trt: Any, log: Any, said: BuildMessages, flavour: str) -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
 from engines.errors import EngineError
+from engines.plans import compile as compiling
 from engines.plans.builder import RTX_GPUS
 from engines.plans.compile import compile_plan
 from engines.plans.flavours import import_flavour, unsupported_gpu_reason
@@ -275,6 +276,14 @@ def test_a_little_in_too_high_a_type_is_a_warning_and_in_too_low_a_one_never() -
     )
     for one in (much, lower, proof(0.01, asked="int8", found="an unknown type")):
         assert one.problem() is not None and one.warning() is None
+
+
+def test_a_little_in_too_high_a_type_is_noted_in_the_plan(features_graph, monkeypatch) -> None:
+    product = Product("conv9", "int8", 0.04, True)
+    little = Proof((product,), {"conv9": "fp32"}, ())
+    monkeypatch.setattr(compiling, "prove", lambda layers, model: little)
+    (note,) = compile_plan(features_graph(), gpu=("sm89",)).notes
+    assert note == little.warning()
 
 
 def test_a_broken_import_names_its_known_cause(monkeypatch, tmp_path) -> None:
