@@ -37,7 +37,7 @@ class BuildOptions(OptionsModel):
 
     images: ImagePlaces = option(
         (),
-        "ImagePlaces of good images, one in the layout of MVTec AD, or videos of good parts.",
+        "Folders of good images, one in the layout of MVTec AD, or videos of good parts.",
         example="images",
         begin=True,
         name="IMAGES",
