@@ -17,6 +17,7 @@ from edge.options import BuildOptions
 backbone = typer.Typer(no_args_is_help=True)
 
 
+@takes_options
 def demo(
     output: Annotated[Path, typer.Option(help="Folder to write everything to.")] = Path(
         "build/demo"
@@ -34,6 +35,7 @@ def demo(
         tables.print_demo(outcome)
 
 
+@takes_options
 def init(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Name of the product, for its bundle.")

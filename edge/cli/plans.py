@@ -27,6 +27,7 @@ def compile_plans(bundle: BundleArgument, options: CompileOptions, json: Json = 
         tables.print_compiled(str(bundle), plans)
 
 
+@takes_options
 def info(
     bundle: BundleArgument,
     layers: Annotated[

@@ -62,10 +62,13 @@ def start(folder: Path, bundle: Path, source: str, address_space: int) -> Runnin
 
 
 def post(port: int, data: bytes) -> int:
+    """The answer's status; 0 when the connection ended before, as where no thread can be had."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request("POST", "/", data, {"Content-Type": "image/png"})
         return connection.getresponse().status
+    except OSError:
+        return 0
     finally:
         connection.close()
 
@@ -114,8 +117,8 @@ def test_hosts_that_push_bombs(limit, bundle, files, tmp_path) -> None:
         for host in hosts:
             host.join()
         print(f"\n{dict(statuses)}, {taken} good ones taken")
-        assert set(statuses) <= {202, 422, 503}
-        stream.wait(lambda: sum(verdicts(tmp_path).values()) >= sum(statuses.values()) + taken)
+        assert set(statuses) <= {0, 202, 408, 422, 503}
+        stream.wait(lambda: verdicts(tmp_path)["OK"] >= taken)
         assert finish(stream, limit, tmp_path)["OK"] == taken > 0
     finally:
         stream.process.kill()

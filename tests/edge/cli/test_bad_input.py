@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import os
 import shutil
@@ -12,12 +14,15 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import onnx
 import pytest
 from PIL import Image as Pillow
+
+from edge.cli.commands import COMMANDS
 
 ODD = os.fsdecode(b"teil-\xff\xfe.png")  # a name that is not UTF-8
 USAGE, FAILURE = 2, 1
@@ -405,3 +410,22 @@ def test_a_wrong_edge_toml(run, good, tmp_path, content, word) -> None:
         outcome = run(*words)
         assert outcome.code == USAGE
         assert "edge.toml: " in outcome.line() and word in outcome.line()
+
+
+def command_functions() -> list[Any]:
+    found = []
+    for where, _ in COMMANDS.values():
+        module, _, name = where.partition(":")
+        command = getattr(importlib.import_module(f"edge.cli.{module}"), name)
+        inner = getattr(command, "registered_commands", None)
+        found += [command] if inner is None else [one.callback for one in inner]
+    return found
+
+
+def test_every_command_s_own_paths_may_begin_with_a_home_folder() -> None:
+    without = [
+        command.__qualname__
+        for command in command_functions()
+        if "Path" in str(inspect.signature(command)) and not hasattr(command, "__wrapped__")
+    ]
+    assert without == []
