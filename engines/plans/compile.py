@@ -27,6 +27,7 @@ from engines.plans.builder import (
     target_from_options,
 )
 from engines.plans.flavours import RTX, TENSORRT, import_flavour, version_of
+from engines.plans.half_between import graph_with_half_between
 from engines.plans.layers import Layer, layers_from_inspector, layers_from_log
 from engines.plans.log import BuildMessages, quiet_logger
 from engines.plans.plan import Compatible, Plan, Typing
@@ -68,7 +69,7 @@ def compile_plan(
     """
     trt = import_flavour(flavour)
     target = target_from_options(flavour, gpu, workspace_mib=workspace_mib, compatible=compatible)
-    lowered = graph_with_whole_head(model)
+    lowered = graph_with_half_between(graph_with_whole_head(model))
     if TURING in target.gpu:
         lowered = graph_for_turing(lowered)
     build = _Build(
