@@ -1,4 +1,4 @@
-"""The commands that measure: `edge evaluate`, `compare`, `bench` and `doctor`."""
+"""The commands that measure: `edge evaluate`, `compare` and `bench`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edge import console
-from edge.cli import errors, tables
+from edge.cli import tables
 from edge.cli.evaluation_table import print_evaluation, settings_of_config
 from edge.cli.options import BundleArgument, Json, takes_options
 from edge.config import check_folder_of, read_config
@@ -130,17 +130,3 @@ def bench(
         console.print_json(report.to_json())
     else:
         tables.print_bench(str(bundle), report)
-
-
-def doctor(json: Json = False) -> None:
-    """Examine this machine; exit 1 if something fails."""
-    from edge.doctor import examine
-
-    checks = examine()
-    healthy = all(check.status != "fail" for check in checks)
-    if json:
-        console.print_json({"ok": healthy, "checks": [check.to_json() for check in checks]})
-    else:
-        tables.print_checks(checks)
-    if not healthy:
-        raise typer.Exit(errors.FAILURE)

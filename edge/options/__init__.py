@@ -26,6 +26,7 @@ from edge.options.names import (
     Sources,
     bit_depth_option,
 )
+from edge.options.prove import ProofOptions
 from edge.options.review import Mark, MarkOptions, PartsOptions, ReviewOptions
 from edge.options.serve import ServeOptions
 from edge.options.stream import CameraOptions, CameraSection, StreamOptions
@@ -55,6 +56,7 @@ __all__ = [
     "MarkOptions",
     "ModelName",
     "PartsOptions",
+    "ProofOptions",
     "ReviewOptions",
     "ServeOptions",
     "Sources",

@@ -1,0 +1,85 @@
+"""Claims about what the engines answer: compiled, right, and loaded again."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+
+import numpy as np
+
+from calibrate.precision.parity import SCORE_ERRORS
+from calibrate.threshold import reaches
+from edge.prove.claim import DisprovenError, NotPossibleError
+from edge.prove.ground import Ground
+from edge.prove.subject import Subject, open_reference, train_subject
+from engines.engine import Engine, EngineOptions, Precision
+from engines.gpu.engine import TensorRtEngine
+
+MOST_OF_MAP = 99.9  # percentile of a map's differences: single values at edges may be further off
+COMPILING = "compiling"  # what is said of a plan that is compiled
+
+
+def prove_executes(ground: Ground, precision: Precision) -> str:
+    """Prove that a precision is compiled on this GPU, in that precision, and runs."""
+    begun = time.monotonic()
+    engine = ground.engine(precision)
+    seconds = time.monotonic() - begun
+    images = ground.subject(precision).images[:1]
+    if not all(np.isfinite(output).all() for output in engine.infer(images)):
+        raise DisprovenError(f"{precision} gives values that are no numbers; try another precision")
+    return f"runs {engine.executes}, compiled and opened in {seconds:.1f} s"
+
+
+def prove_parity(ground: Ground, precision: Precision) -> str:
+    """Prove that the engine gives what ONNX Runtime gives of the same graph."""
+    return compare_with_reference(ground.engine(precision), ground.subject(precision))
+
+
+def prove_prn(ground: Ground) -> str:
+    """Prove the same of a PRN."""
+    if find_spec("torch") is None:
+        raise NotPossibleError("torch trains it and is not installed: 'protoedge[train]'")
+    subject = train_subject(ground.folder, ground.subject_options)
+    with ground.open(subject) as engine:
+        return compare_with_reference(engine, subject)
+
+
+def prove_reload(ground: Ground) -> str:
+    """Prove that a plan that was compiled is loaded at the next start, and not compiled again."""
+    ground.engine("fp16")  # so that there is one
+    subject = ground.subject("fp16")
+    said: list[str] = []
+    options = EngineOptions("fp16", ground.plans, say=said.append)
+    begun = time.monotonic()
+    with TensorRtEngine.from_model(subject.model, flavour=ground.flavour, options=options):
+        seconds = time.monotonic() - begun
+    again = [line for line in said if COMPILING in line]
+    if again:
+        raise DisprovenError(f"it was compiled again: {again[0]}; see that {ground.flavour} fits")
+    return f"loaded in {seconds:.1f} s"
+
+
+def compare_with_reference(engine: Engine, subject: Subject) -> str:
+    """Compare scores, maps and verdicts of all pictures with ONNX Runtime's.
+
+    Differences of scores are shares of the margin, of maps shares of the highest value.
+
+    Raises:
+        DisprovenError: one is over its limit, or a verdict differs.
+    """
+    with open_reference(subject.model, subject.precision) as reference:
+        maps, scores = reference.infer(subject.images)
+    got_maps, got_scores = engine.infer(subject.images)
+    limit = SCORE_ERRORS[subject.precision]
+    off = np.abs(got_scores - scores).max() / subject.margin
+    apart = np.percentile(np.abs(got_maps - maps), MOST_OF_MAP) / np.abs(maps).max()
+    wrong = reaches(got_scores, subject.threshold) != reaches(scores, subject.threshold)
+    seen = (
+        f"scores off by at most {off:.2g} of the margin, maps by {apart:.2g}, "
+        f"{int(wrong.sum())} of {len(wrong)} verdicts differ"
+    )
+    if not (off <= limit and apart <= limit) or wrong.any():
+        raise DisprovenError(
+            f"{seen} ({limit:g} and 0 may be); compare layer by layer, or use another --precision"
+        )
+    return seen
