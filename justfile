@@ -13,9 +13,9 @@ install:
 test *args:
     pytest -n auto --dist loadfile {{ args }}
 
-# only what needs an NVIDIA GPU
+# what needs an NVIDIA GPU: the tests, then the proof that it works, as a table; under 15 minutes
 test-gpu *args:
-    pytest -m gpu {{ args }}
+    pytest -m gpu {{ args }}; tests=$?; edge doctor --prove && exit $tests
 
 # style, types, direction of imports
 lint:

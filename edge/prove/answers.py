@@ -9,33 +9,35 @@ import numpy as np
 
 from calibrate.precision.parity import SCORE_ERRORS
 from calibrate.threshold import reaches
-from edge.prove.claim import DisprovenError, NotPossibleError
-from edge.prove.ground import Ground
+from edge.prove.errors import DisprovenError, NotPossibleError
+from edge.prove.ground import ProvingGround
 from edge.prove.subject import Subject, open_reference, train_subject
-from engines.engine import Engine, EngineOptions, Precision
+from engines.engine import Engine, Precision
 from engines.gpu.engine import TensorRtEngine
 
 MOST_OF_MAP = 99.9  # percentile of a map's differences: single values at edges may be further off
 COMPILING = "compiling"  # what is said of a plan that is compiled
 
 
-def prove_executes(ground: Ground, precision: Precision) -> str:
+def prove_executes(ground: ProvingGround, precision: Precision) -> str:
     """Prove that a precision is compiled on this GPU, in that precision, and runs."""
     begun = time.monotonic()
     engine = ground.engine(precision)
     seconds = time.monotonic() - begun
     images = ground.subject(precision).images[:1]
     if not all(np.isfinite(output).all() for output in engine.infer(images)):
-        raise DisprovenError(f"{precision} gives values that are no numbers; try another precision")
+        raise DisprovenError(
+            f"{precision} gives values that are no numbers", "use another --precision"
+        )
     return f"runs {engine.executes}, compiled and opened in {seconds:.1f} s"
 
 
-def prove_parity(ground: Ground, precision: Precision) -> str:
+def prove_parity(ground: ProvingGround, precision: Precision) -> str:
     """Prove that the engine gives what ONNX Runtime gives of the same graph."""
     return compare_with_reference(ground.engine(precision), ground.subject(precision))
 
 
-def prove_prn(ground: Ground) -> str:
+def prove_prn(ground: ProvingGround) -> str:
     """Prove the same of a PRN."""
     if find_spec("torch") is None:
         raise NotPossibleError("torch trains it and is not installed: 'protoedge[train]'")
@@ -44,18 +46,18 @@ def prove_prn(ground: Ground) -> str:
         return compare_with_reference(engine, subject)
 
 
-def prove_reload(ground: Ground) -> str:
+def prove_reload(ground: ProvingGround) -> str:
     """Prove that a plan that was compiled is loaded at the next start, and not compiled again."""
     ground.engine("fp16")  # so that there is one
     subject = ground.subject("fp16")
     said: list[str] = []
-    options = EngineOptions("fp16", ground.plans, say=said.append)
+    options = ground.options(subject, said.append)
     begun = time.monotonic()
     with TensorRtEngine.from_model(subject.model, flavour=ground.flavour, options=options):
         seconds = time.monotonic() - begun
     again = [line for line in said if COMPILING in line]
     if again:
-        raise DisprovenError(f"it was compiled again: {again[0]}; see that {ground.flavour} fits")
+        raise DisprovenError(f"it was compiled again: {again[0]}")
     return f"loaded in {seconds:.1f} s"
 
 
@@ -80,6 +82,6 @@ def compare_with_reference(engine: Engine, subject: Subject) -> str:
     )
     if not (off <= limit and apart <= limit) or wrong.any():
         raise DisprovenError(
-            f"{seen} ({limit:g} and 0 may be); compare layer by layer, or use another --precision"
+            f"{seen} ({limit:g} and 0 may be)", "use another --precision, and report it"
         )
     return seen

@@ -5,20 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from edge.prove.ground import Ground
+from edge.prove.errors import REPORT_IT, DisprovenError, NotPossibleError
+from edge.prove.ground import ProvingGround
 
 Proven = Literal["proven", "failed", "not possible here"]
-
-
-class DisprovenError(Exception):
-    """A claim that doesn't hold: what was seen instead, and after a semicolon what to do next."""
-
-
-class NotPossibleError(Exception):
-    """A claim that can't be tried on this machine; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +24,7 @@ class Claim:
     """
 
     name: str
-    prove: Callable[[Ground], str]
+    prove: Callable[[ProvingGround], str]
     needs_card: bool = True
 
 
@@ -59,19 +51,20 @@ class TriedClaim:
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 
 
-def try_claim(claim: Claim, ground: Ground) -> TriedClaim:
+def try_claim(claim: Claim, ground: ProvingGround) -> TriedClaim:
     """Try a claim; whatever goes wrong is the claim's failure, never this function's."""
     if claim.needs_card and ground.why_no_card:
-        return TriedClaim(claim.name, "not possible here", ground.why_no_card)
+        return TriedClaim(claim.name, "not possible here", "there is no card to try it on")
     begun = time.monotonic()
     try:
         detail = claim.prove(ground)
     except NotPossibleError as why:
         return TriedClaim(claim.name, "not possible here", _line(why), seconds=_since(begun))
+    except DisprovenError as error:
+        return TriedClaim(claim.name, "failed", _line(error), error.step, _since(begun))
     except Exception as error:  # noqa: BLE001  # the border: the other claims are tried all the same
         what, _, following = _line(error).partition("; ")
-        step = following or "report it with the output of `edge doctor`"
-        return TriedClaim(claim.name, "failed", what, step, _since(begun))
+        return TriedClaim(claim.name, "failed", what, following or REPORT_IT, _since(begun))
     return TriedClaim(claim.name, "proven", detail, seconds=_since(begun))
 
 

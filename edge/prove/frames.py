@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.prove.claim import DisprovenError, NotPossibleError
-from edge.prove.ground import Ground
+from edge.prove.errors import DisprovenError, NotPossibleError
+from edge.prove.ground import ProvingGround
 from engines.engine import Engine, Images
 from engines.plans.flavours import RTX
 
@@ -30,7 +30,7 @@ SLOWER, OVERHEAD_MS = 1.25, 0.2
 _MEDIAN = re.compile(r"\bLatency: .*?median = ([\d.]+) ms")
 
 
-def prove_graph(ground: Ground) -> str:
+def prove_graph(ground: ProvingGround) -> str:
     """Prove that upload, plan and download were captured as one CUDA graph."""
     why = ground.engine("fp16").why_no_graph
     if OWN_GRAPH in why:
@@ -40,7 +40,7 @@ def prove_graph(ground: Ground) -> str:
     return "upload, plan and download are one graph"
 
 
-def prove_one_launch(ground: Ground) -> str:
+def prove_one_launch(ground: ProvingGround) -> str:
     """Prove that a frame is one launch and nothing else that the GPU is given to do."""
     calls = _calls_of_frames(ground)
     launches = calls[LAUNCH] / FRAMES
@@ -50,7 +50,7 @@ def prove_one_launch(ground: Ground) -> str:
     return f"{FRAMES} frames, {calls[LAUNCH]} launches"
 
 
-def prove_no_allocation(ground: Ground) -> str:
+def prove_no_allocation(ground: ProvingGround) -> str:
     """Prove that a frame allocates nothing on the GPU, nor page-locked memory."""
     calls = _calls_of_frames(ground, needs_graph=False)
     allocating = {name: count for name, count in calls.items() if ALLOCATES.search(name)}
@@ -60,7 +60,7 @@ def prove_no_allocation(ground: Ground) -> str:
     return f"{FRAMES} frames, none"
 
 
-def prove_as_quick_as_trtexec(ground: Ground) -> str:
+def prove_as_quick_as_trtexec(ground: ProvingGround) -> str:
     """Prove that a frame takes little longer than NVIDIA's own tool takes for the same graph."""
     image = ground.subject("fp16").images[:1]
     ours = median_ms(ground.engine("fp16"), image)
@@ -71,7 +71,9 @@ def prove_as_quick_as_trtexec(ground: Ground) -> str:
     theirs = _median_of_trtexec(tool, ground)
     seen = f"p50 {ours:.2f} ms, {Path(tool).name} {theirs:.2f} ms"
     if ours > SLOWER * theirs + OVERHEAD_MS:
-        raise DisprovenError(f"{seen}; see which layers differ: edge info --layers, {tool}")
+        raise DisprovenError(
+            seen, "see that nothing else uses GPU or CPU, and that the power mode is the highest"
+        )
     return seen
 
 
@@ -85,7 +87,7 @@ def median_ms(engine: Engine, image: Images) -> float:
     return float(np.median(taken)) * 1e3
 
 
-def _calls_of_frames(ground: Ground, *, needs_graph: bool = True) -> Counter[str]:
+def _calls_of_frames(ground: ProvingGround, *, needs_graph: bool = True) -> Counter[str]:
     """CUDA's calls while an engine that is warm runs frames."""
     subject = ground.subject("fp16")
     ground.engine("fp16")  # so that there is a plan, or a reason why there is none
@@ -101,7 +103,7 @@ def _calls_of_frames(ground: Ground, *, needs_graph: bool = True) -> Counter[str
         return Counter(counted.calls)
 
 
-def _median_of_trtexec(tool: str, ground: Ground) -> float:
+def _median_of_trtexec(tool: str, ground: ProvingGround) -> float:
     model = ground.folder / "subject.onnx"
     model.write_bytes(ground.subject("fp16").model)
     command = [tool, f"--onnx={model}", "--useCudaGraph", "--duration=3", "--warmUp=500"]
@@ -113,5 +115,7 @@ def _median_of_trtexec(tool: str, ground: Ground) -> float:
     found = _MEDIAN.search(done.stdout)
     if done.returncode or found is None:
         last = ((done.stderr or done.stdout).strip().splitlines() or ["it said nothing"])[-1]
-        raise DisprovenError(f"{tool} gave no median: {last}; run it by hand: {' '.join(command)}")
+        raise DisprovenError(
+            f"{tool} gave no median: {last}", f"run it by hand: {' '.join(command)}"
+        )
     return float(found[1])

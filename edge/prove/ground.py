@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge.prove.claim import NotPossibleError
 from edge.prove.counted_cuda import CountedCuda
+from edge.prove.errors import NotPossibleError
 from edge.prove.subject import Subject, SubjectOptions, learn_subject
 from engines.cuda import Gpu, gpus
 from engines.engine import EngineOptions, Precision
@@ -21,7 +22,7 @@ Learn = Callable[[Path, Precision, SubjectOptions], Subject]
 
 
 @dataclass(slots=True, eq=False)
-class Ground(AbstractContextManager["Ground"]):
+class ProvingGround(AbstractContextManager["ProvingGround"]):
     """Where claims are tried; what one of them made is there for the next.
 
     Attributes:
@@ -45,12 +46,11 @@ class Ground(AbstractContextManager["Ground"]):
     _engines: dict[Precision, TensorRtEngine] = field(default_factory=dict)
     _failed: set[Precision] = field(default_factory=set)
 
-    @property
-    def plans(self) -> Path:
-        """The folder in which plans are kept."""
-        folder = self.folder / "plans"
-        folder.mkdir(exist_ok=True)
-        return folder
+    def options(self, subject: Subject, say: Callable[[str], None] | None = None) -> EngineOptions:
+        """With which a subject's engine is opened; its plans have a folder of their own."""
+        plans = self.folder / hashlib.sha256(subject.model).hexdigest()[:16]
+        plans.mkdir(exist_ok=True)
+        return EngineOptions(subject.precision, plans, say=say)
 
     @property
     def gpu(self) -> Gpu:
@@ -86,8 +86,9 @@ class Ground(AbstractContextManager["Ground"]):
 
     def open(self, subject: Subject) -> TensorRtEngine:
         """Open an engine of a subject; its plan is found among those that are kept."""
-        options = EngineOptions(subject.precision, self.plans)
-        return TensorRtEngine.from_model(subject.model, flavour=self.flavour, options=options)
+        return TensorRtEngine.from_model(
+            subject.model, flavour=self.flavour, options=self.options(subject)
+        )
 
     def open_counted(self, subject: Subject) -> tuple[TensorRtEngine, CountedCuda]:
         """Likewise, with CUDA's calls counted."""
@@ -98,7 +99,7 @@ class Ground(AbstractContextManager["Ground"]):
             subject.model,
             flavour=self.flavour,
             gpu=gpu,
-            options=EngineOptions(subject.precision, self.plans),
+            options=self.options(subject),
             load=lambda plan: TensorRtEngine(
                 plan, libraries=Libraries(counted, libraries.trt), device=gpu.name
             ),

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.prove.claim import DisprovenError
-from edge.prove.ground import Ground
+from edge.prove.errors import DisprovenError
+from edge.prove.ground import ProvingGround
 from engines.choose import open_engine
 from engines.cuda import Cuda
-from engines.engine import Engine, EngineOptions, Output
+from engines.engine import Engine, Output
 from engines.errors import EngineError
 from engines.gpu.context import GpuContext
 from engines.gpu.engine import Libraries
@@ -44,7 +44,7 @@ STRAY = b"""
 """A kernel that writes where no memory is, as the driver's own compiler takes it."""
 
 
-def prove_two_cameras(ground: Ground) -> str:
+def prove_two_cameras(ground: ProvingGround) -> str:
     """Prove that two cameras on one engine get right answers, and that nothing grows."""
     ground.engine("fp16")
     watch = _Watch(ground)
@@ -55,30 +55,29 @@ def prove_two_cameras(ground: Ground) -> str:
         raise DisprovenError(f"{seen}: {watch.wrong[0]}")
     if max(growth.values()) > MAX_GROWTH_MIB:
         raise DisprovenError(
-            f"{seen}, {MAX_GROWTH_MIB:g} may be; close what else uses the GPU, then try again"
+            f"{seen}, {MAX_GROWTH_MIB:g} may be", "close what else uses the GPU, then try again"
         )
     return seen
 
 
-def prove_revival(ground: Ground) -> str:
+def prove_revival(ground: ProvingGround) -> str:
     """Prove that an engine whose GPU was lost says so, is opened again, and is right again."""
     ground.engine("fp16")
     subject = ground.subject("fp16")
     ground.close()  # a context is made anew only if nobody else has it
-    image, said = subject.images[:1], list[str]()
-    options = EngineOptions("fp16", ground.plans, say=said.append)
+    image, options = subject.images[:1], ground.options(subject)
     with open_engine(subject.model, engine=ground.flavour, options=options) as engine:
         before = engine.infer(image)
         lose_context(Libraries.installed(ground.flavour).cuda)
         begun = time.monotonic()
-        errors, after = _answers_until(engine, subject.images[:1], begun + ground.revival_s)
+        errors, after = _answers_until(engine, image, begun + ground.revival_s)
         seconds = time.monotonic() - begun
     if not errors:
         raise DisprovenError("a kernel that writes where no memory is was no error")
     if after is None:
         raise DisprovenError(
-            f"it did not come back in {ground.revival_s:g} s ({errors[-1]}); restart the program "
-            "after such a loss, as with Restart=on-failure"
+            f"it did not come back in {ground.revival_s:g} s ({errors[-1]})",
+            "have the program restarted after such a loss, as with Restart=on-failure in systemd",
         )
     if not _equal(before, after):
         raise DisprovenError("it came back, and its answer is another one")
@@ -117,7 +116,7 @@ def _answers_until(
 class _Watch:
     """Two cameras in threads of their own, and what they saw."""
 
-    ground: Ground
+    ground: ProvingGround
     frames: int = 0
     wrong: list[str] = field(default_factory=list)
     _counting: threading.Lock = field(default_factory=threading.Lock)

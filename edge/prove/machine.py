@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Mapping
 
-from edge.prove.claim import DisprovenError, NotPossibleError
-from edge.prove.ground import Ground
+from edge.prove.errors import DisprovenError, NotPossibleError
+from edge.prove.ground import ProvingGround
 from engines.choose import installed_version
 from engines.cuda import gpus
 from engines.engine import Precision
@@ -45,7 +45,7 @@ def versions_here() -> dict[str, str]:
     return {name: version for name, version in found.items() if version}
 
 
-def prove_versions(ground: Ground) -> str:
+def prove_versions(ground: ProvingGround) -> str:
     """Prove that driver, CUDA and TensorRT answer, and say which they are."""
     cuda = Libraries.installed(ground.flavour).cuda
     number = int(cuda.run("cudaRuntimeGetVersion"))
@@ -54,22 +54,23 @@ def prove_versions(ground: Ground) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
-def prove_rtx_compiles(ground: Ground) -> str:
+def prove_rtx_compiles(ground: ProvingGround) -> str:
     """Prove that TensorRT-RTX takes every precision's graph, which needs no GPU."""
     try:
         import_flavour(RTX)
     except EngineError as error:
         raise NotPossibleError(f"{RTX} is not installed ({error})") from error
+    models = {precision: ground.subject(precision).model for precision in PRECISIONS}
     begun = time.monotonic()
-    for precision in PRECISIONS:
-        plan = compile_plan(ground.subject(precision).model, flavour=RTX, gpu=(ANY_RTX_GPU,))
+    for precision, model in models.items():
+        plan = compile_plan(model, flavour=RTX, gpu=(ANY_RTX_GPU,))
         if precision not in executes(plan.layers):
             raise DisprovenError(f"the {precision} graph became {executes(plan.layers)}")
     seconds = time.monotonic() - begun
     return f"{', '.join(PRECISIONS)} for {ANY_RTX_GPU} in {seconds:.1f} s"
 
 
-def prove_fall_back(_ground: Ground) -> str:
+def prove_fall_back(_ground: ProvingGround) -> str:
     """Prove that without a visible GPU a CPU engine is taken, and that the reason is said."""
     done = subprocess.run(
         [sys.executable, "-c", _CHOOSE],
@@ -87,7 +88,7 @@ def prove_fall_back(_ground: Ground) -> str:
         raise DisprovenError(f"{name} was taken, though the GPU is hidden: {reason}")
     if TENSORRT not in reason:
         raise DisprovenError(f"{name} was taken without a word about the GPU: {reason}")
-    return f"{reason}"
+    return str(reason)
 
 
 def _version_of(flavour: str) -> str:

@@ -19,7 +19,7 @@ from edge.prove.frames import (
     prove_no_allocation,
     prove_one_launch,
 )
-from edge.prove.ground import Ground
+from edge.prove.ground import ProvingGround
 from edge.prove.long_run import prove_revival, prove_two_cameras
 from edge.prove.machine import (
     PRECISIONS,
@@ -107,13 +107,15 @@ def prove(
     flavour, why_no_card = choose_flavour(engine)
     with (
         tempfile.TemporaryDirectory(prefix="protoedge-proof-") as folder,
-        Ground(Path(folder), flavour, why_no_card, seconds=seconds) as ground,
+        ProvingGround(Path(folder), flavour, why_no_card, seconds=seconds) as ground,
     ):
         tried = try_claims(claims, ground, stages)
     return ProofReport(flavour, why_no_card, versions_here(), tried, time.monotonic() - begun)
 
 
-def try_claims(claims: Sequence[Claim], ground: Ground, stages: Stages) -> tuple[TriedClaim, ...]:
+def try_claims(
+    claims: Sequence[Claim], ground: ProvingGround, stages: Stages
+) -> tuple[TriedClaim, ...]:
     """Try claims one after the other."""
     tried = []
     for claim in claims:
@@ -129,5 +131,5 @@ def choose_flavour(engine: str) -> tuple[str, str]:
     for name, reason in reasons.items():
         if reason is None:
             return name, ""
-    told = "; ".join(f"{reason}" for reason in reasons.values())
+    told = "; ".join(filter(None, reasons.values()))
     return asked[0], f"{told}; {ENGINES[asked[0]].how_to_get()}"

@@ -17,7 +17,7 @@ from calibrate.protoad.learn import prepare_protoad
 from calibrate.protoad.options import Form, ProtoadOptions
 from calibrate.threshold import threshold_from_scores
 from edge.demo.stills import draw_dataset
-from edge.prove.claim import DisprovenError
+from edge.prove.errors import DisprovenError
 from engines.bundle import Bundle
 from engines.choose import open_engine
 from engines.engine import Engine, EngineOptions, Precision

@@ -42,6 +42,7 @@ NO_CONTEXT_NEEDED = {
     "cudaDeviceReset",
     "cudaGetDeviceProperties",
     "cudaGetLastError",
+    "cudaRuntimeGetVersion",
     "cudaSetDevice",
 }
 

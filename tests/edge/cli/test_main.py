@@ -10,11 +10,13 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from edge.cli.commands import COMMANDS
+from edge.prove import prove
 
 EDGE = [sys.executable, "-c", "from edge.cli.main import main; main()"]
 LATENCIES = {"p50", "p95", "p99"}
@@ -232,6 +234,22 @@ def test_doctor_tells_what_is_here(run) -> None:
     assert done["ok"] is True
     assert {"python", "engine onnxruntime", "gpu"} <= {check["name"] for check in done["checks"]}
     assert "engine auto" in run("doctor").out
+
+
+def test_doctor_proves_nothing_where_there_is_no_card_and_says_why(run, monkeypatch) -> None:
+    of_gpu = tuple(claim for claim in prove.CLAIMS if claim.needs_card)
+    monkeypatch.setattr(prove, "choose_flavour", lambda engine: (engine, "no GPU; get one"))
+    monkeypatch.setattr(prove, "prove", partial(prove.prove, claims=of_gpu))
+    outcome = run("doctor", "--prove", "--engine", "tensorrt", "--json")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1] == "nothing is proven of a GPU: no GPU; get one"
+    done = json.loads(outcome.out)
+    assert (done["outcome"], done["engine"]) == ("no card", "tensorrt")
+    assert [claim["state"] for claim in done["claims"]] == ["not possible here"] * len(of_gpu)
+    assert done["versions"]["protoedge"]
+    told = run("doctor", "--prove")
+    assert told.out.startswith("auto: no card, in 0 s")
+    assert all(claim.name in told.out for claim in of_gpu)
 
 
 def test_init_writes_once(run, tmp_path) -> None:

@@ -1,0 +1,140 @@
+"""`edge doctor --prove`, whole, on fakes: a healthy GPU proves all, each sick one fails its row."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
+
+from proof_world import ProofWorld
+
+from calibrate.progress import Stages
+from edge.prove import answers, frames
+from edge.prove.claim import Claim, try_claim
+from edge.prove.errors import REPORT_IT, DisprovenError, NotPossibleError
+from edge.prove.ground import ProvingGround
+from edge.prove.prove import CLAIMS, ProofReport, prove
+from engines.gpu.slot import Slot
+from engines.plans import find_or_compile
+
+# What does not touch the GPU is tried once, with the healthy one.
+OF_GPU = tuple(claim for claim in CLAIMS if claim.needs_card)
+IN_FP16 = tuple(claim for claim in OF_GPU if not claim.name.startswith(("fp32", "int8")))
+TRTEXEC = "#!/bin/sh\necho '[I] Latency: min = 0.1 ms, max = 900 ms, mean = 5 ms, median = 90 ms'\n"
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch, inspector_graph) -> Callable[..., ProofWorld]:
+    monkeypatch.setattr(answers, "find_spec", lambda module: None)  # torch: see tests/soak
+    for name in ("TIMED", "FRAMES", "WARM_UP"):
+        monkeypatch.setattr(frames, name, 4)
+    (tmp_path / "trtexec").write_text(TRTEXEC)
+    (tmp_path / "trtexec").chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "ground").mkdir()
+    return partial(ProofWorld, monkeypatch, tmp_path / "ground", inspector_graph)
+
+
+@pytest.fixture
+def world(made) -> ProofWorld:
+    return made()
+
+
+def failed(world: ProofWorld) -> set[str]:
+    tried = world.try_all(IN_FP16)
+    for claim in tried.values():
+        assert (claim.state == "failed") == bool(claim.next), claim
+    return {name for name, claim in tried.items() if claim.state == "failed"}
+
+
+def test_a_healthy_gpu_proves_every_claim(world) -> None:
+    tried = world.try_all(CLAIMS)
+    states = {name: claim.state for name, claim in tried.items()}
+    assert states.pop("PRN agrees with ONNX Runtime") == "not possible here"
+    assert set(states.values()) == {"proven"}, tried
+    assert "0 of 9 verdicts differ" in tried["int8 agrees with ONNX Runtime"].detail
+    assert "runtime 12.9" in tried["versions"].detail
+    assert len(world.compiled) == 3  # one a precision
+    world.machine.check()
+
+
+def test_wrong_scores(world) -> None:
+    world.error = 1.0
+    assert failed(world) == {"fp16 agrees with ONNX Runtime"}
+
+
+def test_an_allocation_a_frame(world, monkeypatch) -> None:
+    def start(slot: Slot, images: object) -> None:
+        slot._cuda.run("cudaFree", slot._cuda.run("cudaMalloc", 16))
+        begin(slot, images)
+
+    begin = Slot.start
+    monkeypatch.setattr(Slot, "start", start)
+    assert failed(world) == {"no allocation a frame"}
+
+
+def test_a_copy_beside_the_graph(world, monkeypatch) -> None:
+    def finish(slot: Slot, count: int) -> object:
+        given = done(slot, count)
+        slot._upload()
+        slot._drain()
+        return given
+
+    done = Slot.finish
+    monkeypatch.setattr(Slot, "finish", finish)
+    assert failed(world) == {"one launch a frame"}
+
+
+def test_no_graph(made) -> None:
+    assert failed(made(capturable=False)) == {"CUDA graph captured"}
+
+
+def test_a_leak(world) -> None:
+    world.leaks = 64 << 20
+    assert failed(world) == {"two cameras without growth"}
+
+
+def test_a_loss_for_good(world) -> None:
+    world.machine.broken_for_good = True
+    assert failed(world) == {"a lost GPU comes back"}
+
+
+def test_a_plan_that_is_compiled_at_each_start(world, monkeypatch) -> None:
+    monkeypatch.setattr(find_or_compile, "store_plan", lambda folder, plan: None)
+    assert failed(world) == {"plan reloaded without compiling"}
+
+
+def test_a_slow_engine(world, monkeypatch) -> None:
+    monkeypatch.setattr(frames, "median_ms", lambda *_: 200.0)
+    assert failed(world) == {"as quick as trtexec"}
+
+
+def test_without_a_card_nothing_is_tried_on_it_and_the_next_step_is_told() -> None:
+    report = prove("auto", seconds=1, stages=Stages(), claims=OF_GPU)
+    assert report.outcome == "no card"
+    assert "docs/gpu_install.md" in report.why_no_card
+    assert {claim.state for claim in report.claims} == {"not possible here"}
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "detail", "following"),
+    [
+        (DisprovenError("it is; slow", "buy another"), "failed", "it is; slow", "buy another"),
+        (NotPossibleError("no tool"), "not possible here", "no tool", ""),
+        (KeyError("x"), "failed", "KeyError: 'x'", REPORT_IT),
+    ],
+)
+def test_whatever_is_raised_is_a_row(tmp_path, error, state, detail, following) -> None:
+    def fail(_: ProvingGround) -> str:
+        raise error
+
+    tried = try_claim(Claim("it", fail), ProvingGround(tmp_path, "tensorrt"))
+    assert (tried.state, tried.detail, tried.next) == (state, detail, following)
+    report = ProofReport("tensorrt", "", {}, (tried,), 1.0)
+    assert report.outcome == ("failed" if state == "failed" else "proven")
