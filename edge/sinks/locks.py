@@ -42,6 +42,12 @@ class PlaceLock:
             ) from None
         except OSError:
             return
+        if self._file is not None and not _stands_for(self._file, self._lock):
+            # The one before us removed it between our opening and our locking it.
+            os.close(self._lock)
+            raise SinkError(
+                f"{printable_path(place)}: another program has just written there; try again"
+            )
 
     def close(self) -> None:
         """Let others in; a second call does nothing."""
@@ -51,3 +57,11 @@ class PlaceLock:
             self._file.unlink(missing_ok=True)
         os.close(self._lock)
         self._lock = -1
+
+
+def _stands_for(path: Path, descriptor: int) -> bool:
+    """Whether a name still is the file that is open."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -238,7 +238,7 @@ def _check_encoder(path: Path, rate_hz: float) -> None:
     part = _part_of(path)
     try:
         part.touch()
-        check_plain(part.stat(), part)
+        check_plain(part.lstat(), part)  # a link would have another's file written over
         try:
             _open_writer(part, rate_hz, (64, 64)).release()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from edge.sinks.database import SqliteSink
 from edge.sinks.disk_quota import DiskLimits, DiskQuota
 from edge.sinks.json_lines import JsonLinesSink
 from edge.sinks.kept_parts import KeptPartsSink
+from edge.sinks.locks import PlaceLock
 from edge.sinks.rotated_file import RotatedFile
 from edge.sinks.sink import SinkError
 from edge.sinks.video import VideoSink
@@ -248,3 +250,18 @@ def test_lines_written_to_a_file_that_is_removed_at_that_moment_are_written_agai
     file.write(b"2")
     file.close()
     assert path.read_bytes() == b"1\n2\n"
+
+
+def test_a_lock_whose_file_was_removed_before_it_was_had_is_none(tmp_path, monkeypatch) -> None:
+    first = PlaceLock(tmp_path / "out.mp4")
+    flock = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        first.close()
+        flock(descriptor, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", late)
+        with pytest.raises(SinkError, match="try again"):
+            PlaceLock(tmp_path / "out.mp4")
+    PlaceLock(tmp_path / "out.mp4").close()

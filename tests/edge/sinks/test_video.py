@@ -123,3 +123,12 @@ def test_what_cannot_be_recorded_is_told_before_the_start(tmp_path, name) -> Non
     with pytest.raises(SinkError) as caught:
         VideoSink(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_link_in_the_place_of_a_recording_s_beginning_is_refused(tmp_path) -> None:
+    other = tmp_path / "other"
+    other.write_text("another's")
+    (tmp_path / "out.part.mp4").symlink_to(other)
+    with pytest.raises(SinkError, match="it is a symbolic link"):
+        VideoSink(tmp_path / "out.mp4")
+    assert other.read_text() == "another's"
