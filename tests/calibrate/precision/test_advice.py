@@ -52,7 +52,7 @@ def test_an_int8_graph_without_its_rounding_is_the_one_in_fp16(inspectors, pictu
 def test_int8_that_moves_more_is_not_recommended_and_says_why(inspectors) -> None:
     plan = compile_plan(inspectors["int8"], gpu=GPU)
     work = work_of(plan.layers, inspectors["int8"])
-    assert work.kernels <= 43 and work.activation_bytes < 40e6, "docs/measurements.md counts 4 096"
+    assert work.kernels <= 43 and work.activation_bytes < 44e6, "47 MB with casts"
     (note,) = note_where_fp16_is_faster(plan, inspectors["int8"]).notes
     assert note.startswith("fp16 is expected to be faster than int8 here: 30 kernels instead of 4")
     assert "build with --precision fp16" in note
