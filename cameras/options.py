@@ -11,6 +11,7 @@ from cameras.errors import SourceError
 from cameras.redaction import one_line
 
 _SIZE = re.compile(r"(\d{1,5})[xX](\d{1,5})")
+_BOX = re.compile(r"(\d{1,5}),(\d{1,5}),(\d{1,5}),(\d{1,5})", re.ASCII)
 _YES = {"1": True, "on": True, "yes": True, "true": True}
 _NO = {"0": False, "off": False, "no": False, "false": False}
 
@@ -110,6 +111,29 @@ class OpenOptions:
         if found is None or not int(found[1]) * int(found[2]):
             raise self._wrong_value(word, "must be WIDTHxHEIGHT, such as 1280x720")
         return int(found[1]), int(found[2])
+
+    def box(self, word: str, *, within: tuple[int, int]) -> tuple[int, int, int, int] | None:
+        """Return (left, top, width, height) in px of ``X,Y,WIDTH,HEIGHT``, all even.
+
+        The numbers are even because a camera's colours are stored for two pixels at a time.
+
+        Args:
+            word: it belongs to.
+            within: (width, height) of the picture.
+
+        Raises:
+            SourceError: not of this form, odd, empty, or not within the picture.
+        """
+        value = self.text(word)
+        if value is None:
+            return None
+        found = _BOX.fullmatch(value)
+        left, top, width, height = (int(number) for number in found.groups()) if found else [0] * 4
+        inside = left + width <= within[0] and top + height <= within[1]
+        if not width * height or not inside or (left | top | width | height) % 2:
+            what = f"even numbers, within {within[0]}x{within[1]}"
+            raise self._wrong_value(word, f"must be X,Y,WIDTH,HEIGHT: {what}")
+        return left, top, width, height
 
     def flag(self, word: str) -> bool | None:
         """Return whether it is on; None when it was not given.

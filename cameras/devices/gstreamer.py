@@ -20,8 +20,9 @@ def open_csi(address: str, options: OpenOptions) -> LiveSource:
 
     Args:
         address: ``csi://N``.
-        options: ``size`` and ``fps`` that the sensor delivers (1920x1080, 30), ``flip`` (0 to 7,
-            nvvidconv's flip-method), ``exposure_ms`` and ``gain`` (by hand).
+        options: ``size`` and ``fps`` that the sensor delivers (1920x1080, 30), ``crop`` (of it, as
+            X,Y,WIDTH,HEIGHT), ``flip`` (0 to 7, nvvidconv's flip-method), ``scale`` (the size of
+            the frames), ``exposure_ms`` and ``gain`` (by hand).
 
     Raises:
         SourceError: not a number, a wrong option, or this OpenCV has no GStreamer (that of PyPI
@@ -47,14 +48,18 @@ def open_csi(address: str, options: OpenOptions) -> LiveSource:
 def pipeline_from_sensor(sensor: int, options: OpenOptions) -> str:
     """Return the pipeline: the image processor's NV12 becomes BGR, the newest frame wins.
 
+    What is cropped and scaled is so by the image processor, in its own memory: the CPU gets, and
+    converts, the pixels that are left.
+
     Source: Jetson Linux Developer Guide, "Accelerated GStreamer" (nvarguscamerasrc, nvvidconv).
 
     Raises:
         SourceError: a wrong option.
     """
-    width, height = options.size("size") or _SIZE
+    width, height = size = options.size("size") or _SIZE
     rate_hz = options.number("fps", low=0.1, high=1000) or _RATE_HZ
-    flip = options.whole("flip", low=0, high=7) or 0
+    crop, flip = _crop(options, size), options.whole("flip", low=0, high=7) or 0
+    scale = options.size("scale")
     exposure_ms = options.number("exposure_ms", low=0.001, high=10_000)
     gain = options.number("gain", low=0, high=1000)
     ours = f"nvarguscamerasrc sensor-id={sensor}"
@@ -66,9 +71,22 @@ def pipeline_from_sensor(sensor: int, options: OpenOptions) -> str:
     return (
         f"{ours} ! "
         f"video/x-raw(memory:NVMM),width={width},height={height},format=NV12,"
-        f"framerate={round(rate_hz * 1000)}/1000 ! "
-        f"nvvidconv flip-method={flip} ! video/x-raw,format=BGRx ! "
+        f"framerate={round(rate_hz * 1000)}/1000 ! {crop}"
+        f"nvvidconv flip-method={flip} ! video/x-raw,"
+        f"{'width={},height={},'.format(*scale) if scale else ''}format=BGRx ! "
         f"videoconvert ! video/x-raw,format=BGR ! {_END}"
+    )
+
+
+def _crop(options: OpenOptions, size: tuple[int, int]) -> str:
+    """The element that cuts out a rectangle, before anything is turned; empty without one."""
+    box = options.box("crop", within=size)
+    if box is None:
+        return ""
+    left, top, width, height = box
+    return (
+        f"nvvidconv left={left} right={left + width} top={top} bottom={top + height} ! "
+        f"video/x-raw(memory:NVMM),width={width},height={height},format=NV12 ! "
     )
 
 

@@ -264,6 +264,27 @@ def test_a_csi_camera_is_a_pipeline(recorder) -> None:
     )
 
 
+def test_a_csi_camera_crops_and_scales_in_the_image_processor(recorder) -> None:
+    open_source("csi://0?crop=420,0,1080,1080&flip=1&scale=512x512")
+    target = recorder.last.device.target
+    assert target.endswith(
+        "nvvidconv left=420 right=1500 top=0 bottom=1080 ! "
+        "video/x-raw(memory:NVMM),width=1080,height=1080,format=NV12 ! "
+        "nvvidconv flip-method=1 ! video/x-raw,width=512,height=512,format=BGRx ! "
+        "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
+    )
+    open_source("csi://0?size=1280x720")
+    assert recorder.last.device.target.count("nvvidconv") == 1
+
+
+@pytest.mark.parametrize(
+    "crop", ["0,0,0,2", "1,0,2,2", "0,0,1922,2", "0,2,2,1080", "0,0,2", "-2,0,2,2", "٢,0,2,2"]
+)
+def test_a_crop_that_cannot_be_is_refused(crop, recorder) -> None:
+    with pytest.raises(SourceError, match=r"crop must be X,Y,WIDTH,HEIGHT: even .* 1920x1080"):
+        open_source(f"csi://0?crop={crop}")
+
+
 def test_a_pattern_below_dev_is_no_camera(tmp_path) -> None:
     with pytest.raises(SourceError, match="no image matches"):
         open_source(str(Path("/dev/shm/no-such-folder-here/part?.png")))
