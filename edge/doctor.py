@@ -26,6 +26,7 @@ LITTLE_DISK = 1 << 30
 OLDEST_PYTHON = (3, 10)
 OLD_NUMPY_JETPACK = 6
 """Whose OpenCV was built for numpy 1."""
+SYSTEM_PACKAGES = "make the venv with --system-site-packages"
 HIDDEN = "see whether CUDA_VISIBLE_DEVICES or the container hides the GPU; nvidia-smi lists it"
 
 
@@ -88,6 +89,7 @@ def _libraries() -> list[Check]:
         ("onnx", "pip install 'onnx>=1.21'"),
         ("onnxruntime", "pip install onnxruntime"),
         ("openvino", "pip install 'protoedge[cpu]'"),
+        ("av", "pip install av; it reads videos and network cameras"),
     ):
         version = installed_version(name)
         missing: Status = "warn" if name == "openvino" else "fail"
@@ -102,29 +104,28 @@ def _opencv() -> list[Check]:
         import cv2
     except (ImportError, OSError) as error:
         fix = "pip install opencv-python; a server without libGL needs opencv-python-headless"
+        if tegra_release():
+            fix = f"sudo apt install libopencv-python; {SYSTEM_PACKAGES}"
         return [Check("opencv", "fail", f"cannot be imported: {error}", fix)]
     build = cv2.getBuildInformation()
-    has = {name: _build_has(build, name) for name in ("GStreamer", "v4l/v4l2", "FFMPEG")}
     gui = _build_line(build, "GUI") or "NONE"
-    checks = [Check("opencv", "ok", f"{cv2.__version__} from {Path(cv2.__file__).parent}")]
-    for name, label, fix in (
-        ("v4l/v4l2", "webcams", "pip install opencv-python"),
-        ("FFMPEG", "videos and RTSP", "pip install opencv-python"),
-    ):
-        status: Status = "ok" if has[name] else "warn"
-        detail = f"{name} {'yes' if has[name] else 'no'}"
-        checks.append(Check(label, status, detail, "" if has[name] else fix))
-    checks.append(_gstreamer(has["GStreamer"]))
-    window = gui.upper() != "NONE"
-    checks.append(
-        Check(
-            "windows",
-            "ok" if window else "warn",
-            f"OpenCV's windows: {gui}",
-            "" if window else "pip install opencv-python in place of its headless sibling",
-        )
-    )
-    return checks
+    return [
+        Check("opencv", "ok", f"{cv2.__version__} from {Path(cv2.__file__).parent}"),
+        _part_of_opencv("webcams", "V4L2", found=_build_has(build, "v4l/v4l2")),
+        _part_of_opencv("overlay videos", "FFmpeg", found=_build_has(build, "FFMPEG")),
+        _gstreamer(_build_has(build, "GStreamer")),
+        _part_of_opencv("windows", f"windows ({gui})", found=gui.upper() != "NONE"),
+    ]
+
+
+def _part_of_opencv(name: str, part: str, *, found: bool) -> Check:
+    """What needs a part that some builds of OpenCV leave out."""
+    if found:
+        return Check(name, "ok", f"OpenCV has {part}")
+    fix = "pip install opencv-python, in place of its headless sibling or another build"
+    if tegra_release():
+        fix = "do without, or pip install opencv-python and do without csi:// and gst:"
+    return Check(name, "warn", f"this OpenCV has no {part}: no {name}", fix)
 
 
 def _gstreamer(found: bool) -> Check:
@@ -132,7 +133,7 @@ def _gstreamer(found: bool) -> Check:
     if found:
         return Check("gstreamer", "ok", "OpenCV has GStreamer: csi:// and gst: work")
     if tegra_release():
-        fix = "use the system's OpenCV: pip uninstall opencv-python, --system-site-packages"
+        fix = f"use JetPack's OpenCV: pip uninstall opencv-python; {SYSTEM_PACKAGES}"
         return Check("gstreamer", "warn", "this OpenCV has no GStreamer: no csi://, no gst:", fix)
     return Check("gstreamer", "ok", "OpenCV has no GStreamer; only csi:// and gst: would need it")
 
@@ -257,7 +258,7 @@ def _jetson() -> list[Check]:
                 "jetson opencv",
                 "warn",
                 f"pip's {shadows[0]} hides the system's OpenCV, which has GStreamer",
-                f"pip uninstall {shadows[0]}; make the venv with --system-site-packages",
+                f"pip uninstall {shadows[0]}; {SYSTEM_PACKAGES}",
             )
         )
     return checks

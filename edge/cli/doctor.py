@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from edge import console
 from edge.cli import errors, tables
 from edge.cli.options import Json, takes_options
+from edge.config import check_folder_of
 from edge.options import ProofOptions
 
 if TYPE_CHECKING:
@@ -41,9 +43,14 @@ def _prove(options: ProofOptions, *, json: bool) -> None:
     """Prove; exit 1 if a claim failed, 2 where there is no card to prove anything on."""
     from calibrate.progress import Stages
     from edge.prove.prove import prove
+    from engines.atomic_files import replace_file
 
+    if options.output is not None:
+        check_folder_of(options.output, option="--output")
     with console.stage_bars() as bars:
         report = prove(options.engine, seconds=options.seconds, stages=Stages(bars.show))
+    if options.output is not None:
+        replace_file(options.output, f"{dumps(report.to_json(), indent=2)}\n".encode())
     if json:
         console.print_json(report.to_json())
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from edge.fields import OptionsModel, Positive, option
@@ -17,3 +18,4 @@ class ProofOptions(OptionsModel):
         "auto", "TensorRT that --prove tries; auto takes the first that works here."
     )
     seconds: Positive = option(60, "How long --prove watches two cameras.")
+    output: Path | None = option(None, "File that --prove writes its JSON to, beside the table.")

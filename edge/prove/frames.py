@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from edge.prove.errors import DisprovenError, NotPossibleError
 from edge.prove.ground import ProvingGround
@@ -27,7 +28,7 @@ MAX_TRTEXEC_S = 300
 STRONG_BY_ITSELF = 11  # the major version from which every network is strongly typed
 SLOWER, OVERHEAD_MS = 1.25, 0.2
 """How much longer than trtexec's median a frame may take: Python and two copies of it are in it."""
-_MEDIAN = re.compile(r"\bLatency: .*?median = ([\d.]+) ms")
+_MEDIAN = re.compile(r"\] Latency: .*?median = ([\d.]+) ms")
 
 
 def prove_graph(ground: ProvingGround) -> str:
@@ -107,6 +108,7 @@ def _median_of_trtexec(tool: str, ground: ProvingGround) -> float:
     model = ground.folder / "subject.onnx"
     model.write_bytes(ground.subject("fp16").model)
     command = [tool, f"--onnx={model}", "--useCudaGraph", "--duration=3", "--warmUp=500"]
+    command += _shapes(model)
     if ground.flavour != RTX and ground.tensorrt_major < STRONG_BY_ITSELF:
         command.append("--stronglyTyped")
     done = subprocess.run(
@@ -119,3 +121,10 @@ def _median_of_trtexec(tool: str, ground: ProvingGround) -> float:
             f"{tool} gave no median: {last}", f"run it by hand: {' '.join(command)}"
         )
     return float(found[1])
+
+
+def _shapes(model: Path) -> list[str]:
+    """What the tool is told of a graph whose batch is open; of another one it must not be told."""
+    batch, *rest = onnx.load(model).graph.input[0].type.tensor_type.shape.dim
+    sides = "x".join(str(side.dim_value) for side in rest)
+    return [] if batch.dim_value else [f"--shapes=image:1x{sides}"]

@@ -91,7 +91,7 @@ def lose_context(cuda: Cuda) -> None:
         with context:
             module = cuda.drive("cuModuleLoadData", STRAY)
             kernel = cuda.drive("cuModuleGetFunction", module, b"stray")
-            cuda.drive("cuLaunchKernel", kernel, 1, 1, 1, 1, 1, 1, 0, 0, ((), ()), 0)
+            cuda.drive("cuLaunchKernel", kernel, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0)
     finally:
         context.close(lost=False)
 

@@ -100,7 +100,8 @@ def test_each_machine_gets_the_engine_of_its_gpu_or_a_step_that_is_possible_ther
         assert told.status == "warn"
         assert wanted in told.fix
     steps = " ".join(check.fix for check in checks.values() if check.status != "ok")
-    assert not jetpack or not re.search(r"rtx-cu|tensorrt-cu|update the NVIDIA driver", steps)
+    never = r"rtx-cu|tensorrt-cu|update the NVIDIA driver|^pip install opencv"
+    assert not jetpack or not re.search(never, steps)
     assert "cu13" not in steps or int(driver.split(".")[0]) >= 580
     assert steps.count("(") == steps.count(")")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -202,6 +203,21 @@ def test_opencvs_build_report_is_read(line, expected) -> None:
     build = f"  Video I/O:\n    FFMPEG:  YES\n{line}    v4l/v4l2:  YES (linux/videodev2.h)\n"
     assert doctor._build_has(build, "GStreamer") is expected
     assert doctor._build_has(build, "v4l/v4l2")
+
+
+@pytest.mark.parametrize("jetpack", [0, 6])
+def test_a_part_that_opencv_lacks_is_told_with_a_way_that_does_not_lose_another(
+    jetpack, tmp_path, monkeypatch
+) -> None:
+    be_machine(monkeypatch, tmp_path, ORIN, jetpack=jetpack, driver="540.4.0", installed="tensorrt")
+    lacking = "  FFMPEG:  NO\n  v4l/v4l2:  NO\n  GUI:  NONE\n"
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: lacking)
+    checks = by_name()
+    for name in ("webcams", "overlay videos", "windows"):
+        assert checks[name].status == "warn"
+        assert f"no {name}" in checks[name].detail
+        assert ("without csi://" in checks[name].fix) == bool(jetpack)
+    assert checks["gstreamer"].status == ("warn" if jetpack else "ok")
 
 
 def test_no_engine_at_all_is_a_failure(monkeypatch) -> None:

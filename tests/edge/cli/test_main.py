@@ -247,7 +247,10 @@ def test_doctor_proves_nothing_where_there_is_no_card_and_says_why(run, monkeypa
     assert (done["outcome"], done["engine"]) == ("no card", "tensorrt")
     assert [claim["state"] for claim in done["claims"]] == ["not possible here"] * len(of_gpu)
     assert done["versions"]["protoedge"]
-    told = run("doctor", "--prove")
+    told = run("doctor", "--prove", "--output", "proof.json")
+    assert json.loads(Path("proof.json").read_text())["claims"] == done["claims"]
+    lost = run("doctor", "--prove", "--output", "nowhere/proof.json")
+    assert lost.code == 2 and "is no folder; give another --output" in lost.line()
     assert told.out.startswith("auto: no card, in 0 s")
     assert all(claim.name in told.out for claim in of_gpu)
 
