@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from engines.engine import Output
 from engines.errors import EngineError
+from engines.installing import cuda_of_driver
 from engines.jetson import jetpack
 
 MIB = 1 << 20
@@ -262,7 +263,9 @@ def _install_advice() -> str:
     on_jetson = jetpack()
     if on_jetson:
         return f"pip install 'protoedge[jetpack{on_jetson}]'"
-    return "pip install 'cuda-bindings>=13,<14', or 'cuda-bindings>=12.9.1,<13' for CUDA 12"
+    ways = {13: "'cuda-bindings>=13,<14'", 12: "'cuda-bindings>=12.9.1,<13'"}
+    known = ways.get(cuda_of_driver(), f"{ways[13]}, or {ways[12]} for CUDA 12")
+    return f"pip install {known}"
 
 
 def driver_problem() -> str:

@@ -51,8 +51,8 @@ def prove_two_cameras(ground: ProvingGround) -> str:
     growth = watch.run(ground.seconds)
     told = ", ".join(f"{where} {mib:+.1f} MiB" for where, mib in growth.items())
     seen = f"{CAMERAS} cameras, {ground.seconds:g} s, {watch.frames} frames, {told}"
-    if watch.wrong:
-        raise DisprovenError(f"{seen}: {watch.wrong[0]}")
+    if watch.wrong or not watch.frames:
+        raise DisprovenError(f"{seen}: {next(iter(watch.wrong), 'no frame was answered')}")
     if max(growth.values()) > MAX_GROWTH_MIB:
         raise DisprovenError(
             f"{seen}, {MAX_GROWTH_MIB:g} may be", "close what else uses the GPU, then try again"
@@ -155,8 +155,8 @@ class _Watch:
             at = (at + 1) % len(images)
             try:
                 answer = engine.infer(images[at][None])
-            except EngineError as error:
-                self.wrong.append(f"camera {first}: {error}")
+            except Exception as error:  # noqa: BLE001  # the border of a thread: it is told
+                self.wrong.append(f"camera {first}: {type(error).__name__}: {error}")
                 return
             if not _equal(answer, wanted[at]):
                 self.wrong.append(f"camera {first} got the answer to another picture")

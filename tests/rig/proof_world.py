@@ -77,6 +77,9 @@ class ProofWorld:
         compiled: graphs, in order.
         leaks: bytes that each frame leaks.
         error: what is added to each score.
+        map_error: what is added to each map.
+        executed: the precision that every plan comes out in; empty where it is the graph's.
+        confuses: how many answers are given before one is to another picture; 0 never.
     """
 
     def __init__(
@@ -91,7 +94,8 @@ class ProofWorld:
         self.trt = FakeTensorRt(self.machine, size=(SIZE, SIZE), capturable=capturable)
         self.trt.__spec__ = SimpleNamespace()  # type: ignore[attr-defined]
         self.compiled: list[bytes] = []
-        self.leaks, self.error = 0, 0.0
+        self.leaks, self.error, self.map_error = 0, 0.0, 0.0
+        self.executed, self.confuses = "", 0
         self.folder = folder
         self.graph = functools.cache(graph)
         patch.setitem(sys.modules, "tensorrt", self.trt)
@@ -133,8 +137,8 @@ class ProofWorld:
         layer = Layer(
             name="c",
             kind="convolution",
-            inputs=(precision,),
-            outputs=(precision,),
+            inputs=(self.executed or precision,),
+            outputs=(self.executed or precision,),
             tactic="",
             nodes=("c",),
         )
@@ -151,5 +155,8 @@ class ProofWorld:
 
     def compute(self, model: bytes, precision: Precision, images: np.ndarray) -> Any:
         self.machine.leaked += self.leaks
+        self.confuses -= bool(self.confuses)
+        if self.confuses == 1:
+            images = images[:, ::-1]
         maps, scores = self.reference(model, precision).infer(images)
-        return maps, scores + np.float32(self.error)
+        return maps + np.float32(self.map_error), scores + np.float32(self.error)

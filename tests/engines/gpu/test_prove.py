@@ -71,6 +71,39 @@ def test_wrong_scores(world) -> None:
     assert failed(world) == {"fp16 agrees with ONNX Runtime"}
 
 
+@pytest.mark.parametrize(
+    ("sick", "told"),
+    [
+        ({"error": float("nan")}, "scores off by at most nan"),
+        ({"map_error": 0.5}, "maps by 0."),
+        ({"error": 1.0}, "5 of 9 verdicts differ"),
+    ],
+)
+def test_answers_that_are_not_the_references(world, sick, told) -> None:
+    for name, value in sick.items():
+        setattr(world, name, value)
+    agrees = [claim for claim in CLAIMS if claim.name.startswith("fp16 agrees")]
+    (tried,) = world.try_all(agrees).values()
+    assert tried.state == "failed"
+    assert told in tried.detail
+
+
+def test_a_plan_in_another_precision(world) -> None:
+    world.executed = "fp32"
+    tried = world.try_all(IN_FP16)
+    assert "fp16 was asked for, but" in tried["fp16 compiled and executed"].detail
+    tried.pop("versions")
+    tried.pop("fp16 compiled and executed")
+    assert {claim.state for claim in tried.values()} == {"not possible here"}
+
+
+def test_an_answer_to_another_picture(world) -> None:
+    cameras = [claim for claim in CLAIMS if claim.name.startswith("two cameras")]
+    world.confuses = 25  # when the cameras have begun
+    tried = world.try_all(cameras)["two cameras without growth"]
+    assert "got the answer to another picture" in tried.detail
+
+
 def test_an_allocation_a_frame(world, monkeypatch) -> None:
     def start(slot: Slot, images: object) -> None:
         slot._cuda.run("cudaFree", slot._cuda.run("cudaMalloc", 16))
