@@ -41,7 +41,9 @@ def test_plans_for_several_gpus_and_their_layers(run, bundle) -> None:
     )
     convolutions = [layer for layer in told["layers"] if layer["kind"] == "convolution"]
     assert convolutions and all(layer["inputs"][0] == "fp32" for layer in convolutions)
-    assert {"name", "kind", "inputs", "outputs", "tactic", "nodes"} == set(told["layers"][0])
+    moved = {"activation_bytes", "constant_bytes"}
+    assert {"name", "kind", "inputs", "outputs", "tactic", "nodes"} | moved == set(convolutions[0])
+    assert all(layer[each] > 0 for layer in convolutions for each in moved)
 
     table = run("info", bundle, "--layers").out
     assert "layer" in table and "kernel" in table and "pre/cast" in table

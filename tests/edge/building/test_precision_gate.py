@@ -23,6 +23,7 @@ from edge.building.methods import Taught
 from edge.building.precision_gate import GateResult, _PrecisionGate, limits_from_options
 from edge.building.report import describe_threshold
 from edge.options import BuildOptions
+from edge.plans import plan_layers
 from engines.bundle import Bundle
 from engines.engine import EXACT
 from engines.parity_record import EngineParityRecord, LimitsRecord, ParityRecord, SpreadRecord
@@ -77,6 +78,13 @@ def test_what_it_saw_is_in_the_manifest_the_json_and_the_report(free) -> None:
     assert said == record.model_dump(mode="json") == free.parity.record.model_dump(mode="json")
     page = (free.bundle.path / "report.html").read_text(encoding="utf-8")
     assert "int8 against fp32: 12 held-out good" in page
+
+
+def test_int8_is_not_recommended_where_its_plan_is_the_slower_one(free) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    (facts,) = plan_layers(free.bundle.path).values()
+    (note,) = facts["notes"]
+    assert note.startswith("fp16 is expected to be faster than int8 here: ")
 
 
 def test_over_the_limit_layers_are_kept_until_it_holds(free, drawn, tmp_path, one_engine) -> None:
