@@ -17,6 +17,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from cameras.redaction import one_line
+
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 TELL_EVERY_S = 30.0  # in a log
@@ -35,7 +37,7 @@ def print_json(content: Mapping[str, Any]) -> None:
 
 def print_table(title: str, rows: Iterable[tuple[str, object]]) -> None:
     """Print a title, then names and values; None shows as a dash."""
-    _print(title, (), [(name, text_from_value(value)) for name, value in rows])
+    _print(title, (), [(printable(name), text_from_value(value)) for name, value in rows])
 
 
 def print_columns(title: str, head: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
@@ -57,8 +59,8 @@ def text_from_value(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that any stream takes: bytes of a name that are not UTF-8 are escaped."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Text on one line that any stream takes and no terminal obeys: a file may have any name."""
+    return one_line(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 class StageBars:

@@ -303,7 +303,8 @@ def _stamp_from_entry(entry: os.DirEntry[str]) -> FileStamp | None:
     try:
         return _stamp_from_status(entry.stat()) if entry.is_file() else None
     except OSError as error:
-        if error.errno not in _REMOVED:
+        # A link to nowhere, or to itself, is no picture, and no reason to see none of the others.
+        if error.errno not in _REMOVED and not entry.is_symlink():
             raise
         return None
 

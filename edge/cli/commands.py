@@ -122,5 +122,5 @@ def run() -> int:
 def _say(line: str, code: int) -> int:
     from edge.console import printable  # late, for `edge --help`
 
-    sys.stderr.write(printable(f"edge: {errors.one_line(line)}\n"))
+    sys.stderr.write(printable(f"edge: {errors.one_line(line)}") + "\n")
     return code

@@ -202,6 +202,11 @@ def test_a_picture_that_is_gone_before_it_was_read_is_an_error(tmp_path, watched
 def test_what_does_not_match_is_left_alone(tmp_path, watched) -> None:
     watch = watched("&pattern=cam1_*.png")
     (tmp_path / "cam1_x.png").mkdir()
+    os.mkfifo(tmp_path / "cam1_p.png")
+    # None of these hides the others.
+    (tmp_path / "cam1_itself.png").symlink_to(tmp_path / "cam1_itself.png")
+    (tmp_path / "cam1_nowhere.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "cam1_zero.png").symlink_to("/dev/zero")
     for name in ("cam2_1.png", ".cam1_1.png", "cam1_1.txt", "cam1_1.png"):
         save(tmp_path / name, png(3))
     assert watch.wait(1) == [3]

@@ -22,6 +22,7 @@ import onnx
 import pytest
 from PIL import Image as Pillow
 
+from edge import console
 from edge.cli.commands import COMMANDS
 
 ODD = os.fsdecode(b"teil-\xff\xfe.png")  # a name that is not UTF-8
@@ -429,3 +430,14 @@ def test_every_command_s_own_paths_may_begin_with_a_home_folder() -> None:
         if "Path" in str(inspect.signature(command)) and not hasattr(command, "__wrapped__")
     ]
     assert without == []
+
+
+def test_no_name_of_a_file_speaks_to_the_terminal(capsys) -> None:
+    name = "a\x1b[31m\r\nOK \udcff\u202e.png"
+    console.say(name)
+    console.print_table(name, [(name, name), ("names", [name, name])])
+    console.print_columns(name, ("images", "such as"), [(1, name)])
+    out, err = capsys.readouterr()
+    assert "\\x1b[31m\\r\\nOK \\xff\\u202e.png" in out
+    assert all(line.isprintable() for line in (out + err).splitlines())
+    assert len(out.splitlines()) == 6
