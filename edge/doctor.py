@@ -194,7 +194,9 @@ def _tensorrt(flavour: str) -> Check:
     try:
         version = import_flavour(flavour).__version__
     except EngineError as error:
-        return Check(flavour, "warn", str(error), ENGINES[flavour].how_to_get())
+        problem, _, hint = str(error).partition("; ")  # on a Jetson it names the package
+        fix = hint if hint and tegra_release() else ENGINES[flavour].how_to_get()
+        return Check(flavour, "warn", problem, fix)
     return Check(flavour, "ok", str(version))
 
 

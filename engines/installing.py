@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from engines.jetson import jetpack, tegra_release
+from engines.jetson import tegra_release
 
 DRIVER = Path("/proc/driver/nvidia/version")
 FIRST_RELEASE_OF_CUDA = {13: 580, 12: 525}
 """The first release of NVIDIA's Linux driver for each CUDA major version, newest first."""
-OLDEST_JETPACK = 6
+OLDEST_L4T = (36, 4)
+"""NVIDIA's Linux for Tegra of JetPack 6.1; 6.0 has an older one, and TensorRT 8."""
 
 
 def driver_release(told: Path | None = None) -> str:
@@ -37,7 +38,7 @@ def cuda_of_driver() -> int:
 def how_to_get_tensorrt() -> str:
     """What to do to have the engine ``tensorrt`` here."""
     if tegra_release():
-        if 0 < jetpack() < OLDEST_JETPACK:
+        if _l4t() < OLDEST_L4T:
             return "install JetPack 6.1 or newer, whose TensorRT is the first that will do"
         return "sudo apt install python3-libnvinfer; make the venv with --system-site-packages"
     return _packages("tensorrt", "an NVIDIA GPU")
@@ -48,6 +49,11 @@ def how_to_get_rtx() -> str:
     if tegra_release():
         return "nothing: it is for desktops, and a Jetson has tensorrt"
     return _packages("rtx", "an NVIDIA RTX GPU")
+
+
+def _l4t() -> tuple[int, int]:
+    found = re.match(r"R(\d+).*REVISION: (\d+)", tegra_release())
+    return (int(found[1]), int(found[2])) if found else OLDEST_L4T
 
 
 def _packages(extra: str, gpu: str) -> str:

@@ -111,9 +111,12 @@ def _median_of_trtexec(tool: str, ground: ProvingGround) -> float:
     command += _shapes(model)
     if ground.flavour != RTX and ground.tensorrt_major < STRONG_BY_ITSELF:
         command.append("--stronglyTyped")
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=MAX_TRTEXEC_S, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=MAX_TRTEXEC_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NotPossibleError(f"{tool} took more than {MAX_TRTEXEC_S} s") from error
     found = _MEDIAN.search(done.stdout)
     if done.returncode or found is None:
         last = ((done.stderr or done.stdout).strip().splitlines() or ["it said nothing"])[-1]

@@ -119,6 +119,7 @@ class _Watch:
     ground: ProvingGround
     frames: int = 0
     wrong: list[str] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, seconds: float) -> dict[str, float]:
@@ -127,39 +128,40 @@ class _Watch:
         engine = self.ground.open(subject)
         wanted = [engine.infer(image[None]) for image in subject.images]
         shared = SharedEngine(engine)
-        ending = time.monotonic() + seconds
-        threads = []
-        for number in range(CAMERAS):
-            share = shared.share()
-
-            def watch(share: Engine = share, number: int = number) -> None:
-                with share:
-                    self._look(share, wanted, first=number, ending=ending)
-
-            threads.append(GuardedThread(watch, name=f"camera {number}", goes_on=False))
-        for thread in threads:
-            thread.start()
-        time.sleep(seconds * WARM_UP_SHARE)
-        before = self._used()
-        time.sleep(max(0.0, ending - time.monotonic() - seconds * WARM_UP_SHARE / 2))
-        after = self._used()
-        for thread in threads:
-            thread.join()
+        with shared.share():  # so that it is still open when memory is looked at
+            threads = [self._camera(number, shared.share(), wanted) for number in range(CAMERAS)]
+            for thread in threads:
+                thread.start()
+            self._over.wait(seconds * WARM_UP_SHARE)
+            before = self._used()
+            self._over.wait(seconds * (1 - WARM_UP_SHARE))
+            self._over.set()
+            for thread in threads:
+                thread.join()
+            after = self._used()
         return {where: after[where] - before[where] for where in after}
 
-    def _look(
-        self, engine: Engine, wanted: list[tuple[Output, ...]], *, first: int, ending: float
-    ) -> None:
-        images, at = self.ground.subject("fp16").images, first
-        while time.monotonic() < ending and not self.wrong:
-            at = (at + 1) % len(images)
+    def _camera(
+        self, number: int, share: Engine, wanted: list[tuple[Output, ...]]
+    ) -> GuardedThread:
+        def look() -> None:
             try:
-                answer = engine.infer(images[at][None])
+                with share:
+                    self._look(share, wanted, first=number)
             except Exception as error:  # noqa: BLE001  # the border of a thread: it is told
-                self.wrong.append(f"camera {first}: {type(error).__name__}: {error}")
-                return
-            if not _equal(answer, wanted[at]):
-                self.wrong.append(f"camera {first} got the answer to another picture")
+                self.wrong.append(f"camera {number}: {type(error).__name__}: {error}")
+                self._over.set()
+
+        return GuardedThread(look, name=f"camera {number}", goes_on=False)
+
+    def _look(self, engine: Engine, wanted: list[tuple[Output, ...]], *, first: int) -> None:
+        """Go through the pictures until it is over, and one more."""
+        images, at, is_last = self.ground.subject("fp16").images, first, False
+        while not is_last:
+            is_last = self._over.is_set()
+            at = (at + 1) % len(images)
+            if not _equal(engine.infer(images[at][None]), wanted[at]):
+                raise DisprovenError("it got the answer to another picture")
             with self._counting:
                 self.frames += 1
 

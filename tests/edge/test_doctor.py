@@ -109,14 +109,68 @@ def test_each_machine_gets_the_engine_of_its_gpu_or_a_step_that_is_possible_ther
     assert set(named) <= set(extras["optional-dependencies"])
 
 
+def rows_of_page() -> list[tuple[str, ...]]:
+    """What docs/gpu_install.md says of each machine: its name, line of `gpu`, engine of `auto`."""
+    page = (ROOT / "docs" / "gpu_install.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| (.*?) \| `(.*?)` \| `(.*?): …` \|$", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("machine", "line", "engine"), rows_of_page())
+def test_the_page_shows_what_is_printed_when_it_is_right(
+    machine, line, engine, tmp_path, monkeypatch
+) -> None:
+    form = r"(.*) \((sm\d+), (\d+) GiB( shared)?\), driver ([\d.]+) for CUDA ([\d.]+)"
+    name, capability, gib, shared, driver, of_cuda = re.fullmatch(form, line).groups()
+    jetpack = re.search(r"JetPack (\d)", machine)
+    be_machine(
+        monkeypatch,
+        tmp_path,
+        (name, capability, of_cuda, bool(shared)),
+        jetpack=int(jetpack[1]) if jetpack else 0,
+        driver=driver,
+        installed=engine.replace("-", "_"),
+        gib=int(gib),
+    )
+    checks = by_name()
+    assert checks["gpu"].detail == line
+    assert checks["engine auto"].detail.startswith(f"{engine}: ")
+    assert ("jetson" in checks) == bool(jetpack)
+
+
+def test_the_page_has_every_kind_of_machine() -> None:
+    assert [row[0].split(",")[-1].strip() for row in rows_of_page()] == [
+        "JetPack 6.2",
+        "JetPack 7",
+        "RTX desktop",
+        "data centre",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("release", "step"),
+    [
+        ("# R35 (release), REVISION: 4.1", "install JetPack 6.1 or newer"),
+        ("# R36 (release), REVISION: 3.0", "install JetPack 6.1 or newer"),
+        ("# R36 (release), REVISION: 4.3", "sudo apt install python3-libnvinfer"),
+        ("# R38 (release), REVISION: 2.0", "sudo apt install python3-libnvinfer"),
+    ],
+)
+def test_a_jetson_whose_tensorrt_is_too_old_needs_a_newer_jetpack(
+    release, step, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "release").write_text(release)
+    monkeypatch.setattr(jetson, "TEGRA_RELEASE", tmp_path / "release")
+    assert installing.how_to_get_tensorrt().startswith(step)
+
+
 def be_machine(
-    monkeypatch, folder: Path, gpu, *, jetpack: int, driver: str, installed: str
+    monkeypatch, folder: Path, gpu, *, jetpack: int, driver: str, installed: str, gib: int = 8
 ) -> None:
     def answered() -> list[Gpu]:
         if gpu is None:
             raise EngineError("no NVIDIA GPU answered: CUDA error 100 in cudaGetDeviceCount: none")
-        name, capability, cuda, integrated = gpu
-        return [Gpu(0, name, capability, 8 << 30, integrated, cuda)]
+        name, capability, of_cuda, integrated = gpu
+        return [Gpu(0, name, capability, gib << 30, integrated, of_cuda)]
 
     def find_spec(module: str, *rest: object) -> object:
         if module in MODULES.values():
@@ -183,7 +237,10 @@ def test_a_broken_tensorrt_is_named_not_raised(tmp_path, monkeypatch) -> None:
     monkeypatch.delitem(__import__("sys").modules, "tensorrt", raising=False)
     check = doctor._tensorrt("tensorrt")
     assert check.status == "warn"
-    assert "nvidia-l4t-dla-compiler" in check.detail
+    assert "libnvdla_compiler.so" in check.detail
+    (tmp_path / "release").write_text(RELEASES[6])
+    monkeypatch.setattr(jetson, "TEGRA_RELEASE", tmp_path / "release")
+    assert doctor._tensorrt("tensorrt").fix == "install the package nvidia-l4t-dla-compiler"
 
 
 def test_a_nearly_full_disk_is_a_warning(monkeypatch) -> None:

@@ -79,6 +79,7 @@ class ProofWorld:
         error: what is added to each score.
         map_error: what is added to each map.
         executed: the precision that every plan comes out in; empty where it is the graph's.
+        revival_s: how long a lost GPU may take to come back.
         confuses: how many answers are given before one is to another picture; 0 never.
     """
 
@@ -96,6 +97,7 @@ class ProofWorld:
         self.compiled: list[bytes] = []
         self.leaks, self.error, self.map_error = 0, 0.0, 0.0
         self.executed, self.confuses = "", 0
+        self.revival_s = 10.0
         self.folder = folder
         self.graph = functools.cache(graph)
         patch.setitem(sys.modules, "tensorrt", self.trt)
@@ -108,7 +110,7 @@ class ProofWorld:
     def try_all(self, claims: Sequence[Claim]) -> dict[str, TriedClaim]:
         """By the claims' names."""
         with ProvingGround(
-            self.folder, "tensorrt", seconds=0.1, revival_s=0.2, learn=self.subject
+            self.folder, "tensorrt", seconds=0.1, revival_s=self.revival_s, learn=self.subject
         ) as ground:
             tried = try_claims(claims, ground, Stages())
         return {claim.name: claim for claim in tried}
