@@ -293,11 +293,11 @@ class Context:
             for name, (_, kind, shape) in tensors.items()
         }
 
+        giving = self.engine.compute  # a captured graph keeps no context alive
+
         def compute() -> None:
             images = gpu.bytes_at(at["image"], sizes["image"]).reshape(shapes["image"])
-            for name, values in zip(
-                ("anomaly_map", "pred_score"), self.engine.compute(images), strict=True
-            ):
+            for name, values in zip(("anomaly_map", "pred_score"), giving(images), strict=True):
                 gpu.bytes_at(at[name], sizes[name])[:] = values.reshape(-1).view(np.uint8)
 
         reads = [(at["image"], sizes["image"]), (self.engine.weights, 64)]
