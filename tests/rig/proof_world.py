@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_cuda import Driver, FakeCuda, Machine, Runtime
+from fake_cuda import Driver, FakeCuda, Machine, Runtime, driver
 from fake_tensorrt import FakeTensorRt
 
 from calibrate.progress import Stages
@@ -50,14 +50,31 @@ class ProofRuntime(Runtime):
 
 
 class ProofDriver(Driver):
-    def cuModuleLoadData(self, image: bytes) -> tuple[int]:  # noqa: N802
+    """Takes a module and a kernel of it; a launch is the end of the context."""
+
+    def cuModuleLoadData(self, image: bytes) -> tuple[Any]:  # noqa: N802
         assert image.endswith(b"\0")
-        return (1,)
+        return (driver.CUmodule(1),)
 
-    def cuModuleGetFunction(self, module: int, name: bytes) -> tuple[int]:  # noqa: N802
-        return (2,)
+    def cuModuleGetFunction(self, hmod: Any, name: bytes) -> tuple[Any]:  # noqa: N802
+        assert int(hmod) == 1 and name == b"stray"
+        return (driver.CUfunction(2),)
 
-    def cuLaunchKernel(self, *_: Any) -> None:  # noqa: N802
+    def cuLaunchKernel(  # noqa: N802
+        self,
+        f: Any,
+        gridDimX: int,
+        gridDimY: int,
+        gridDimZ: int,
+        blockDimX: int,
+        blockDimY: int,
+        blockDimZ: int,
+        sharedMemBytes: int,
+        hStream: int,
+        kernelParams: Any,
+        extra: int,
+    ) -> None:
+        assert int(f) == 2
         self.gpu.lost = 700
 
 

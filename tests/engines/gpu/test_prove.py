@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import stat
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
 
-from proof_world import ProofWorld
+from proof_world import ProofDriver, ProofRuntime, ProofWorld
 
 from calibrate.progress import Stages
 from edge.prove import answers, frames
@@ -64,6 +65,16 @@ def test_a_healthy_gpu_proves_every_claim(world) -> None:
     assert "runtime 12.9" in tried["versions"].detail
     assert len(world.compiled) == 3  # one a precision
     world.machine.check()
+
+
+@pytest.mark.parametrize("library", [ProofRuntime, ProofDriver])
+def test_what_the_proof_calls_besides_has_the_real_names_and_parameters(library) -> None:
+    names = [name for name in vars(library) if name.startswith("cu")]
+    assert names
+    for name in names:
+        real = inspect.signature(getattr(library.real, name))
+        fake = list(inspect.signature(vars(library)[name]).parameters)[1:]
+        assert list(real.parameters) == fake, name
 
 
 def test_wrong_scores(world) -> None:
