@@ -17,6 +17,8 @@ from cameras.decoding.tiff_directory import Readable, directory_from_tiff, orien
 from cameras.errors import ImageError
 
 _PNG_SIGNATURE = 8  # bytes
+_MAX_CHUNKS = 1 << 17  # the largest picture has 75 000 of the 8 KB that libpng writes
+_PNM_HEADER = 4096  # bytes, with all comments
 _BMP_PLAIN = (0, 3, 6)  # pixels, by default or by masks
 _CHANGE_PIXELS = frozenset({b"tRNS", b"eXIf"})  # though no decoder must know them
 _CHUNK = struct.Struct(">I4s")
@@ -73,8 +75,11 @@ def _is_needed(name: bytes) -> bool:
 def _png_chunks(data: Readable) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, begin and end of the content of each chunk up to the last."""
     place = _PNG_SIGNATURE
-    name = b""
+    name, count = b"", 0
     while name != b"IEND":
+        count += 1
+        if count > _MAX_CHUNKS:
+            raise ImageError(f"this PNG has more than {_MAX_CHUNKS} parts; save it again")
         if place + 12 > len(data):
             raise ImageError("this PNG is cut short; copy it again")
         length, name = _CHUNK.unpack_from(data, place)
@@ -186,7 +191,7 @@ def _webp_chunks(data: Readable) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _pnm_size(data: Readable) -> tuple[int, int]:
-    found = _PNM_SIZE.match(data)
+    found = _PNM_SIZE.match(data[:_PNM_HEADER])
     if found is None:
         raise ImageError("this PNM has no size in its header; it is damaged")
     return int(found[1]), int(found[2])

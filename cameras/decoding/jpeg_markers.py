@@ -10,6 +10,7 @@ from cameras.decoding.tiff_directory import Readable
 from cameras.errors import ImageError
 
 APP1 = 0xE1  # of EXIF
+_MAX_SEGMENTS = 4096  # as many as 256 MB of metadata
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})  # markers that stand alone
 _PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
@@ -37,7 +38,7 @@ def jpeg_size(data: Readable) -> tuple[int, int]:
 def jpeg_segments(data: Readable) -> Iterator[tuple[int, int, int]]:
     """Yield marker, begin and end of the content of each segment before the picture's data."""
     place = 2
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         marker, place = _next_marker(data, place)
         if marker in (_START_OF_SCAN, _END_OF_IMAGE):
             return
@@ -48,6 +49,7 @@ def jpeg_segments(data: Readable) -> Iterator[tuple[int, int, int]]:
             raise ImageError("this JPEG is cut short or damaged in its header")
         yield marker, place + 2, place + length
         place += length
+    raise ImageError(f"this JPEG has more than {_MAX_SEGMENTS} parts in its header; save it again")
 
 
 def _next_marker(data: Readable, place: int) -> tuple[int, int]:

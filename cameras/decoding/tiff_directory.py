@@ -14,7 +14,7 @@ from cameras.errors import ImageError
 
 Readable: TypeAlias = bytes | mmap
 _MAX_TAGS = 4096
-_MAX_VALUES = 1 << 20  # of one tag: a strip for each row of the tallest picture
+_MAX_VALUES = 1 << 18  # of one tag: a strip for each row of 65 536 in four planes
 _FORMATS = MappingProxyType({3: "H", 4: "I", 16: "Q"})  # types of whole numbers
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 274, 277, 278, 279

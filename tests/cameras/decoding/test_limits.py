@@ -241,3 +241,19 @@ def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
     last, end = data.rfind(b"\xff\xda"), data.rfind(b"\xff\xd9")
     with pytest.raises(ImageError, match="more than 100 scans"):
         image_from_bytes(data[:end] + data[last:end] * 100 + data[end:])
+
+
+def test_a_header_of_millions_of_parts_is_refused_at_once() -> None:
+    """Forty megabytes of them took forty seconds, or three gigabytes."""
+    png = cv2.imencode(".png", np.zeros((8, 8), np.uint8))[1].tobytes()
+    jpeg = cv2.imencode(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes()
+    many = {
+        png[:33] + chunk(b"tEXt", b"a\0b") * (1 << 18) + png[33:]: "this PNG has more than 131072",
+        jpeg[:2] + b"\xff\xe1\0\2" * 5000 + jpeg[2:]: "this JPEG has more than 4096 parts",
+        b"P6 " + b"#a\n" * (1 << 20) + b"8 8 255 " + bytes(192): "this PNM has no size",
+    }
+    for data, says in many.items():
+        with pytest.raises(ImageError, match=says):
+            image_from_bytes(data)
+    few = jpeg[:2] + b"\xff\xe1\0\2" * 400 + jpeg[2:]
+    assert image_from_bytes(few).shape == (8, 8, 3)
