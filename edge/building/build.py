@@ -12,10 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from calibrate.backbones.backbone import Backbone, load_backbone
 from calibrate.dataset import Dataset
+from calibrate.images import fitted_batches
 from calibrate.learnt import OpenEngine
 from calibrate.operating_points import operating_points, thresholds_to_compare
+from calibrate.precision.parity import margin_below
 from calibrate.progress import Stages
 from calibrate.set_kinds import find_two_kinds
 from cameras.image_files import taking_bits
@@ -30,9 +34,14 @@ from edge.building.labelled import (
     measure_labelled,
     say_oddities,
 )
+from edge.building.learning_engines import LearningEngines
 from edge.building.methods import LearningMethod
 from edge.building.odd_images import odd_images, rejected_images
-from edge.building.precision_gate import GateResult, apply_precision_gate
+from edge.building.precision_gate import (
+    GateResult,
+    apply_precision_gate,
+    limits_from_options,
+)
 from edge.building.prn import prn_method
 from edge.building.protoad import protoad_method
 from edge.building.report import build_report
@@ -48,8 +57,10 @@ from edge.options import BuildOptions, ModelName
 from edge.result import Image
 from engines import manifest as records
 from engines.bundle import Bundle, write_bundle
-from engines.choose import Choice, choose_engine, open_engine
-from engines.engine import Engine, EngineOptions, Precision
+from engines.choose import Choice, choose_engine
+from engines.engine import Engine
+from engines.errors import EngineError
+from engines.plans.flavours import MODULES
 from engines.threshold_records import OperatingPointRecord
 
 
@@ -79,19 +90,26 @@ def build(
         BundleError: the bundle can't be written.
     """
     stages, say, begun = stages or Stages(), say or _say_nothing, time.monotonic()
-    with taking_bits(options.bit_depth):
-        job = _prepare(images, output, options=options, stages=stages, say=say)
+    with (
+        taking_bits(options.bit_depth),
+        LearningEngines(stages) as engines,
+    ):
+        job = _prepare(images, output, options=options, engines=engines, stages=stages, say=say)
         taught = job.method.learn(job.read.usable, job.read.clusters, stages)
         gated = apply_precision_gate(
             taught,
             options=job.options,
             engine=job.engine.name,
+            open_engine=engines.open,
             labelled=job.dataset.test,
             stages=stages,
             say=say,
         )
         outcome = _find_out(job, gated, stages=stages, say=say)
-        plans = compile_plans(gated.taught.inspector.model, options=options, stages=stages, say=say)
+        model = gated.taught.inspector.model
+        compiled = engines.plans_of(model)
+        ahead = options.gpu or not compiled
+        plans = compile_plans(model, options=options, stages=stages, say=say) if ahead else []
         odd = odd_images(gated.taught.inspector, gated.threshold)
         rejected = rejected_images(gated.taught.inspector, gated.threshold)
         # From here on the new bundle is in its place, and nothing that follows may fail.
@@ -107,7 +125,7 @@ def build(
             skipped=job.read.skipped,
             parity=gated.report,
             engine_reason=job.engine.reason,
-            plans=store_plans(bundle.plans, plans, say=say),
+            plans=store_plans(bundle.plans, plans, compiled=compiled, say=say),
             seconds=time.monotonic() - begun,
             stages=stages.seconds,
         )
@@ -124,6 +142,7 @@ class _MakeMethod(Protocol):
     ) -> LearningMethod: ...
 
 
+CHECKED_IMAGES = 16
 METHODS: dict[ModelName, _MakeMethod] = {"protoad": protoad_method, "prn": prn_method}
 
 
@@ -135,6 +154,7 @@ class _BuildInput:
     options: SizedBuildOptions
     backbone: Backbone
     engine: Choice
+    engines: LearningEngines
     dataset: Dataset
     read: ReadSet
     digests: tuple[str, ...]  # of the usable images, as a manifest keeps them
@@ -161,6 +181,7 @@ def _prepare(
     output: Path,
     *,
     options: BuildOptions,
+    engines: LearningEngines,
     stages: Stages,
     say: Callable[[str], None],
 ) -> _BuildInput:
@@ -175,7 +196,7 @@ def _prepare(
     checkpoints = output.with_name(f"{output.name}.training")
     make_method = METHODS[options.model]
     method = make_method(
-        sized, backbone, folder=checkpoints, open_engine=partial(_open, engine.name)
+        sized, backbone, folder=checkpoints, open_engine=partial(engines.open, engine.name)
     )
     if options.model == "prn" and checkpoints.exists():
         say(f"{checkpoints}: goes on from a training that was stopped; delete it to start anew")
@@ -187,12 +208,8 @@ def _prepare(
     name = printable_path(output.name.removesuffix(".edge"))
     digests = digests_of(read.usable)
     return _BuildInput(
-        name, sized, backbone, engine, found.dataset, read, digests, method, checkpoints
+        name, sized, backbone, engine, engines, found.dataset, read, digests, method, checkpoints
     )
-
-
-def _open(engine: str, model: bytes, precision: Precision) -> Engine:
-    return open_engine(model, engine=engine, options=EngineOptions(precision))
 
 
 def _learn_health(
@@ -216,7 +233,7 @@ def _find_out(
         gated.taught.inspector,
         settings=settings,
         options=job.options,
-        open_engine=partial(_open, job.engine.name),
+        open_engine=partial(job.engines.open, job.engine.name),
         stages=stages,
         say=say,
     )
@@ -249,7 +266,9 @@ def _measure(
     options, taught = job.options, gated.taught
     scores, chosen = taught.inspector.held_out, gated.threshold.value
     compared = thresholds_to_compare(scores, probabilities=taught.probabilities, others=(chosen,))
-    with _open(job.engine.name, taught.inspector.model, options.precision) as engine:
+    model = taught.inspector.model
+    with job.engines.open_whole(job.engine.name, model, options.precision) as engine:
+        _check_whole(job, engine, gated)
         measured = measure_labelled(
             engine,
             job.dataset.test,
@@ -271,6 +290,26 @@ def _measure(
         )
         return _BuildFindings(
             gated, settings, measured, points, golden, engine.executes, health, drawn
+        )
+
+
+def _check_whole(job: _BuildInput, engine: Engine, gated: GateResult) -> None:
+    """See that the compiled inspector gives the scores that its threshold comes from.
+
+    Raises:
+        EngineError: it does not.
+    """
+    if engine.name not in MODULES:
+        return
+    options, inspector = job.options, gated.taught.inspector
+    some = job.read.usable[:CHECKED_IMAGES]
+    images = np.concatenate([*fitted_batches(some, size=options.size, roi=options.roi)])
+    off = job.engines.difference(engine, inspector.model, options.precision, images)
+    margin = margin_below(gated.threshold.value, inspector.held_out)
+    if off > limits_from_options(options).score_error * margin:
+        raise EngineError(
+            f"{engine.name}: the compiled inspector's scores are off by {off / margin:.3f} of the "
+            "margin below the threshold; build with another --precision, and report this"
         )
 
 

@@ -17,6 +17,7 @@ from calibrate.precision.int8 import PrecisionError
 from calibrate.precision.parity import (
     REFERENCE,
     SCORE_ERRORS,
+    OpenNamed,
     ParityReport,
     ParityTerms,
     References,
@@ -49,8 +50,6 @@ from edge.building.thresholds import threshold_of_scores
 from edge.checking.model_size import SizedBuildOptions
 from edge.evaluation.measure import file_sha256
 from edge.options import BuildOptions
-from engines.choose import open_engine
-from engines.engine import Engine, EngineOptions, Precision
 from engines.parity_record import LimitsRecord
 from engines.plans.flavours import MODULES
 
@@ -93,6 +92,7 @@ def apply_precision_gate(
     *,
     options: SizedBuildOptions,
     engine: str,
+    open_engine: OpenNamed,
     labelled: Sequence[Sample],
     stages: Stages,
     say: Callable[[str], None],
@@ -103,6 +103,7 @@ def apply_precision_gate(
         taught: as it was learnt.
         options: precision, limits and all else that the user decided.
         engine: the deployed one.
+        open_engine: opens an engine by its name.
         labelled: images with labels; may be none.
         stages: told about progress.
         say: receives lines that a user should see.
@@ -119,7 +120,9 @@ def apply_precision_gate(
         return GateResult(taught, threshold, None)
     with stages.stage("parity"):
         known = _read_labelled(labelled, options, learnt=taught.learnt_files)
-        gate = _PrecisionGate(options, engines, known, stages, beside=beside)
+        gate = _PrecisionGate(
+            options, engines, known, stages, beside=beside, open_engine=open_engine
+        )
         report = gate.compare(taught, threshold)
     for line in report.record.not_compared:
         say(f"warning: not compared with fp32: {line}")
@@ -194,6 +197,7 @@ class _PrecisionGate:
         stages: Stages,
         *,
         beside: frozenset[str],
+        open_engine: OpenNamed,
     ) -> None:
         self._options = options
         self._engines = sorted(engines, key=beside.__contains__)
@@ -201,7 +205,8 @@ class _PrecisionGate:
         self._labelled = labelled
         self._stages = stages
         self._limits = limits_from_options(options)
-        self._references = References(_open)
+        self._open_engine = open_engine
+        self._references = References(open_engine)
         self._images: dict[tuple[Path, ...], Image] = {}
         self._failed: list[GateResult] = []
 
@@ -218,7 +223,7 @@ class _PrecisionGate:
             self._trials(taught),
             references=self._references,
             engines=self._engines,
-            open_engine=_open,
+            open_engine=self._open_engine,
             terms=terms,
         )
 
@@ -278,7 +283,8 @@ class _PrecisionGate:
             error_of = self._error_of(taught, margin=before.record.room)
             ranked = rank_blocks(blocks, error_of=error_of, progress=advance)
             order = within_work_budget(ranked)
-            share = _share_that_may_remain(before)
+            worst, limit = before.worst, before.record.limits.score_error
+            share = 0.5 if worst <= limit else limit / worst  # half where a verdict flipped
             count = blocks_needed(order, error_of=error_of, share=share)
         return self._first_that_passes(taught, order, count=count)
 
@@ -355,14 +361,17 @@ class _PrecisionGate:
         self, taught: Taught, *, margin: float
     ) -> Callable[[HigherPrecisionNodes], float]:
         """Root of the mean square of good images' score errors, on the deployed engine."""
+        deployed = self._engines[0]
+        # For a GPU each try would be compiled: there in the graph's own arithmetic.
+        ranking = REFERENCE if deployed in MODULES else deployed
         trial = taught.inspector.trials[0]
         images = self._stack(tuple(evenly(trial.images, RANK_IMAGES)))
-        with _open(REFERENCE, trial.fp32, "fp32") as engine:
+        with self._open_engine(REFERENCE, trial.fp32, "fp32") as engine:
             fp32 = outputs_of(engine, images).scores
 
         def error_of(higher: HigherPrecisionNodes) -> float:
             model = taught.prepared.quick_trial(higher)
-            with _open(self._engines[0], model, self._options.precision) as engine:
+            with self._open_engine(ranking, model, self._options.precision) as engine:
                 scores = outputs_of(engine, images).scores
             return root_mean_square((scores - fp32) / np.float32(margin))
 
@@ -388,13 +397,3 @@ class _PrecisionGate:
             size, roi = self._options.size, self._options.roi
             self._images[paths] = np.concatenate(list(fitted_batches(paths, size=size, roi=roi)))
         return self._images[paths]
-
-
-def _share_that_may_remain(report: ParityReport) -> float:
-    """Of the error: as much as the limit allows, half where a verdict flipped."""
-    worst, limit = report.worst, report.record.limits.score_error
-    return 0.5 if worst <= limit else limit / worst
-
-
-def _open(name: str, model: bytes, precision: Precision) -> Engine:
-    return open_engine(model, engine=name, options=EngineOptions(precision))

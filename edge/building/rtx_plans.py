@@ -11,6 +11,7 @@ from calibrate.progress import Stages
 from edge.options import BuildOptions
 from edge.plans import check_rtx_gpus
 from edge.result import Say
+from engines.atomic_files import replace_file
 from engines.errors import EngineError
 from engines.plans.cache import store_plan
 from engines.plans.compile import compile_plan
@@ -60,27 +61,36 @@ def compile_plans(model: bytes, *, options: BuildOptions, stages: Stages, say: S
     return plans
 
 
-def store_plans(folder: Path, plans: Sequence[Plan], *, say: Say) -> tuple[str, ...]:
+def store_plans(
+    folder: Path, plans: Sequence[Plan], *, compiled: Sequence[Path], say: Say
+) -> tuple[str, ...]:
     """Keep plans beside a bundle: a cache, without which they are compiled at the first start.
 
     Args:
         folder: of the bundle's plans.
-        plans: compiled.
+        plans: compiled ahead of time.
+        compiled: files of the plan that the deployed engine has compiled for itself.
         say: receives a line if they cannot be kept, such as by a user without a home folder.
 
     Returns:
         The names of those that were kept.
     """
-    kept = []
-    for plan in plans:
-        try:
+    kept: list[str] = []
+    try:
+        for plan in plans:
             kept.append(store_plan(folder, plan).name)
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            say(
-                f"{RTX}: no plan was stored: {where}{error.strerror}; the bundle is whole, and the "
-                "plan is compiled at the first start; set XDG_STATE_HOME to a folder that can be "
-                "written"
-            )
-            break
+        for file in compiled:
+            replace_file(_made(folder) / file.name, file.read_bytes())
+            kept += [file.name] if file.suffix == ".plan" else []
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        say(
+            f"no plan was stored: {where}{error.strerror}; the bundle is whole, and the plan is "
+            "compiled at the first start; set XDG_STATE_HOME to a folder that can be written"
+        )
     return tuple(kept)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder

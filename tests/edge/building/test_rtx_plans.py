@@ -24,8 +24,8 @@ def test_a_user_without_a_home_keeps_no_plan_and_is_told(home, tmp_path, monkeyp
     else:
         monkeypatch.setenv("HOME", home)
     said: list[str] = []
-    assert store_plans(tmp_path / "engines", [PLAN, PLAN], say=said.append) == ()
+    assert store_plans(tmp_path / "engines", [PLAN, PLAN], compiled=(), say=said.append) == ()
     assert len(said) == 1
     assert "no plan was stored" in said[0] and "XDG_STATE_HOME" in said[0]
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert len(store_plans(tmp_path / "engines", [PLAN], say=said.append)) == 1
+    assert len(store_plans(tmp_path / "engines", [PLAN], compiled=(), say=said.append)) == 1

@@ -1,0 +1,139 @@
+"""A build on a GPU compiles what it must, once, and keeps the plan that it ships."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from calibrate.progress import Stages
+from edge.building.build import build
+from edge.building.learning_engines import HeadEngine, LearningEngines, split_head
+from edge.options import BuildOptions
+from engines import choose
+from engines.bundle import Bundle
+from engines.cpu.onnxruntime import OnnxRuntimeEngine
+from engines.engine import Engine, EngineOptions
+from engines.errors import EngineError
+
+PLAN = "tensorrt-sm87.plan"
+
+
+class CountingTensorRt:
+    """A TensorRT that keeps plans as the real one does, counts compiles, and runs the graph."""
+
+    def __init__(self) -> None:
+        self.compiles: Counter[str] = Counter()
+
+    def open(self, model: bytes, options: EngineOptions) -> Engine:
+        plan = None if options.plans is None else options.plans / PLAN
+        digest = hashlib.sha256(model).hexdigest()
+        if plan is None or not plan.exists() or plan.read_text() != digest:
+            self.compiles[options.precision] += 1
+            if options.progress:
+                options.progress(1.0)
+            if plan is not None:
+                plan.parent.mkdir(exist_ok=True)
+                plan.write_text(digest)
+        engine = OnnxRuntimeEngine(model, precision=options.precision)
+        engine.name = "tensorrt"
+        return engine
+
+
+@pytest.fixture
+def tensorrt(monkeypatch) -> CountingTensorRt:
+    counting = CountingTensorRt()
+    backend = choose.Backend(
+        unavailable_reason=lambda: None, open=counting.open, how_to_get=lambda: ""
+    )
+    monkeypatch.setitem(choose.ENGINES, "tensorrt", backend)
+    return counting
+
+
+def build_on(drawn: Path, output: Path, stages: Stages | None = None, **changes) -> Bundle:
+    options = BuildOptions(size=(128, 128), prototypes=64, **changes)
+    return build(drawn, output, options=options, stages=stages).bundle
+
+
+@pytest.mark.parametrize(
+    ("precision", "compiles"),
+    [
+        ("fp16", {"fp32": 1, "fp16": 2}),
+        # One more for each of the four times that layers are kept in a higher precision.
+        pytest.param("int8", {"fp32": 1, "int8": 6}, marks=pytest.mark.soak),
+    ],
+)
+def test_a_build_compiles_twice_a_precision_and_a_stream_not_at_all(
+    drawn, tmp_path, tensorrt, precision, compiles
+) -> None:
+    stages = Stages()
+    bundle = build_on(
+        drawn, tmp_path / "a.edge", stages, engine="tensorrt", precision=precision, score="top"
+    )
+    assert tensorrt.compiles == compiles
+    told = [name for name in stages.seconds if name.startswith("tensorrt ")]
+    assert len(told) == sum(compiles.values())
+    assert f"tensorrt inspector {precision}" in told
+    options = EngineOptions(precision, bundle.plans)
+    choose.open_engine(bundle.model(), engine="tensorrt", options=options).close()
+    assert tensorrt.compiles == compiles
+
+
+def test_what_is_learnt_is_what_the_reference_learns(built, drawn, tmp_path, tensorrt) -> None:
+    whole = Bundle.open(built).manifest  # by ONNX Runtime alone
+    split = build_on(drawn, tmp_path / "a.edge", engine="tensorrt", precision="fp32").manifest
+    assert tensorrt.compiles == {"fp32": 2}
+    assert split.threshold.value == pytest.approx(whole.threshold.value, rel=1e-4)
+    assert split.held_out and whole.held_out
+    assert np.allclose(split.held_out.highest, whole.held_out.highest, rtol=1e-4)
+    assert split.prototypes == whole.prototypes
+
+
+def test_a_compiled_inspector_that_computes_otherwise_is_not_shipped(
+    drawn, tmp_path, tensorrt, monkeypatch
+) -> None:
+    monkeypatch.setattr(LearningEngines, "difference", lambda *_: 1.0)
+    with pytest.raises(EngineError, match="the compiled inspector's scores are off by"):
+        build_on(drawn, tmp_path / "a.edge", engine="tensorrt", precision="fp32")
+    assert not (tmp_path / "a.edge").exists()
+
+
+def test_a_head_of_its_own_computes_what_the_whole_graph_does(built_bundle, good_image) -> None:
+    model = built_bundle.model()
+    body, head = split_head(model)
+    assert head is not None
+    assert split_head(body) == (body, None)
+    images = np.stack([good_image, good_image[::-1]])
+    with (
+        OnnxRuntimeEngine(model, precision="fp32") as whole,
+        HeadEngine(OnnxRuntimeEngine(body, precision="fp32"), head) as split,
+    ):
+        for one, other in zip(whole.infer(images), split.infer(images), strict=True):
+            assert np.allclose(one, other, atol=1e-6)
+
+
+@pytest.fixture
+def built_bundle(bundle) -> Bundle:
+    return Bundle.open(bundle)
+
+
+def test_two_heads_have_one_body(built_bundle) -> None:
+    model = onnx.load_model_from_string(built_bundle.model())
+    for weight in model.graph.initializer:
+        if weight.name.endswith("/prototypes"):
+            values = onnx.numpy_helper.to_array(weight)
+            weight.CopyFrom(onnx.numpy_helper.from_array(values[::-1].copy(), weight.name))
+    other = model.SerializeToString()
+    assert other != built_bundle.model()
+    assert split_head(other)[0] == split_head(built_bundle.model())[0]
+
+
+def test_on_a_cpu_every_graph_has_an_engine_of_its_own(built_bundle) -> None:
+    with LearningEngines(Stages()) as engines:
+        with engines.open("onnxruntime", built_bundle.model(), "fp32") as engine:
+            assert isinstance(engine, OnnxRuntimeEngine)
+        assert engines.plans_of(built_bundle.model()) == []
