@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from onnx.shape_inference import InferenceError
+
 from calibrate.precision.fp16_from_int8 import fp16_from_int8
 from engines.errors import EngineError
 from engines.plans.compile import compile_plan
@@ -23,10 +25,10 @@ def note_where_fp16_is_faster(plan: Plan, model: bytes) -> Plan:
     """
     if plan.flavour != RTX or "int8" not in executes(plan.layers):
         return plan
-    half = fp16_from_int8(model)
     try:
+        half = fp16_from_int8(model)
         other = compile_plan(half, flavour=plan.flavour, gpu=plan.gpu)
-    except EngineError as error:
+    except (EngineError, InferenceError) as error:
         note = f"not compared with fp16: {error}"
     else:
         note = _describe(work_of(plan.layers, model), work_of(other.layers, half))

@@ -146,7 +146,7 @@ def test_each_block_that_can_be_kept_compiles_in_fp32(method, pictures, request)
     conversion = Conversion(exact, "fp16")
     for block in blocks_of(exact):
         model = conversion.model(block.higher_nodes)
-        proof = prove(compile_plan(model).layers, model)
+        proof = prove(compile_plan(model, gpu=("sm89",)).layers, model)
         assert proof.problem() is None, block.name
         assert "fp32" in {product.precision for product in proof.products}
 

@@ -9,12 +9,15 @@ import pytest
 from random_weights import resnet18
 
 from calibrate.backbones.features_graph import features_graph
+from calibrate.precision import advice
 from calibrate.precision.advice import note_where_fp16_is_faster
 from calibrate.precision.convert import Conversion
 from calibrate.precision.fp16_from_int8 import fp16_from_int8
 from calibrate.protoad.graph import inspector_graph
 from engines.cpu.onnxruntime import OnnxRuntimeEngine
+from engines.errors import EngineError
 from engines.plans.compile import compile_plan
+from engines.plans.plan import Plan
 from engines.plans.roofline import work_of
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
@@ -58,3 +61,15 @@ def test_int8_that_moves_more_is_not_recommended_and_says_why(inspectors) -> Non
     assert "build with --precision fp16" in note
     fp16 = compile_plan(inspectors["fp16"], gpu=GPU)
     assert note_where_fp16_is_faster(fp16, inspectors["fp16"]) is fp16
+
+
+def test_a_comparison_that_fails_is_told_and_the_plan_stays(inspectors, monkeypatch) -> None:
+    plan = compile_plan(inspectors["int8"], gpu=GPU)
+
+    def refuse(model: bytes, **_: object) -> Plan:
+        raise EngineError("no room")
+
+    monkeypatch.setattr(advice, "compile_plan", refuse)
+    found = advice.note_where_fp16_is_faster(plan, inspectors["int8"])
+    assert found.notes == ("not compared with fp16: no room",)
+    assert found.plan == plan.plan

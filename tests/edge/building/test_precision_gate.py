@@ -214,6 +214,15 @@ def test_more_blocks_are_kept_until_the_limits_hold() -> None:
     assert asked(1, count=1, blocks=0) == ([], False)
 
 
+def test_layers_are_ranked_on_an_engine_that_rounds_as_the_gpu_does() -> None:
+    def engines(*beside: str) -> list[str]:
+        both = ("openvino", "onnxruntime")
+        return _PrecisionGate(options(), both, None, Stages(), beside=frozenset(beside))._engines
+
+    assert engines("openvino") == ["onnxruntime", "openvino"]
+    assert engines() == ["openvino", "onnxruntime"], "the deployed one first"
+
+
 class Moving(_PrecisionGate):
     """The same scores wherever the threshold is."""
 
