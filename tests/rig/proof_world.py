@@ -81,8 +81,8 @@ class ProofDriver(Driver):
 class ProofMachine(Machine):
     """Attributes: leaked: bytes that nobody will free."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, integrated: bool) -> None:
+        super().__init__(integrated=integrated)
         self.leaked = 0
         self.cuda = FakeCuda(ProofRuntime(self), ProofDriver(self))
 
@@ -107,9 +107,11 @@ class ProofWorld:
         graph: Callable[[str], bytes],
         *,
         capturable: bool = True,
+        integrated: bool = False,
+        rtx: bool = False,
     ) -> None:
-        self.machine = ProofMachine()
-        self.trt = FakeTensorRt(self.machine, size=(SIZE, SIZE), capturable=capturable)
+        self.machine = ProofMachine(integrated=integrated)
+        self.trt = FakeTensorRt(self.machine, rtx=rtx, size=(SIZE, SIZE), capturable=capturable)
         self.trt.__spec__ = SimpleNamespace()  # type: ignore[attr-defined]
         self.compiled: list[bytes] = []
         self.leaks, self.error, self.map_error = 0, 0.0, 0.0

@@ -141,6 +141,20 @@ def test_no_graph(made) -> None:
     assert failed(made(capturable=False)) == {"CUDA graph captured"}
 
 
+def test_a_plan_that_the_library_captures_itself_is_no_failure(made) -> None:
+    tried = made(capturable=False, rtx=True).try_all(IN_FP16[4:7])
+    assert {name: claim.state for name, claim in tried.items()} == {
+        "CUDA graph captured": "not possible here",
+        "one launch a frame": "not possible here",
+        "no allocation a frame": "proven",
+    }
+    assert "a graph of its own" in tried["CUDA graph captured"].detail
+
+
+def test_a_gpu_that_shares_the_hosts_memory(made) -> None:
+    assert failed(made(integrated=True)) == set()
+
+
 def test_a_leak(world) -> None:
     world.leaks = 64 << 20
     assert failed(world) == {"two cameras without growth"}
