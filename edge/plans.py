@@ -15,6 +15,7 @@ from edge.options import CompileOptions
 from engines.bundle import Bundle
 from engines.choose import AUTO, ENGINES
 from engines.errors import BundleError, EngineError
+from engines.installing import how_to_compile_rtx
 from engines.plans.builder import RTX_GPUS
 from engines.plans.cache import UnusablePlanError, read_record, store_plan
 from engines.plans.compile import compile_plan
@@ -160,7 +161,7 @@ def _flavour(options: CompileOptions) -> str:
     except EngineError as error:
         raise EngineError(
             f"nothing compiles plans here: {TENSORRT}: {problem}; {RTX}: {error}; "
-            "pip install 'protoedge[rtx-cu13]'"
+            f"{how_to_compile_rtx()}"
         ) from error
     return RTX
 

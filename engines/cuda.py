@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from engines.engine import Output
 from engines.errors import EngineError
-from engines.installing import cuda_of_driver
+from engines.installing import how_to_get_cuda_bindings
 from engines.jetson import jetpack
 
 MIB = 1 << 20
@@ -67,14 +67,14 @@ ADVICE: dict[int, str] = {
         "build with a smaller --size or fewer --prototypes"
     ),
     3: "the driver could not start; restart the machine after a driver update",
-    36: "update the NVIDIA driver",
+    36: "update the NVIDIA driver, on a Jetson JetPack",
     46: "another process may have the GPU for itself (nvidia-smi -c 0), or it fell off the bus",
     100: "no NVIDIA GPU is there; in a container pass --gpus all (or --runtime nvidia)",
     101: "CUDA_VISIBLE_DEVICES may hide the GPU",
     201: "the GPU's context is gone; the engine must be opened again",
     209: "the plan is not for this GPU; remove it from the bundle's engines folder",
     218: "the plan is not for this GPU; remove it from the bundle's engines folder",
-    222: "update the NVIDIA driver",
+    222: "update the NVIDIA driver, on a Jetson JetPack",
     304: _SEE_LOG,
     400: "a CUDA handle of another context; open and use the engine with the same one",
     702: "a kernel ran too long for the display's watchdog; use a GPU without a display",
@@ -242,7 +242,7 @@ def _binding(name: str) -> ModuleType:
         return importlib.import_module(f"cuda.bindings.{name}")
     except ImportError as error:
         raise EngineError(
-            f"cuda-bindings cannot be imported ({error}); {_install_advice()}"
+            f"cuda-bindings cannot be imported ({error}); {how_to_get_cuda_bindings()}"
         ) from error
 
 
@@ -256,16 +256,6 @@ def _gpu(cudart: Any, index: int, driver: str) -> Gpu:
         integrated=bool(found.integrated),
         driver=driver,
     )
-
-
-def _install_advice() -> str:
-    """How to install cuda-bindings: its major version must be the driver's."""
-    on_jetson = jetpack()
-    if on_jetson:
-        return f"pip install 'protoedge[jetpack{on_jetson}]'"
-    ways = {13: "'cuda-bindings>=13,<14'", 12: "'cuda-bindings>=12.9.1,<13'"}
-    known = ways.get(cuda_of_driver(), f"{ways[13]}, or {ways[12]} for CUDA 12")
-    return f"pip install {known}"
 
 
 def driver_problem() -> str:

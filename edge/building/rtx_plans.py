@@ -13,6 +13,7 @@ from edge.plans import check_rtx_gpus
 from edge.result import Say
 from engines.atomic_files import replace_file
 from engines.errors import EngineError
+from engines.installing import how_to_compile_rtx
 from engines.plans.cache import store_plan
 from engines.plans.compile import compile_plan
 from engines.plans.layers import precision_problem
@@ -27,8 +28,7 @@ def check_gpu(gpu: Sequence[str]) -> None:
     if gpu and importlib.util.find_spec("tensorrt_rtx") is None:
         wanted = ", ".join(gpu)
         raise EngineError(
-            f"no plan for {wanted}: tensorrt-rtx is not installed; "
-            "pip install 'protoedge[rtx-cu13]'"
+            f"no plan for {wanted}: tensorrt-rtx is not installed; {how_to_compile_rtx()}"
         )
 
 

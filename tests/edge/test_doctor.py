@@ -147,20 +147,36 @@ def test_the_page_has_every_kind_of_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("release", "step"),
+    ("release", "tensorrt", "bindings"),
     [
-        ("# R35 (release), REVISION: 4.1", "install JetPack 6.1 or newer"),
-        ("# R36 (release), REVISION: 3.0", "install JetPack 6.1 or newer"),
-        ("# R36 (release), REVISION: 4.3", "sudo apt install python3-libnvinfer"),
-        ("# R38 (release), REVISION: 2.0", "sudo apt install python3-libnvinfer"),
+        ("# R35 (release), REVISION: 4.1", "install JetPack 6.1", "install JetPack 6.1"),
+        ("# R36 (release), REVISION: 3.0", "install JetPack 6.1", "install JetPack 6.1"),
+        ("# R36 (release), REVISION: 4.3", "sudo apt install", "pip install 'protoedge[jetpack6]'"),
+        ("# R38 (release), REVISION: 2.0", "sudo apt install", "pip install 'protoedge[jetpack7]'"),
     ],
 )
 def test_a_jetson_whose_tensorrt_is_too_old_needs_a_newer_jetpack(
-    release, step, tmp_path, monkeypatch
+    release, tensorrt, bindings, tmp_path, monkeypatch
 ) -> None:
     (tmp_path / "release").write_text(release)
     monkeypatch.setattr(jetson, "TEGRA_RELEASE", tmp_path / "release")
-    assert installing.how_to_get_tensorrt().startswith(step)
+    assert installing.how_to_get_tensorrt().startswith(tensorrt)
+    assert installing.how_to_get_cuda_bindings().startswith(bindings)
+
+
+@pytest.mark.parametrize(
+    ("processor", "driver", "step"),
+    [
+        ("x86_64", "580.95.05", "pip install 'protoedge[rtx-cu13]'"),
+        ("x86_64", "560.35.03", "pip install 'protoedge[rtx-cu12]'"),
+        ("x86_64", "", "pip install 'protoedge[rtx-cu13]'"),
+        ("aarch64", "540.4.0", "there is no tensorrt-rtx for aarch64"),
+    ],
+)
+def test_plans_are_compiled_where_the_package_is(processor, driver, step, monkeypatch) -> None:
+    monkeypatch.setattr(installing.platform, "machine", lambda: processor)
+    monkeypatch.setattr(installing, "driver_release", lambda: driver)
+    assert installing.how_to_compile_rtx().startswith(step)
 
 
 def be_machine(
