@@ -7,6 +7,8 @@ import logging
 import time
 
 AGAIN_S = 10.0
+HANGING_S = 10.0
+"""For which one write may go on before it is a trouble: a dead disk, a pipe that nobody reads."""
 _log = logging.getLogger("edge.sinks")
 
 
@@ -23,6 +25,7 @@ class LossCounter:
         count: those that the sink was given and could not write.
         skipped: those that it had no time for; counted by who hands them over.
         reason: why they cannot be written now; empty while everything is written.
+        writing_since_s: when the write that goes on now began, monotonic; None while there is none.
     """
 
     def __init__(self, where: str, what: str, *, counts_skipped: bool = True) -> None:
@@ -30,6 +33,7 @@ class LossCounter:
         self.count = 0
         self.skipped = 0
         self.reason = ""
+        self.writing_since_s: float | None = None
         self._what = what
         self._counts_skipped = counts_skipped
         self._before = 0  # losses when the outage began
@@ -42,7 +46,13 @@ class LossCounter:
     @property
     def trouble(self) -> str:
         """What cannot be written now, and why; empty while everything is."""
-        return f"{self.where}: {self.reason}" if self.reason else ""
+        if self.reason:
+            return f"{self.where}: {self.reason}"
+        since_s = self.writing_since_s
+        took_s = 0.0 if since_s is None else time.monotonic() - since_s
+        if took_s < HANGING_S:
+            return ""
+        return f"{self.where}: one write has gone on for {took_s:.0f} s; {self._what} wait"
 
     def add(self, why: str | Exception, count: int = 1) -> None:
         """Count losses; with a count of 0 they wait in memory.

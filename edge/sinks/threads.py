@@ -222,6 +222,7 @@ class _SinkThread:
         """Do a sink's work, whatever it raises."""
         if work is None:
             return
+        sink.losses.writing_since_s = time.monotonic()
         try:
             work()
         except Exception as error:  # noqa: BLE001  # the border: one sink's mistake is not the line's
@@ -233,3 +234,5 @@ class _SinkThread:
                 self._overflowing = True
                 if not self._live:
                     self._failure = self._failure or error
+        finally:
+            sink.losses.writing_since_s = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from edge.result import Result, Verdict
+from edge.sinks import losses
 from edge.sinks import threads as module
+from edge.sinks.json_lines import JsonLinesSink
 from edge.sinks.losses import LossCounter
 from edge.sinks.threads import SinkThreads
 
@@ -147,3 +150,22 @@ def test_no_sink_no_thread() -> None:
     with SinkThreads([], live=True) as threads:
         threads.put(result_of(0))
         assert threading.active_count() == before
+
+
+def test_a_write_that_does_not_return_is_a_trouble_while_it_lasts(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(losses, "HANGING_S", 0.05)
+    pipe = tmp_path / "results"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with JsonLinesSink(pipe) as sink, SinkThreads([sink], live=True) as sinks:
+        for number in range(1000):  # more than a pipe holds
+            sinks.put(result_of(number))
+        wait_for(lambda: sink.losses.trouble)
+        assert sink.losses.trouble == f"{pipe}: one write has gone on for 0 s; result lines wait"
+        os.set_blocking(reader, True)
+        read = b""
+        while read.count(b"\n") < 1000:
+            read += os.read(reader, 1 << 16)
+        wait_for(lambda: not sink.losses.trouble)
+    os.close(reader)
+    assert sink.losses.total == 0
