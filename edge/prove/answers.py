@@ -21,10 +21,10 @@ COMPILING = "compiling"  # what is said of a plan that is compiled
 
 def prove_executes(ground: ProvingGround, precision: Precision) -> str:
     """Prove that a precision is compiled on this GPU, in that precision, and runs."""
-    begun = time.monotonic()
+    images = ground.subject(precision).images[:1]
+    begun = time.monotonic()  # learning is not part of it
     engine = ground.engine(precision)
     seconds = time.monotonic() - begun
-    images = ground.subject(precision).images[:1]
     if not all(np.isfinite(output).all() for output in engine.infer(images)):
         raise DisprovenError(
             f"{precision} gives values that are no numbers", "use another --precision"
