@@ -76,8 +76,10 @@ def _find_unread(directory: TiffDirectory) -> str:
         "a fax's compression, in which damage does not show; save it with LZW or deflate": (
             directory.compression in _OF_FAXES
         ),
-        "JPEG of four channels; save it with LZW or deflate": (
-            directory.compression == JPEG and directory.samples > 3 and not directory.is_planar
+        f"JPEG of {directory.samples} channels; save it with LZW or deflate": (
+            directory.compression == JPEG
+            and directory.samples not in (1, 3)
+            and not directory.is_planar
         ),
         f"predictor {directory.predictor}; save it without": directory.predictor != 1
         and (directory.predictor != 2 or directory.compression not in _WITH_PREDICTOR),

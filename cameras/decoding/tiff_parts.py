@@ -30,32 +30,33 @@ def check_parts(data: bytes, directory: TiffDirectory) -> None:
     Raises:
         ImageError: a part is damaged, or less or more than its place in the picture.
     """
-    for (begin, size), wanted in zip(directory.parts, _bytes_of_parts(directory), strict=True):
-        part = data[begin : begin + size]
+    rows, columns = directory.part_shape
+    bits = directory.bits[0] * (1 if directory.is_planar else directory.samples)
+    row = -(-columns * bits // 8)
+    most = rows * row
+    for (begin, size), needed in zip(directory.parts, _rows_of_parts(directory), strict=True):
+        part, least = data[begin : begin + size], needed * row
         if directory.compression == NO_COMPRESSION:
-            is_whole = size >= wanted
+            is_whole = size >= least
         elif directory.compression in DEFLATE:
-            is_whole = _bytes_in_deflate(part, wanted) == wanted
+            is_whole = least <= _bytes_in_deflate(part, most) <= most
         elif directory.compression == LZMA:
-            is_whole = _bytes_in_lzma(part, wanted) == wanted
+            is_whole = least <= _bytes_in_lzma(part, most) <= most
         elif directory.compression == JPEG:
-            is_whole = _is_jpeg_of(part, data, directory)
+            is_whole = _is_jpeg_of(part, data, directory, rows=needed)
         else:
             is_whole = True
         if not is_whole:
             raise ImageError(_DAMAGED)
 
 
-def _bytes_of_parts(directory: TiffDirectory) -> Iterator[int]:
-    """Bytes of each part when it is not compressed; the lowest strip may be lower than others."""
+def _rows_of_parts(directory: TiffDirectory) -> Iterator[int]:
+    """Rows that each part has at least; of the lowest strip some writers fill up the rest."""
     rows, columns = directory.part_shape
-    bits = directory.bits[0] * (1 if directory.is_planar else directory.samples)
-    row = -(-columns * bits // 8)
-    across = -(-directory.width // columns)
-    down = -(-directory.height // rows)
+    across, down = -(-directory.width // columns), -(-directory.height // rows)
     for number in range(len(directory.parts)):
         top = number // across % down * rows
-        yield row * (rows if directory.has_tiles else min(rows, directory.height - top))
+        yield rows if directory.has_tiles else min(rows, directory.height - top)
 
 
 def _bytes_in_deflate(part: bytes, most: int) -> int:
@@ -84,17 +85,23 @@ def _bytes_in_lzma(part: bytes, most: int) -> int:
     return count if inflater.eof else -1
 
 
-def _is_jpeg_of(part: bytes, data: bytes, directory: TiffDirectory) -> bool:
+def _is_jpeg_of(part: bytes, data: bytes, directory: TiffDirectory, *, rows: int) -> bool:
     """Whether it is a JPEG of a part's size that decodes without a warning.
+
+    Args:
+        part: a strip or tile.
+        data: the file, for the tables that all parts share.
+        directory: what it says.
+        rows: that the part has at least.
 
     Raises:
         ImageError: it does not, or is of a kind that is not read.
     """
     begin, size = directory.tables
     shared = data[begin : begin + size].removeprefix(_START).removesuffix(_END)
-    rows, columns = directory.part_shape
+    most, columns = directory.part_shape
     width, height = jpeg_size(part)
-    if width != columns or height > rows or size > _MAX_TABLES_BYTES:
+    if width != columns or not rows <= height <= most or size > _MAX_TABLES_BYTES:
         return False
     samples_from_jpeg(_START + shared + part.removeprefix(_START))
     return True

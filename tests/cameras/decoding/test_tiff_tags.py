@@ -6,6 +6,7 @@ import io
 import logging
 import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -130,3 +131,18 @@ def test_a_jpeg_inside_a_tiff_whose_rest_was_made_up_is_refused(quality) -> None
         part = (data[begin : begin + cut] + b"\xff\xd9").ljust(size, b"\0")
         with pytest.raises(ImageError, match="JPEG"):
             image_from_bytes(data[:begin] + part + data[begin + size :])
+
+
+def test_a_lowest_strip_that_is_filled_up_is_read() -> None:
+    """As some writers do; the picture is the same."""
+    rows = RGB[:20]
+    data = tiff(rows, rowsperstrip=16, compression="zlib")
+    begin, size = place_of(data, 1)
+    full = zlib.compress(np.vstack([rows[16:], RGB[:12]]).tobytes())
+    sizes = data.index(struct.pack("<HH", place_of(data)[1], size))
+    places = data.index(struct.pack("<II", place_of(data)[0], begin))
+    filled = bytearray(data + full)
+    struct.pack_into("<H", filled, sizes + 2, len(full))
+    struct.pack_into("<I", filled, places + 4, len(data))
+    assert (image_from_bytes(bytes(filled)) == image_from_bytes(data)).all()
+    assert (image_from_bytes(data)[..., ::-1] == rows).all()
