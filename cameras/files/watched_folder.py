@@ -149,7 +149,11 @@ def open_watched_folder(folder: Path, options: OpenOptions) -> WatchedFolder:
 
 
 class WatchedFolder(AbstractContextManager["WatchedFolder"]):
-    """Pictures in the order of their times of change, every one; see `open_watched_folder`."""
+    """Pictures in the order of their times of change, every one; see `open_watched_folder`.
+
+    Attributes:
+        folder: that is watched.
+    """
 
     live = False
     dropped = 0
@@ -166,7 +170,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
         bit_depth: int | None = None,
     ) -> None:
         self.name = f"watch:{printable_path(folder)}"
-        self._path = folder
+        self.folder = folder
         self._pattern = pattern
         self._poll_s = poll_s
         self._settle_s = settle_s
@@ -219,7 +223,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
             OSError: the folder, or one of its files, cannot be asked.
         """
         # One folder from beginning to end, even if another is mounted or renamed in its place.
-        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             status = os.fstat(folder)
             with os.scandir(folder) as entries:
@@ -242,7 +246,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
         if not self._lost:
             self._lost = True
             reason = f"{self.name}: {error.strerror}; trying again; check the path and the server"
-            yield self._make_frame(self._path, None, reason)
+            yield self._make_frame(self.folder, None, reason)
 
     def _deliver_new(self, listing: _Listing) -> Iterator[Frame]:
         """Yield what is whole and was not yet delivered."""
@@ -253,7 +257,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
         inodes = {stamp.inode for stamp in listed.values()}
         for name in [name for name in self._growing if name not in listed]:
             if self._growing.pop(name).stamp.inode not in inodes:  # and not merely renamed
-                path = self._path / name
+                path = self.folder / name
                 reason = (
                     f"{printable_path(path)}: was removed before it could be read; keep it longer"
                 )
@@ -271,7 +275,7 @@ class WatchedFolder(AbstractContextManager["WatchedFolder"]):
 
     def _read(self, name: str, stamp: FileStamp) -> Iterator[Frame]:
         """Yield the picture if it is whole, or if it will not become so."""
-        path = self._path / name
+        path = self.folder / name
         image, reason = None, ""
         try:
             image = image_from_file(path, bit_depth=self._bit_depth)

@@ -28,6 +28,7 @@ from edge.result import Image, Say
 from edge.service.signals import stop_on_signals
 from edge.sinks.disk_quota import MIB
 from edge.sinks.losses import RepeatFilter
+from edge.sinks.sink import refuse_watched
 from edge.sinks.window import WindowSink
 from process.threads import GuardedThread
 
@@ -85,6 +86,7 @@ def capture_pictures(options: CaptureOptions, camera: CameraSection, *, say: Say
                 bit_depth=camera.bit_depth,
             )
         )
+        refuse_watched(options.folder, source)
         room = options.memory_mb * MIB
         writer = stack.enter_context(PictureWriter(options.folder, max_bytes=room))
         window = stack.enter_context(WindowSink()) if options.show else None

@@ -102,6 +102,19 @@ def open_folder(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
+def refuse_watched(folder: Path, source: object) -> None:
+    """Refuse a folder whose pictures the source delivers: each would be inspected, without end.
+
+    Raises:
+        SinkError: it is one.
+    """
+    watched = getattr(source, "folder", None)
+    if watched is not None and folder.exists() and watched.exists() and folder.samefile(watched):
+        raise SinkError(
+            f"{printable_path(folder)}: pictures there are inspected; name another folder for ours"
+        )
+
+
 def name_from_result(result: Result) -> str:
     """Return a file name without suffix, such as ``20260131T101500.123Z_000012_NG_part-7``."""
     stem = "" if "://" in result.source else Path(result.source).stem

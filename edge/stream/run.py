@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -31,7 +32,7 @@ from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
 from edge.service.supervisor import Supervised, supervised
 from edge.sinks.database import count_of_day
-from edge.sinks.sink import Sink
+from edge.sinks.sink import Sink, refuse_watched
 from edge.stream.cameras import CameraConfig, camera_configs
 from edge.stream.loop import Camera, stream_cameras
 from edge.stream.open_sinks import camera_sinks, database_of, limits_of, shared_sinks
@@ -118,8 +119,7 @@ def _open_cameras(
     ]
     for opener in openers:
         stack.callback(opener.close)
-    with ThreadPoolExecutor(len(openers)) as at_once:
-        list(at_once.map(_SourceOpener.open_first, openers))
+    _open_sources(configs, openers, options)
     opened = []
     for each, inspector, opener in zip(configs, inspectors, openers, strict=True):
         own = camera_sinks(
@@ -152,6 +152,18 @@ def _open_cameras(
         )
         service.supervisor.add_camera(status, bundle=each.bundle)
     return opened
+
+
+def _open_sources(
+    configs: Sequence[CameraConfig], openers: Sequence[_SourceOpener], options: StreamOptions
+) -> None:
+    """Open the sources, all at once, and see that none of them delivers what we draw."""
+    with ThreadPoolExecutor(len(openers)) as at_once:
+        list(at_once.map(_SourceOpener.open_first, openers))
+    if options.pictures is None:
+        return
+    for each, opener in itertools.product(configs, openers):
+        refuse_watched(options.pictures / each.name, opener.latest)
 
 
 def _shadows(
@@ -251,6 +263,7 @@ class _SourceOpener:
     Attributes:
         rate_hz: of the source, where it is known.
         live: whether it is a camera; what does not answer is one.
+        latest: what was opened last, whoever has it; None while it does not answer.
     """
 
     def __init__(
@@ -262,7 +275,7 @@ class _SourceOpener:
         self.live = True
         self._config = config
         self._source: Source | None = None
-        self._latest: Source | None = None  # whoever has it
+        self.latest: Source | None = None
         self._error: CameraError | None = None
 
     def open_first(self) -> None:
@@ -290,7 +303,7 @@ class _SourceOpener:
 
     def trouble(self) -> str:
         """What the source says is wrong although it works; empty if nothing, or it cannot say."""
-        return str(getattr(self._latest, "trouble", ""))
+        return str(getattr(self.latest, "trouble", ""))
 
     def close(self) -> None:
         """Release what nobody has taken."""
@@ -298,14 +311,14 @@ class _SourceOpener:
             self._source.close()
 
     def _open(self) -> Source:
-        config, self._latest = self._config, None
-        self._latest = open_source(
+        config, self.latest = self._config, None
+        self.latest = open_source(
             config.source,
             stall_after=config.stall_after,
             options=config.options,
             bit_depth=self._bit_depth,
         )
-        return self._latest
+        return self.latest
 
 
 def _open_inspector(config: CameraConfig, pool: EnginePool | None) -> HotSwapInspector:

@@ -108,3 +108,14 @@ def test_one_wrong_source_among_several_ends_it_before_the_start(run, built, goo
     assert outcome.code == 2
     assert "nowhere" in outcome.line()
     assert not Path("o.jsonl").exists()
+
+
+def test_what_is_drawn_is_not_inspected_again(run, built, tmp_path) -> None:
+    """Each drawn picture would be a new one in the watched folder, without end."""
+    (tmp_path / "in").mkdir()
+    for folder in ("in", "in/../in", str(tmp_path / "in")):
+        outcome = run("stream", "watch:in", "--bundle", built, "--no-show", "--pictures", folder)
+        assert outcome.code == 2
+        assert "in: pictures there are inspected; name another folder" in outcome.line()
+    assert run("capture", "watch:in", "in").code == 2
+    assert list((tmp_path / "in").iterdir()) == []
