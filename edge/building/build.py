@@ -92,7 +92,7 @@ def build(
     stages, say, begun = stages or Stages(), say or _say_nothing, time.monotonic()
     with (
         taking_bits(options.bit_depth),
-        LearningEngines(stages) as engines,
+        LearningEngines(stages, say) as engines,
     ):
         job = _prepare(images, output, options=options, engines=engines, stages=stages, say=say)
         taught = job.method.learn(job.read.usable, job.read.clusters, stages)
@@ -108,8 +108,7 @@ def build(
         outcome = _find_out(job, gated, stages=stages, say=say)
         model = gated.taught.inspector.model
         compiled = engines.plans_of(model)
-        ahead = options.gpu or not compiled
-        plans = compile_plans(model, options=options, stages=stages, say=say) if ahead else []
+        plans = compile_plans(model, compiled=compiled, options=options, stages=stages, say=say)
         odd = odd_images(gated.taught.inspector, gated.threshold)
         rejected = rejected_images(gated.taught.inspector, gated.threshold)
         # From here on the new bundle is in its place, and nothing that follows may fail.

@@ -15,7 +15,6 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,25 +22,30 @@ import onnx
 
 from calibrate.node_names import HEAD
 from calibrate.progress import Stages
+from edge.result import Say
 from engines.choose import open_engine
-from engines.engine import EXACT, Engine, EngineOptions, Images, Output, Precision
+from engines.engine import EXACT, Engine, EngineOptions, Images, Output, Precision, say_nothing
 from engines.plans.flavours import MODULES
 
 BODY = "body"
 
 
 class LearningEngines(AbstractContextManager["LearningEngines"]):
-    """Opens engines, and keeps the plans that they compile until the build ends.
+    """Opens engines; those whose graphs are compiled stay open until the build ends.
+
+    So each is compiled once, also by a user who has no place for the key that seals a plan.
 
     Args:
         stages: each plan that is compiled is one.
+        say: receives what the compiler has to say, such as why a plan cannot be kept.
     """
 
-    def __init__(self, stages: Stages) -> None:
+    def __init__(self, stages: Stages, say: Say = say_nothing) -> None:
         self._stages = stages
+        self._say = say
         self._stack = ExitStack()
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="edge-plans-"))
-        self._folder = Path(folder)
+        self._folder: Path | None = None
+        self._compiled: dict[str, Engine] = {}
 
     def open(self, engine: str, model: bytes, precision: Precision) -> Engine:
         """Open an engine to learn with.
@@ -58,13 +62,17 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
             return open_engine(model, engine=engine, options=EngineOptions(precision))
         body, head = split_head(model)
         opened = self._open_compiled(engine, body, precision, what="features")
-        return opened if head is None else HeadEngine(opened, head)
+        if head is not None:
+            return HeadEngine(BorrowedEngine(opened, opened.outputs), head)
+        outputs = onnx.load_model_from_string(model).graph.output
+        return BorrowedEngine(opened, [output.name for output in outputs])
 
     def open_whole(self, engine: str, model: bytes, precision: Precision) -> Engine:
         """Open the engine that is shipped, its graph in one piece; its plan is in `plans_of`."""
         if engine not in MODULES:
             return open_engine(model, engine=engine, options=EngineOptions(precision))
-        return self._open_compiled(engine, model, precision, what="inspector")
+        opened = self._open_compiled(engine, model, precision, what="inspector")
+        return BorrowedEngine(opened, opened.outputs)
 
     def difference(
         self, whole: Engine, model: bytes, precision: Precision, images: Images
@@ -83,12 +91,15 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
 
     def plans_of(self, model: bytes) -> list[Path]:
         """The files of the plans that were compiled of a graph; none on a CPU."""
-        folder = self._plans(model)
+        if _digest(model) not in self._compiled or self._folder is None:
+            return []
+        folder = self._folder / _digest(model)
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def close(self) -> None:
-        """Remove what was compiled; a second call does nothing."""
+        """Close and remove what was compiled; a second call does nothing."""
         self._stack.close()
+        self._compiled.clear()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -96,16 +107,45 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
     def _open_compiled(
         self, engine: str, model: bytes, precision: Precision, *, what: str
     ) -> Engine:
-        plans = self._plans(model)
-        options = EngineOptions(precision, plans)
-        if plans.is_dir():
-            return open_engine(model, engine=engine, options=options)
-        plans.mkdir()
+        digest = _digest(model)
+        if digest in self._compiled:
+            return self._compiled[digest]
+        if self._folder is None:
+            folder = tempfile.TemporaryDirectory(prefix="edge-plans-")
+            self._folder = Path(self._stack.enter_context(folder))
         with self._stages.stage(f"{engine} {what} {precision}") as advance:
-            return open_engine(model, engine=engine, options=replace(options, progress=advance))
+            options = EngineOptions(
+                precision, self._folder / digest, say=self._say, progress=advance
+            )
+            opened = open_engine(model, engine=engine, options=options)
+        self._compiled[digest] = self._stack.enter_context(opened)
+        return opened
 
-    def _plans(self, model: bytes) -> Path:
-        return self._folder / hashlib.sha256(model).hexdigest()[:32]
+
+class BorrowedEngine(AbstractContextManager["BorrowedEngine"]):
+    """An engine that others use too; an `Engine`, and closing it does nothing.
+
+    Args:
+        engine: the build's.
+        outputs: its outputs in the order that is wanted: a body's are in the order of their names,
+            a features graph's from the finest stage on.
+    """
+
+    def __init__(self, engine: Engine, outputs: Sequence[str]) -> None:
+        self._engine = engine
+        self.name, self.device, self.executes = engine.name, engine.device, engine.executes
+        self.size, self.outputs = engine.size, outputs
+
+    def infer(self, images: Images) -> tuple[Output, ...]:
+        """As every engine does."""
+        found = dict(zip(self._engine.outputs, self._engine.infer(images), strict=True))
+        return tuple(found[name] for name in self.outputs)
+
+    def close(self) -> None:
+        """Leave it open for the next one."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class HeadEngine(AbstractContextManager["HeadEngine"]):
@@ -144,6 +184,10 @@ class HeadEngine(AbstractContextManager["HeadEngine"]):
         features = self._body.infer(image)
         given = dict(zip(self._body.outputs, features, strict=True))
         return list(self._session.run(list(self.outputs), given))
+
+
+def _digest(model: bytes) -> str:
+    return hashlib.sha256(model).hexdigest()[:32]
 
 
 def split_head(model: bytes) -> tuple[bytes, bytes | None]:

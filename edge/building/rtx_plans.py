@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,18 +33,28 @@ def check_gpu(gpu: Sequence[str]) -> None:
         )
 
 
-def compile_plans(model: bytes, *, options: BuildOptions, stages: Stages, say: Say) -> list[Plan]:
+def compile_plans(
+    model: bytes, *, compiled: Sequence[Path], options: BuildOptions, stages: Stages, say: Say
+) -> list[Plan]:
     """Compile for TensorRT-RTX ahead of time, GPU or not, where the package is installed.
 
     Args:
         model: serialised ONNX.
+        compiled: files of the plan that the deployed engine has compiled for itself; not again.
         options: the GPUs and the precision.
         stages: told about progress.
         say: receives what a user should know of a plan, such as that fp16 would be faster.
     """
     if importlib.util.find_spec("tensorrt_rtx") is None:
         return []
-    targets: list[tuple[str, ...]] = [(name,) for name in options.gpu] or [()]
+    known = {path.stem for path in compiled}
+    targets: list[tuple[str, ...]] = [
+        (name,) for name in options.gpu if f"{RTX}-{name}" not in known
+    ]
+    if not (options.gpu or compiled):
+        targets = [()]
+    if not targets:
+        return []
     with stages.stage(RTX) as advance:
         plans: list[Plan] = []
 
@@ -86,9 +97,15 @@ def store_plans(
         where = f"{error.filename}: " if error.filename else ""
         say(
             f"no plan was stored: {where}{error.strerror}; the bundle is whole, and the plan is "
-            "compiled at the first start; set XDG_STATE_HOME to a folder that can be written"
+            f"compiled at the first start; {_way_out(error)}"
         )
     return tuple(kept)
+
+
+def _way_out(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space"
+    return "set XDG_STATE_HOME to a folder that can be written"
 
 
 def _made(folder: Path) -> Path:

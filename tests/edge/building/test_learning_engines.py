@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -28,15 +29,19 @@ class CountingTensorRt:
 
     def __init__(self) -> None:
         self.compiles: Counter[str] = Counter()
+        self.keeps = True  # whether there is a place for the key that seals a plan
+        self.stops_at = 0  # the compilation that Ctrl-C ends
 
     def open(self, model: bytes, options: EngineOptions) -> Engine:
         plan = None if options.plans is None else options.plans / PLAN
         digest = hashlib.sha256(model).hexdigest()
         if plan is None or not plan.exists() or plan.read_text() != digest:
             self.compiles[options.precision] += 1
+            if self.compiles.total() == self.stops_at:
+                raise KeyboardInterrupt
             if options.progress:
                 options.progress(1.0)
-            if plan is not None:
+            if plan is not None and self.keeps:
                 plan.parent.mkdir(exist_ok=True)
                 plan.write_text(digest)
         engine = OnnxRuntimeEngine(model, precision=options.precision)
@@ -137,3 +142,50 @@ def test_on_a_cpu_every_graph_has_an_engine_of_its_own(built_bundle) -> None:
         with engines.open("onnxruntime", built_bundle.model(), "fp32") as engine:
             assert isinstance(engine, OnnxRuntimeEngine)
         assert engines.plans_of(built_bundle.model()) == []
+
+
+def test_outputs_come_in_the_order_of_the_graph_whatever_their_names(tensorrt) -> None:
+    """A backbone's stages may have any names; patches are made of them from the finest on."""
+    image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1, 8, 8, 3])
+    outputs = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, *shape])
+        for name, shape in (("stage9", (8, 8, 3)), ("stage10", (3, 8, 8)))
+    ]
+    nodes = [
+        onnx.helper.make_node("Cast", ["image"], ["stage9"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Transpose", ["stage9"], ["stage10"], perm=[0, 3, 1, 2]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "features", [image], outputs)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    with LearningEngines(Stages()) as engines:
+        engine = engines.open("tensorrt", model.SerializeToString(), "fp32")
+        assert list(engine.outputs) == ["stage9", "stage10"]
+        shapes = [one.shape for one in engine.infer(np.zeros((2, 8, 8, 3), np.uint8))]
+    assert shapes == [(2, 8, 8, 3), (2, 3, 8, 8)]
+
+
+def test_without_a_place_for_plans_a_graph_is_compiled_once_all_the_same(
+    built_bundle, good_image, tensorrt
+) -> None:
+    tensorrt.keeps = False
+    model = built_bundle.model()
+    with LearningEngines(Stages()) as engines:
+        for _ in range(3):
+            with engines.open("tensorrt", model, "fp32") as engine:
+                engine.infer(good_image[None])
+            engines.open_whole("tensorrt", model, "fp32").close()
+        assert tensorrt.compiles == {"fp32": 2}
+        assert engines.plans_of(model) == []
+
+
+def test_a_stop_while_a_plan_is_compiled_leaves_the_old_bundle(
+    built, drawn, tmp_path, tensorrt
+) -> None:
+    output = tmp_path / "a.edge"
+    shutil.copytree(built, output)
+    tensorrt.stops_at = 1
+    with pytest.raises(KeyboardInterrupt):
+        build_on(drawn, output, engine="tensorrt", precision="fp32")
+    assert Bundle.open(output).manifest == Bundle.open(built).manifest
+    assert [path.name for path in tmp_path.iterdir()] == ["a.edge"]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
+from calibrate.progress import Stages
+from edge.building import rtx_plans
 from edge.building.rtx_plans import store_plans
+from edge.options import BuildOptions
 from engines.plans.plan import Plan
 
 PLAN = Plan(
@@ -29,3 +34,32 @@ def test_a_user_without_a_home_keeps_no_plan_and_is_told(home, tmp_path, monkeyp
     assert "no plan was stored" in said[0] and "XDG_STATE_HOME" in said[0]
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert len(store_plans(tmp_path / "engines", [PLAN], compiled=(), say=said.append)) == 1
+
+
+def test_a_disk_that_is_full_costs_the_plan_that_the_build_ran_and_nothing_else(
+    tmp_path, monkeypatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(rtx_plans, "replace_file", full)
+    (tmp_path / "tensorrt-sm87.plan").write_bytes(b"plan")
+    said: list[str] = []
+    kept = rtx_plans.store_plans(
+        tmp_path / "engines", [], compiled=[tmp_path / "tensorrt-sm87.plan"], say=said.append
+    )
+    assert kept == ()
+    assert len(said) == 1 and "No space left" in said[0] and said[0].endswith("free some space")
+
+
+def test_what_the_build_has_run_is_not_compiled_again(tmp_path) -> None:
+    made = [tmp_path / "tensorrt-rtx-sm89.plan"]
+    for gpu in ((), ("sm89",)):
+        options = BuildOptions(gpu=gpu)
+        stages = Stages()
+        assert (
+            rtx_plans.compile_plans(
+                b"no graph", compiled=made, options=options, stages=stages, say=print
+            )
+            == []
+        )
