@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cameras.redaction import printable_path
@@ -15,6 +17,8 @@ from edge.sinks.sink import SinkError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_BEGIN = b'{"'  # of each line
 
 
 class JsonLinesFile:
@@ -43,6 +47,7 @@ class JsonLinesFile:
     ) -> None:
         self.losses = LossCounter(printable_path(path), "result lines")
         try:
+            _refuse_others(Path(path))
             self._file = RotatedFile(path, append=append, max_bytes=max_bytes, backups=backups)
         except OSError as error:
             raise SinkError(
@@ -68,6 +73,20 @@ class JsonLinesFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _refuse_others(path: Path) -> None:
+    """See that a file that is there holds lines of JSON: lines would spoil any other.
+
+    Raises:
+        OSError: it does not, or cannot be read.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        begin = file.read(len(_BEGIN))
+    if not _BEGIN.startswith(begin):
+        raise OSError(errno.EEXIST, "it holds something else than lines of JSON", str(path))
 
 
 class JsonLinesSink(JsonLinesFile):

@@ -7,11 +7,12 @@ in `losses`, keeps trying, and never stops the inspection.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -113,6 +114,18 @@ def refuse_watched(folder: Path, source: object) -> None:
         raise SinkError(
             f"{printable_path(folder)}: pictures there are inspected; name another folder for ours"
         )
+
+
+def refuse_source(path: Path, sources: Iterable[str]) -> None:
+    """Refuse a file to write that is one of the sources: what was filmed would be gone.
+
+    Raises:
+        SinkError: it is one.
+    """
+    for source in sources:
+        with contextlib.suppress(OSError):  # such as an address that is too long for a name
+            if path.exists() and Path(source).exists() and path.samefile(source):
+                raise SinkError(f"{printable_path(path)}: it is inspected; name another file")
 
 
 def name_from_result(result: Result) -> str:

@@ -68,7 +68,7 @@ def camera_sinks(
     paint = Painter()
     limits = limits_of(options)
     if options.record is not None:
-        path = _record_path(options.record, camera)
+        path = record_path(options.record, camera)
         yield VideoSink(path, rate_hz=rate_hz or RATE_HZ, paint=paint, limits=limits)
     if options.pictures is not None:
         yield PicturesSink(options.pictures / camera, paint=paint)
@@ -82,7 +82,7 @@ def limits_of(options: StreamOptions) -> DiskLimits:
     return DiskLimits(max_bytes=options.keep_mb * MIB, min_free_bytes=options.keep_free_mb * MIB)
 
 
-def _record_path(record: Path, camera: str) -> Path:
+def record_path(record: Path, camera: str) -> Path:
     """A camera's own video, or its own folder of segments where the name has no suffix."""
     if not record.suffix:
         return record / camera

@@ -32,10 +32,16 @@ from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
 from edge.service.supervisor import Supervised, supervised
 from edge.sinks.database import count_of_day
-from edge.sinks.sink import Sink, refuse_watched
+from edge.sinks.sink import Sink, refuse_source, refuse_watched
 from edge.stream.cameras import CameraConfig, camera_configs
 from edge.stream.loop import Camera, stream_cameras
-from edge.stream.open_sinks import camera_sinks, database_of, limits_of, shared_sinks
+from edge.stream.open_sinks import (
+    camera_sinks,
+    database_of,
+    limits_of,
+    record_path,
+    shared_sinks,
+)
 from edge.stream.shadow import open_shadow
 from edge.stream.summary import Summary
 from edge.stream.trigger_lines import TriggeredCamera, open_triggers, trigger_by_lines
@@ -160,6 +166,9 @@ def _open_sources(
     """Open the sources, all at once, and see that none of them delivers what we draw."""
     with ThreadPoolExecutor(len(openers)) as at_once:
         list(at_once.map(_SourceOpener.open_first, openers))
+    for each in configs:
+        if options.record is not None:
+            refuse_source(record_path(options.record, each.name), (one.source for one in configs))
     if options.pictures is None:
         return
     for each, opener in itertools.product(configs, openers):

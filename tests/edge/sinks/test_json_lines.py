@@ -64,3 +64,11 @@ def test_a_file_that_cannot_be_opened_is_told_before_the_start(tmp_path, name) -
     with pytest.raises(SinkError, match="name a file to write") as caught:
         JsonLinesSink(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n", b'{\n  "schema_version": 1', b"a,b\n"])
+def test_nothing_else_than_lines_of_json_is_added_to(tmp_path, content) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(SinkError, match="it holds something else than lines of JSON; name a file"):
+        JsonLinesSink(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == content

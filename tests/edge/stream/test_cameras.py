@@ -119,3 +119,12 @@ def test_what_is_drawn_is_not_inspected_again(run, built, tmp_path) -> None:
         assert "in: pictures there are inspected; name another folder" in outcome.line()
     assert run("capture", "watch:in", "in").code == 2
     assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_what_is_inspected_is_not_written_over(run, built, good, tmp_path) -> None:
+    words = ("--bundle", built, "--no-show")
+    assert run("stream", good, *words, "--record", "film.avi", "--max-frames", 3).code == 0
+    filmed = (tmp_path / "film.avi").read_bytes()
+    outcome = run("stream", "film.avi", *words, "--record", "film.avi")
+    assert (outcome.code, "film.avi: it is inspected" in outcome.line()) == (2, True)
+    assert (tmp_path / "film.avi").read_bytes() == filmed
