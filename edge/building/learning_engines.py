@@ -22,6 +22,7 @@ import onnx
 
 from calibrate.node_names import HEAD
 from calibrate.progress import Stages
+from calibrate.protoad.graph import PRED_SCORE
 from edge.result import Say
 from engines.choose import open_engine
 from engines.engine import EXACT, Engine, EngineOptions, Images, Output, Precision, say_nothing
@@ -61,11 +62,13 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
         if engine not in MODULES:
             return open_engine(model, engine=engine, options=EngineOptions(precision))
         body, head = split_head(model)
+        outputs = [output.name for output in onnx.load_model_from_string(model).graph.output]
+        if head is None and PRED_SCORE in outputs:  # PRN's is one network, held out or not
+            return self.open_whole(engine, model, precision)
         opened = self._open_compiled(engine, body, precision, what="features")
-        if head is not None:
-            return HeadEngine(BorrowedEngine(opened, opened.outputs), head)
-        outputs = onnx.load_model_from_string(model).graph.output
-        return BorrowedEngine(opened, [output.name for output in outputs])
+        if head is None:
+            return BorrowedEngine(opened, outputs)
+        return HeadEngine(BorrowedEngine(opened, opened.outputs), head)
 
     def open_whole(self, engine: str, model: bytes, precision: Precision) -> Engine:
         """Open the engine that is shipped, its graph in one piece; its plan is in `plans_of`."""
@@ -94,7 +97,9 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
         if _digest(model) not in self._compiled or self._folder is None:
             return []
         folder = self._folder / _digest(model)
-        return sorted(folder.iterdir()) if folder.is_dir() else []
+        # A disk that became full may have left a plan without its sidecar, which is none.
+        whole = [plan for plan in folder.glob("*.plan") if plan.with_suffix(".json").exists()]
+        return [file for plan in sorted(whole) for file in (plan, plan.with_suffix(".json"))]
 
     def close(self) -> None:
         """Close and remove what was compiled; a second call does nothing."""

@@ -15,10 +15,10 @@ from edge.result import Say
 from engines.atomic_files import replace_file
 from engines.errors import EngineError
 from engines.installing import how_to_compile_rtx
-from engines.plans.cache import store_plan
+from engines.plans.cache import read_record, store_plan
 from engines.plans.compile import compile_plan
 from engines.plans.layers import precision_problem
-from engines.plans.plan import Plan
+from engines.plans.plan import Plan, PlanFacts
 
 RTX = "tensorrt-rtx"
 
@@ -53,6 +53,8 @@ def compile_plans(
     ]
     if not (options.gpu or compiled):
         targets = [()]
+    for line in _notes_of_compiled(compiled, model):
+        say(f"{RTX}: {line}")
     if not targets:
         return []
     with stages.stage(RTX) as advance:
@@ -70,6 +72,17 @@ def compile_plans(
     for note in dict.fromkeys(note for plan in plans for note in plan.notes):
         say(f"{RTX}: {note}")
     return plans
+
+
+def _notes_of_compiled(compiled: Sequence[Path], model: bytes) -> tuple[str, ...]:
+    """Whether fp16 is expected to be faster than what this GPU is to run."""
+    found: list[str] = []
+    for path in compiled:
+        if path.suffix == ".plan" and path.name.startswith(RTX):
+            record = read_record(path).model_dump(include=set(PlanFacts.model_fields))
+            plan = Plan(plan=b"", **{**record, "notes": ()})
+            found += note_where_fp16_is_faster(plan, model).notes
+    return tuple(found)
 
 
 def store_plans(

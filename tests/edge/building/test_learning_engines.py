@@ -44,6 +44,7 @@ class CountingTensorRt:
             if plan is not None and self.keeps:
                 plan.parent.mkdir(exist_ok=True)
                 plan.write_text(digest)
+                plan.with_suffix(".json").write_text("{}")
         engine = OnnxRuntimeEngine(model, precision=options.precision)
         engine.name = "tensorrt"
         return engine
@@ -189,3 +190,18 @@ def test_a_stop_while_a_plan_is_compiled_leaves_the_old_bundle(
         build_on(drawn, output, engine="tensorrt", precision="fp32")
     assert Bundle.open(output).manifest == Bundle.open(built).manifest
     assert [path.name for path in tmp_path.iterdir()] == ["a.edge"]
+
+
+def test_an_inspector_without_a_head_is_compiled_once(built_bundle, good_image, tensorrt) -> None:
+    """PRN's network scores what was held out, and is what is shipped."""
+    model = onnx.load_model_from_string(built_bundle.model())
+    for node in model.graph.node:
+        node.name = ""
+    whole = model.SerializeToString()
+    with LearningEngines(Stages()) as engines:
+        engines.open("tensorrt", whole, "fp32").infer(good_image[None])
+        engines.open_whole("tensorrt", whole, "fp32").close()
+        assert tensorrt.compiles == {"fp32": 1}
+        plan, sidecar = engines.plans_of(whole)
+        sidecar.unlink()  # as where the disk was full between the two
+        assert plan.name == PLAN and engines.plans_of(whole) == []

@@ -12,6 +12,7 @@ from calibrate.progress import Stages
 from edge.building import rtx_plans
 from edge.building.rtx_plans import store_plans
 from edge.options import BuildOptions
+from engines.plans.cache import store_plan
 from engines.plans.plan import Plan
 
 PLAN = Plan(
@@ -52,14 +53,21 @@ def test_a_disk_that_is_full_costs_the_plan_that_the_build_ran_and_nothing_else(
     assert len(said) == 1 and "No space left" in said[0] and said[0].endswith("free some space")
 
 
-def test_what_the_build_has_run_is_not_compiled_again(tmp_path) -> None:
-    made = [tmp_path / "tensorrt-rtx-sm89.plan"]
+def test_what_the_build_has_run_is_not_compiled_again_and_is_compared_with_fp16(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        rtx_plans,
+        "note_where_fp16_is_faster",
+        lambda plan, model: plan.model_copy(update={"notes": (f"{plan.gpu[0]} {model!r}",)}),
+    )
+    made = [store_plan(tmp_path, PLAN.model_copy(update={"gpu": ("sm89",)}))]
+    said: list[str] = []
     for gpu in ((), ("sm89",)):
-        options = BuildOptions(gpu=gpu)
-        stages = Stages()
-        assert (
-            rtx_plans.compile_plans(
-                b"no graph", compiled=made, options=options, stages=stages, say=print
-            )
-            == []
+        options, stages = BuildOptions(gpu=gpu), Stages()
+        plans = rtx_plans.compile_plans(
+            b"graph", compiled=made, options=options, stages=stages, say=said.append
         )
+        assert plans == []
+    assert said == ["tensorrt-rtx: sm89 b'graph'"] * 2
