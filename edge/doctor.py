@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from engines.choose import ENGINES, choose_engine, installed_version
 from engines.cpu.processor import BF16_INSTRUCTIONS, INSTRUCTIONS, cpu_instructions, cpu_name
-from engines.cuda import gpus
+from engines.cuda import PYCUDA, back_end, gpus
 from engines.errors import EngineError
 from engines.installing import driver_release
 from engines.jetson import jetpack, tegra_release
@@ -180,7 +180,15 @@ def _gpu() -> Check:
         f"for CUDA {gpu.driver}"
         for gpu in found
     ]
-    return Check("gpu", "ok", "; ".join(told))
+    return Check("gpu", "ok", f"{'; '.join(told)}, {_through()}")
+
+
+def _through() -> str:
+    """What CUDA is called through; pycuda costs launches, so it is told with the reason."""
+    chosen, why = back_end()
+    if chosen == PYCUDA:
+        return f"through pycuda, each call of a frame by itself as it has no CUDA graphs: {why}"
+    return f"through {chosen}"
 
 
 def _has_driver() -> bool:

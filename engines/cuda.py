@@ -10,9 +10,12 @@ one older than the runtime) or 100 (no device).
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -23,9 +26,12 @@ from engines.engine import Output
 from engines.errors import EngineError
 from engines.installing import how_to_get_cuda_bindings
 from engines.jetson import jetpack
+from engines.pycuda_binding import Code, LibCuda, PycudaBinding
 
 MIB = 1 << 20
 NO_DRIVER = 35
+BINDINGS, PYCUDA = "cuda-bindings", "pycuda"
+ASKED = "PROTOEDGE_CUDA"
 
 _SEE_LOG = "look for NVRM and Xid in the kernel's log (dmesg)"
 _KERNEL = (
@@ -116,21 +122,50 @@ class Gpu:
 
 
 def runtime() -> Any:
-    """The module `cuda.bindings.runtime`.
+    """The module `cuda.bindings.runtime`, or pycuda in its place; see `back_end`.
 
     Raises:
-        EngineError: it is not installed.
+        EngineError: neither can be used.
     """
-    return _binding("runtime")
+    return _pycuda() if back_end()[0] == PYCUDA else _binding("runtime")
 
 
 def driver() -> Any:
-    """The module `cuda.bindings.driver`.
+    """The module `cuda.bindings.driver`, or pycuda in its place; see `back_end`.
 
     Raises:
-        EngineError: it is not installed.
+        EngineError: neither can be used.
     """
-    return _binding("driver")
+    return _pycuda() if back_end()[0] == PYCUDA else _binding("driver")
+
+
+def back_end() -> tuple[str, str]:
+    """What CUDA is called through here, and why.
+
+    cuda-bindings, which has CUDA graphs; pycuda where that is missing or does not fit the driver.
+    The environment variable `PROTOEDGE_CUDA` asks for one of them.
+
+    Raises:
+        EngineError: the one that is asked for is unknown or cannot be imported.
+    """
+    asked = os.environ.get(ASKED, "")
+    if asked not in ("", BINDINGS, PYCUDA):
+        raise EngineError(f"{ASKED}={asked} is not known; give {BINDINGS} or {PYCUDA}")
+    if asked == PYCUDA:
+        _pycuda()
+    if asked:
+        return asked, f"{ASKED}={asked}"
+    if find_spec("pycuda") is None:
+        return BINDINGS, "pycuda is not installed"
+    try:
+        problem = int(_binding("runtime").cudaGetDeviceCount()[0]) == NO_DRIVER
+    except EngineError:
+        return PYCUDA, "cuda-bindings is not installed"
+    except RuntimeError:  # no driver's library: pycuda would not find one either
+        return BINDINGS, "there is no NVIDIA driver"
+    if problem:
+        return PYCUDA, f"cuda-bindings does not fit the driver (CUDA error {NO_DRIVER})"
+    return BINDINGS, "cuda-bindings has CUDA graphs"
 
 
 def call(function: Callable[..., tuple[Any, ...]], *arguments: object) -> Any:
@@ -246,6 +281,17 @@ def _binding(name: str) -> ModuleType:
         ) from error
 
 
+@functools.cache
+def _pycuda() -> PycudaBinding:
+    try:
+        return PycudaBinding(importlib.import_module("pycuda.driver"), LibCuda())
+    except (ImportError, OSError) as error:
+        raise EngineError(
+            f"pycuda cannot be imported ({error}); pip install 'protoedge[pycuda]' where the CUDA "
+            "toolkit and a driver are"
+        ) from error
+
+
 def _gpu(cudart: Any, index: int, driver: str) -> Gpu:
     found = call(cudart.cudaGetDeviceProperties, index)
     return Gpu(
@@ -298,5 +344,7 @@ def _words(code: Any) -> str:
     """CUDA's description of a runtime's error, or the name of a driver's."""
     if hasattr(code, "name") and code.name.startswith("CUDA_"):
         return str(code.name)
-    problem, text = runtime().cudaGetErrorString(code)
+    if isinstance(code, Code):
+        return code.words
+    problem, text = _binding("runtime").cudaGetErrorString(code)
     return text.decode(errors="replace") if int(problem) == 0 and text else str(code)

@@ -30,6 +30,8 @@ CALLED_BY_OTHERS = {  # by name, from a library, a template or an attribute that
     "get_user",
     # TensorRT's progress monitor
     *("phase_start", "step_complete", "phase_finish"),
+    # CUDA's functions, which engines call by name
+    *("cuda[A-Z]*", "cu[A-Z]*"),
     # templates
     *("is_numeric", "is_wide", "data_uri"),
 }

@@ -6,6 +6,7 @@ import gc
 import random
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 from fake_cuda import PRIMARY, Machine
@@ -25,17 +26,20 @@ class TwoCameras:
 
     Args:
         seed: of all that is drawn.
+        through: what CUDA is called through, `fake_pycuda.on_pycuda` for pycuda.
 
     Attributes:
         right: answers that were what the picture gives.
         errors: answers that were an `EngineError`.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(
+        self, seed: int, through: Callable[[Machine], Machine] = lambda machine: machine
+    ) -> None:
         self.draw = random.Random(seed)
         self.right = self.errors = 0
         self.now = 0.0
-        self._machine = Machine()
+        self._machine = through(Machine())
         self._wrong: list[BaseException] = []
         self._yields = random.Random(seed)
         self._machine.between_calls = self._let_others_in

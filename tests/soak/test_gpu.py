@@ -6,6 +6,7 @@ And what `edge doctor --prove` learns, which its own tests replace by something 
 from __future__ import annotations
 
 import pytest
+from fake_pycuda import on_pycuda
 from two_cameras import TwoCameras
 
 from edge.prove.answers import compare_with_reference
@@ -14,10 +15,13 @@ from edge.prove.subject import SubjectOptions, learn_subject, open_reference, tr
 pytestmark = pytest.mark.soak
 
 
+@pytest.mark.parametrize(
+    "through", [lambda machine: machine, on_pycuda], ids=["bindings", "pycuda"]
+)
 @pytest.mark.parametrize("part", range(10))
-def test_two_cameras_a_loss_and_an_end(part) -> None:
+def test_two_cameras_a_loss_and_an_end(part, through) -> None:
     for seed in range(part * 100, (part + 1) * 100):
-        TwoCameras(seed).play()
+        TwoCameras(seed, through).play()
 
 
 def test_what_is_proven_is_learnt_from_drawn_pictures_the_same_each_time(tmp_path) -> None:

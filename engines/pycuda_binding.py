@@ -1,0 +1,353 @@
+"""CUDA through pycuda: what an engine calls of cuda-bindings, by the same names, with pycuda.
+
+pycuda is built against the CUDA of the machine, so it works where no wheel of cuda-bindings fits
+the driver, as on JetPack 6. It has no CUDA graphs: a capture is refused with that reason, and each
+call of a frame is issued by itself. It waits for the streams of others, whose handles it cannot
+take, on the host.
+
+Read in pycuda's own sources (2026.1): its errors carry CUDA's words and no number, and a context
+that is let go of in another thread than the one that retained it stays held. So the primary
+context of a GPU is retained once and kept.
+"""
+# ruff: noqa: D102, N802, N815 - the names are CUDA's, and CUDA's documentation describes them
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import re
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+UNKNOWN, NOT_SUPPORTED = 999, 801
+NUMBERS: dict[str, int] = {
+    "invalid argument": 1,
+    "out of memory": 2,
+    "initialization error": 3,
+    "API call is not supported in the installed CUDA driver": 36,
+    "CUDA-capable device(s) is/are busy or unavailable": 46,
+    "no CUDA-capable device is detected": 100,
+    "invalid device ordinal": 101,
+    "invalid device context": 201,
+    "no kernel image is available for execution on the device": 209,
+    "uncorrectable ECC error encountered": 214,
+    "a PTX JIT compilation failed": 218,
+    "uncorrectable NVLink error detected during the execution": 220,
+    "Invalid access of peer GPU memory over nvlink or a hardware error": 226,
+    "the provided PTX was compiled with an unsupported toolchain.": 222,
+    "OS call failed or operation not supported on this OS": 304,
+    "invalid resource handle": 400,
+    "an illegal memory access was encountered": 700,
+    "the launch timed out and was terminated": 702,
+    "context is destroyed": 709,
+    "device-side assert triggered": 710,
+    "hardware stack error": 714,
+    "an illegal instruction was encountered": 715,
+    "misaligned address": 716,
+    "operation not supported on global/shared address space": 717,
+    "invalid program counter": 718,
+    "unspecified launch failure": 719,
+    "tensor memory not completely freed": 721,
+    "operation not permitted": 800,
+    "operation not supported": NOT_SUPPORTED,
+    "system not yet initialized": 802,
+    "system has unsupported display driver / cuda driver combination": 803,
+    "forward compatibility was attempted on non supported HW": 804,
+    "MPS client failed to connect to the MPS control daemon or the MPS server": 805,
+    "the remote procedural call between the MPS server and the MPS client failed": 806,
+    "MPS server is not ready to accept new MPS client requests": 807,
+    "the hardware resources required to create MPS client have been exhausted": 808,
+    "the hardware resources required to support device connections have been exhausted": 809,
+    "the MPS client has been terminated by the server": 810,
+    "operation not permitted when stream is capturing": 900,
+    "operation failed due to a previous error during capture": 901,
+    "an async error has occured in external entity outside of CUDA": 911,
+}
+"""CUDA's number for the words that pycuda's errors carry."""
+
+_LOCK = threading.Lock()
+_DETACHED: list[Any] = []
+"""Contexts that were reset: letting go of them would make pycuda call into what is no more."""
+
+
+class Code(int):
+    """A number of CUDA's, with the words that it came with."""
+
+    words = ""
+
+
+def code_from_error(error: BaseException) -> Code:
+    """CUDA's number for an error of pycuda's; 999, after which nothing is trusted, if unknown."""
+    said = re.sub(r"^\w+ failed: ", "", str(error))
+    number = max(
+        ((len(words), number) for words, number in NUMBERS.items() if said.startswith(words)),
+        default=(0, UNKNOWN),
+    )[1]
+    code = Code(number)
+    code.words = said
+    return code
+
+
+class LibCuda:
+    """What pycuda does not offer of the driver: whether a primary context is active, its reset."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL("libcuda.so.1")
+
+    def is_active(self, index: int) -> bool:
+        """Whether anybody in this process has the GPU's primary context."""
+        flags, active = ctypes.c_uint(), ctypes.c_int()
+        found = self._library.cuDevicePrimaryCtxGetState(
+            index, ctypes.byref(flags), ctypes.byref(active)
+        )
+        return not found and bool(active.value)
+
+    def reset(self, index: int) -> int:
+        """Destroy the GPU's primary context; CUDA's number for how it went."""
+        return int(self._library.cuDevicePrimaryCtxReset_v2(index))
+
+
+class PycudaBinding:
+    """The functions and constants of `cuda.bindings.runtime` and `.driver` that an engine uses.
+
+    Each returns a tuple, first the error's number, as they do.
+
+    Args:
+        drv: the module `pycuda.driver`.
+        libcuda: see `LibCuda`.
+    """
+
+    cudaHostAllocDefault = 0
+    cudaHostAllocMapped = 2
+    cudaStreamNonBlocking = 1
+    cudaEventDisableTiming = 2
+    cudaMemcpyKind = SimpleNamespace(
+        cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDefault=4
+    )
+    cudaMemoryType = SimpleNamespace(
+        cudaMemoryTypeUnregistered=0,
+        cudaMemoryTypeHost=1,
+        cudaMemoryTypeDevice=2,
+        cudaMemoryTypeManaged=3,
+    )
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
+    cudaStreamCaptureStatus = SimpleNamespace(cudaStreamCaptureStatusNone=0)
+    CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_CONTEXT=1)
+
+    def __init__(self, drv: Any, libcuda: Any) -> None:
+        self._drv, self._libcuda = drv, libcuda
+        self._owned: dict[int, Any] = {}
+        self._events: dict[int, Any] = {}
+        self._contexts: dict[int, Any] = {}
+        self._primary: dict[int, Any] = {}
+        self._numbers = itertools.count(1)
+        self._index = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        found = object.__getattribute__(self, name)
+        if not (callable(found) and name.startswith(("cuda", "cu"))):
+            return found
+        return self._coded(name, found)
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("cu"):
+            raise AttributeError(name)
+        return self._coded(name, lambda *_: _not_offered(f"{name} is not offered through pycuda"))
+
+    def _coded(self, name: str, function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+        def call(*arguments: Any) -> tuple[Any, ...]:
+            try:
+                given = function(*arguments)
+            except self._drv.Error as error:
+                return (code_from_error(error), None)
+            return (given,) if isinstance(given, Code) else (0, *given)
+
+        call.__name__ = name
+        return call
+
+    def cuInit(self, flags: int) -> tuple[Any, ...]:
+        self._drv.init(flags)
+        return ()
+
+    def cuCtxGetCurrent(self) -> tuple[Any, ...]:
+        context = self._drv.Context.get_current()
+        if context is None:
+            return (0,)
+        self._contexts[context.handle] = context
+        return (context.handle,)
+
+    def cuCtxGetDevice(self) -> tuple[Any, ...]:
+        here = self._drv.Context.get_device()
+        return (next(i for i in range(self._drv.Device.count()) if self._drv.Device(i) == here),)
+
+    def cuCtxPushCurrent(self, context: int) -> tuple[Any, ...]:
+        self._contexts[context].push()
+        return ()
+
+    def cuCtxPopCurrent(self) -> tuple[Any, ...]:
+        self._drv.Context.pop()
+        return (None,)
+
+    def cuDevicePrimaryCtxGetState(self, index: int) -> tuple[Any, ...]:
+        return 0, int(self._libcuda.is_active(index))
+
+    def cuDevicePrimaryCtxRetain(self, index: int) -> tuple[Any, ...]:
+        with _LOCK:
+            if index not in self._primary:
+                self._primary[index] = self._drv.Device(index).retain_primary_context()
+            context = self._primary[index]
+            self._contexts[context.handle] = context
+        return (context.handle,)
+
+    def cuDevicePrimaryCtxRelease(self, index: int) -> tuple[Any, ...]:
+        return ()  # kept, see above
+
+    def cudaSetDevice(self, index: int) -> tuple[Any, ...]:
+        self._index = index
+        return ()
+
+    def cudaDeviceReset(self) -> Code:
+        with _LOCK:
+            gone = self._primary.pop(self._index, None)
+            _DETACHED.append(gone)
+        return Code(self._libcuda.reset(self._index))
+
+    def cuPointerGetAttribute(self, attribute: int, address: int) -> tuple[Any, ...]:
+        return (0,)  # `cudaPointerGetAttributes` has seen that it is this context's
+
+    def cudaPointerGetAttributes(self, address: int) -> tuple[Any, ...]:
+        kinds = self.cudaMemoryType
+        try:
+            self._drv.mem_get_address_range(address)
+        except self._drv.Error:
+            return (SimpleNamespace(type=kinds.cudaMemoryTypeUnregistered, device=-2),)
+        _, index = self.cuCtxGetDevice()
+        return (SimpleNamespace(type=kinds.cudaMemoryTypeDevice, device=index),)
+
+    def cudaGetLastError(self) -> tuple[Any, ...]:
+        return ()  # pycuda calls the driver, which keeps none
+
+    def cudaGetErrorString(self, code: Code) -> tuple[Any, ...]:
+        return (code.words.encode(),)
+
+    def cudaMemGetInfo(self) -> tuple[Any, ...]:
+        return tuple(self._drv.mem_get_info())
+
+    def cudaDriverGetVersion(self) -> tuple[Any, ...]:
+        return (self._drv.get_driver_version(),)
+
+    def cudaRuntimeGetVersion(self) -> tuple[Any, ...]:
+        major, minor, _ = self._drv.get_version()
+        return (major * 1000 + minor * 10,)
+
+    def cudaGetDeviceCount(self) -> tuple[Any, ...]:
+        self._drv.init()
+        return (self._drv.Device.count(),)
+
+    def cudaGetDeviceProperties(self, index: int) -> tuple[Any, ...]:
+        device, asked = self._drv.Device(index), self._drv.device_attribute
+        major, minor = device.compute_capability()
+        found = SimpleNamespace(
+            name=device.name().encode(),
+            major=major,
+            minor=minor,
+            totalGlobalMem=device.total_memory(),
+            integrated=device.get_attribute(asked.INTEGRATED),
+            canMapHostMemory=device.get_attribute(asked.CAN_MAP_HOST_MEMORY),
+        )
+        return (found,)
+
+    def cudaHostAlloc(self, size: int, flags: int) -> tuple[Any, ...]:
+        mapped = self._drv.host_alloc_flags.DEVICEMAP if flags & self.cudaHostAllocMapped else 0
+        array = self._drv.pagelocked_empty(size, np.uint8, mem_flags=mapped)
+        address = int(array.ctypes.data)
+        self._owned[address] = array.base
+        return (address,)
+
+    def cudaHostGetDevicePointer(self, address: int, flags: int) -> tuple[Any, ...]:
+        return (int(self._owned[address].get_device_pointer()),)
+
+    def cudaFreeHost(self, address: int) -> tuple[Any, ...]:
+        self._owned.pop(address).free()
+        return ()
+
+    def cudaMalloc(self, size: int) -> tuple[Any, ...]:
+        memory = self._drv.mem_alloc(size)
+        self._owned[int(memory)] = memory
+        return (int(memory),)
+
+    def cudaFree(self, address: int) -> tuple[Any, ...]:
+        self._owned.pop(address).free()
+        return ()
+
+    def cudaMemcpyAsync(
+        self, target: int, source: int, size: int, kind: int, stream: int
+    ) -> tuple[Any, ...]:
+        drv, on = self._drv, self._owned[stream]
+        if kind == self.cudaMemcpyKind.cudaMemcpyHostToDevice:
+            drv.memcpy_htod_async(target, _host(source, size), stream=on)
+        elif kind == self.cudaMemcpyKind.cudaMemcpyDeviceToHost:
+            drv.memcpy_dtoh_async(_host(target, size), source, stream=on)
+        else:
+            drv.memcpy_dtod_async(target, source, size, stream=on)
+        return ()
+
+    def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
+        stream = self._drv.Stream(flags)
+        self._owned[stream.handle] = stream
+        return (stream.handle,)
+
+    def cudaStreamDestroy(self, stream: int) -> tuple[Any, ...]:
+        del self._owned[stream]  # its last reference: pycuda destroys it
+        return ()
+
+    def cudaStreamSynchronize(self, stream: int) -> tuple[Any, ...]:
+        self._owned[stream].synchronize()
+        return ()
+
+    def cudaStreamWaitEvent(self, stream: int, event: int, flags: int) -> tuple[Any, ...]:
+        if stream in self._owned:
+            self._owned[stream].wait_for_event(self._events[event])
+        else:
+            self._events[event].synchronize()  # what its owner puts there later comes after
+        return ()
+
+    def cudaStreamBeginCapture(self, stream: int, mode: int) -> Code:
+        return _not_offered("pycuda has no CUDA graphs")
+
+    def cudaStreamIsCapturing(self, stream: int) -> tuple[Any, ...]:
+        return (self.cudaStreamCaptureStatus.cudaStreamCaptureStatusNone,)
+
+    def cudaEventCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
+        number = next(self._numbers)
+        self._events[number] = self._drv.Event(flags)
+        return (number,)
+
+    def cudaEventDestroy(self, event: int) -> tuple[Any, ...]:
+        del self._events[event]
+        return ()
+
+    def cudaEventRecord(self, event: int, stream: int) -> tuple[Any, ...]:
+        if stream in self._owned:
+            self._events[event].record(self._owned[stream])
+        else:
+            self._drv.Context.synchronize()  # somebody else's stream; nothing is left to mark
+        return ()
+
+    def cudaEventSynchronize(self, event: int) -> tuple[Any, ...]:
+        self._events[event].synchronize()
+        return ()
+
+
+def _not_offered(words: str) -> Code:
+    code = Code(NOT_SUPPORTED)
+    code.words = words
+    return code
+
+
+def _host(address: int, size: int) -> Any:
+    return (ctypes.c_uint8 * size).from_address(address)
