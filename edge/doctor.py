@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from engines.choose import ENGINES, choose_engine, installed_version
 from engines.cpu.processor import BF16_INSTRUCTIONS, INSTRUCTIONS, cpu_instructions, cpu_name
-from engines.cuda import PYCUDA, back_end, gpus
+from engines.cuda import ASKED, PYCUDA, back_end, gpus
 from engines.errors import EngineError
 from engines.installing import driver_release
 from engines.jetson import jetpack, tegra_release
@@ -61,6 +61,7 @@ def examine() -> list[Check]:
         _display(),
         _cpu(),
         _gpu(),
+        *_cuda(),
         *(_tensorrt(flavour) for flavour in MODULES),
         *(_engine(name) for name in ENGINES),
         _auto(),
@@ -180,15 +181,19 @@ def _gpu() -> Check:
         f"for CUDA {gpu.driver}"
         for gpu in found
     ]
-    return Check("gpu", "ok", f"{'; '.join(told)}, {_through()}")
+    return Check("gpu", "ok", "; ".join(told))
 
 
-def _through() -> str:
-    """What CUDA is called through; pycuda costs launches, so it is told with the reason."""
-    chosen, why = back_end()
-    if chosen == PYCUDA:
-        return f"through pycuda, each call of a frame by itself as it has no CUDA graphs: {why}"
-    return f"through {chosen}"
+def _cuda() -> list[Check]:
+    """What CUDA is called through, where there is a GPU; pycuda costs launches."""
+    try:
+        chosen, why = back_end()
+        gpus()
+    except EngineError as error:
+        asked = ASKED in os.environ
+        return [Check("cuda", "fail", str(error), f"unset {ASKED}")] if asked else []
+    graphs = ", call by call as it has no CUDA graphs" if chosen == PYCUDA else ""
+    return [Check("cuda", "ok", f"through {chosen}{graphs}: {why}")]
 
 
 def _has_driver() -> bool:

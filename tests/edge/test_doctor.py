@@ -299,3 +299,17 @@ def test_no_engine_at_all_is_a_failure(monkeypatch) -> None:
 
     monkeypatch.setattr(doctor, "choose_engine", none)
     assert doctor._auto().status == "fail"
+
+
+def test_what_cuda_is_called_through_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "gpus", lambda: [])
+    monkeypatch.setattr(doctor, "back_end", lambda: ("pycuda", "cuda-bindings is not installed"))
+    (check,) = doctor._cuda()
+    assert check.status == "ok"
+    assert "pycuda, call by call as it has no CUDA graphs: cuda-bindings is not" in check.detail
+
+
+def test_a_wrong_wish_for_what_cuda_is_called_through_is_told(monkeypatch) -> None:
+    monkeypatch.setenv("PROTOEDGE_CUDA", "cupy")
+    (check,) = doctor._cuda()
+    assert (check.status, check.fix) == ("fail", "unset PROTOEDGE_CUDA")
