@@ -11,6 +11,8 @@ from engines.engine import Images, Output
 from engines.errors import EngineError
 
 INPUT = "image"
+BATCH = "N"
+"""Name of the first axis of a graph that takes any number of images."""
 CHANNELS = 3
 
 
@@ -32,18 +34,20 @@ class Signature:
 def signature_from_input(
     name: str, *, dtype: str, shape: Sequence[object], outputs: Sequence[str], where: str
 ) -> Signature:
-    """Check that a graph's only input is `image`, uint8 (N, H, W, 3) with fixed sizes.
+    """Check that a graph's only input is `image`, uint8 (N, H, W, 3) with fixed sizes but for N.
 
     Args:
         name: the input's name.
         dtype: its element type in words; anything that contains ``uint8`` or is ``u8`` passes.
-        shape: its dimensions; a positive int each.
+        shape: its dimensions; a positive int each, but for a first one of any number: 1 then.
         outputs: names of the graph's outputs.
         where: the engine's name, for the message.
 
     Raises:
         EngineError: the graph takes something else.
     """
+    if len(shape) == 4 and shape[0] in (BATCH, -1):
+        shape = (1, *shape[1:])
     fixed = [size for size in shape if isinstance(size, int) and size > 0]
     is_bytes = dtype == "u8" or "uint8" in dtype.lower()
     if name != INPUT or not is_bytes or len(fixed) != len(shape) or len(fixed) != 4:
@@ -54,6 +58,30 @@ def signature_from_input(
     if fixed[3] != CHANNELS:
         raise EngineError(f"{where}: the graph takes {fixed[3]} channels, not 3 (BGR)")
     return Signature(batch=fixed[0], size=(fixed[1], fixed[2]), outputs=tuple(outputs))
+
+
+def with_batch(model: bytes, batch: int) -> bytes:
+    """A graph of any number of images for so many; one of a fixed number as it is.
+
+    Args:
+        model: serialised ONNX.
+        batch: images per call.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        parsed = onnx.load_model_from_string(model)
+    except DecodeError:
+        return model  # whoever runs it says what is wrong with it
+    values = [*parsed.graph.input, *parsed.graph.output]
+    free = [value for value in values if value.type.tensor_type.shape.dim[:1]]
+    named = [value for value in free if value.type.tensor_type.shape.dim[0].dim_param]
+    if not named:
+        return model
+    for value in named:
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    return bytes(parsed.SerializeToString())
 
 
 def check_images(images: Images, signature: Signature, *, where: str) -> None:

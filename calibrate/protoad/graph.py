@@ -33,6 +33,7 @@ from calibrate.protoad.prototypes import Vectors
 from calibrate.protoad.score import Score
 from calibrate.protoad.whitening import Matrices
 from calibrate.score_graph import output_score
+from calibrate.symbolic_batch import with_symbolic_batch
 from engines.engine import EXACT, Precision
 from engines.score_rule import MAXIMUM, ScoreRule
 
@@ -87,7 +88,7 @@ def inspector_graph(
     head.outputs(distance, features, score=score, rule=rule)
     helper.set_model_props(model, metadata or {})
     checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
+    return with_symbolic_batch(bytes(model.SerializeToString()))
 
 
 class _Head:

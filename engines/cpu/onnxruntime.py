@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from engines.batches import (
+    BATCH,
     CHANNELS,
     INPUT,
     Signature,
@@ -152,6 +153,7 @@ def _session_from_onnx(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
     options.inter_op_num_threads = 1
+    options.add_free_dimension_override_by_name(BATCH, 1)
     if threads is None and granted_cpus() is not None:
         threads = usable_cores()  # ONNX Runtime counts cores and knows no control group's quota
     if threads is not None:

@@ -106,6 +106,9 @@ def _compile(
 
     signed = request.precision == "int8"
     graph = core.read_model(round_concats_unsigned(request.model) if signed else request.model)
+    if graph.is_dynamic():
+        _, *sizes = graph.input(0).get_partial_shape()
+        graph.reshape({0: [1, *sizes]})
     if not request.mixed:
         return core.compile_model(graph, "CPU", config), frozenset()
     names = choose_f32_nodes(graph)

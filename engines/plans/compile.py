@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engines.batches import with_batch
 from engines.errors import EngineError
 from engines.plans.builder import (
     Target,
@@ -69,7 +70,7 @@ def compile_plan(
     """
     trt = import_flavour(flavour)
     target = target_from_options(flavour, gpu, workspace_mib=workspace_mib, compatible=compatible)
-    lowered = graph_with_half_between(graph_with_whole_head(model))
+    lowered = graph_with_half_between(graph_with_whole_head(with_batch(model, 1)))
     if TURING in target.gpu:
         lowered = graph_for_turing(lowered)
     build = _Build(

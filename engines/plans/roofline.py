@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import shape_inference
 
+from engines.batches import with_batch
 from engines.graph_cost import costs_of
 from engines.plans.layers import Layer
 from engines.plans.whole_head import graph_with_whole_head
@@ -51,7 +52,7 @@ def work_of(layers: Sequence[Layer], model: bytes) -> Work:
         layers: of a TensorRT-RTX plan, whose list says how large tensors are.
         model: serialised ONNX that the plan was compiled from.
     """
-    lowered = onnx.load_model_from_string(graph_with_whole_head(model))
+    lowered = onnx.load_model_from_string(graph_with_whole_head(with_batch(model, 1)))
     costs = costs_of(shape_inference.infer_shapes(lowered).graph)
     flop = {cost.node: cost.flop for cost in costs}
     running = [layer for layer in layers if layer.kind != "sync"]

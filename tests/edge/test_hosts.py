@@ -15,6 +15,7 @@ import pytest
 
 from edge.health.checks import ImageChecks
 from edge.inspection.inspector import load
+from engines.batches import with_batch
 from engines.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +107,7 @@ def test_the_page_says_what_a_bundle_has(built) -> None:
     """Names, types and shapes that the page's other recipes rely on."""
     import onnx
 
-    graph = onnx.load_model_from_string(Bundle.open(built).model()).graph
+    graph = onnx.load_model_from_string(with_batch(Bundle.open(built).model(), 1)).graph
     page = PAGE.read_text()
     config = re.search(r"```proto\n(.*?)```", page, re.DOTALL)
     assert config is not None

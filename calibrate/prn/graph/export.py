@@ -31,6 +31,7 @@ from calibrate.prn.network.matching import Matching
 from calibrate.prn.network.network import PRN
 from calibrate.prn.options import SCORE_PIXELS
 from calibrate.score_graph import output_score
+from calibrate.symbolic_batch import with_symbolic_batch
 from engines.engine import EXACT
 from engines.score_rule import ScoreRule, ScoreTerm
 
@@ -68,7 +69,7 @@ def inspector_graph(
     output_score(model, PRED_SCORE, flat, ScoreRule(terms=(ScoreTerm(count=count),)), batch=batch)
     helper.set_model_props(model, metadata or {})
     checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
+    return with_symbolic_batch(bytes(model.SerializeToString()))
 
 
 def matched_index(stage: str) -> str:

@@ -127,7 +127,7 @@ def test_a_graph_that_takes_something_else_is_refused(engine) -> None:
 
     for name, kind, shape in (
         ("image", TensorProto.FLOAT, [1, 3, 64, 64]),
-        ("image", TensorProto.UINT8, ["N", 64, 64, 3]),
+        ("image", TensorProto.UINT8, [1, "H", 64, 3]),
         ("pixels", TensorProto.UINT8, [1, 64, 64, 3]),
         ("image", TensorProto.UINT8, [1, 64, 64, 1]),
     ):

@@ -13,6 +13,7 @@ from random_weights import resnet18
 from calibrate.backbones.features_graph import features_graph
 from calibrate.precision.convert import Conversion
 from calibrate.protoad.graph import inspector_graph
+from engines.batches import with_batch
 from engines.plans import whole_head
 from engines.plans.whole_head import graph_with_whole_head
 
@@ -24,7 +25,7 @@ def inspector(precision: str, *, prototypes: int = 2_500, layers: tuple[str, ...
     graph = replace(graph, model=Conversion(graph.model, precision).model())
     unit = np.random.default_rng(2).standard_normal((prototypes, graph.dimensions))
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    return inspector_graph(graph, unit.astype(np.float32), precision=precision)
+    return with_batch(inspector_graph(graph, unit.astype(np.float32), precision=precision), 1)
 
 
 def outputs(model: bytes) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ from calibrate.prn.graph.export import inspector_graph, matched_index  # noqa: E
 from calibrate.prn.network.network import PRN  # noqa: E402
 from calibrate.prn.options import shape_of  # noqa: E402
 from calibrate.prn.training import image_scores  # noqa: E402
+from engines.batches import with_batch  # noqa: E402
 from engines.cpu.onnxruntime import OnnxRuntimeEngine  # noqa: E402
 from engines.engine import (  # noqa: E402
     EXACT,
@@ -198,6 +199,18 @@ def test_half_and_eight_bits_stay_near_and_match_the_same(made, graphs) -> None:
             assert np.array_equal(ours, theirs), "a flipped match changes the whole residual"
 
 
+def test_two_images_at_once_have_the_maps_and_scores_of_each_alone(graphs) -> None:
+    import onnxruntime
+
+    images = np.random.default_rng(5).integers(0, 256, (2, *SIZE, 3), np.uint8)
+    for model in graphs.values():
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        both = session.run(None, {"image": images})
+        alone = [session.run(None, {"image": one[None]}) for one in images]
+        for index, found in enumerate(both):
+            np.testing.assert_allclose(found, [one[index][0] for one in alone], atol=2e-5)
+
+
 def test_openvino_runs_the_convolutions_low_and_exact_nodes_in_float32(graphs) -> None:
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     from engines.cpu.openvino import has_bf16, import_openvino, shared_core
@@ -208,7 +221,7 @@ def test_openvino_runs_the_convolutions_low_and_exact_nodes_in_float32(graphs) -
     if not has_bf16(core):
         pytest.skip("this processor has no bf16 instructions")
     for precision, wanted in (("fp16", "bf16"), ("int8", "int8+bf16")):
-        graph = core.read_model(graphs[precision])
+        graph = core.read_model(with_batch(graphs[precision], 1))
         kept = choose_f32_nodes(graph)
         assert any(name.startswith(f"{EXACT}match/") for name in kept)
         compiled = compile_mixed(core, graph, {"NUM_STREAMS": "1"}, kept=kept)
