@@ -24,6 +24,7 @@ from calibrate.node_names import HEAD
 from calibrate.progress import Stages
 from calibrate.protoad.graph import PRED_SCORE
 from edge.result import Say
+from engines.batches import with_batch
 from engines.choose import open_engine
 from engines.engine import EXACT, Engine, EngineOptions, Images, Output, Precision, say_nothing
 from engines.plans.flavours import MODULES
@@ -196,7 +197,7 @@ def _digest(model: bytes) -> str:
 
 
 def split_head(model: bytes) -> tuple[bytes, bytes | None]:
-    """A graph's body and head; of a graph without a head the body is all of it.
+    """A graph's body and head for one image; of a graph without a head the body is all of it.
 
     Two graphs whose bodies compute the same have the same bytes for it, whatever their heads.
 
@@ -206,7 +207,7 @@ def split_head(model: bytes) -> tuple[bytes, bytes | None]:
     Returns:
         Serialised ONNX of both; the head's inputs are the body's outputs, by their names.
     """
-    parsed = onnx.load_model_from_string(model)
+    parsed = onnx.load_model_from_string(with_batch(model, 1))
     graph = parsed.graph
     of_head, of_body = _divided(graph.node)
     if of_head:
