@@ -25,7 +25,8 @@ from edge.building.report import describe_threshold
 from edge.options import BuildOptions
 from edge.plans import plan_layers
 from engines.bundle import Bundle
-from engines.engine import EXACT
+from engines.choose import open_engine
+from engines.engine import EXACT, Engine, EngineOptions, Precision
 from engines.parity_record import EngineParityRecord, LimitsRecord, ParityRecord, SpreadRecord
 
 
@@ -214,10 +215,17 @@ def test_more_blocks_are_kept_until_the_limits_hold() -> None:
     assert asked(1, count=1, blocks=0) == ([], False)
 
 
+def open_reference(name: str, model: bytes, precision: Precision) -> Engine:
+    return open_engine(model, engine=name, options=EngineOptions(precision))
+
+
 def test_layers_are_ranked_on_an_engine_that_rounds_as_the_gpu_does() -> None:
     def engines(*beside: str) -> list[str]:
         both = ("openvino", "onnxruntime")
-        return _PrecisionGate(options(), both, None, Stages(), beside=frozenset(beside))._engines
+        gate = _PrecisionGate(
+            options(), both, None, Stages(), beside=frozenset(beside), open_engine=open_reference
+        )
+        return gate._engines
 
     assert engines("openvino") == ["onnxruntime", "openvino"]
     assert engines() == ["openvino", "onnxruntime"], "the deployed one first"
