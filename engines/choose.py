@@ -144,13 +144,19 @@ def _open_openvino(model: bytes, options: EngineOptions) -> Engine:
         threads=options.threads,
         plans=options.plans,
         say=options.say,
+        tell_layer=options.tell_layer,
     )
 
 
 def _open_onnxruntime(model: bytes, options: EngineOptions) -> Engine:
     from engines.cpu.onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(model, precision=options.precision, threads=options.threads)
+    return OnnxRuntimeEngine(
+        model,
+        precision=options.precision,
+        threads=options.threads,
+        tell_layer=options.tell_layer,
+    )
 
 
 ENGINES: dict[str, Backend] = {

@@ -23,6 +23,23 @@ arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
+class LayerTime:
+    """How long one layer took for one call.
+
+    Attributes:
+        name: the engine's own: a node of the graph, or what it made of several.
+        kind: of the layer, such as ``Convolution``; empty if the engine doesn't say.
+        kernel: what computed it; empty if the engine doesn't say.
+        ms: that it took.
+    """
+
+    name: str
+    kind: str
+    kernel: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class EngineOptions:
     """What an engine is opened with.
 
@@ -33,6 +50,8 @@ class EngineOptions:
         threads: of a CPU engine; None lets it choose.
         say: receives a line about what takes long, such as why a plan is compiled again.
         progress: receives the share of a plan's compilation that is done, while it is opened.
+        tell_layer: receives each layer's time, of each `infer`, at the latest when the engine is
+            closed. Measuring costs time, and such an engine keeps no compiled graph on a CPU.
     """
 
     precision: Precision
@@ -40,6 +59,7 @@ class EngineOptions:
     threads: int | None = None
     say: Callable[[str], None] | None = None
     progress: Callable[[float], None] | None = None
+    tell_layer: Callable[[LayerTime], None] | None = None
 
 
 def say_nothing(line: str) -> None:

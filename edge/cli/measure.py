@@ -38,6 +38,7 @@ class BenchOptions(OptionsModel):
         "Size in px of frames that are made from the bundle: WIDTHxHEIGHT.",
         example="1280x720",
     )
+    layers: bool = option(False, "Also time each layer of the graph, and show the slowest.")
 
 
 @takes_options
@@ -125,6 +126,7 @@ def bench(
         engine=options.engine,
         iterations=options.frames,
         camera=options.camera,
+        layers=options.layers,
     )
     if json:
         console.print_json(report.to_json())

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from edge.doctor import Check
     from edge.evaluation.bench import BenchReport
     from edge.evaluation.compare import ComparedBundle, Comparison
+    from edge.evaluation.layer_times import LayerShare
     from edge.plans import CompiledPlan
     from engines.threshold_records import OperatingPointRecord
 
+SLOWEST_SHOWN = 15
 FIGURES = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro", "f1_max")
 
 
@@ -186,6 +188,19 @@ def print_bench(title: str, report: BenchReport) -> None:
             ("frames", report.iterations),
         ],
     )
+    if report.layers is not None:
+        _print_slowest(report.layers)
+
+
+def _print_slowest(layers: Sequence[LayerShare]) -> None:
+    """Print the slowest layers; the others in a line."""
+    shown, rest = layers[:SLOWEST_SHOWN], layers[SLOWEST_SHOWN:]
+    rows = [(one.name, one.kind, f"{one.ms:.3f}", f"{one.share:.1%}", one.kernel) for one in shown]
+    if rest:
+        ms, share = sum(one.ms for one in rest), sum(one.share for one in rest)
+        rows.append((f"{len(rest)} more", "", f"{ms:.3f}", f"{share:.1%}", ""))
+    title = f"The slowest of {len(layers)} layers"
+    console.print_columns(title, ("layer", "kind", "ms", "share", "kernel"), rows)
 
 
 def print_comparison(comparison: Comparison) -> None:

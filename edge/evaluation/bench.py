@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from calibrate.dataset import dataset_from_folder
 from calibrate.images import Size, fit_image
 from cameras.image_files import image_from_bytes, image_from_file, taking_bits
+from edge.evaluation.layer_times import LayerShare, time_layers
 from edge.inspection.inspector import Inspector, load_with_progress
 from edge.result import Image, Result, Verdict
 from engines.bundle import Bundle
@@ -49,6 +50,7 @@ class BenchReport:
         ratio_to_engine: median end to end over the engine's median; 1.0 would be free.
         host_ms: of the end-to-end time what is not the engine's: fitting the frame, deciding,
             making the result. None where the results don't say.
+        layers: the engine's layers and their times, slowest first; None if nobody asked.
     """
 
     engine: str
@@ -61,6 +63,7 @@ class BenchReport:
     rate_hz: float
     ratio_to_engine: float
     host_ms: Latency | None = None
+    layers: tuple[LayerShare, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON types."""
@@ -74,6 +77,7 @@ def bench_bundle(
     engine: str,
     iterations: int,
     camera: Size,
+    layers: bool = False,
 ) -> BenchReport:
     """Time a bundle's engine, and everything from a frame to its verdict.
 
@@ -84,6 +88,7 @@ def bench_bundle(
         engine: ``auto`` or the name of one.
         iterations: timed frames.
         camera: (height, width) in px of those frames.
+        layers: also time each layer, afterwards and in an engine of its own.
 
     Raises:
         BundleError, EngineError, DatasetError, ImageError: as their modules say.
@@ -93,7 +98,14 @@ def bench_bundle(
             frames = _golden(inspector.bundle, camera) if images is None else _read(images)
         if images is None:
             inspector.health = inspector.health.without("size")  # they are made to measure
-        return bench_inspector(inspector, frames, iterations=iterations)
+        report = bench_inspector(inspector, frames, iterations=iterations)
+        if not layers:
+            return report
+        opened, roi = inspector.bundle, inspector.settings.roi
+    # Only now, with the engine closed: a GPU may have no memory for two.
+    prepared = [fit_image(frame, opened.manifest.size, roi)[None] for frame in frames]
+    times = time_layers(opened, prepared, engine=report.engine, calls=iterations)
+    return replace(report, layers=times)
 
 
 def bench_inspector(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
@@ -22,10 +25,11 @@ from engines.batches import (
 )
 from engines.buffer_pool import BufferPool
 from engines.cpu.processor import cpu_name, granted_cpus, usable_cores
-from engines.engine import Images, Output, Precision
+from engines.engine import Images, LayerTime, Output, Precision
 from engines.errors import EngineError
 
 NAME = "onnxruntime"
+_KERNEL_TIME = "_kernel_time"  # how the events of layers end in ONNX Runtime's profile
 SILENT = 4
 """Severity "fatal": what goes wrong arrives as an exception, and nothing is printed."""
 
@@ -37,6 +41,7 @@ class OnnxRuntimeEngine(AbstractContextManager["OnnxRuntimeEngine"]):
         model: serialised ONNX, input `image` uint8 (N, H, W, 3).
         precision: of the graph; only said again in `executes`.
         threads: per call; None takes all physical cores that this process may use.
+        tell_layer: receives each layer's time of each call, when the engine is closed.
 
     Raises:
         EngineError: ONNX Runtime is missing, or it doesn't take the graph.
@@ -44,10 +49,20 @@ class OnnxRuntimeEngine(AbstractContextManager["OnnxRuntimeEngine"]):
 
     name = NAME
 
-    def __init__(self, model: bytes, *, precision: Precision, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        precision: Precision,
+        threads: int | None = None,
+        tell_layer: Callable[[LayerTime], None] | None = None,
+    ) -> None:
         self._session: Any = None
         self._bound: _Bound | None = None
-        self._session, self._errors = _session_from_onnx(model, threads=threads)
+        self._profile = None if tell_layer is None else _Profile(tell_layer)
+        self._session, self._errors = _session_from_onnx(
+            model, threads=threads, profile=self._profile
+        )
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise EngineError(f"{NAME}: the graph has {len(inputs)} inputs, not `image` alone")
@@ -81,11 +96,39 @@ class OnnxRuntimeEngine(AbstractContextManager["OnnxRuntimeEngine"]):
 
     def close(self) -> None:
         """Release the session; a second call does nothing."""
-        self._bound = None
-        self._session = None
+        session, self._session, self._bound = self._session, None, None
+        if self._profile is not None and session is not None:
+            self._profile.tell(session)
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Profile:
+    """ONNX Runtime's own profile: a file that is whole when the session ends it.
+
+    Args:
+        tell_layer: receives what it says.
+    """
+
+    def __init__(self, tell_layer: Callable[[LayerTime], None]) -> None:
+        self._tell = tell_layer
+        self._folder = tempfile.TemporaryDirectory(prefix="protoedge-")
+
+    def begin(self, options: Any) -> None:
+        """Switch it on in a session's options."""
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(self._folder.name) / "profile")
+
+    def tell(self, session: Any) -> None:
+        """End it, and tell each layer of each call; the file is removed."""
+        with self._folder:
+            events = json.loads(Path(session.end_profiling()).read_bytes())
+        for event in events:
+            name, is_kernel, _ = str(event["name"]).rpartition(_KERNEL_TIME)
+            if event.get("cat") == "Node" and is_kernel:
+                kind = str(event["args"].get("op_name", ""))
+                self._tell(LayerTime(name, kind, "", event["dur"] / 1e3))
 
 
 class _Bound:
@@ -141,7 +184,7 @@ def import_onnxruntime() -> ModuleType:
 
 
 def _session_from_onnx(
-    model: bytes, *, threads: int | None
+    model: bytes, *, threads: int | None, profile: _Profile | None
 ) -> tuple[Any, tuple[type[Exception], ...]]:
     """A session, and the classes of everything that ONNX Runtime can raise (they share no base)."""
     onnxruntime = import_onnxruntime()
@@ -158,6 +201,8 @@ def _session_from_onnx(
         threads = usable_cores()  # ONNX Runtime counts cores and knows no control group's quota
     if threads is not None:
         options.intra_op_num_threads = threads
+    if profile is not None:
+        profile.begin(options)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except errors as error:

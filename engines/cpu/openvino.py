@@ -18,7 +18,7 @@ from engines.batches import Signature, check_images, run_in_batches, signature_f
 from engines.buffer_pool import BufferPool
 from engines.cpu.openvino_compile import CompileRequest, Mode, count_streams, import_or_compile
 from engines.cpu.processor import BF16_INSTRUCTIONS, cpu_instructions
-from engines.engine import Images, Output, Precision, Ticket
+from engines.engine import Images, LayerTime, Output, Precision, Ticket
 from engines.errors import EngineError
 
 NAME = "openvino"
@@ -41,6 +41,7 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         threads: per call; None takes all physical cores that this process may use.
         plans: folder that keeps the compiled graph for the next start; None keeps nothing.
         say: receives a line if it cannot be kept.
+        tell_layer: receives each layer's time of each `infer`; nothing is kept then.
 
     Raises:
         EngineError: OpenVINO is missing, or it doesn't take the graph.
@@ -56,6 +57,7 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         threads: int | None = None,
         plans: Path | None = None,
         say: Callable[[str], None] | None = None,
+        tell_layer: Callable[[LayerTime], None] | None = None,
     ) -> None:
         from engines.cpu.openvino_precision import executes
 
@@ -64,12 +66,14 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
         with _as_engine_error(REFUSED):
             core = shared_core(openvino)
             mixed = precision != "fp32" and has_bf16(core)
-            request = CompileRequest(model, precision, mixed, threads, plans, say)
+            request = CompileRequest(
+                model, precision, mixed, threads, plans, say, counts_time=tell_layer is not None
+            )
             self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
             compiled = import_or_compile(openvino, core, request, mode="latency")
             self._signature = _signature(compiled)
             self.executes = executes(compiled)
-            self._alone = _InferSlot(compiled)
+            self._alone = _InferSlot(compiled, tell_layer)
         self.outputs: Sequence[str] = self._signature.outputs
         self.size = self._signature.size
         self.batch = self._signature.batch
@@ -153,7 +157,10 @@ class OpenVinoEngine(AbstractContextManager["OpenVinoEngine"]):
 class _InferSlot:
     """One request; its input and outputs are bound once, so that a call allocates nothing."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(
+        self, compiled: Any, tell_layer: Callable[[LayerTime], None] | None = None
+    ) -> None:
+        self._tell_layer = tell_layer
         self._request = compiled.create_infer_request()
         self._input = self._request.get_input_tensor(0).data
         self._outputs = [
@@ -166,6 +173,8 @@ class _InferSlot:
         with _as_engine_error():
             # Shared: otherwise the binding copies every output once more.
             self._request.infer(share_outputs=True)
+            if self._tell_layer is not None:
+                self._tell_layers(self._tell_layer)
         return self.copies()
 
     def start(self, images: Images) -> None:
@@ -178,6 +187,12 @@ class _InferSlot:
     def wait(self) -> None:
         with _as_engine_error():
             self._request.wait()
+
+    def _tell_layers(self, tell: Callable[[LayerTime], None]) -> None:
+        for found in self._request.get_profiling_info():
+            if found.status == found.Status.EXECUTED:
+                ms = 1e3 * found.real_time.total_seconds()
+                tell(LayerTime(found.node_name, found.node_type, found.exec_type, ms))
 
     def copies(self) -> list[Output]:
         """The request writes into the same memory again: what the caller gets is a copy."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 from engines.batches import Signature, check_images, signature_from_input
 from engines.cuda import Cuda, DeviceLostError, gpus
-from engines.engine import EngineOptions, Images, Output, Ticket
+from engines.engine import EngineOptions, Images, LayerTime, Output, Ticket
 from engines.errors import EngineError
 from engines.gpu.context import GpuContext, Home
 from engines.gpu.device_array import DeviceArray, DeviceImages, images_from_device
@@ -66,6 +66,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         device: the GPU's name, in words.
         slots: batches in flight at most.
         home: the GPU and context to use; None takes what is current.
+        tell_layer: receives each layer's time of each call; there is no CUDA graph then.
 
     Attributes:
         home: where it works; for the one that is opened in its place.
@@ -84,6 +85,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         device: str = "",
         slots: int = SLOTS,
         home: Home | None = None,
+        tell_layer: Callable[[LayerTime], None] | None = None,
     ) -> None:
         if slots < 1:
             raise EngineError(f"{plan.flavour}: {slots} slots; give 1 or more")
@@ -94,6 +96,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         self.why_no_graph = ""
         self.notes: list[str] = []
         self._cuda = libraries.cuda
+        self._tell_layer = tell_layer
         self._lock = threading.Lock()
         self._free: list[Slot] = []
         self._all: list[Slot] = []
@@ -145,7 +148,11 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
                     gpu=gpu,
                     options=options,
                     load=lambda plan: cls(
-                        plan, libraries=libraries, device=gpu.name, home=context.home
+                        plan,
+                        libraries=libraries,
+                        device=gpu.name,
+                        home=context.home,
+                        tell_layer=options.tell_layer,
                     ),
                 )
         except BaseException as error:
@@ -234,7 +241,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         for _ in range(self.slots):
             slot = Slot(
                 self._cuda,
-                loaded.execution(),
+                loaded.execution(self._tell_layer),
                 image=loaded.image,
                 outputs=loaded.outputs,
                 maps_input=maps_input,

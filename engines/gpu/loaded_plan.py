@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.cuda import Cuda
+from engines.engine import LayerTime
 from engines.errors import EngineError
 from engines.plans.caches import kernels_path, read_kernels, write_kernels
+from engines.plans.layers import Layer
 from engines.plans.plan import Plan, UnloadablePlanError
 
 
@@ -51,6 +54,7 @@ class LoadedPlan:
     def __init__(self, plan: Plan, *, trt: Any, log: Any, cuda: Cuda) -> None:
         self._trt, self._log, self._cuda = trt, log, cuda
         self._name = plan.flavour
+        self._layers = {layer.name: layer for layer in plan.layers}
         self._runtime: Any = trt.Runtime(log)
         if "version" in plan.compatible:
             self._runtime.engine_host_code_allowed = True  # such a plan brings its own runtime
@@ -75,8 +79,11 @@ class LoadedPlan:
             if name not in inputs
         ]
 
-    def execution(self) -> TensorRtExecution:
+    def execution(self, tell_layer: Callable[[LayerTime], None] | None = None) -> TensorRtExecution:
         """A new execution context, with scratch memory of its own.
+
+        Args:
+            tell_layer: receives each layer's time of each run, which no CUDA graph tells.
 
         Raises:
             EngineError: no memory for it.
@@ -90,6 +97,9 @@ class LoadedPlan:
         problem = (
             f"{self._name} captures this plan in a graph of its own" if self._own_graph else ""
         )
+        if tell_layer is not None:
+            context.profiler = _profiler(self._trt, self._layers, tell_layer)
+            problem = f"{self._name}: the layers are timed"
         return TensorRtExecution(
             context, log=self._log, cuda=self._cuda, name=self._name, capture_problem=problem
         )
@@ -189,6 +199,25 @@ class TensorRtExecution:
     def _error(self, what: str) -> EngineError:
         """With what TensorRT said since it was last asked."""
         return EngineError(f"{self._name}: {what}: {self._log.take_errors() or 'no reason given'}")
+
+
+def _profiler(
+    trt: Any, layers: Mapping[str, Layer], tell_layer: Callable[[LayerTime], None]
+) -> Any:
+    """TensorRT's profiler, told after each run; the class exists only once TensorRT is there.
+
+    Args:
+        trt: the module.
+        layers: of the plan, by name; their kinds and kernels are told with the times.
+        tell_layer: receives the times, from GPU events.
+    """
+
+    def report_layer_time(_self: object, layer_name: str, ms: float) -> None:
+        layer = layers.get(layer_name)
+        kind, kernel = (layer.kind, layer.tactic) if layer else ("", "")
+        tell_layer(LayerTime(layer_name, kind, kernel, float(ms)))
+
+    return type("Profiler", (trt.IProfiler,), {"report_layer_time": report_layer_time})()
 
 
 def _runtime_config(engine: Any) -> Any:

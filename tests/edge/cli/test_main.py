@@ -211,7 +211,9 @@ def test_bench_prints_one_object(run, built, drawn) -> None:
     assert {"engine", "precision", "rate_hz", "ratio_to_engine"} <= set(done)
     assert set(done["engine_ms"]) == LATENCIES == set(done["end_to_end_ms"])
     assert (done["engine"], done["precision"]) == ("onnxruntime", "fp32")
-    assert "end to end" in run(*words, "--camera", "640x480").out
+    assert done["layers"] is None, "nobody asked"
+    table = run(*words, "--camera", "640x480", "--layers").out
+    assert "end to end" in table and "The slowest of" in table and "%" in table
     assert run(*words, drawn / "test/good").code == 0
     assert run(*words, drawn / "test/good/000.png").code == 0
 

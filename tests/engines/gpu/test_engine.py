@@ -8,13 +8,14 @@ import tracemalloc
 import numpy as np
 import pytest
 from fake_cuda import E, Machine
-from fake_tensorrt import FakeTensorRt, fake_plan, opened, pictures, same
+from fake_tensorrt import LAYERS_MS, FakeTensorRt, fake_plan, opened, pictures, same
 from in_flight import infer_each
 
 from engines.cuda import DeviceLostError
-from engines.engine import EngineOptions, PipelinedEngine
+from engines.engine import EngineOptions, LayerTime, PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
+from engines.plans.layers import Layer
 
 
 @pytest.mark.parametrize("integrated", [False, True])
@@ -326,3 +327,28 @@ def test_two_engines_on_a_lost_gpu_wait_for_each_other(machine) -> None:
         other.infer(pictures(1))
     other.close()
     assert machine.resets == 1
+
+
+@pytest.mark.parametrize("rtx", [False, True])
+def test_each_layers_time_is_told_and_no_graph_is_launched(machine, rtx) -> None:
+    conv = Layer(
+        name="conv1",
+        kind="convolution",
+        inputs=("fp16",),
+        outputs=("fp16",),
+        tactic="sm80_xmma",
+        nodes=(),
+    )
+    told: list[LayerTime] = []
+    plan = fake_plan().model_copy(update={"layers": (conv,)})
+    libraries = Libraries(machine.cuda, FakeTensorRt(machine, rtx=rtx))
+    with TensorRtEngine(plan, libraries=libraries, tell_layer=told.append) as engine:
+        assert "timed" in engine.why_no_graph
+        told.clear()
+        for seed in range(4):
+            assert same(engine.infer(pictures(1, seed)), pictures(1, seed))
+    assert told[:2] == [
+        LayerTime("conv1", "convolution", "sm80_xmma", 0.75),
+        LayerTime("head", "", "", 0.25),
+    ]
+    assert len(told) == 4 * len(LAYERS_MS)
