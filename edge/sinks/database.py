@@ -119,7 +119,9 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
         try:
             self._open()
         except (sqlite3.Error, OSError) as error:
-            raise _sink_error(Path(path), error) from error
+            if not _is_locked(error):
+                raise _sink_error(Path(path), error) from error
+            self.losses.add(error, 0)  # it is a database, and somebody will let go of it
 
     def write(self, result: Result) -> None:
         """Add one row; it is committed with others, see the class."""
@@ -276,6 +278,12 @@ def connect(path: Path, *, busy_s: float = _BUSY_S) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _is_locked(error: Exception) -> bool:
+    """Whether another program has the database for itself now."""
+    code = getattr(error, "sqlite_errorcode", None)  # from Python 3.11 on
+    return code == sqlite3.SQLITE_BUSY if code is not None else "locked" in str(error)
 
 
 def _sink_error(path: Path, error: sqlite3.Error | OSError) -> SinkError:

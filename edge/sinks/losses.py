@@ -107,6 +107,8 @@ def strip_digits(reason: str) -> str:
 
 def _is_full(why: str | Exception) -> bool:
     """Whether room on the disk is what lacks, as far as anybody knows."""
+    if isinstance(why, Exception) and not isinstance(why, OSError):
+        return "full" in str(why)  # SQLite's own, which have no number of the system's
     number = why.errno if isinstance(why, OSError) else None
     return number is None or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

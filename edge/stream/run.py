@@ -32,7 +32,7 @@ from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
 from edge.service.supervisor import Supervised, supervised
 from edge.sinks.database import count_of_day
-from edge.sinks.sink import Sink, refuse_source, refuse_watched
+from edge.sinks.sink import Sink, SinkError, refuse_source, refuse_watched
 from edge.stream.cameras import CameraConfig, camera_configs
 from edge.stream.loop import Camera, stream_cameras
 from edge.stream.open_sinks import (
@@ -137,7 +137,9 @@ def _open_cameras(
         )
         sinks = [stack.enter_context(sink) for sink in own]
         sinks += [stack.enter_context(sink) for sink in _shadows(each, options, say=service.say)]
-        counts = ResultCounts(live=opener.live, today=_counted_today(options, each.name))
+        counts = ResultCounts(
+            live=opener.live, today=_counted_today(options, each.name, say=service.say)
+        )
         watch = InputWatch(
             each.name,
             inspector,
@@ -191,10 +193,14 @@ def _shadows(
         )
 
 
-def _counted_today(options: StreamOptions, camera: str) -> Mapping[Verdict, int]:
+def _counted_today(options: StreamOptions, camera: str, *, say: Say) -> Mapping[Verdict, int]:
     """Results of earlier runs, so that a day's counts go on after a crash or a restart."""
     database = database_of(options)
-    return {} if database is None else count_of_day(database, camera, date.today())
+    try:
+        return {} if database is None else count_of_day(database, camera, date.today())
+    except SinkError as error:  # somebody holds it: a line does not wait for its statistics
+        say(f"{error}; the day's counts begin at nought")
+        return {}
 
 
 def _streamed_camera(camera: _OpenedCamera) -> Camera:

@@ -188,3 +188,24 @@ def test_a_days_results_are_counted_of_one_camera_from_midnight_on(tmp_path) -> 
     path.write_bytes(b"no database" * 100)
     with pytest.raises(SinkError, match="name another file"):
         count_of_day(path, "left", date(2026, 1, 31))
+
+
+def test_one_that_is_locked_at_the_start_is_written_to_once_it_is_free(tmp_path, caplog) -> None:
+    path = tmp_path / "results.db"
+    with SqliteSink(path):
+        pass
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(SinkError, match="locked"):
+            count_of_day(path, "", date(2026, 1, 31))
+        sink = SqliteSink(path)
+        sink.write(result_of(1))
+        sink.flush()
+        assert "locked" in sink.losses.trouble
+    assert "check that place" in caplog.text
+    time.sleep(module._RETRY_S)
+    sink.flush()
+    sink.close()
+    assert sink.losses.total == 0
+    assert rows_of(path) == [(1,)]
