@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 UNKNOWN, NOT_SUPPORTED = 999, 801
+NO_GRAPHS = "pycuda has no CUDA graphs"
 NUMBERS: dict[str, int] = {
     "invalid argument": 1,
     "out of memory": 2,
@@ -177,7 +178,9 @@ class PycudaBinding:
         context = self._drv.Context.get_current()
         if context is None:
             return (0,)
-        self._contexts[context.handle] = context
+        # One object for each context: pycuda compares objects before it frees what is in one, and
+        # `autoprimaryctx` has another one for the context that is retained here.
+        self._contexts.setdefault(context.handle, context)
         return (context.handle,)
 
     def cuCtxGetDevice(self) -> tuple[Any, ...]:
@@ -199,8 +202,8 @@ class PycudaBinding:
         with _LOCK:
             if index not in self._primary:
                 self._primary[index] = self._drv.Device(index).retain_primary_context()
+                self._contexts[self._primary[index].handle] = self._primary[index]
             context = self._primary[index]
-            self._contexts[context.handle] = context
         return (context.handle,)
 
     def cuDevicePrimaryCtxRelease(self, index: int) -> tuple[Any, ...]:
@@ -213,7 +216,9 @@ class PycudaBinding:
     def cudaDeviceReset(self) -> Code:
         with _LOCK:
             gone = self._primary.pop(self._index, None)
-            _DETACHED.append(gone)
+            if gone is not None:
+                self._contexts.pop(gone.handle, None)
+                _DETACHED.append(gone)
         return Code(self._libcuda.reset(self._index))
 
     def cuPointerGetAttribute(self, attribute: int, address: int) -> tuple[Any, ...]:
@@ -296,6 +301,17 @@ class PycudaBinding:
             drv.memcpy_dtod_async(target, source, size, stream=on)
         return ()
 
+    def cuModuleLoadData(self, image: bytes) -> tuple[Any, ...]:
+        return (self._drv.module_from_buffer(image),)
+
+    def cuModuleGetFunction(self, module: Any, name: bytes) -> tuple[Any, ...]:
+        return (module.get_function(name.decode()),)
+
+    def cuLaunchKernel(self, kernel: Any, *sizes: int) -> tuple[Any, ...]:
+        grid, block = sizes[:3], sizes[3:6]  # no arguments, and the default stream
+        kernel(grid=grid, block=block)
+        return ()
+
     def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
         stream = self._drv.Stream(flags)
         self._owned[stream.handle] = stream
@@ -317,7 +333,7 @@ class PycudaBinding:
         return ()
 
     def cudaStreamBeginCapture(self, stream: int, mode: int) -> Code:
-        return _not_offered("pycuda has no CUDA graphs")
+        return _not_offered(NO_GRAPHS)
 
     def cudaStreamIsCapturing(self, stream: int) -> tuple[Any, ...]:
         return (self.cudaStreamCaptureStatus.cudaStreamCaptureStatusNone,)

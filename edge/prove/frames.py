@@ -16,6 +16,7 @@ from edge.prove.errors import DisprovenError, NotPossibleError
 from edge.prove.ground import ProvingGround
 from engines.engine import Engine, Images
 from engines.plans.flavours import RTX
+from engines.pycuda_binding import NO_GRAPHS
 
 FRAMES = 50
 TIMED = 300
@@ -36,6 +37,8 @@ def prove_graph(ground: ProvingGround) -> str:
     why = ground.engine("fp16").why_no_graph
     if OWN_GRAPH in why:
         raise NotPossibleError(f"{why}, as the plan allocates while it runs")
+    if NO_GRAPHS in why:
+        raise NotPossibleError(f"{NO_GRAPHS}; with cuda-bindings a frame is one launch")
     if why:
         raise DisprovenError(f"not captured: {why}")
     return "upload, plan and download are one graph"
@@ -46,6 +49,8 @@ def prove_one_launch(ground: ProvingGround) -> str:
     calls = _calls_of_frames(ground)
     launches = calls[LAUNCH] / FRAMES
     others = sum(count for name, count in calls.items() if "Memcpy" in name) / FRAMES
+    if ground.engine("fp16").why_no_graph:
+        raise NotPossibleError(f"no graph: {others:g} copies a frame, and what the plan launches")
     if launches != 1 or others:
         raise DisprovenError(f"{launches:g} launches and {others:g} copies a frame")
     return f"{FRAMES} frames, {calls[LAUNCH]} launches"
@@ -53,7 +58,7 @@ def prove_one_launch(ground: ProvingGround) -> str:
 
 def prove_no_allocation(ground: ProvingGround) -> str:
     """Prove that a frame allocates nothing on the GPU, nor page-locked memory."""
-    calls = _calls_of_frames(ground, needs_graph=False)
+    calls = _calls_of_frames(ground)
     allocating = {name: count for name, count in calls.items() if ALLOCATES.search(name)}
     if allocating:
         told = ", ".join(f"{name} {count} times" for name, count in allocating.items())
@@ -88,14 +93,12 @@ def median_ms(engine: Engine, image: Images) -> float:
     return float(np.median(taken)) * 1e3
 
 
-def _calls_of_frames(ground: ProvingGround, *, needs_graph: bool = True) -> Counter[str]:
+def _calls_of_frames(ground: ProvingGround) -> Counter[str]:
     """CUDA's calls while an engine that is warm runs frames."""
     subject = ground.subject("fp16")
     ground.engine("fp16")  # so that there is a plan, or a reason why there is none
     engine, counted = ground.open_counted(subject)
     with engine:
-        if needs_graph and engine.why_no_graph:
-            raise NotPossibleError("there is no graph to launch: see above")
         for _ in range(WARM_UP):
             engine.infer(subject.images[:1])
         counted.calls.clear()

@@ -6,6 +6,7 @@ Each call is one of the fake CUDA's, so that it is recorded, checked, and fails 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,13 +47,13 @@ class FakePycuda:
         self.Device = Devices(self)
 
     def call(self, name: str, *arguments: Any) -> Any:
-        library = self.machine.bindings.driver if name.startswith("cuC") else None
+        library = self.machine.bindings.driver if not name.startswith("cuda") else None
         code, *given = getattr(library or self.machine.bindings.runtime, name)(*arguments)
         if int(code):
             _, words = runtime.cudaGetErrorString(runtime.cudaError_t(int(code)))
             self.machine.last_error = 0  # of the runtime, which pycuda does not use
             raise KINDS.get(int(code), LogicError)(f"{name} failed: {words.decode()}")
-        return given[0] if given else None
+        return given[0] if len(given) == 1 else tuple(given)
 
     def init(self, flags: int = 0) -> None:
         return
@@ -90,6 +91,19 @@ class FakePycuda:
     ) -> None:
         self._copy(dest, src, size, 4, stream)
 
+    def mem_get_info(self) -> tuple[int, int]:
+        free, total = self.call("cudaMemGetInfo")
+        return free, total
+
+    def get_version(self) -> tuple[int, int, int]:
+        version = self.call("cudaRuntimeGetVersion")
+        return version // 1000, version % 1000 // 10, 0
+
+    def module_from_buffer(
+        self, buffer: bytes, options: Sequence[str] = (), message_handler: Any = None
+    ) -> Module:
+        return Module(self, self.call("cuModuleLoadData", buffer))
+
     def Stream(self, flags: int = 0) -> Stream:  # noqa: N802 - pycuda's name
         return Stream(self, flags)
 
@@ -100,6 +114,19 @@ class FakePycuda:
         assert isinstance(stream, Stream), "pycuda takes a Stream of its own"
         kinds = runtime.cudaMemcpyKind
         self.call("cudaMemcpyAsync", dest, src, size, kinds(kind), stream.handle)
+
+
+class Module:
+    def __init__(self, drv: FakePycuda, module: Any) -> None:
+        self._drv, self._module = drv, module
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        function = self._drv.call("cuModuleGetFunction", self._module, name.encode())
+
+        def launch(*, grid: tuple[int, ...] = (1, 1), block: tuple[int, ...]) -> None:
+            self._drv.call("cuLaunchKernel", function, *grid, *block, 0, 0, 0, 0)
+
+        return launch
 
 
 class Allocation:

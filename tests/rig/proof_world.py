@@ -109,8 +109,10 @@ class ProofWorld:
         capturable: bool = True,
         integrated: bool = False,
         rtx: bool = False,
+        through: Callable[[Machine], Machine] = lambda machine: machine,
     ) -> None:
         self.machine = ProofMachine(integrated=integrated)
+        through(self.machine)
         self.trt = FakeTensorRt(self.machine, rtx=rtx, size=(SIZE, SIZE), capturable=capturable)
         self.trt.__spec__ = SimpleNamespace()  # type: ignore[attr-defined]
         self.compiled: list[bytes] = []

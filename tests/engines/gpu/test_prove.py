@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("cuda.bindings.runtime", reason="cuda-bindings is not installed")
 
+from fake_pycuda import on_pycuda
 from proof_world import ProofDriver, ProofRuntime, ProofWorld
 
 from calibrate.progress import Stages
@@ -149,6 +150,22 @@ def test_a_plan_that_the_library_captures_itself_is_no_failure(made) -> None:
         "no allocation a frame": "proven",
     }
     assert "a graph of its own" in tried["CUDA graph captured"].detail
+
+
+def test_through_pycuda_what_needs_a_graph_is_not_possible_and_all_else_is_proven(made) -> None:
+    world = made(through=on_pycuda)
+    tried = world.try_all(IN_FP16)
+    rest = {name: claim for name, claim in tried.items() if claim.state != "proven"}
+    assert {claim.state for claim in rest.values()} == {"not possible here"}, rest
+    assert rest.keys() == {
+        "PRN agrees with ONNX Runtime",
+        "CUDA graph captured",
+        "one launch a frame",
+    }
+    assert "pycuda has no CUDA graphs" in rest["CUDA graph captured"].detail
+    # The image up; the map and the score down.
+    assert rest["one launch a frame"].detail.startswith("no graph: 3 copies a frame")
+    world.machine.check()
 
 
 def test_a_gpu_that_shares_the_hosts_memory(made) -> None:
