@@ -27,6 +27,7 @@ from cameras.demux.ffmpeg_log import (
     has_ended_early,
     listen,
 )
+from cameras.demux.frame_numbers import FrameNumbers
 from cameras.demux.recovery import Recovery
 from cameras.errors import ImageError
 from cameras.image_files import image_from_bytes
@@ -99,6 +100,7 @@ class PictureReader:
         name = self._codec.name
         self._takes_jpegs = name == _JPEG
         self._recovery = Recovery(name, self._codec.extradata, is_intra_only=_is_intra_only(stream))
+        self._numbers = FrameNumbers(stream)
         self._damage_of: dict[int, str] = {}  # packet's number to what is wrong with its picture
         self._told: set[int] = set()  # packets whose damage was told before their picture came
         self._lost_for, self._loss = 0, ""
@@ -146,10 +148,13 @@ class PictureReader:
         """Put a packet into the decoder; return what comes out, be it of an earlier packet."""
         number = self.packets
         packet.opaque = number
+        data = bytes(packet)
+        if self._numbers.is_gap_before(data):
+            damage = damage or "pictures before it were lost"
         with listen() as lines:
             frames = _frames_from_packet(packet)
         damage = self._recovery.judge(
-            bytes(packet), is_key=packet.is_keyframe, damage=damage or find_damage(lines)
+            data, is_key=packet.is_keyframe, damage=damage or find_damage(lines)
         )
         self._damage_of[number] = damage
         self._damage_of.pop(number - _DELAYED, None)

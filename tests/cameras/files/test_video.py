@@ -100,32 +100,3 @@ def test_a_cut_jpeg_in_a_video_is_an_error_and_the_others_are_read(tmp_path) -> 
     frames = read(changed(path, cut))
     assert [frame.image is None for frame in frames] == [number == 4 for number in range(10)]
     assert "frame 4: this JPEG is cut short" in frames[4].reason
-
-
-@pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_what_a_lost_picture_leaves_behind_is_an_error_up_to_the_next_key_frame(
-    tmp_path, codec
-) -> None:
-    options = {"g": "8", "bf": "0", "sc_threshold": "0", "x265-params": "log-level=none:open-gop=0"}
-    write(tmp_path / "whole.mkv", range(0, 960, 40), codec=codec, options=options)
-    whole = [frame.image for frame in read(tmp_path / "whole.mkv")]
-    with (
-        av.open(str(tmp_path / "whole.mkv")) as source,
-        av.open(str(tmp_path / "lost.mkv"), "w") as to,
-    ):
-        stream = to.add_stream_from_template(source.streams.video[0])
-        number = 0
-        for packet in source.demux(video=0):
-            if packet.size:
-                number += 1
-                packet.stream = stream
-                if number != 11:  # the first one after the second key frame's follower
-                    to.mux(packet)
-    frames = read(tmp_path / "lost.mkv")
-    judged = [frame for frame in frames if frame.image is not None]
-    assert len(judged) < len(whole) - 1
-    assert all(any(np.array_equal(frame.image, image) for image in whole) for frame in judged)
-    assert all(frame.image is not None for frame in frames[-7:])
-    assert any(
-        "pictures before it were lost" in f.reason or "builds on" in f.reason for f in frames
-    )
