@@ -21,7 +21,7 @@ from engines.plans.cache import UnusablePlanError, read_record, store_plan
 from engines.plans.compile import compile_plan
 from engines.plans.flavours import RTX, TENSORRT, import_flavour
 from engines.plans.layers import executes, kernels
-from engines.plans.plan import Compatible, Plan
+from engines.plans.plan import Compatible, CompileSettings, Plan
 
 _LEFT_OUT: dict[str, Any] = {
     **dict.fromkeys(("files", "golden", "figures", "threshold"), True),
@@ -56,7 +56,7 @@ class CompiledPlan:
             "gpu": list(self.plan.gpu),
             "executes": executes(self.plan.layers),
             "typing": self.plan.typing,
-            "compatible": list(self.plan.compatible),
+            **self.plan.settings.model_dump(mode="json"),
             "kernels": kernels(self.plan.layers),
             "size": len(self.plan.plan),
             "mark": self.mark,
@@ -87,6 +87,7 @@ def compile_bundle(
     """
     stages = stages or Stages()
     bundle = Bundle.open(path)
+    settings = _settings(options, bundle)
     flavour = _flavour(options)
     model = bundle.model()
     done = []
@@ -97,8 +98,7 @@ def compile_bundle(
                 model,
                 flavour=flavour,
                 gpu=target,
-                workspace_mib=options.workspace,
-                compatible=_compatible(options),
+                settings=settings,
                 progress=advance,
             )
         plan = note_where_fp16_is_faster(plan, model)
@@ -137,10 +137,20 @@ def _targets(flavour: str, gpu: Sequence[str]) -> list[tuple[str, ...]]:
     return [(name,) for name in gpu] or [()]
 
 
-def _compatible(options: CompileOptions) -> tuple[Compatible, ...]:
-    """With what the plans are compatible, in the builder's words."""
+def _settings(options: CompileOptions, bundle: Bundle) -> CompileSettings:
+    """What is asked for, in the builder's words."""
+    if options.dla is not None and bundle.manifest.precision == "fp32":
+        raise EngineError(
+            f"{bundle.path}: its graph is fp32, and DLA computes no fp32; build it with "
+            "--precision fp16, or leave out --dla"
+        )
     version: tuple[Compatible, ...] = ("version",) if options.version_compatible else ()
-    return (*version, "hardware") if options.hardware_compatible else version
+    return CompileSettings(
+        compatible=(*version, "hardware") if options.hardware_compatible else version,
+        workspace_mib=options.workspace,
+        optimization_level=options.optimization_level,
+        dla=options.dla,
+    )
 
 
 def _flavour(options: CompileOptions) -> str:

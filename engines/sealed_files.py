@@ -61,7 +61,8 @@ class SealedRecord(BaseModel):
         return {**self.model_dump(mode="json"), "seal": seal(self.kind + self._content())}
 
     def _content(self) -> bytes:
-        content = self.model_dump(mode="json", exclude={"seal"})
+        # Without None, so that a field which is new takes no seal or mark from an older sidecar.
+        content = self.model_dump(mode="json", exclude={"seal"}, exclude_none=True)
         return json.dumps(content, sort_keys=True).encode()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from edge.fields import Names, OptionsModel, Positive, option
+from pydantic import Field
+
+from edge.fields import Count, Names, OptionsModel, Positive, option
 
 
 class CompileOptions(OptionsModel):
@@ -22,6 +24,16 @@ class CompileOptions(OptionsModel):
         None,
         "MiB of scratch memory that a kernel may use.",
         unset="TensorRT's own; on a Jetson half of what is free",
+    )
+    optimization_level: Annotated[int, Field(ge=0, le=5)] | None = option(
+        None,
+        "How long the builder searches for quick kernels, 0 to 5.",
+        unset="TensorRT's own",
+    )
+    dla: Count | None = option(
+        None,
+        "Core of a Jetson Orin's DLA that takes the layers it can.",
+        unset="the GPU takes all",
     )
     version_compatible: bool = option(
         False, "Let newer TensorRT libraries of the same major version load the plan."

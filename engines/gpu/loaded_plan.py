@@ -56,6 +56,8 @@ class LoadedPlan:
         self._name = plan.flavour
         self._layers = {layer.name: layer for layer in plan.layers}
         self._runtime: Any = trt.Runtime(log)
+        if plan.dla is not None:
+            self._runtime.DLA_core = plan.dla
         if "version" in plan.compatible:
             self._runtime.engine_host_code_allowed = True  # such a plan brings its own runtime
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan.plan)

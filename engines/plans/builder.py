@@ -11,11 +11,12 @@ from engines.cuda import MIB, Gpu, call, gpus, runtime
 from engines.errors import EngineError
 from engines.plans.caches import read_cache, timing_path, write_cache
 from engines.plans.flavours import RTX, TENSORRT, architecture
-from engines.plans.plan import Compatible
+from engines.plans.plan import CompileSettings
 
 RTX_GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 PORTABLE_FROM = 80
 """Compute capability from which on a portable plan runs: Ampere."""
+ORIN = "sm87"
 MEMORY = Path("/proc/meminfo")
 
 
@@ -28,51 +29,54 @@ class Target:
         gpu: compute capabilities; empty is Ampere and newer.
         device: the GPU that compiles; None with TensorRT-RTX, which needs none.
         workspace: most scratch memory of a kernel in bytes; None leaves TensorRT's default.
-        compatible: what else than the very same library and GPU may load it.
+        settings: what else was asked for.
     """
 
     flavour: str
     gpu: tuple[str, ...]
     device: Gpu | None
     workspace: int | None
-    compatible: tuple[Compatible, ...]
+    settings: CompileSettings
 
     @property
     def tuned_for(self) -> Gpu | None:
         """The only GPU that the plan is for; None if it is for others as well."""
-        return None if "hardware" in self.compatible else self.device
+        return None if "hardware" in self.settings.compatible else self.device
 
 
-def target_from_options(
-    flavour: str,
-    gpu: Sequence[str],
-    *,
-    workspace_mib: int | None = None,
-    compatible: Sequence[Compatible] = (),
-) -> Target:
+def target_from_options(flavour: str, gpu: Sequence[str], settings: CompileSettings) -> Target:
     """What a plan is to be compiled for, checked.
 
     Args:
         flavour: ``tensorrt`` or ``tensorrt-rtx``.
         gpu: compute capabilities such as ``sm89``.
-        workspace_mib: most scratch memory; never more than what is free is given.
-        compatible: see `Compatible`.
+        settings: what else is asked for; never more scratch memory than what is free is given.
 
     Raises:
         EngineError: the flavour cannot compile for it, or there is no GPU.
     """
-    if workspace_mib is not None and workspace_mib < 1:
-        raise EngineError(f"{flavour}: a workspace of {workspace_mib} MiB; give 1 or more")
-    asked = None if workspace_mib is None else workspace_mib * MIB
+    mib = settings.workspace_mib
+    if mib is not None and mib < 1:
+        raise EngineError(f"{flavour}: a workspace of {mib} MiB; give 1 or more")
+    asked = None if mib is None else mib * MIB
     if flavour == RTX:
-        _check_rtx(gpu, compatible)
-        return Target(RTX, tuple(gpu), None, asked, ())
+        _check_rtx(gpu, settings)
+        kept = settings.model_copy(update={"compatible": ()})
+        return Target(RTX, tuple(gpu), None, asked, kept)
     found = gpus()
     device = next((one for one in found if (one.compute_capability,) == tuple(gpu)), found[0])
     here = device.compute_capability
     if tuple(gpu) not in ((), (here,)):
         raise EngineError(f"{flavour}: compiles only for the GPU that is here, {here}")
-    portable = "hardware" in compatible
+    _check_dla(flavour, device, settings)
+    targets = () if _is_portable(flavour, device, settings) else (here,)
+    unique = settings.model_copy(update={"compatible": tuple(dict.fromkeys(settings.compatible))})
+    return Target(flavour, targets, device, _workspace(asked, device), unique)
+
+
+def _is_portable(flavour: str, device: Gpu, settings: CompileSettings) -> bool:
+    """Whether a plan of TensorRT is to be for other GPUs too, if that can be."""
+    here, portable = device.compute_capability, "hardware" in settings.compatible
     if portable and device.integrated:
         raise EngineError(
             f"{flavour}: on a Jetson no plan is for other GPUs too, which is NVIDIA's rule for "
@@ -83,12 +87,26 @@ def target_from_options(
             f"{flavour}: {here} is older than Ampere (sm{PORTABLE_FROM}), from which on plans can "
             "be hardware-compatible; leave that out"
         )
-    targets = () if portable else (here,)
-    unique = tuple(dict.fromkeys(compatible))
-    return Target(flavour, targets, device, _workspace(asked, device), unique)
+    return portable
 
 
-def _check_rtx(gpu: Sequence[str], compatible: Sequence[Compatible]) -> None:
+def _check_dla(flavour: str, device: Gpu, settings: CompileSettings) -> None:
+    if settings.dla is None:
+        return
+    if not device.integrated or device.compute_capability != ORIN:
+        raise EngineError(
+            f"{flavour}: {device.name} has no DLA, a Jetson Orin has; leave out --dla"
+        )
+    if settings.compatible:
+        raise EngineError(
+            f"{flavour}: a plan for DLA is for this machine and this TensorRT alone; leave out "
+            "--dla, or the compatibility"
+        )
+
+
+def _check_rtx(gpu: Sequence[str], settings: CompileSettings) -> None:
+    if settings.dla is not None:
+        raise EngineError(f"{RTX}: it has no DLA; TensorRT has, on a Jetson Orin: leave out --dla")
     for name in gpu:
         if name not in RTX_GPUS:
             raise EngineError(_no_rtx(name))
@@ -97,12 +115,12 @@ def _check_rtx(gpu: Sequence[str], compatible: Sequence[Compatible]) -> None:
             f"{RTX}: compile sm75 as a plan of its own; together with it, INT8 is emulated "
             "on all the others"
         )
-    if "version" in compatible:
+    if "version" in settings.compatible:
         raise EngineError(
             f"{RTX}: its plans load with the version alone that compiled them; they are compiled "
             "again in seconds"
         )
-    if "hardware" in compatible and gpu:
+    if "hardware" in settings.compatible and gpu:
         raise EngineError(
             f"{RTX}: a plan for {', '.join(gpu)} is for nothing else; without a GPU's name it "
             "runs on Ampere and newer"
@@ -138,7 +156,7 @@ def builder_config(trt: Any, builder: Any, target: Target) -> Any:
     """A configuration for a strongly typed network.
 
     Raises:
-        EngineError: a GPU that this version of the library refuses.
+        EngineError: a GPU or a core of DLA that this version of the library refuses.
     """
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -146,9 +164,13 @@ def builder_config(trt: Any, builder: Any, target: Target) -> Any:
     config.clear_flag(trt.BuilderFlag.TF32)
     if target.workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, target.workspace)
-    if "version" in target.compatible:
+    if target.settings.optimization_level is not None:
+        config.builder_optimization_level = target.settings.optimization_level
+    if target.settings.dla is not None:
+        _use_dla(trt, builder, config, target.settings.dla)
+    if "version" in target.settings.compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if "hardware" in target.compatible:
+    if "hardware" in target.settings.compatible:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     if target.flavour == RTX:
         # All scratch memory is ours then, without which no stream can be captured.
@@ -156,6 +178,38 @@ def builder_config(trt: Any, builder: Any, target: Target) -> Any:
     if target.flavour == RTX and target.gpu:
         _aim(trt, config, target.gpu)
     return config
+
+
+def _use_dla(trt: Any, builder: Any, config: Any, core: int) -> None:
+    """Have a core of DLA take each layer that it can, and the GPU the others."""
+    cores = int(builder.num_DLA_cores)
+    if core >= cores:
+        others = f"it sees {', '.join(map(str, range(cores)))}" if cores else "it sees none here"
+        raise EngineError(
+            f"{TENSORRT} {trt.__version__}: no DLA core {core}: {others}; an Orin Nano has none, "
+            "and not every TensorRT serves them"
+        )
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = core
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
+def note_of_dla(config: Any, network: Any, target: Target) -> str:
+    """How much of a network DLA takes; empty where it isn't asked for.
+
+    Raises:
+        EngineError: nothing of it.
+    """
+    if target.settings.dla is None:
+        return ""
+    layers = int(network.num_layers)
+    taken = sum(bool(config.can_run_on_DLA(network.get_layer(index))) for index in range(layers))
+    if not taken:
+        raise EngineError(
+            f"{target.flavour}: DLA takes none of the graph's {layers} layers; build with "
+            "--precision fp16, or leave out --dla"
+        )
+    return f"DLA core {target.settings.dla} can take {taken} of {layers} layers, the GPU the rest"
 
 
 def _aim(trt: Any, config: Any, names: Sequence[str]) -> None:

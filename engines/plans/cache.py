@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from engines import sealed_files
 from engines.errors import EngineError
 from engines.plans.flavours import version_from_text
-from engines.plans.plan import Plan, PlanFacts
+from engines.plans.plan import CompileSettings, Plan, PlanFacts
 from engines.sealed_files import SealedRecord, store_sealed, user_folder
 from process.plain_files import MAX_TEXT_BYTES, read_plain_file
 
@@ -115,6 +115,20 @@ def read_record(plan: Path) -> PlanRecord:
         raise _unusable(sidecar, error) from error
     except ValidationError as error:
         raise UnusablePlanError(f"{sidecar.name} is damaged") from error
+
+
+def kept_settings(folder: Path, key: PlanKey) -> CompileSettings:
+    """With which the plan was compiled that lies where a key's belongs, however stale it is.
+
+    The defaults, where there is none or nobody here has a reason to believe its sidecar.
+    """
+    path = plan_path(folder, flavour=key.flavour, gpu=key.gpu)
+    try:
+        record = read_record(path)
+        _check_trust(path, record)
+    except UnusablePlanError:
+        return CompileSettings()
+    return record.settings
 
 
 def plan_path(folder: Path, *, flavour: str, gpu: tuple[str, ...]) -> Path:

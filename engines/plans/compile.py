@@ -24,6 +24,7 @@ from engines.plans.builder import (
     allow_lower,
     builder_config,
     load_timings,
+    note_of_dla,
     save_timings,
     target_from_options,
 )
@@ -31,7 +32,7 @@ from engines.plans.flavours import RTX, TENSORRT, import_flavour, version_of
 from engines.plans.half_between import graph_with_half_between
 from engines.plans.layers import Layer, layers_from_inspector, layers_from_log
 from engines.plans.log import BuildMessages, quiet_logger
-from engines.plans.plan import Compatible, Plan, Typing
+from engines.plans.plan import CompileSettings, Plan, Typing
 from engines.plans.precision_proof import prove
 from engines.plans.progress import monitor_from_progress
 from engines.plans.turing import TURING, graph_for_turing
@@ -39,6 +40,7 @@ from engines.plans.whole_head import graph_with_whole_head
 
 WEAK_UNTIL = (10, 3)
 """The last version that may build weakly typed; on it some strongly typed graphs fail."""
+DEFAULTS = CompileSettings()
 _compiling = threading.Lock()
 
 
@@ -47,8 +49,7 @@ def compile_plan(
     *,
     flavour: str = RTX,
     gpu: Sequence[str] = (),
-    workspace_mib: int | None = None,
-    compatible: Sequence[Compatible] = (),
+    settings: CompileSettings = DEFAULTS,
     progress: Callable[[float], None] | None = None,
 ) -> Plan:
     """Compile a graph, and prove that the plan computes in the graph's types.
@@ -58,10 +59,7 @@ def compile_plan(
         flavour: ``tensorrt`` or ``tensorrt-rtx``.
         gpu: compute capabilities such as ``sm89``; empty is portable with TensorRT-RTX, and the
             GPU that is there with TensorRT, which knows no other.
-        workspace_mib: most scratch memory that a kernel may take; None leaves TensorRT's default,
-            but on a Jetson half of the memory that is free.
-        compatible: ``version``: newer TensorRTs of the same major version load the plan too;
-            ``hardware``: any GPU from Ampere on. Both cost speed, and are for TensorRT alone.
+        settings: what else the builder is asked for.
         progress: receives the share that is done, from the builder's threads.
 
     Raises:
@@ -69,7 +67,7 @@ def compile_plan(
             heavy layer runs in another precision than the graph's, with its name.
     """
     trt = import_flavour(flavour)
-    target = target_from_options(flavour, gpu, workspace_mib=workspace_mib, compatible=compatible)
+    target = target_from_options(flavour, gpu, settings)
     lowered = graph_with_half_between(graph_with_whole_head(with_batch(model, 1)))
     if TURING in target.gpu:
         lowered = graph_for_turing(lowered)
@@ -112,6 +110,7 @@ class _Build:
             _parse(trt, network, self.lowered, log, target.flavour)
             _refuse_what_turing_lacks(trt, network, target.gpu)
             config = builder_config(trt, builder, target)
+            self._note(note_of_dla(config, network, target))
             if typing == "weak":
                 allow_lower(trt, config, network)
             if self.monitor is not None:
@@ -131,8 +130,8 @@ class _Build:
             onnx_sha256=hashlib.sha256(self.model).hexdigest(),
             layers=layers,
             typing=typing,
-            compatible=target.compatible,
             notes=tuple(self.notes),
+            **self.target.settings.model_dump(),
         )
 
     def _serialise(self, builder: Any, network: Any, config: Any, said: BuildMessages) -> bytes:
@@ -159,6 +158,9 @@ def _check_types(plan: Plan, model: bytes) -> Plan:
     problem = proof.problem()
     if problem:
         raise EngineError(f"{plan.flavour}: {problem}; build with another --precision")
+    if proof.unseen and plan.dla is not None:
+        note = f"{len(proof.unseen)} heavy layers are not listed, as those of DLA are not"
+        return plan.model_copy(update={"notes": (*plan.notes, note)})
     if proof.unseen and (plan.flavour == RTX or plan.typing == "weak"):
         raise EngineError(
             f"{plan.flavour}: it doesn't list {proof.unseen[0]} among the plan's layers, so that "
@@ -222,7 +224,9 @@ def _failure_reason(target: Target, said: str) -> str:
 def _inspect_layers(trt: Any, plan: bytes, log: Any, target: Target) -> tuple[Layer, ...]:
     """Layers from the inspector, which needs the GPU that the plan is for."""
     deserializer = trt.Runtime(log)
-    if "version" in target.compatible:
+    if target.settings.dla is not None:
+        deserializer.DLA_core = target.settings.dla
+    if "version" in target.settings.compatible:
         deserializer.engine_host_code_allowed = True  # the plan brings its own small runtime
     engine = deserializer.deserialize_cuda_engine(plan)
     if engine is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,8 +13,14 @@ from engines.cuda import Gpu
 from engines.engine import EngineOptions, say_nothing
 from engines.errors import EngineError
 from engines.plans.builder import PORTABLE_FROM, RTX_GPUS
-from engines.plans.cache import PlanKey, UnusablePlanError, load_plan, store_plan
-from engines.plans.compile import compile_plan
+from engines.plans.cache import (
+    PlanKey,
+    UnusablePlanError,
+    kept_settings,
+    load_plan,
+    store_plan,
+)
+from engines.plans.compile import DEFAULTS, compile_plan
 from engines.plans.flavours import RTX, architecture, import_flavour
 from engines.plans.layers import precision_problem
 from engines.plans.plan import Plan, UnloadablePlanError
@@ -47,23 +54,35 @@ def find_or_compile_plan(
     Raises:
         EngineError: no library, it doesn't take the graph, or the plan isn't what was asked for.
     """
-    plan, reason = _find_plan(model, flavour=flavour, gpu=gpu, plans=options.plans)
+    key = _key(model, flavour=flavour, gpu=gpu)
+    plan, reason = _find_plan(key, gpu=gpu, plans=options.plans)
     if plan is not None:
         try:
             return load(_checked(plan, options))
         except UnloadablePlanError as error:
             reason = f"the one that was kept is not taken any more ({error})"
-    plan = _compile_and_keep(model, flavour=flavour, gpu=gpu, options=options, reason=reason)
+    plan = _compile_and_keep(model, key, gpu=gpu, options=options, reason=reason)
     return load(_checked(plan, options))
 
 
 def _compile_and_keep(
-    model: bytes, *, flavour: str, gpu: Gpu, options: EngineOptions, reason: str
+    model: bytes, key: PlanKey, *, gpu: Gpu, options: EngineOptions, reason: str
 ) -> Plan:
-    say = options.say or say_nothing
+    """A new plan, as the one that it replaces was asked for with `edge compile`."""
+    say, flavour = options.say or say_nothing, key.flavour
     say(f"{flavour}: compiling the plan: {reason}")
     here = (gpu.compute_capability,) if _has_target(flavour, gpu) else ()
-    plan = compile_plan(model, flavour=flavour, gpu=here, progress=options.progress)
+    settings = DEFAULTS
+    if options.plans is not None:
+        settings = kept_settings(options.plans, replace(key, gpu=here))
+    compile_it = partial(compile_plan, model, flavour=flavour, gpu=here, progress=options.progress)
+    try:
+        plan = compile_it(settings=settings)
+    except EngineError as error:
+        if settings == DEFAULTS:
+            raise
+        say(f"{flavour}: compiling without what the old plan was compiled with: {error}")
+        plan = compile_it(settings=DEFAULTS)
     for note in plan.notes:
         say(f"{flavour}: {note}")
     if options.plans is not None:
@@ -81,13 +100,8 @@ def _checked(plan: Plan, options: EngineOptions) -> Plan:
     return plan
 
 
-def _find_plan(
-    model: bytes, *, flavour: str, gpu: Gpu, plans: Path | None
-) -> tuple[Plan | None, str]:
-    """A plan that may be loaded, or None and the reason why there is none."""
-    if plans is None:
-        return None, "no folder was given to keep a plan in"
-    key = PlanKey(
+def _key(model: bytes, *, flavour: str, gpu: Gpu) -> PlanKey:
+    return PlanKey(
         flavour=flavour,
         version=str(import_flavour(flavour).__version__),
         gpu=(gpu.compute_capability,),
@@ -95,7 +109,13 @@ def _find_plan(
         device=gpu.name,
         driver=gpu.driver,
     )
-    candidates = [key] if _has_target(flavour, gpu) else []
+
+
+def _find_plan(key: PlanKey, *, gpu: Gpu, plans: Path | None) -> tuple[Plan | None, str]:
+    """A plan that may be loaded, or None and the reason why there is none."""
+    if plans is None:
+        return None, "no folder was given to keep a plan in"
+    candidates = [key] if _has_target(key.flavour, gpu) else []
     if architecture(gpu.compute_capability) >= PORTABLE_FROM:
         candidates.append(replace(key, gpu=()))
     reasons = []

@@ -18,7 +18,27 @@ class UnloadablePlanError(EngineError):
     """The library refuses a plan whose marks all fit; it has to be compiled again."""
 
 
-class PlanFacts(BaseModel):
+class CompileSettings(BaseModel):
+    """What the builder is asked for besides the graph and the GPU; a plan's sidecar keeps it.
+
+    Attributes:
+        compatible: what else than the very same library and GPU may load the plan; costs speed,
+            and is for TensorRT alone.
+        workspace_mib: most scratch memory that a kernel may take; None leaves TensorRT's default,
+            but on a Jetson half of the memory that is free.
+        optimization_level: how long the builder searches, 0 to 5; None leaves it to TensorRT.
+        dla: core of a Jetson Orin's DLA that takes what it can; None leaves all to the GPU.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    compatible: tuple[Compatible, ...] = ()
+    workspace_mib: int | None = None
+    optimization_level: int | None = None
+    dla: int | None = None
+
+
+class PlanFacts(CompileSettings):
     """What a plan is.
 
     Attributes:
@@ -30,11 +50,8 @@ class PlanFacts(BaseModel):
         onnx_sha256: of the graph.
         layers: what it executes; empty if the library didn't say.
         typing: ``strong``: types are the graph's; ``weak``: TensorRT 10.3's fallback.
-        compatible: what else than the very same library and GPU may load it.
         notes: what a reader must know, such as why it is weakly typed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     flavour: str
     version: str
@@ -44,8 +61,12 @@ class PlanFacts(BaseModel):
     onnx_sha256: str
     layers: tuple[Layer, ...] = Field(repr=False)
     typing: Typing = "strong"
-    compatible: tuple[Compatible, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> CompileSettings:
+        """With which it was compiled."""
+        return CompileSettings(**self.model_dump(include=set(CompileSettings.model_fields)))
 
 
 class Plan(PlanFacts):

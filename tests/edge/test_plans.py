@@ -24,9 +24,11 @@ def bundle(built, tmp_path, monkeypatch) -> Path:
 
 
 def test_plans_for_several_gpus_and_their_layers(run, bundle) -> None:
-    made = run("compile", bundle, "--gpu", "sm86", "--gpu", "sm89", "--json")
+    asked = ("--optimization-level", "1", "--workspace", "256")
+    made = run("compile", bundle, "--gpu", "sm86", "--gpu", "sm89", *asked, "--json")
     assert made.code == 0, made.err
     plans = json.loads(made.out)["plans"]
+    assert {(one["optimization_level"], one["workspace_mib"]) for one in plans} == {(1, 256)}
     assert [plan["gpu"] for plan in plans] == [["sm86"], ["sm89"]]
     assert all(plan["executes"] == "fp32" and plan["typing"] == "strong" for plan in plans)
     assert "tensorrt-rtx sm86: " in made.err and "tensorrt-rtx sm89: " in made.err
@@ -70,6 +72,8 @@ def test_what_cannot_be_compiled_is_one_line(run, bundle) -> None:
     words = ("compile", bundle, "--engine", "tensorrt-rtx", "--version-compatible")
     assert "compiled again in seconds" in run(*words).line()
     assert "no such bundle" in run("compile", "nowhere.edge").line()
+    assert "DLA computes no fp32" in run("compile", bundle, "--dla", "0").line()
+    assert "--optimization-level" in run("compile", bundle, "--optimization-level", "6").line()
     assert "cannot compile with tensorrt: " in run("compile", bundle, "--engine", "tensorrt").line()
     assert not (bundle / "engines").exists()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from engines.plans.layers import layers_from_log
 
+OF_TENSORRT_ALONE = ("default_device_type", "DLA_core", "builder_optimization_level")
 WORDS = {"fp32": "Float", "fp16": "Half", "int8": "Int8", "uint8": "UInt8"}
 
 
@@ -42,6 +43,7 @@ class Builder:
     def __init__(self, trt: Any, log: Any) -> None:
         self.trt, self._log = trt, log
         self._real = trt.compiler.Builder(log)
+        self.num_DLA_cores = trt.dla_cores
 
     def create_network(self, flags: int) -> Any:
         strong = 1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -98,17 +100,24 @@ class BoundLayer:
 
 class BuilderConfig:
     def __init__(self, trt: Any, real: Any) -> None:
-        for name, value in (("calls", trt.calls), ("real", real), ("cache", None)):
+        for name, value in (("trt", trt), ("calls", trt.calls), ("real", real), ("cache", None)):
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "hardware_compatibility_level":
             self.calls.hardware.append(value)
+        elif name in OF_TENSORRT_ALONE:
+            self.calls.set[name] = value
         else:
             setattr(self.real, name, value)
 
     def set_flag(self, flag: str) -> None:
         self.calls.flags.append(flag)
+
+    def can_run_on_DLA(self, layer: Any) -> bool:  # noqa: N802 - TensorRT's name
+        kinds = self.trt.compiler
+        half = layer.get_output(0).dtype == kinds.float16
+        return bool(half and layer.type == kinds.LayerType.CONVOLUTION)
 
     def clear_flag(self, flag: Any) -> None:
         self.real.clear_flag(flag)

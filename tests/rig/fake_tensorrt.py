@@ -27,7 +27,7 @@ from engines.plans.plan import Plan
 
 PLAN = b"a fake plan"
 LAYERS_MS = (("conv1", 0.75), ("head", 0.25))  # what each run tells a profiler
-FLAGS = ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS", "VERSION_COMPATIBLE")
+FLAGS = ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS", "VERSION_COMPATIBLE", "GPU_FALLBACK")
 OF_COMPILER = (
     "ILogger",
     "IProgressMonitor",
@@ -37,6 +37,7 @@ OF_COMPILER = (
     "MemoryPoolType",
     "LayerInformationFormat",
     "HardwareCompatibilityLevel",
+    "DeviceType",
     "float32",
     "float16",
 )
@@ -79,6 +80,8 @@ class Calls:
     caches: list[bytes] = field(default_factory=list)
     deserialised: list[bytes] = field(default_factory=list)
     host_code: list[bool] = field(default_factory=list)
+    set: dict[str, Any] = field(default_factory=dict)
+    loaded_on_dla: list[int] = field(default_factory=list)
 
 
 class ILogger:
@@ -116,6 +119,7 @@ class FakeTensorRt:
         compiler: the real `tensorrt_rtx`, to compile with.
         refuses_strong: build no strongly typed network, as 10.3 does with some graphs.
         spoil: changes what the inspector says, layer by layer.
+        dla_cores: of the machine.
     """
 
     ILogger = ILogger
@@ -135,12 +139,13 @@ class FakeTensorRt:
         compiler: Any = None,
         refuses_strong: bool = False,
         spoil: Callable[[dict[str, Any]], None] | None = None,
+        dla_cores: int = 0,
     ) -> None:
         self.machine, self.rtx, self.capturable = machine, rtx, capturable
         self.batch, self.size = batch, size
         self.__version__ = version
         self.compiler, self.refuses_strong, self.spoil = compiler, refuses_strong, spoil
-        self.calls = Calls()
+        self.calls, self.dla_cores = Calls(), dla_cores
         self.built, self.layers = b"", ""  # the last plan that was compiled, and its layers
         self.refuse = 0  # how many of the next runs are refused
         self.refuse_with = 0  # the GPU is lost then, with this error
@@ -176,10 +181,12 @@ class Runtime:
     def __init__(self, trt: FakeTensorRt, log: Any) -> None:
         self.trt, self.log = trt, log
         self.engine_host_code_allowed = False
+        self.DLA_core = -1
 
     def deserialize_cuda_engine(self, plan: bytes) -> Any:
         self.trt.calls.deserialised.append(bytes(plan))
         self.trt.calls.host_code.append(self.engine_host_code_allowed)
+        self.trt.calls.loaded_on_dla.append(self.DLA_core)
         if plan == PLAN or plan in self.trt.computes:
             engine = self.trt.engine_for(self)
             engine.compute = self.trt.computes.get(plan, expected)

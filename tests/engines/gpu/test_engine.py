@@ -352,3 +352,11 @@ def test_each_layers_time_is_told_and_no_graph_is_launched(machine, rtx) -> None
         LayerTime("head", "", "", 0.25),
     ]
     assert len(told) == 4 * len(LAYERS_MS)
+
+
+def test_a_plan_for_dla_is_loaded_on_its_core(machine) -> None:
+    trt = FakeTensorRt(machine)
+    plan = fake_plan().model_copy(update={"dla": 1})
+    with TensorRtEngine(plan, libraries=Libraries(machine.cuda, trt)) as engine:
+        assert same(engine.infer(pictures(1)), pictures(1))
+    assert trt.calls.loaded_on_dla == [1]

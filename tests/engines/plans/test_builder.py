@@ -14,7 +14,7 @@ from engines.plans import builder
 from engines.plans.caches import read_cache, timing_path, write_cache
 from engines.plans.compile import compile_plan
 from engines.plans.layers import executes
-from engines.plans.plan import Plan
+from engines.plans.plan import CompileSettings, Plan
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
 ORIN = Gpu(0, "Orin", "sm87", 8 << 30, integrated=True, driver="12.6")
@@ -46,7 +46,8 @@ def tensorrt(monkeypatch):
 
 
 def compiled(model: bytes, **options: object) -> Plan:
-    return compile_plan(model, flavour="tensorrt", **options)
+    gpu = options.pop("gpu", ())
+    return compile_plan(model, flavour="tensorrt", gpu=gpu, settings=CompileSettings(**options))
 
 
 @pytest.mark.parametrize("version", ["10.3.0", "10.13.2.6", "10.16.1.11", "11.4.0.106"])
@@ -222,3 +223,44 @@ def test_tensorrt_compiles_for_its_own_gpu_alone(tensorrt, features_graph) -> No
         compiled(features_graph("fp16"), gpu=("sm89",))
     with pytest.raises(EngineError, match="give 1 or more"):
         compiled(features_graph("fp16"), workspace_mib=0)
+
+
+def test_a_core_of_dla_takes_what_it_can_and_the_plan_says_so(tensorrt, features_graph) -> None:
+    double = tensorrt("10.3.0", dla_cores=2)
+    plan = compiled(features_graph("fp16"), dla=1, optimization_level=4)
+    assert double.calls.flags == ["GPU_FALLBACK"]
+    asked = {"default_device_type": rtx.DeviceType.DLA, "DLA_core": 1}
+    assert double.calls.set == {**asked, "builder_optimization_level": 4}
+    assert (plan.dla, plan.optimization_level) == (1, 4)
+    assert double.calls.loaded_on_dla == [1]
+    assert "DLA core 1 can take " in plan.notes[0] and "the GPU the rest" in plan.notes[0]
+
+
+def test_layers_that_dla_took_are_not_listed_which_is_noted(tensorrt, features_graph) -> None:
+    def spoil(entry: dict[str, object]) -> None:
+        entry["Metadata"] = ""
+
+    tensorrt("10.3.0", refuses_strong=True, spoil=spoil, dla_cores=1)
+    plan = compiled(features_graph("fp16"), dla=0)
+    assert plan.typing == "weak" and "heavy layers are not listed" in plan.notes[-1]
+
+
+def test_where_there_is_no_dla_it_is_refused(tensorrt, features_graph, monkeypatch) -> None:
+    model = features_graph("fp16")
+    tensorrt("10.3.0", dla_cores=2)
+    with pytest.raises(EngineError, match="no DLA core 2: it sees 0, 1"):
+        compiled(model, dla=2)
+    with pytest.raises(EngineError, match="DLA takes none of the graph's"):
+        compiled(features_graph("fp32"), dla=0)
+    with pytest.raises(EngineError, match="for this machine and this TensorRT alone"):
+        compiled(model, dla=0, compatible=("version",))
+    tensorrt("10.16.1.11")
+    with pytest.raises(EngineError, match="not every TensorRT serves them"):
+        compiled(model, dla=0)
+    for name, kind, integrated in (("NVIDIA RTX 4000", "sm89", False), ("Thor", "sm110", True)):
+        gpu = Gpu(0, name, kind, 8 << 30, integrated=integrated, driver="13.0")
+        monkeypatch.setattr(builder, "gpus", lambda gpu=gpu: [gpu])
+        with pytest.raises(EngineError, match=f"{name} has no DLA"):
+            compiled(model, dla=0)
+    with pytest.raises(EngineError, match="tensorrt-rtx: it has no DLA"):
+        compile_plan(model, settings=CompileSettings(dla=0))

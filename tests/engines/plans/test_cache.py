@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import stat
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from engines.cuda import Gpu
 from engines.engine import EngineOptions
+from engines.errors import EngineError
+from engines.plans import find_or_compile
 from engines.plans.cache import (
     PlanKey,
     UnusablePlanError,
@@ -23,7 +26,7 @@ from engines.plans.cache import (
 )
 from engines.plans.find_or_compile import find_or_compile_plan
 from engines.plans.layers import Layer
-from engines.plans.plan import Plan
+from engines.plans.plan import CompileSettings, Plan
 from engines.sealed_files import machine_key
 
 LAYER = Layer(
@@ -62,6 +65,20 @@ def test_what_was_stored_is_loaded(tmp_path, state) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert [found.name for found in key.parent.iterdir()] == ["plan.key"]
     assert machine_key() == machine_key()
+
+
+def test_a_sidecar_of_before_a_field_was_known_keeps_its_seal_and_mark(tmp_path) -> None:
+    path = store_plan(tmp_path, PLAN)
+    mark = read_record(path).mark
+    sidecar = path.with_suffix(".json")
+    content = json.loads(sidecar.read_bytes())
+    older = {name: value for name, value in content.items() if value is not None}
+    assert content.keys() - older.keys() == {"workspace_mib", "optimization_level", "dla"}
+    sidecar.write_text(json.dumps(older))
+    assert load_plan(tmp_path, WANTED) == PLAN and read_record(path).mark == mark
+    sidecar.write_text(json.dumps({**older, "dla": 0}))
+    with pytest.raises(UnusablePlanError, match="not compiled on this machine"):
+        load_plan(tmp_path, WANTED)
 
 
 def test_no_plan_yet_is_a_reason(tmp_path) -> None:
@@ -217,6 +234,42 @@ def test_a_plan_is_compiled_once_and_again_only_with_a_reason(tmp_path, features
     path.write_bytes(path.read_bytes()[:-1])
     plan(features_graph("fp32"))
     assert told[2:] == ["tensorrt-rtx: compiling the plan: tensorrt-rtx-sm89.plan is damaged"]
+
+
+def test_what_edge_compile_was_asked_for_outlives_the_plan(tmp_path, monkeypatch) -> None:
+    """A plan that no longer fits is replaced by one that was asked for the same, if that can be."""
+    old = PLAN.model_copy(update={"version": "1.6.0", "optimization_level": 5, "dla": 1})
+    asked: list[CompileSettings] = []
+    told: list[str] = []
+    refused: list[int | None] = []
+
+    def compile_plan(model: bytes, *, settings: CompileSettings, **_: object) -> Plan:
+        asked.append(settings)
+        if settings.dla in refused:
+            raise EngineError("no DLA core 1")
+        return PLAN.model_copy(update=settings.model_dump())
+
+    def find() -> Plan:
+        return find_or_compile_plan(
+            b"the graph",
+            flavour="tensorrt-rtx",
+            gpu=GPU,
+            options=EngineOptions("fp16", tmp_path, say=told.append),
+            load=lambda plan: plan,
+        )
+
+    library = SimpleNamespace(__version__="1.7.1")
+    monkeypatch.setattr(find_or_compile, "import_flavour", lambda flavour: library)
+    monkeypatch.setattr(find_or_compile, "compile_plan", compile_plan)
+    path = store_plan(tmp_path, old)
+    assert (find().optimization_level, find().dla) == (5, 1)
+    refused.append(1)
+    assert find().dla is None and "no DLA core 1" in told[-1], "an inspector comes before a wish"
+    asked.clear()
+    store_plan(tmp_path, old)
+    forged = read_record(path).model_copy(update={"seal": "of somebody else"})
+    path.with_suffix(".json").write_text(forged.model_dump_json())
+    assert find().dla is None and asked == [CompileSettings()], "nobody else's word counts"
 
 
 def test_a_folder_that_cannot_be_written_costs_the_cache_not_the_engine(

@@ -22,7 +22,7 @@ from engines.plans.layers import (
     precision_problem,
 )
 from engines.plans.log import quiet_logger
-from engines.plans.plan import Plan
+from engines.plans.plan import CompileSettings, Plan
 from engines.plans.precision_proof import Product, Proof, prove
 from engines.plans.turing import graph_for_turing
 
@@ -96,7 +96,9 @@ def test_a_plan_compiled_while_another_one_lives_is_proven_too(inspector_graph) 
 
 @pytest.mark.parametrize("gpu", [(), ("sm86",), ("sm120",), ("sm86", "sm89")])
 def test_each_target_compiles(gpu, features_graph) -> None:
-    plan = compile_plan(features_graph("fp16"), gpu=gpu, workspace_mib=256)
+    plan = compile_plan(
+        features_graph("fp16"), gpu=gpu, settings=CompileSettings(workspace_mib=256)
+    )
     assert plan.gpu == gpu
     assert executes(plan.layers) == "fp16"
 
@@ -109,9 +111,11 @@ def test_targets_that_cannot_be_are_refused(features_graph) -> None:
     with pytest.raises(EngineError, match="sm121; TensorRT serves it"):
         compile_plan(features_graph(), gpu=("sm90",))
     with pytest.raises(EngineError, match="load with the version alone"):
-        compile_plan(features_graph(), compatible=("version",))
+        compile_plan(features_graph(), settings=CompileSettings(compatible=("version",)))
     with pytest.raises(EngineError, match="without a GPU's name"):
-        compile_plan(features_graph(), gpu=("sm89",), compatible=("hardware",))
+        compile_plan(
+            features_graph(), gpu=("sm89",), settings=CompileSettings(compatible=("hardware",))
+        )
 
 
 def test_tensorrt_rtx_itself_has_no_hopper() -> None:
@@ -129,7 +133,9 @@ def test_tensorrt_rtx_itself_has_no_hopper() -> None:
 
 def test_too_little_workspace_says_which_option(features_graph) -> None:
     with pytest.raises(EngineError, match="raise --workspace"):
-        compile_plan(features_graph(size=256), gpu=("sm89",), workspace_mib=1)
+        compile_plan(
+            features_graph(size=256), gpu=("sm89",), settings=CompileSettings(workspace_mib=1)
+        )
 
 
 def test_what_turing_lacks_is_said(inspector_graph) -> None:
