@@ -8,15 +8,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: threads of one would wait for another's
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Of many tests at once a failure is told as it was found: to shrink it takes up to five minutes,
 # which is a single test's whole time. The line that is printed repeats it; run alone, it shrinks.
+# And of many tests at once the examples are the same each time, so that a failure is the change's;
+# run alone, or under soak, they are new ones.
 settings.register_profile(
-    "many", phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.target), print_blob=True
+    "many",
+    phases=(Phase.explicit, Phase.generate, Phase.target),
+    print_blob=True,
+    derandomize=True,
+    deadline=None,  # nor is it the test's fault that others take its core
+    suppress_health_check=[HealthCheck.too_slow],
 )
 if "PYTEST_XDIST_WORKER" in os.environ:
     settings.load_profile("many")
