@@ -14,10 +14,11 @@ context of a GPU is retained once and kept.
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,50 +26,9 @@ import numpy as np
 
 UNKNOWN, NOT_SUPPORTED = 999, 801
 NO_GRAPHS = "pycuda has no CUDA graphs"
-NUMBERS: dict[str, int] = {
-    "invalid argument": 1,
-    "out of memory": 2,
-    "initialization error": 3,
-    "API call is not supported in the installed CUDA driver": 36,
-    "CUDA-capable device(s) is/are busy or unavailable": 46,
-    "no CUDA-capable device is detected": 100,
-    "invalid device ordinal": 101,
-    "invalid device context": 201,
-    "no kernel image is available for execution on the device": 209,
-    "uncorrectable ECC error encountered": 214,
-    "a PTX JIT compilation failed": 218,
-    "uncorrectable NVLink error detected during the execution": 220,
-    "Invalid access of peer GPU memory over nvlink or a hardware error": 226,
-    "the provided PTX was compiled with an unsupported toolchain.": 222,
-    "OS call failed or operation not supported on this OS": 304,
-    "invalid resource handle": 400,
-    "an illegal memory access was encountered": 700,
-    "the launch timed out and was terminated": 702,
-    "context is destroyed": 709,
-    "device-side assert triggered": 710,
-    "hardware stack error": 714,
-    "an illegal instruction was encountered": 715,
-    "misaligned address": 716,
-    "operation not supported on global/shared address space": 717,
-    "invalid program counter": 718,
-    "unspecified launch failure": 719,
-    "tensor memory not completely freed": 721,
-    "operation not permitted": 800,
-    "operation not supported": NOT_SUPPORTED,
-    "system not yet initialized": 802,
-    "system has unsupported display driver / cuda driver combination": 803,
-    "forward compatibility was attempted on non supported HW": 804,
-    "MPS client failed to connect to the MPS control daemon or the MPS server": 805,
-    "the remote procedural call between the MPS server and the MPS client failed": 806,
-    "MPS server is not ready to accept new MPS client requests": 807,
-    "the hardware resources required to create MPS client have been exhausted": 808,
-    "the hardware resources required to support device connections have been exhausted": 809,
-    "the MPS client has been terminated by the server": 810,
-    "operation not permitted when stream is capturing": 900,
-    "operation failed due to a previous error during capture": 901,
-    "an async error has occured in external entity outside of CUDA": 911,
-}
-"""CUDA's number for the words that pycuda's errors carry."""
+LAST_NUMBER = 999
+CONTEXT, MEMORY_TYPE, DEVICE_POINTER, DEVICE_ORDINAL = 1, 2, 3, 9
+"""What is asked of an address, as ``CUpointer_attribute`` numbers it."""
 
 _LOCK = threading.Lock()
 _DETACHED: list[Any] = []
@@ -81,11 +41,16 @@ class Code(int):
     words = ""
 
 
-def code_from_error(error: BaseException) -> Code:
-    """CUDA's number for an error of pycuda's; 999, after which nothing is trusted, if unknown."""
+def code_from_error(error: BaseException, numbers: Mapping[str, int]) -> Code:
+    """CUDA's number for an error of pycuda's; 999, after which nothing is trusted, if unknown.
+
+    Args:
+        error: says which function failed, CUDA's words, and sometimes more.
+        numbers: by CUDA's words.
+    """
     said = re.sub(r"^\w+ failed: ", "", str(error))
     number = max(
-        ((len(words), number) for words, number in NUMBERS.items() if said.startswith(words)),
+        ((len(words), number) for words, number in numbers.items() if said.startswith(words)),
         default=(0, UNKNOWN),
     )[1]
     code = Code(number)
@@ -94,10 +59,24 @@ def code_from_error(error: BaseException) -> Code:
 
 
 class LibCuda:
-    """What pycuda does not offer of the driver: whether a primary context is active, its reset."""
+    """What pycuda does not offer of the driver."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL("libcuda.so.1")
+
+    def words(self, number: int) -> str:
+        """What pycuda's errors say for one of CUDA's numbers; empty if CUDA has no such error."""
+        words = ctypes.c_char_p()
+        unknown = self._library.cuGetErrorString(number, ctypes.byref(words))
+        return "" if unknown else (words.value or b"").decode(errors="replace")
+
+    def attribute(self, which: int, address: int) -> int | None:
+        """What CUDA knows of an address; None if nothing."""
+        found = ctypes.c_uint64()
+        unknown = self._library.cuPointerGetAttribute(
+            ctypes.byref(found), which, ctypes.c_uint64(address)
+        )
+        return None if unknown else found.value
 
     def is_active(self, index: int) -> bool:
         """Whether anybody in this process has the GPU's primary context."""
@@ -137,7 +116,7 @@ class PycudaBinding:
     )
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
     cudaStreamCaptureStatus = SimpleNamespace(cudaStreamCaptureStatusNone=0)
-    CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_CONTEXT=1)
+    CUpointer_attribute = SimpleNamespace(CU_POINTER_ATTRIBUTE_CONTEXT=CONTEXT)
 
     def __init__(self, drv: Any, libcuda: Any) -> None:
         self._drv, self._libcuda = drv, libcuda
@@ -164,11 +143,17 @@ class PycudaBinding:
             try:
                 given = function(*arguments)
             except self._drv.Error as error:
-                return (code_from_error(error), None)
+                return (code_from_error(error, self._numbers_of_words), None)
             return (given,) if isinstance(given, Code) else (0, *given)
 
         call.__name__ = name
         return call
+
+    @functools.cached_property
+    def _numbers_of_words(self) -> dict[str, int]:
+        """CUDA's numbers by the words that this driver has for them."""
+        every = {self._libcuda.words(number): number for number in range(LAST_NUMBER, 0, -1)}
+        return {words: number for words, number in every.items() if words}
 
     def cuInit(self, flags: int) -> tuple[Any, ...]:
         self._drv.init(flags)
@@ -222,16 +207,16 @@ class PycudaBinding:
         return Code(self._libcuda.reset(self._index))
 
     def cuPointerGetAttribute(self, attribute: int, address: int) -> tuple[Any, ...]:
-        return (0,)  # `cudaPointerGetAttributes` has seen that it is this context's
+        return (self._libcuda.attribute(attribute, address) or 0,)
 
     def cudaPointerGetAttributes(self, address: int) -> tuple[Any, ...]:
-        kinds = self.cudaMemoryType
-        try:
-            self._drv.mem_get_address_range(address)
-        except self._drv.Error:
-            return (SimpleNamespace(type=kinds.cudaMemoryTypeUnregistered, device=-2),)
-        _, index = self.cuCtxGetDevice()
-        return (SimpleNamespace(type=kinds.cudaMemoryTypeDevice, device=index),)
+        asked = self._libcuda.attribute
+        found = SimpleNamespace(
+            type=asked(MEMORY_TYPE, address) or self.cudaMemoryType.cudaMemoryTypeUnregistered,
+            device=asked(DEVICE_ORDINAL, address) or 0,
+            devicePointer=asked(DEVICE_POINTER, address) or 0,
+        )
+        return (found,)
 
     def cudaGetLastError(self) -> tuple[Any, ...]:
         return ()  # pycuda calls the driver, which keeps none

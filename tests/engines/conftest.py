@@ -159,11 +159,17 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture
-def machine() -> Iterator[object]:
-    """A fake GPU and its CUDA; at the end nothing of it may be held."""
-    from fake_cuda import Machine  # needs cuda-bindings
+def back_end() -> str:
+    """What the fake GPU's CUDA is called through; `both_back_ends` has a test tried with each."""
+    return "cuda-bindings"
 
-    made = Machine()
+
+@pytest.fixture
+def machine(back_end) -> Iterator[object]:
+    """A fake GPU and its CUDA; at the end nothing of it may be held."""
+    from fake_pycuda import machine_through  # needs cuda-bindings
+
+    made = machine_through(back_end)
     yield made
     gc.collect()
     made.check()

@@ -10,9 +10,17 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from fake_cuda import PRIMARY, FakeCuda, Machine, driver, runtime
 
-from engines.pycuda_binding import PycudaBinding
+from engines.cuda import BINDINGS, PYCUDA
+from engines.pycuda_binding import (
+    CONTEXT,
+    DEVICE_ORDINAL,
+    DEVICE_POINTER,
+    MEMORY_TYPE,
+    PycudaBinding,
+)
 
 
 class Error(Exception):
@@ -50,9 +58,8 @@ class FakePycuda:
         library = self.machine.bindings.driver if not name.startswith("cuda") else None
         code, *given = getattr(library or self.machine.bindings.runtime, name)(*arguments)
         if int(code):
-            _, words = runtime.cudaGetErrorString(runtime.cudaError_t(int(code)))
             self.machine.last_error = 0  # of the runtime, which pycuda does not use
-            raise KINDS.get(int(code), LogicError)(f"{name} failed: {words.decode()}")
+            raise KINDS.get(int(code), LogicError)(f"{name} failed: {words_of(code)}")
         return given[0] if len(given) == 1 else tuple(given)
 
     def init(self, flags: int = 0) -> None:
@@ -70,15 +77,6 @@ class FakePycuda:
 
     def mem_alloc(self, bytes: int) -> Allocation:  # noqa: A002 - pycuda's name
         return Allocation(self, self.call("cudaMalloc", bytes))
-
-    def mem_get_address_range(self, address: int) -> tuple[int, int]:
-        found = self.call("cudaPointerGetAttributes", address)
-        if found.type != runtime.cudaMemoryType.cudaMemoryTypeDevice and not found.devicePointer:
-            raise LogicError("cuMemGetAddressRange failed: invalid argument")
-        block, _ = self.machine.gpu.found(address, 1, "asked")
-        if block.context != self.machine.here:
-            raise LogicError("cuMemGetAddressRange failed: invalid argument")
-        return block.address, len(block.data)
 
     def memcpy_htod_async(self, dest: int, src: Any, stream: Stream | None = None) -> None:
         self._copy(dest, ctypes.addressof(src), len(src), 1, stream)
@@ -245,6 +243,36 @@ class _Device(int):
         return Context(self._drv, PRIMARY)
 
 
+class FakeLibCuda:
+    """The driver's own library, for what pycuda does not offer."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def words(self, number: int) -> str:
+        known = number in iter(runtime.cudaError_t)
+        return words_of(number) if known else ""
+
+    def attribute(self, which: int, address: int) -> int | None:
+        _, found = self._machine.bindings.runtime.cudaPointerGetAttributes(address)
+        if found.type == runtime.cudaMemoryType.cudaMemoryTypeUnregistered:
+            return None
+        if which == CONTEXT:
+            return int(self._machine.bindings.driver.cuPointerGetAttribute(which, address)[1])
+        known = {MEMORY_TYPE: found.type, DEVICE_POINTER: found.devicePointer, DEVICE_ORDINAL: 0}
+        return int(known[which]) or None
+
+    def is_active(self, index: int) -> bool:
+        return self._machine.active
+
+    def reset(self, index: int) -> int:
+        return int(self._machine.bindings.runtime.cudaDeviceReset()[0])
+
+
+def words_of(number: int) -> str:
+    return runtime.cudaGetErrorString(runtime.cudaError_t(number))[1].decode()
+
+
 class _Binding(PycudaBinding):
     gpu: Any
 
@@ -252,11 +280,16 @@ class _Binding(PycudaBinding):
 def on_pycuda(machine: Machine) -> Machine:
     """The same machine, driven through pycuda."""
     machine.bindings = machine.cuda
-    reset = SimpleNamespace(
-        is_active=lambda index: machine.active,
-        reset=lambda index: int(machine.bindings.runtime.cudaDeviceReset()[0]),
-    )
-    binding = _Binding(FakePycuda(machine), reset)
+    binding = _Binding(FakePycuda(machine), FakeLibCuda(machine))
     binding.gpu = machine.gpu
     machine.cuda = FakeCuda(binding, binding)
     return machine
+
+
+def machine_through(back_end: str, **options: Any) -> Machine:
+    """A new machine, driven through one of the two."""
+    made = Machine(**options)
+    return on_pycuda(made) if back_end == PYCUDA else made
+
+
+both_back_ends = pytest.mark.parametrize("back_end", [BINDINGS, PYCUDA])

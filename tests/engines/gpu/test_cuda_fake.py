@@ -237,9 +237,9 @@ def test_the_slots_of_a_plan_must_not_share_an_execution(monkeypatch) -> None:
     made = LoadedPlan.execution
     first = []
 
-    def shared(self):
+    def shared(self, tell_layer):
         if not first:
-            first.append(made(self))
+            first.append(made(self, tell_layer))
         return first[0]
 
     monkeypatch.setattr(LoadedPlan, "execution", shared)

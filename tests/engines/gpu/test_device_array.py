@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from fake_cuda import FOREIGN, Machine, runtime
 from fake_gpu import Stream, Violation, Work
+from fake_pycuda import both_back_ends
 from fake_tensorrt import FakeTensorRt, opened, pictures, same
 
 from engines.errors import EngineError
+
+pytestmark = both_back_ends
 
 
 class OnDevice:

@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from fake_cuda import E, Machine
+from fake_pycuda import both_back_ends
 from fake_tensorrt import LAYERS_MS, FakeTensorRt, fake_plan, opened, pictures, same
 from in_flight import infer_each
 
@@ -91,6 +92,7 @@ def test_rtx_captures_itself_what_we_cannot(machine) -> None:
         assert same(engine.infer(pictures(2)), pictures(2))
 
 
+@both_back_ends
 def test_tickets_come_back_in_any_order_and_only_once(machine) -> None:
     with opened(machine, slots=3) as engine:
         assert isinstance(engine, PipelinedEngine)
@@ -106,6 +108,7 @@ def test_tickets_come_back_in_any_order_and_only_once(machine) -> None:
         assert engine.submit(pictures(1)) not in tickets  # still in flight when it closes
 
 
+@both_back_ends
 def test_the_images_are_the_callers_again_after_submit(machine) -> None:
     with opened(machine) as engine:
         images = pictures(1)
@@ -114,6 +117,7 @@ def test_the_images_are_the_callers_again_after_submit(machine) -> None:
         assert same(engine.collect(ticket), pictures(1))
 
 
+@both_back_ends
 def test_results_stay_as_they_are_however_many_follow(machine) -> None:
     with opened(machine) as engine:
         kept = [engine.infer(pictures(1, seed)) for seed in range(30)]
@@ -141,6 +145,7 @@ def test_the_steady_state_allocates_nothing_of_a_frames_size() -> None:
     assert peak < images.nbytes // 4
 
 
+@both_back_ends
 def test_all_slots_are_busy_and_the_order_is_kept(machine) -> None:
     batches = [pictures(count, seed) for seed, count in enumerate([2, 1, 2, 2, 2, 1])]
     with opened(machine, FakeTensorRt(machine, batch=2), slots=3) as engine:
@@ -178,6 +183,7 @@ def test_a_ticket_takes_no_more_than_a_batch(machine) -> None:
         engine.submit(pictures(3))
 
 
+@both_back_ends
 def test_a_closed_engine_says_so(machine) -> None:
     engine = opened(machine)
     engine.close()
@@ -187,6 +193,7 @@ def test_a_closed_engine_says_so(machine) -> None:
             call()
 
 
+@both_back_ends
 @pytest.mark.parametrize("name", ["cudaHostAlloc", "cudaMalloc", "cudaEventCreateWithFlags"])
 @pytest.mark.parametrize("after", range(4))
 def test_no_memory_at_birth_leaves_nothing_behind(machine, name, after) -> None:
@@ -206,6 +213,7 @@ def test_an_engine_without_slots_is_refused(machine, slots) -> None:
         opened(machine, slots=slots)
 
 
+@both_back_ends
 @pytest.mark.parametrize("capturable", [True, False])
 @pytest.mark.parametrize(
     "name", ["cudaGraphLaunch", "cudaMemcpyAsync", "cudaEventRecord", "cudaEventSynchronize"]
@@ -225,6 +233,7 @@ def test_a_call_that_fails_once_costs_one_answer(machine, name, capturable) -> N
             assert same(engine.infer(pictures(3, seed)), pictures(3, seed))
 
 
+@both_back_ends
 def test_a_plan_that_refuses_once_says_what_tensorrt_said(machine) -> None:
     trt = FakeTensorRt(machine, capturable=False)
     with opened(machine, trt) as engine:
@@ -234,6 +243,7 @@ def test_a_plan_that_refuses_once_says_what_tensorrt_said(machine) -> None:
         assert same(engine.infer(pictures(1)), pictures(1))
 
 
+@both_back_ends
 @pytest.mark.parametrize("code", ["cudaErrorIllegalAddress", "cudaErrorECCUncorrectable"])
 @pytest.mark.parametrize("capturable", [True, False])
 def test_a_lost_gpu_is_told_apart_and_its_context_is_made_anew(machine, code, capturable) -> None:
@@ -248,6 +258,7 @@ def test_a_lost_gpu_is_told_apart_and_its_context_is_made_anew(machine, code, ca
         assert same(again.infer(pictures(1)), pictures(1))
 
 
+@both_back_ends
 def test_a_refusal_of_tensorrt_on_a_lost_gpu_is_a_lost_gpu(machine) -> None:
     trt = FakeTensorRt(machine, capturable=False)
     with opened(machine, trt) as engine:
@@ -256,6 +267,7 @@ def test_a_refusal_of_tensorrt_on_a_lost_gpu_is_a_lost_gpu(machine) -> None:
             engine.infer(pictures(1))
 
 
+@both_back_ends
 def test_a_context_that_others_have_too_is_never_reset(machine) -> None:
     machine.active = True  # torch, say, was here before
     with opened(machine) as engine:
@@ -267,6 +279,7 @@ def test_a_context_that_others_have_too_is_never_reset(machine) -> None:
     machine.gpu.forget(0xC0DE)
 
 
+@both_back_ends
 def test_a_context_that_stays_after_our_first_engine_is_still_ours(machine) -> None:
     for resets in (1, 2):
         with opened(machine) as engine:
@@ -279,6 +292,7 @@ def test_a_context_that_stays_after_our_first_engine_is_still_ours(machine) -> N
         assert machine.resets == resets
 
 
+@both_back_ends
 @pytest.mark.parametrize("code", [0, 2, 700])
 def test_from_a_model_the_context_is_held_from_before_the_compiler(
     machine, monkeypatch, code
@@ -316,6 +330,7 @@ def test_from_a_model_the_context_is_held_from_before_the_compiler(
         assert same(engine.infer(pictures(2)), pictures(2))
 
 
+@both_back_ends
 def test_two_engines_on_a_lost_gpu_wait_for_each_other(machine) -> None:
     one, other = opened(machine), opened(machine)
     machine.gpu.lost = 700

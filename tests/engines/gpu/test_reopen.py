@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from fake_cuda import FOREIGN, Machine
+from fake_pycuda import both_back_ends, machine_through, on_pycuda
 from fake_tensorrt import expected, opened, same
 from two_cameras import TwoCameras
 
@@ -65,8 +66,8 @@ class Line:
 
 
 @pytest.fixture
-def line():
-    made = Line()
+def line(back_end):
+    made = Line(machine_through(back_end))
     yield made
     made.machine.broken_for_good = False
     made.engine.close()
@@ -92,6 +93,7 @@ def test_it_is_the_engine_that_it_opened(line) -> None:
         line.engine.collect(ticket)
 
 
+@both_back_ends
 def test_a_lost_gpu_is_back_after_the_first_wait(line) -> None:
     line.lose()
     line.fails(r"the GPU was lost \(.*700.*\); the next try is in 0\.5 s")
@@ -103,6 +105,7 @@ def test_a_lost_gpu_is_back_after_the_first_wait(line) -> None:
     assert "works again on Fake 1" in line.said[-1]
 
 
+@both_back_ends
 def test_each_failed_try_waits_longer_and_it_never_gives_up(line) -> None:
     line.lose(for_good=True)
     line.now += WAITS_S[0]
@@ -117,6 +120,7 @@ def test_each_failed_try_waits_longer_and_it_never_gives_up(line) -> None:
     assert right(line.engine)
 
 
+@both_back_ends
 def test_tickets_of_the_lost_engine_are_lost_and_never_mixed_up(line) -> None:
     old = line.engine.submit(IMAGES)
     line.lose()
@@ -180,6 +184,7 @@ def test_closing_stops_a_compilation_that_is_under_way(line) -> None:
     assert line.said[-1].startswith("tensorrt: the GPU was lost")  # no failed try is told of
 
 
+@both_back_ends
 def test_what_is_opened_after_closing_is_closed_at_once(line, monkeypatch) -> None:
     monkeypatch.setattr(reopen, "CLOSING_S", 0.01)
     closed = threading.Event()
@@ -196,9 +201,10 @@ def test_what_is_opened_after_closing_is_closed_at_once(line, monkeypatch) -> No
     assert line.openings == 2  # and the fixture finds nothing left of the second
 
 
-def test_it_is_opened_again_in_the_context_where_it_was() -> None:
+@both_back_ends
+def test_it_is_opened_again_in_the_context_where_it_was(back_end) -> None:
     """The thread that opens it has none current, and would take the first GPU's own."""
-    machine = Machine()
+    machine = machine_through(back_end)
     machine.current.append(FOREIGN)
     line = Line(machine)
     machine.current.pop()
@@ -281,9 +287,10 @@ def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
     assert inspector.inspect(picture).verdict is Verdict.OK
 
 
-def test_two_cameras_a_loss_and_an_end_in_any_order() -> None:
+@pytest.mark.parametrize("through", [lambda machine: machine, on_pycuda])
+def test_two_cameras_a_loss_and_an_end_in_any_order(through) -> None:
     """In full, 1 000 of them, in `tests/soak`."""
-    games = [TwoCameras(seed) for seed in range(40)]
+    games = [TwoCameras(seed, through) for seed in range(8)]
     for game in games:
         game.play()
     assert sum(game.right for game in games) and sum(game.errors for game in games)
