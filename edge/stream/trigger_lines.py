@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TextIO
 
 from cameras.source import Source
 from edge.service.input_watch import InputWatch
@@ -26,6 +25,7 @@ from process.threads import GuardedThread
 LOG = logging.getLogger("edge.stream.triggered")
 _POLL_S = 0.05
 _LINES = 1000
+_LONGEST_LINE = 4096  # characters, the end of the line among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +103,14 @@ def trigger_by_lines(
     return sum_up(results, shared, sinks)
 
 
-def open_triggers() -> TextIO:
-    """Standard input; a byte that is no text spoils its own line alone."""
+def open_triggers() -> Iterator[str]:
+    """Lines of standard input, a very long one in parts.
+
+    A byte that is no text spoils its own line alone.
+    """
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="backslashreplace")
-    return sys.stdin
+    return iter(partial(sys.stdin.readline, _LONGEST_LINE), "")
 
 
 def _numbers_from_lines(lines: Iterable[str], stop: threading.Event) -> Iterator[int | None]:
@@ -127,7 +130,7 @@ def _numbers_from_lines(lines: Iterable[str], stop: threading.Event) -> Iterator
 
 def _read_numbers(lines: Iterable[str], numbers: queue.Queue[int | None]) -> None:
     """Turn lines into numbers; 0 stands for the next one, None for the end."""
-    waiting = iter(lines)
+    waiting, is_cut = iter(lines), False
     while True:
         try:
             line = next(waiting, None)
@@ -139,6 +142,15 @@ def _read_numbers(lines: Iterable[str], numbers: queue.Queue[int | None]) -> Non
             line = None
         if line is None:
             break
+        was_cut, is_cut = is_cut, len(line) >= _LONGEST_LINE and not line.endswith("\n")
+        if was_cut:  # the rest of a line that is told of
+            continue
+        if is_cut:
+            LOG.warning(
+                "trigger %r...: longer than a line may be; nothing is triggered up to its end",
+                line[:40],
+            )
+            continue
         word = line.strip()
         if word and not (word.isascii() and word.isdigit() and len(word) <= 18):
             LOG.warning("trigger %r: no part's number; nothing is triggered", word[:40])

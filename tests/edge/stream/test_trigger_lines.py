@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,6 +61,23 @@ def test_a_byte_that_is_no_text_spoils_its_own_line_alone(monkeypatch, caplog) -
     assert [result.part for result in kept.got] == [1, 3]
     assert "no part's number" in caplog.text
     assert FAILURES.count == noted
+
+
+def test_a_line_without_an_end_is_told_of_and_takes_no_memory(monkeypatch, caplog) -> None:
+    kept = Kept()
+    long = "1" * 10_000_000
+    typed = io.TextIOWrapper(io.BytesIO(f"1\n{long}\n3\n{long}".encode()), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", typed)
+    lines = open_triggers()
+    tracemalloc.start()
+    trigger_by_lines([camera("", [1, 2, 3])], lines, sinks=[kept], stop=threading.Event())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [result.part for result in kept.got] == [1, 3]
+    assert peak < 5_000_000
+    told = [record.message for record in caplog.records if "longer than" in record.message]
+    assert len(told) == 2
+    assert max(map(len, told)) < 200
 
 
 class Broken:
