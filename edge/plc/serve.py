@@ -72,7 +72,7 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
         station.on_change(_StatusLine(say, notifier))
         if file is not None:
             station.on_result(lambda result: file.add(json_from_result(result)))
-        report = StationReport(station, file=file)
+        report = StationReport(station, file=file, source_trouble=lambda: worker.source_trouble)
         station.on_result(report.count)
         monitor = open_monitor(config.life, report.to_json, pictures=None, say=say)
         stack.enter_context(monitor)
@@ -101,10 +101,18 @@ class StationReport:
     Args:
         station: whose.
         file: where its results go; None where they go nowhere.
+        source_trouble: says what is wrong with its source although it works; empty if nothing.
     """
 
-    def __init__(self, station: Port, *, file: JsonLinesFile | None) -> None:
+    def __init__(
+        self,
+        station: Port,
+        *,
+        file: JsonLinesFile | None,
+        source_trouble: Callable[[], str] = str,
+    ) -> None:
         self._station = station
+        self._source_trouble = source_trouble
         self._file = file
         self._bridges: list[Bridge] = []
         self._counts = ResultCounts()
@@ -132,6 +140,7 @@ class StationReport:
         troubles = [bridge.trouble for bridge in self._bridges]
         troubles += [] if self._file is None else [self._file.losses.trouble]
         of_sinks = len([trouble for trouble in troubles if trouble])
+        troubles += [self._source_trouble()]
         troubles += [self._latest.trouble] if self._latest else []
         reasons = {shown.station: reason} if reason else {}
         reasons |= FAILURES.reasons(since_s=self._born_s)

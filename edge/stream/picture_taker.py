@@ -89,6 +89,11 @@ class PictureTaker(AbstractContextManager["PictureTaker"]):
             self._fail_requests(*end)
         return picture
 
+    @property
+    def trouble(self) -> str:
+        """What the source says is wrong although it works; empty if nothing, or it cannot say."""
+        return str(getattr(self._source, "trouble", ""))
+
     def close(self) -> None:
         """Release the source and end the thread; a second call does nothing."""
         with self._changed:

@@ -99,6 +99,12 @@ class InspectorJudge:
         )
         return replace(answer, trouble="; ".join(self._watch.troubles))
 
+    @property
+    def source_trouble(self) -> str:
+        """What is wrong with the source although it works; empty if nothing. Any thread may ask."""
+        camera = self._camera
+        return "" if camera is None else camera.trouble
+
     def close(self) -> None:
         """Release camera and inspector."""
         self._upkeep.close()

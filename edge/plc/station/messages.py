@@ -234,5 +234,12 @@ class ThreadFailed:
     goes_on: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SourceTrouble:
+    """What is wrong with the source although it works; empty when it is over."""
+
+    text: str
+
+
 TO_WORKER = (WorkerSetup, Job, Change)
-FROM_WORKER = (Ready, Answer, Changed, Compiling, Failed, ThreadFailed)
+FROM_WORKER = (Ready, Answer, Changed, Compiling, Failed, ThreadFailed, SourceTrouble)

@@ -19,6 +19,7 @@ from edge.plc.station.messages import (
     Order,
     Ready,
     Replace,
+    SourceTrouble,
     ThreadFailed,
     WorkerSetup,
 )
@@ -60,6 +61,8 @@ class ProcessWorker:
     ) -> None:
         self._setup = WorkerSetup(asdict(judge), recipe_id)
         self._failure: Failed | None = None
+        self.source_trouble = ""
+        """What is wrong with the source although it works; empty if nothing. Any thread may ask."""
         self._events: Events
         options = ChildOptions(
             name=_CHILD,
@@ -98,6 +101,7 @@ class ProcessWorker:
     def on_start(self) -> WorkerSetup:
         """See `ChildHandler.on_start`."""
         self._failure = None
+        self.source_trouble = ""
         FAILURES.forget(_CHILD)
         if self._child.restarts:
             self._events.worker_restarted()
@@ -110,6 +114,8 @@ class ProcessWorker:
         elif isinstance(message, ThreadFailed):
             thread = f"{_CHILD}: {message.thread}"
             FAILURES.add(thread, f"{_CHILD}: {message.reason}", goes_on=message.goes_on)
+        elif isinstance(message, SourceTrouble):
+            self.source_trouble = message.text
         elif isinstance(message, Compiling):
             self._child.keep_loading()
             self._events.worker_compiles()

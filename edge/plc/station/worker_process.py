@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 from cameras.child_link import Link
 from cameras.parent_link import connect_to_parent
@@ -18,13 +21,14 @@ from edge.plc.station.messages import (
     JudgeOptions,
     Ready,
     Recipe,
+    SourceTrouble,
     ThreadFailed,
     WorkerSetup,
 )
 from edge.plc.station.snapshot import ErrorCode
 from edge.plc.station.thread_worker import answer_from_inspector, change_recipe, load_recipe
 from edge.plc.station.worker import PartInspector, RecipeError
-from process.threads import FAILURES, Failure
+from process.threads import FAILURES, Failure, GuardedThread
 
 TELL_EVERY_S = 0.5
 FAILED = 3
@@ -47,7 +51,14 @@ def main(arguments: list[str]) -> int:
     recipes = {int(key): path for key, path in setup.judge["recipes"].items()}
     given = GivenSettings.from_json(setup.judge["given"])
     options = JudgeOptions(**(setup.judge | {"recipes": recipes, "given": given}))
-    return serve(link, InspectorJudge(options), setup.recipe_id)
+    judge = InspectorJudge(options)
+    over = threading.Event()
+    watch = partial(tell_troubles, link, lambda: judge.source_trouble, over)
+    GuardedThread(watch, name="edge-source-trouble").start()
+    try:
+        return serve(link, judge, setup.recipe_id)
+    finally:
+        over.set()
 
 
 def serve(link: Link, inspector: PartInspector, recipe_id: int) -> int:
@@ -65,6 +76,15 @@ def serve(link: Link, inspector: PartInspector, recipe_id: int) -> int:
         return _work(link, inspector, recipe, progress)
     finally:
         inspector.close()
+
+
+def tell_troubles(link: Link, trouble: Callable[[], str], over: threading.Event) -> None:
+    """Tell the station what is wrong with the source as soon as it changes, with a part or not."""
+    told = ""
+    while not over.wait(TELL_EVERY_S):
+        now = trouble()
+        if now != told and link.send(SourceTrouble(now), wait=False):
+            told = now
 
 
 class _SignsOfLife:

@@ -102,6 +102,14 @@ def test_results_are_counted_and_exposed(tmp_path) -> None:
     assert found["edge_station_latency_seconds_sum", "line3"] == pytest.approx(0.036)
 
 
+def test_what_is_wrong_with_the_source_is_a_trouble_as_long_as_it_lasts() -> None:
+    troubles = iter(["post://0.0.0.0:8080: all places are taken", ""])
+    report = StationReport(Shows(ONLINE), file=None, source_trouble=lambda: next(troubles))
+    assert report.to_json()["troubles"] == ["post://0.0.0.0:8080: all places are taken"]
+    told = report.to_json()
+    assert (told["troubles"], told["ready"]) == ([], True)
+
+
 def test_a_disk_that_is_full_is_a_trouble() -> None:
     with JsonLinesFile("/dev/full") as lines:
         lines.add(json_from_result(RESULT))

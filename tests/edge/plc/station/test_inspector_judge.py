@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,11 +19,14 @@ from cameras.errors import CameraError
 from cameras.frame import Frame
 from cameras.source import frame_now
 from edge.plc.station import inspector_judge as module
+from edge.plc.station import worker_process
 from edge.plc.station.inspector_judge import InspectorJudge
-from edge.plc.station.messages import Job, JudgeOptions
+from edge.plc.station.messages import Job, JudgeOptions, SourceTrouble
 from edge.plc.station.snapshot import ErrorCode, ResultEvaluation
 from edge.plc.station.worker import RecipeError
+from edge.plc.station.worker_process import tell_troubles
 from edge.stream import reopening
+from process.threads import GuardedThread
 
 GREY = np.full((128, 128, 3), 120, np.uint8)
 LATER_NS = 10**18
@@ -219,3 +226,34 @@ def test_a_station_tells_drift_in_its_answers(options, drawn) -> None:
     assert answers[-1].drift == "higher"
     assert answers[-1].trouble.startswith("drift: parts score higher")
     assert {one.evaluation for one in answers} == {ResultEvaluation.NOT_OK}
+
+
+def test_strangers_that_take_all_places_are_a_trouble_of_the_source(options, monkeypatch) -> None:
+    monkeypatch.setattr(worker_process, "TELL_EVERY_S", 0.01)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    judge = InspectorJudge(replace(options, source=f"post://127.0.0.1:{port}"))
+    told: list[object] = []
+    over = threading.Event()
+
+    class Told:
+        def send(self, message: object, *, wait: bool) -> bool:
+            told.append(message)
+            return len(told) > 1  # at first the station does not read
+
+    with ExitStack() as stack:
+        stack.callback(judge.close)
+        judge.load(1)
+        assert judge.source_trouble == ""
+        for _ in range(20):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        wait_until(lambda: "all places are taken" in judge.source_trouble)
+        telling = GuardedThread(
+            lambda: tell_troubles(Told(), lambda: judge.source_trouble[:10], over), name="telling"
+        )
+        telling.start()
+        wait_until(lambda: len(told) == 2)
+        over.set()
+        telling.join()
+    assert told == [SourceTrouble(f"post://127.0.0.1:{port}"[:10])] * 2

@@ -26,6 +26,7 @@ from edge.plc.station.messages import (
     JudgeOptions,
     Ready,
     Recipe,
+    SourceTrouble,
     StationOptions,
     WorkerSetup,
 )
@@ -249,6 +250,7 @@ MESSAGES = [
     Answer(5, ResultEvaluation.NOT_DECIDABLE),
     Changed(Recipe(2), ErrorCode.RECIPE_REFUSED, "no"),
     Failed(ErrorCode.TOO_SLOW, "slow"),
+    SourceTrouble("all places are taken"),
 ]
 KINDS = {kind.__name__: kind for kind in (*TO_WORKER, *FROM_WORKER)}
 
@@ -259,6 +261,18 @@ def test_messages_come_back_as_they_went(message) -> None:
     assert found == message
     if isinstance(found, Answer):
         assert (type(found.evaluation), type(found.error)) == (ResultEvaluation, ErrorCode)
+
+
+def test_what_is_wrong_with_a_source_is_known_until_it_is_over_or_the_worker_is_another() -> None:
+    worker = ProcessWorker(JUDGE)
+    assert worker.source_trouble == ""
+    worker.on_message(SourceTrouble("all places are taken"))
+    assert worker.source_trouble == "all places are taken"
+    worker.on_message(SourceTrouble(""))
+    assert worker.source_trouble == ""
+    worker.on_message(SourceTrouble("all places are taken"))
+    worker.on_start()
+    assert worker.source_trouble == ""
 
 
 def test_nothing_heavy_is_in_the_process_that_serves() -> None:
