@@ -87,8 +87,10 @@ def replace_file(path: Path, content: bytes) -> None:
     try:
         write_durably(draft, content)
         draft.replace(path)
-    except BaseException:
+    except BaseException as error:
         draft.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # nobody knows the draft's name
         raise
     sync_folder(path.parent)
 

@@ -35,7 +35,7 @@ def list_parts(
         title = f"{folder}: {len(rows)} of {count} parts"
         console.print_columns(title, _SHOWN, ([row[name] for name in _SHOWN] for row in rows))
     else:
-        _write(csv, rows, of="parts")
+        _write(csv, {"parts": rows}, count)
 
 
 @app.command("hours", help="Report parts, rejects, scores and reasons hour by hour.")
@@ -53,7 +53,7 @@ def report_hours(
         head = [*(rows[0] if rows else ())]
         console.print_columns(str(folder), head, (row.values() for row in rows))
     else:
-        _write(csv, rows, of="hours")
+        _write(csv, {"hours": rows}, len(rows))
 
 
 @app.command("shadow", help="List parts of which the last candidate says otherwise.")
@@ -65,14 +65,14 @@ def list_shadowed(
     from edge.review.parts import PartStore
 
     with PartStore(folder) as store:
-        count, parts = store.shadow_differences(options)
-    rows = [part.to_json() for part in parts]
+        found = store.shadow_differences(options)
+    rows = [part.to_json() for part in found.parts]
     if csv is None and not json:
-        title = f"{parts[0].candidate}: " if parts else ""
-        title += f"differs in {len(rows)} of {count} parts"
+        title = f"{found.candidate}: differs in {found.differing} of {found.judged} parts"
         console.print_columns(title, [*(rows[0] if rows else ())], (row.values() for row in rows))
     else:
-        _write(csv, rows, of="parts")
+        facts = {name: getattr(found, name) for name in ("candidate", "judged", "differing")}
+        _write(csv, {"parts": rows}, found.differing, **facts)
 
 
 @app.command("mark", help="Mark parts as good, defective or ignored; what was said before stays.")
@@ -108,13 +108,25 @@ def write_data_set(
     console.say(f"{target}: {', '.join(f'{count} {mark}' for mark, count in counts.items())}")
 
 
-def _write(csv: Path | None, rows: list[dict[str, Any]], *, of: str) -> None:
-    """Write rows as CSV, or print them as one JSON object."""
+def _write(
+    csv: Path | None, table: dict[str, list[dict[str, Any]]], found: int, **facts: Any
+) -> None:
+    """Write rows as CSV, or print them with some facts as one JSON object.
+
+    Args:
+        csv: the file; None is JSON.
+        table: the rows, by what they are.
+        found: so many there are, whatever was asked for.
+        facts: beside the rows, in JSON.
+    """
     if csv is None:
-        console.print_json({of: rows})
+        console.print_json({**facts, **table})
         return
     from edge.review.tables import write_csv
 
+    ((of, rows),) = table.items()
     head = dict.fromkeys(chain.from_iterable(rows))
     count = write_csv(csv, rows, head=head)
-    console.say(f"{csv}: {count} {of}")
+    of_all = "" if count == found else f" of {found}"
+    hint = "; --limit takes more" if of_all else ""
+    console.say(f"{csv}: {count}{of_all} {of}{hint}")

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 NS_PER_S = 1_000_000_000
+LAST_NS = (1 << 63) - 1  # in the year 2262: the highest whole number of SQLite
 
 
 def ns_from_moment(text: str, *, now: datetime | None = None) -> int:
@@ -27,12 +28,12 @@ def ns_from_moment(text: str, *, now: datetime | None = None) -> int:
     if text == "today":
         return _ns_of(midnight)
     ago = _AGO.fullmatch(text)
-    if ago:
-        return _ns_of(now - timedelta(**{_UNITS[ago[2]]: float(ago[1])}))
-    if re.fullmatch(r"\d\d:\d\d(:\d\d)?", text):
-        text = f"{midnight:%Y-%m-%d}T{text}"
+    is_time = re.fullmatch(r"\d\d:\d\d(:\d\d)?", text)
+    moment = f"{midnight:%Y-%m-%d}T{text}" if is_time else text
     try:
-        return _ns_of(datetime.fromisoformat(text).astimezone())
+        if ago:
+            return _ns_of(now - timedelta(**{_UNITS[ago[2]]: float(ago[1])}))
+        return _ns_of(datetime.fromisoformat(moment).astimezone())
     except (ValueError, OverflowError, OSError):
         raise ValueError(
             f"{text}: no moment; give a date such as 2026-01-31, 2026-01-31T06:00 or 06:00, "
@@ -46,4 +47,4 @@ def local_time(ns: int) -> datetime:
 
 
 def _ns_of(moment: datetime) -> int:
-    return int(moment.timestamp() * NS_PER_S)
+    return min(int(moment.timestamp() * NS_PER_S), LAST_NS)

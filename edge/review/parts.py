@@ -130,6 +130,23 @@ class ShadowedPart:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ShadowDifferences:
+    """What a candidate would change.
+
+    Attributes:
+        candidate: what tells it from another.
+        judged: how many parts it judged.
+        differing: in how many of them it says otherwise.
+        parts: of these, those that were asked for.
+    """
+
+    candidate: str
+    judged: int
+    differing: int
+    parts: tuple[ShadowedPart, ...]
+
+
 class PartStore(AbstractContextManager["PartStore"]):
     """The parts of a folder that ``edge stream --keep`` fills; it may be at work meanwhile.
 
@@ -151,6 +168,8 @@ class PartStore(AbstractContextManager["PartStore"]):
             )
         with self._telling():
             self._database = connect(self._path, busy_s=_BUSY_S)
+            # Before anything is written: an empty file stays one that a stream takes.
+            self._database.execute("SELECT id FROM results LIMIT 1")
             self._database.executescript(_MARKS + SHADOW_SCHEMA)
 
     def close(self) -> None:
@@ -168,11 +187,6 @@ class PartStore(AbstractContextManager["PartStore"]):
             SinkError: the database cannot be read.
         """
         where, values = condition_of(options)
-        if options.marked in ("any", "none"):
-            where += f" AND id {'NOT ' * (options.marked == 'none')}IN ({_MARKED_IDS})"
-        elif options.marked is not None:
-            where += f" AND id IN ({_MARKED_IDS} WHERE mark = ?)"
-            values.append(options.marked)
         order = _ORDERS[options.sort]
         with self._telling():
             rows = self._database.execute(
@@ -182,7 +196,7 @@ class PartStore(AbstractContextManager["PartStore"]):
             return [self._part(row) for row in rows]
 
     def count(self, options: ReviewOptions) -> int:
-        """How many parts there are of those that are asked for, marked or not."""
+        """How many parts there are of those that are asked for."""
         where, values = condition_of(options)
         with self._telling():
             found = self._database.execute(f"SELECT count(*) FROM results WHERE {where}", values)
@@ -196,8 +210,8 @@ class PartStore(AbstractContextManager["PartStore"]):
                 f"SELECT {names} FROM results WHERE {where} ORDER BY captured_at_ns", values
             )
 
-    def shadow_differences(self, options: PartsOptions) -> tuple[int, list[ShadowedPart]]:
-        """How many parts the last candidate judged, too, and those in which it differs.
+    def shadow_differences(self, options: PartsOptions) -> ShadowDifferences:
+        """The parts in which the last candidate differs, and how many it judged in all.
 
         The newest first; `verdict`, `marked` and `sort` are those of all parts, and not looked at.
 
@@ -205,23 +219,26 @@ class PartStore(AbstractContextManager["PartStore"]):
             ValueError: a moment that is none.
             SinkError: the database cannot be read, or no candidate has judged anything.
         """
-        chosen = options.model_copy(update={"verdict": ()})
-        where, values = condition_of(chosen)
+        chosen = options.model_copy(update={"verdict": (), "marked": None})
         with self._telling():
             last = "SELECT candidate FROM shadow ORDER BY id DESC LIMIT 1"
             (candidate,) = self._database.execute(last).fetchone() or (None,)
         if candidate is None:
             raise SinkError("no candidate has judged anything here; `edge stream --shadow BUNDLE`")
+        where, values = condition_of(chosen)
         where, values = f"candidate = ? AND {where}", [candidate, *values]
         with self._telling():
-            counted = self._database.execute(f"SELECT count(*) FROM shadow WHERE {where}", values)
-            (count,) = counted.fetchone()
+            counting = f"SELECT count(*) FROM shadow WHERE {where}"
+            differs = "AND verdict <> shadow_verdict"  # which has an index
+            (judged,) = self._database.execute(counting, values).fetchone()
+            (differing,) = self._database.execute(f"{counting} {differs}", values).fetchone()
             rows = self._database.execute(
-                f"SELECT {_SHADOW} FROM shadow WHERE {where} AND verdict <> shadow_verdict "
+                f"SELECT {_SHADOW} FROM shadow WHERE {where} {differs} "
                 "ORDER BY captured_at_ns DESC LIMIT ? OFFSET ?",
                 (*values, options.limit, options.skip),
             ).fetchall()
-        return int(count), [self._shadowed(row) for row in rows]
+        parts = tuple(self._shadowed(row) for row in rows)
+        return ShadowDifferences(candidate, judged, differing, parts)
 
     def _shadowed(self, row: tuple[Any, ...]) -> ShadowedPart:
         _, camera, frame, captured_at_ns, verdict, *_ = row
@@ -240,12 +257,12 @@ class PartStore(AbstractContextManager["PartStore"]):
             Those parts.
 
         Raises:
-            SinkError: there is no such part, its picture is not kept, or nothing can be written;
-                then none of them is marked.
+            SinkError: there is no such part, the picture of one that is good or defective is not
+                kept, or nothing can be written; then none of them is marked.
         """
         parts = [self._marked_part(number) for number in dict.fromkeys(ids)]
         for part in parts:
-            if part.picture is None:
+            if part.picture is None and mark != "ignored":
                 raise SinkError(
                     f"part {part.id}: its picture is not kept, so that nothing can be learnt from "
                     "it; stream.keep_ok keeps some of the OK parts, too; mark another one"
@@ -253,11 +270,12 @@ class PartStore(AbstractContextManager["PartStore"]):
         now = time.time_ns()
         with self._telling(), self._database:
             for part in parts:
-                assert part.picture is not None
-                self._marked.put(part.picture, part.camera, mark)
+                if part.picture is not None:
+                    self._marked.put(part.picture, part.camera, mark)
+                name = "" if part.picture is None else part.picture.name
                 self._database.execute(
                     "INSERT INTO marks (result, mark, by, at_ns, picture) VALUES (?, ?, ?, ?, ?)",
-                    (part.id, mark, by, now, part.picture.name),
+                    (part.id, mark, by, now, name),
                 )
         return [self._marked_part(part.id) for part in parts]
 
@@ -281,7 +299,7 @@ class PartStore(AbstractContextManager["PartStore"]):
         if said is None:
             return replace(part, picture=picture)
         mark, by, at_ns, name = said
-        picture = self._marked.find(name, camera) or picture
+        picture = (self._marked.find(name, camera) if name else None) or picture
         return replace(part, mark=mark, marked_by=by, marked_at_ns=at_ns, picture=picture)
 
     @contextlib.contextmanager
@@ -291,13 +309,15 @@ class PartStore(AbstractContextManager["PartStore"]):
         except (sqlite3.Error, OSError) as error:
             where = printable_path(self._path)
             raise SinkError(f"{where}: {error}; try again, or name another folder") from error
+        except OverflowError as error:
+            raise SinkError("a number has more than 18 digits; give a smaller one") from error
 
 
 def condition_of(options: ReviewOptions) -> tuple[str, list[Any]]:
     """The SQL condition on ``results`` for the parts that are asked for, and its values.
 
     Raises:
-        ValueError: a moment that is none.
+        ValueError: a moment that is none, or no moment lies between the two.
     """
     terms = ["1"]
     values: list[Any] = []
@@ -307,10 +327,24 @@ def condition_of(options: ReviewOptions) -> tuple[str, list[Any]]:
     if options.camera is not None:
         terms.append("camera = ?")
         values.append(options.camera)
-    for moment, comparison in ((options.since, ">="), (options.until, "<")):
+    moments = [
+        None if one is None else ns_from_moment(one) for one in (options.since, options.until)
+    ]
+    for moment, comparison in zip(moments, (">=", "<"), strict=True):
         if moment is not None:
             terms.append(f"captured_at_ns {comparison} ?")
-            values.append(ns_from_moment(moment))
+            values.append(moment)
+    since, until = moments
+    if since is not None and until is not None and since >= until:
+        raise ValueError(
+            f"--since {options.since} is not before --until {options.until}; "
+            "give the day, too, such as 2026-01-31T22:00"
+        )
+    if isinstance(options, PartsOptions) and options.marked in ("any", "none"):
+        terms.append(f"id {'NOT ' * (options.marked == 'none')}IN ({_MARKED_IDS})")
+    elif isinstance(options, PartsOptions) and options.marked is not None:
+        terms.append(f"id IN ({_MARKED_IDS} WHERE mark = ?)")
+        values.append(options.marked)
     return " AND ".join(terms), values
 
 

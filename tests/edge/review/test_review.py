@@ -145,6 +145,10 @@ def test_no_cell_is_a_formula(run, tmp_path) -> None:
         (("mark", "{kept}", "good", "999"), "part 999: there is none of this number"),
         (("mark", "{kept}", "good", "2"), "part 2: its picture is not kept"),
         (("mark", "{kept}", "perfect", "1"), "MARK"),
+        (("mark", "{kept}", "good", "9" * 23), "more than 18 digits"),
+        (("parts", "{kept}", "--limit", "9" * 23), "more than 18 digits"),
+        (("hours", "{kept}", "--since", "9" * 23 + "d"), "no moment"),
+        (("parts", "{kept}", "--since", "06:00", "--until", "05:00"), "give the day, too"),
         (("dataset", "{kept}", "{tmp}/set"), "no part is marked good or defective"),
     ],
 )
@@ -154,6 +158,43 @@ def test_what_cannot_be_is_one_line(run, kept, tmp_path, words, says) -> None:
     assert outcome.code == 2
     assert says in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_a_list_says_of_how_many_it_is(run, kept, tmp_path) -> None:
+    outcome = run("review", "parts", kept, "--limit", 5, "--csv", tmp_path / "out.csv")
+    assert "5 of 32 parts; --limit takes more" in outcome.err
+    (part, *_) = listed(run, kept, "--camera", "left", "--verdict", "NG")
+    assert run("review", "mark", kept, "good", part["id"]).code == 0
+    assert "1 of 1 parts" in run("review", "parts", kept, "--marked", "good").out
+    assert listed(run, kept, "--until", "9999-12-31", "--limit", 100)
+    refused = run("review", "parts", kept, "--csv", tmp_path)
+    assert refused.err.startswith(f"edge: {tmp_path}: ")
+
+
+def test_a_part_whose_picture_is_gone_can_be_ignored(run, kept, tmp_path) -> None:
+    gone, stays, *_ = listed(run, kept, "--camera", "left", "--verdict", "NG")
+    assert run("review", "mark", kept, "good", gone["id"], stays["id"]).code == 0
+    for path in kept.rglob(Path(gone["picture"]).name):
+        path.unlink()
+    for path in (kept / "marked").rglob(f"*{Path(gone['picture']).name}"):
+        path.unlink()
+    refused = run("review", "dataset", kept, tmp_path / "set")
+    assert "its picture is gone; mark it ignored" in refused.err
+    assert run("review", "mark", kept, "ignored", gone["id"]).code == 0
+    with contextlib.closing(sqlite3.connect(kept / "results.db")) as database, database:
+        database.execute("UPDATE results SET camera = ''")
+    (ignored,) = listed(run, kept, "--marked", "ignored")
+    assert ignored["picture"] == ""
+    with contextlib.closing(sqlite3.connect(kept / "results.db")) as database, database:
+        database.execute("UPDATE results SET camera = 'left'")
+    assert "1 good" in run("review", "dataset", kept, tmp_path / "set").err
+
+
+def test_looking_into_an_empty_database_leaves_it_empty(tmp_path) -> None:
+    (tmp_path / "results.db").touch()
+    with pytest.raises(SinkError, match="no such table"):
+        PartStore(tmp_path)
+    SqliteSink(tmp_path / "results.db").close()
 
 
 def test_of_several_parts_all_are_marked_or_none(kept) -> None:

@@ -37,12 +37,16 @@ def test_a_candidate_is_compared_and_has_no_effect(run, bundle, candidate, drawn
     rejects = [line["frame"] for line in alone if line["verdict"] == "NG"]
     assert rejects
     assert f"candidate.edge: differs in {len(rejects)} of {len(alone)} parts" in both.err
-    listed = run("review", "shadow", "kept", "--json")
-    parts = json.loads(listed.out)["parts"]
+    listed = json.loads(run("review", "shadow", "kept", "--json").out)
+    assert (listed["judged"], listed["differing"]) == (len(alone), len(rejects))
+    parts = listed["parts"]
     assert sorted(part["frame"] for part in parts) == rejects
     assert {(part["verdict"], part["shadow_verdict"]) for part in parts} == {("NG", "OK")}
     assert all(Path(part["picture"]).is_file() for part in parts)
-    assert f"differs in {len(rejects)} of {len(alone)} parts" in run("review", "shadow", "kept").out
+    assert (
+        f"differs in {len(rejects)} of {len(alone)} parts"
+        in run("review", "shadow", "kept", "--limit", 1).out
+    )
 
     before = Bundle.open(bundle).manifest
     done = run("promote", candidate, bundle, "--engine", "onnxruntime")
