@@ -224,6 +224,7 @@ def _follow_lines(lines: TextIO, triggers: Triggers, stop: threading.Event) -> N
         for line in _short_lines(lines):
             if line.endswith(b"\n"):
                 triggers.trigger(time.monotonic_ns())
+        triggers.wait_until_served()
         stop.set()
 
     # A daemon: nobody can end a read of standard input.

@@ -74,7 +74,7 @@ class Triggers:
     """Triggers that came; the first frame captured after each is saved."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._times_ns: list[int] = []
 
     def trigger(self, now_ns: int) -> None:
@@ -86,11 +86,17 @@ class Triggers:
         with self._lock:
             self._times_ns.append(now_ns)
 
+    def wait_until_served(self) -> None:
+        """Wait until each trigger that came has its frame."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._times_ns)
+
     def __call__(self, frame: Frame) -> bool:
         """Whether a trigger came before this frame was captured; it serves all that did."""
         with self._lock:
             due = [time for time in self._times_ns if time <= frame.monotonic_ns]
             self._times_ns = self._times_ns[len(due) :]
+            self._lock.notify_all()
         return bool(due)
 
 

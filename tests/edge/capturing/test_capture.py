@@ -103,9 +103,10 @@ def test_enter_takes_a_picture_and_the_end_of_the_lines_ends(line, tmp_path) -> 
         until = time.monotonic() + 30
         while len([*(tmp_path / "out").glob("*.png")]) < count and time.monotonic() < until:
             time.sleep(0.02)
+    process.stdin.write(b"\n")  # its frame is waited for
     process.stdin.close()
     assert process.wait(30) == 0
-    assert json.loads(process.stdout.read())["saved"] == 2
+    assert json.loads(process.stdout.read())["saved"] == 3
     process.stdout.close()
     process.stderr.close()
 
