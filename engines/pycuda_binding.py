@@ -185,6 +185,8 @@ class PycudaBinding:
 
     def cuDevicePrimaryCtxRetain(self, index: int) -> tuple[Any, ...]:
         with _LOCK:
+            if not self._libcuda.is_active(index):
+                self._drop_primary(index)  # somebody has reset the GPU
             if index not in self._primary:
                 self._primary[index] = self._drv.Device(index).retain_primary_context()
                 self._contexts[self._primary[index].handle] = self._primary[index]
@@ -200,10 +202,7 @@ class PycudaBinding:
 
     def cudaDeviceReset(self) -> Code:
         with _LOCK:
-            gone = self._primary.pop(self._index, None)
-            if gone is not None:
-                self._contexts.pop(gone.handle, None)
-                _DETACHED.append(gone)
+            self._drop_primary(self._index)
         return Code(self._libcuda.reset(self._index))
 
     def cuPointerGetAttribute(self, attribute: int, address: int) -> tuple[Any, ...]:
@@ -285,6 +284,12 @@ class PycudaBinding:
         else:
             drv.memcpy_dtod_async(target, source, size, stream=on)
         return ()
+
+    def _drop_primary(self, index: int) -> None:
+        gone = self._primary.pop(index, None)
+        if gone is not None:
+            self._contexts.pop(gone.handle, None)
+            _DETACHED.append(gone)
 
     def cuModuleLoadData(self, image: bytes) -> tuple[Any, ...]:
         return (self._drv.module_from_buffer(image),)

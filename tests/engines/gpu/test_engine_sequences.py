@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from fake_cuda import E, Machine
+from fake_cuda import E
+from fake_pycuda import machine_through
 from fake_tensorrt import FakeTensorRt, opened, pictures, same
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from engines.cuda import DeviceLostError
+from engines.cuda import BINDINGS, PYCUDA, DeviceLostError
 from engines.errors import EngineError
 from engines.gpu.engine import TensorRtEngine
 
@@ -51,14 +52,15 @@ class Sequences(RuleBasedStateMachine):
         self.injected = False
 
     @initialize(
+        back_end=st.sampled_from([BINDINGS, PYCUDA]),
         integrated=st.booleans(),
         rtx=st.booleans(),
         capturable=st.booleans(),
         batch=st.integers(1, 3),
         slots=st.integers(1, 3),
     )
-    def begin(self, integrated, rtx, capturable, batch, slots) -> None:
-        self.machine = Machine(integrated=integrated)
+    def begin(self, back_end, integrated, rtx, capturable, batch, slots) -> None:
+        self.machine = machine_through(back_end, integrated=integrated)
         self.options = {"rtx": rtx, "capturable": capturable, "batch": batch, "size": SIZE}
         self.slots = slots
         self.open_again()
@@ -69,11 +71,13 @@ class Sequences(RuleBasedStateMachine):
 
     def guarded(self, work) -> None:
         """Do something that fails only if a failure was put in, and with nothing but our error."""
+        was_lost = bool(self.machine.gpu.lost)  # opening may have reset it
         try:
             work()
         except EngineError as error:
-            assert self.injected or self.machine.gpu.lost, error
-            assert bool(self.machine.gpu.lost) >= isinstance(error, DeviceLostError)
+            is_lost = was_lost or bool(self.machine.gpu.lost)
+            assert self.injected or is_lost, error
+            assert is_lost >= isinstance(error, DeviceLostError)
         finally:
             if not self.machine.gpu.lost:
                 self.machine.failures.clear()

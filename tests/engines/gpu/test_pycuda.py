@@ -45,6 +45,14 @@ def test_its_words_are_read_as_the_number_that_they_stand_for(through, more) -> 
     assert code_from_error(LogicError("cuMemAlloc failed: a new kind"), numbers) == 999
 
 
+def test_a_context_that_somebody_has_reset_is_had_anew(through) -> None:
+    with opened(through) as engine:
+        assert same(engine.infer(pictures(1)), pictures(1))
+    through.active = False  # as after another library's cudaDeviceReset
+    with opened(through) as engine:
+        assert same(engine.infer(pictures(1)), pictures(1))
+
+
 @pytest.mark.parametrize(
     ("asked", "bindings", "installed", "chosen", "why"),
     [
