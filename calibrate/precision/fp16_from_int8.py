@@ -24,14 +24,14 @@ def fp16_from_int8(model: bytes) -> bytes:
             convolutions in half precision all the same.
     """
     graph = onnx.load_model_from_string(model)
-    _take_rounding_away(graph.graph)
+    take_rounding_away(graph.graph)
     del graph.graph.value_info[:]
     whole = shape_inference.infer_shapes(graph, strict_mode=True, data_prop=True)
     Halving(whole.graph, as_it_is=(HEAD,)).convert()
     return bytes(whole.SerializeToString())
 
 
-def _take_rounding_away(graph: onnx.GraphProto) -> None:
+def take_rounding_away(graph: onnx.GraphProto) -> None:
     """Bypass pairs and changes of type, and store the weights as float32."""
     stored = {weight.name: weight for weight in graph.initializer}
     source: dict[str, str] = {}

@@ -33,16 +33,26 @@ def info(
     layers: Annotated[
         bool, typer.Option("--layers", help="Show what each layer of its plans runs.")
     ] = False,
+    drift: Annotated[
+        bool,
+        typer.Option("--drift", help="Show how far each layer is from float32 on this machine."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show what a bundle is and how its threshold was set."""
+    from edge.evaluation.drift import find_drift
     from edge.plans import bundle_info, plan_layers
 
     found = bundle_info(bundle)
     plans = plan_layers(bundle) if layers else {}
+    drifted = find_drift(bundle) if drift else None
     if json:
-        console.print_json({**found, "plan_layers": plans} if layers else found)
-    elif layers:
+        told = {"plan_layers": plans} if layers else {}
+        console.print_json({**found, **told, **({"drift": drifted.to_json()} if drifted else {})})
+        return
+    if layers:
         tables.print_layers(plans)
-    else:
+    if drifted:
+        tables.print_drift(drifted)
+    if not (layers or drift):
         tables.print_info(str(bundle), found)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edge.doctor import Check
     from edge.evaluation.bench import BenchReport
     from edge.evaluation.compare import ComparedBundle, Comparison
+    from edge.evaluation.drift import DriftReport
     from edge.evaluation.layer_times import LayerShare
     from edge.plans import CompiledPlan
     from engines.threshold_records import OperatingPointRecord
@@ -286,6 +287,24 @@ def print_compiled(bundle: str, plans: Sequence[CompiledPlan]) -> None:
     console.print_columns(bundle, head, rows)
     lines = [(made.mark, f"# {made.path.name}") for made in plans]
     console.print_columns(f"Another machine loads them once {trusted_path()} has there", (), lines)
+
+
+def print_drift(report: DriftReport) -> None:
+    """Print how far each layer is from float32, and where it begins."""
+    rows = [
+        (
+            each.name,
+            each.kind,
+            "no number" if each.error is None else f"{each.error:.2e}",
+            "beyond" if each.exceeds(report.tolerance) else "",
+        )
+        for each in report.layers
+    ]
+    title = f"{report.precision} on {report.engine} against float32; up to {report.tolerance:g}"
+    console.print_columns(title, ("layer", "kind", "error", ""), rows)
+    first, worst = report.first, report.worst
+    begins = f"first beyond: {first.name}" if first else "no layer is beyond"
+    console.say(f"{begins}; worst: {worst.name}")
 
 
 def print_layers(plans: Mapping[str, Mapping[str, Any]]) -> None:
