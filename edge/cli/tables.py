@@ -300,7 +300,10 @@ def print_drift(report: DriftReport) -> None:
         )
         for each in report.layers
     ]
-    title = f"{report.precision} on {report.engine} against float32; up to {report.tolerance:g}"
+    title = (
+        f"{report.precision} on {report.engine} ({report.executes}) against float32; up to "
+        f"{report.tolerance:g} of a layer's size"
+    )
     console.print_columns(title, ("layer", "kind", "error", ""), rows)
     first, worst = report.first, report.worst
     begins = f"first beyond: {first.name}" if first else "no layer is beyond"

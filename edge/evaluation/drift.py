@@ -13,10 +13,12 @@ from calibrate.precision.parity import REFERENCE
 from edge.inspection.self_test import GoldenImages
 from engines.bundle import Bundle
 from engines.choose import AUTO, choose_engine, open_engine
-from engines.engine import EngineOptions, Precision
+from engines.engine import Engine, EngineOptions, Precision
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.25}
 """Of a layer's norm; why these, says docs/precision.md."""
+BF16_TOLERANCE = 0.25
+"""For an engine that computes in bfloat16, whatever the graph says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,14 @@ class DriftReport:
 
     Attributes:
         engine: that ran the bundle's graph.
+        executes: in which arithmetic.
         precision: of the graph.
         tolerance: beyond which a layer counts as wrong.
         layers: in the graph's order.
     """
 
     engine: str
+    executes: str
     precision: Precision
     tolerance: float
     layers: tuple[LayerDrift, ...]
@@ -49,6 +53,7 @@ class DriftReport:
         """The report as JSON types."""
         return {
             "engine": self.engine,
+            "executes": self.executes,
             "precision": self.precision,
             "tolerance": self.tolerance,
             "first": self.first.name if self.first else None,
@@ -70,15 +75,21 @@ def find_drift(path: Path, *, engine: str = AUTO) -> DriftReport:
     """
     bundle = Bundle.open(path)
     golden, precision = GoldenImages(bundle), bundle.manifest.precision
-    name = choose_engine(engine).name
+    name, executed = choose_engine(engine).name, ""
+
+    def open_here(model: bytes) -> Engine:
+        nonlocal executed
+        opened = open_engine(model, engine=name, options=EngineOptions(precision=precision))
+        executed = opened.executes
+        return opened
+
     layers = measure_layer_drift(
         bundle.model(),
         np.stack([golden.read(each.file) for each in bundle.manifest.golden]),
-        open_engine=lambda model: open_engine(
-            model, engine=name, options=EngineOptions(precision=precision)
-        ),
+        open_engine=open_here,
         open_reference=lambda model: open_engine(
             model, engine=REFERENCE, options=EngineOptions(precision="fp32")
         ),
     )
-    return DriftReport(name, precision, TOLERANCES[precision], layers)
+    tolerance = max(TOLERANCES[precision], BF16_TOLERANCE if "bf16" in executed else 0.0)
+    return DriftReport(name, executed, precision, tolerance, layers)
