@@ -157,5 +157,5 @@ def _worst(
     errors = []
     for one, other in zip(given, wanted, strict=True):
         found = np.linalg.norm((one[name] - other[name]).ravel().astype(np.float64))
-        errors.append(float(found / max(np.linalg.norm(other[name]), 1e-12)))
+        errors.append(float(found) / max(float(np.linalg.norm(other[name])), 1e-12))
     return max(errors) if np.isfinite(errors).all() else None
