@@ -12,6 +12,7 @@ from edge.cli.options import BundleArgument, takes_options
 from edge.options import ENGINE, EngineName
 from engines import versions
 from engines.bundle import Bundle
+from engines.errors import BundleError
 
 CandidateArgument = Annotated[
     Path, typer.Argument(metavar="CANDIDATE", help="Bundle to put there.")
@@ -47,9 +48,13 @@ def roll_back(
 ) -> None:
     """Put an earlier version of a bundle in its place, or show which there are."""
     if show:
-        rows = []
+        rows: list[tuple[object, ...]] = []
         for one in versions.versions_of(bundle):
-            manifest = Bundle.open(one.path).manifest
+            try:
+                manifest = Bundle.open(one.path).manifest
+            except BundleError:
+                rows.append((one.number, "damaged", None, None))
+                continue
             made = manifest.created.isoformat(timespec="seconds")
             rows.append((one.number, made, manifest.images.used, manifest.threshold.value))
         console.print_columns(str(bundle), ("version", "made", "images", "threshold"), rows)

@@ -135,3 +135,15 @@ def test_versions_are_kept_whole_and_the_oldest_goes(bundle) -> None:
         assert Bundle.open(one.path).manifest.min_area == one.number
     restored, _ = roll_back(bundle, found[-1].number)
     assert restored.manifest.min_area == found[-1].number
+
+
+def test_a_damaged_version_hides_no_other(run, bundle) -> None:
+    for _ in range(2):
+        keep_version(Bundle.open(bundle))
+    model = versions_of(bundle)[0].path / "model.onnx"
+    model.unlink()
+    model.write_bytes(b"cut")
+    outcome = run("rollback", bundle, "--list")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[2].split()[:2] == ["2", "damaged"]
+    assert len(outcome.out.splitlines()) == 4
