@@ -185,6 +185,7 @@ def print_bench(title: str, report: BenchReport) -> None:
         [
             ("engine", f"{report.engine} on {report.device}"),
             ("executes", f"{report.precision} graph as {report.executes}"),
+            *([("launches", report.launches)] if report.launches else []),
             ("end to end / engine", f"{report.ratio_to_engine:.2f}"),
             ("frames", report.iterations),
         ],

@@ -50,6 +50,7 @@ class BenchReport:
         ratio_to_engine: median end to end over the engine's median; 1.0 would be free.
         host_ms: of the end-to-end time what is not the engine's: fitting the frame, deciding,
             making the result. None where the results don't say.
+        launches: what a GPU is given of a frame, such as one CUDA graph; empty on a CPU.
         layers: the engine's layers and their times, slowest first; None if nobody asked.
     """
 
@@ -63,6 +64,7 @@ class BenchReport:
     rate_hz: float
     ratio_to_engine: float
     host_ms: Latency | None = None
+    launches: str = ""
     layers: tuple[LayerShare, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -166,6 +168,7 @@ def bench(
         rate_hz=1e3 / float(np.mean(whole)),
         ratio_to_engine=float(np.median(whole) / np.median(alone)),
         host_ms=_latency(host) if host else None,
+        launches=getattr(engine, "launches", ""),
     )
 
 

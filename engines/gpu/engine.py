@@ -71,6 +71,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
     Attributes:
         home: where it works; for the one that is opened in its place.
         why_no_graph: why work is not launched as a CUDA graph; empty if it is.
+        launches: what of a frame is launched, in words.
         notes: what a user should know of it, a line each; no line if all is as it should be.
 
     Raises:
@@ -94,6 +95,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         self.executes = executes(plan.layers)
         self.slots = slots
         self.why_no_graph = ""
+        self.launches = "one CUDA graph a frame"
         self.notes: list[str] = []
         self._cuda = libraries.cuda
         self._tell_layer = tell_layer
@@ -250,6 +252,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         self._free = list(self._all)
         self.why_no_graph = self._all[0].why_no_graph
         if self.why_no_graph:
+            self.launches = f"call by call: {self.why_no_graph}"
             self.notes.append(f"{self.name}: runs without our CUDA graph: {self.why_no_graph}")
         problem = loaded.keep_kernels()
         if problem:

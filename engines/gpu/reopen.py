@@ -122,6 +122,7 @@ class ReopeningEngine(AbstractContextManager["ReopeningEngine"]):
     def _describe(self, engine: PipelinedEngine) -> None:
         self.name: str = engine.name
         self.device: str = engine.device
+        self.launches: str = getattr(engine, "launches", "")  # of engines on an NVIDIA GPU
         self.executes: str = engine.executes
         self.outputs: Sequence[str] = engine.outputs
         self.size: tuple[int, int] = engine.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fake_pycuda import both_back_ends, machine_through, on_pycuda
 from fake_tensorrt import expected, opened, same
 from two_cameras import TwoCameras
 
-from engines.cuda import DeviceLostError
+from engines.cuda import BINDINGS, PYCUDA, DeviceLostError
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu import reopen
@@ -285,6 +286,26 @@ def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
     line.now += 1
     line.tried()
     assert inspector.inspect(picture).verdict is Verdict.OK
+
+
+@both_back_ends
+def test_bench_says_what_a_frame_launches(line, back_end, capsys) -> None:
+    from edge.cli.tables import print_bench
+    from edge.evaluation.bench import bench
+    from edge.result import Verdict
+
+    report = bench(
+        line.engine,
+        precision="fp32",
+        frames=[IMAGES[0]],
+        prepare=lambda frame: frame[None],
+        inspect=lambda frame: SimpleNamespace(verdict=Verdict.OK, speed={}),
+        iterations=1,
+    )
+    told = {BINDINGS: "one CUDA graph a frame", PYCUDA: "pycuda has no CUDA graphs"}[back_end]
+    assert told in report.launches
+    print_bench("bottle.edge", report)
+    assert "launches" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("through", [lambda machine: machine, on_pycuda])
