@@ -7,7 +7,7 @@ import time
 
 import pytest
 from moody_broker import NOT_AUTHORIZED, TAKEN_OVER, Mood, MoodyBroker, random_mood
-from mosquitto import until
+from mosquitto import Broker, until
 from paho.mqtt.client import Client
 
 from edge.plc.mqtt import bridge as module
@@ -20,7 +20,7 @@ from process.threads import FAILURES
 TAKES_OVER = Mood(says=bytes([0xE0, 1, TAKEN_OVER]))
 
 
-def section(broker: MoodyBroker, **told: object) -> MqttSection:
+def section(broker: MoodyBroker | Broker, **told: object) -> MqttSection:
     values = {"host": "127.0.0.1", "port": broker.port, "plain": True, **told}
     return MqttSection.model_validate(values)
 
@@ -109,6 +109,21 @@ def test_two_stations_of_one_name_are_two_clients(station: Station) -> None:
     assert broker.names[0].startswith("protoedge-site-line-flange-")
     assert broker.names[0].endswith(f"-{station.snapshot().boot_id}")
     assert broker.names[1] == "own"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_two_clients_of_one_name_at_a_real_broker_leave_each_other_alone(
+    station: Station, broker: Broker, caplog, version: str
+) -> None:
+    told = section(broker, version=version, client_id="same")
+    with MqttBridge(station, told) as one, MqttBridge(station, told) as other:
+        until(lambda: "another client" in one.trouble + other.trouble, "it is not recognised")
+        time.sleep(1.0)
+        lost = caplog.text.count("connection lost")
+        time.sleep(3.0)
+        assert caplog.text.count("connection lost") == lost <= 8
+    assert caplog.text.count("another client takes") == 1
 
 
 @pytest.mark.parametrize(
