@@ -19,6 +19,7 @@ from calibrate.images import Image
 from calibrate.precision.fp16_from_int8 import take_rounding_away
 from engines.batches import with_batch
 from engines.engine import Engine
+from engines.plans.whole_head import graph_with_whole_head
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 _COMPUTE_NOTHING = ("Cast", "QuantizeLinear", "DequantizeLinear", "Constant", "Identity")
@@ -54,6 +55,7 @@ def measure_layer_drift(
     *,
     open_engine: Callable[[bytes], Engine],
     open_reference: Callable[[bytes], Engine],
+    in_plan: bool = False,
 ) -> tuple[LayerDrift, ...]:
     """Compare each layer of a graph with the same in fp32.
 
@@ -65,6 +67,8 @@ def measure_layer_drift(
         images: (n, H, W, 3) uint8 BGR of the model's size.
         open_engine: opens the engine that inspects.
         open_reference: opens the one that computes float32 as it is written.
+        in_plan: the engine compiles a plan, which compares all prototypes at once: blocks of them
+            are no layers there, and it can't be asked for what they give.
 
     Returns:
         The layers that both graphs have, in the graph's order.
@@ -72,9 +76,12 @@ def measure_layer_drift(
     Raises:
         EngineError: an engine doesn't take the graph, or fails.
     """
-    reference = fp32_from_lower(with_batch(model, 1))
-    layers = _layers_of_both(with_batch(model, 1), reference)
-    given = _outputs(_asking_for(with_batch(model, 1), layers), images, open_engine)
+    model = with_batch(model, 1)
+    if in_plan:
+        model = graph_with_whole_head(model)
+    reference = fp32_from_lower(model)
+    layers = _layers_of_both(model, reference)
+    given = _outputs(_asking_for(model, layers), images, open_engine)
     wanted = _outputs(_asking_for(reference, layers), images, open_reference)
     return tuple(
         LayerDrift(node.name or value, node.op_type, _worst(given, wanted, value))

@@ -14,6 +14,7 @@ from edge.inspection.self_test import GoldenImages
 from engines.bundle import Bundle
 from engines.choose import AUTO, choose_engine, open_engine
 from engines.engine import Engine, EngineOptions, Precision
+from engines.plans.flavours import MODULES
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.25}
 """Of a layer's norm; why these, says docs/precision.md."""
@@ -90,6 +91,7 @@ def find_drift(path: Path, *, engine: str = AUTO) -> DriftReport:
         open_reference=lambda model: open_engine(
             model, engine=REFERENCE, options=EngineOptions(precision="fp32")
         ),
+        in_plan=name in MODULES,
     )
     tolerance = max(TOLERANCES[precision], BF16_TOLERANCE if "bf16" in executed else 0.0)
     return DriftReport(name, executed, precision, tolerance, layers)

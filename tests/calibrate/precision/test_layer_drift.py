@@ -17,6 +17,7 @@ from calibrate.precision.layer_drift import LayerDrift, measure_layer_drift
 from calibrate.protoad.graph import inspector_graph
 from engines.choose import open_engine
 from engines.engine import Engine, EngineOptions
+from engines.plans.compile import compile_plan
 
 SIZE = (64, 64)
 
@@ -85,3 +86,22 @@ def test_what_overflows_is_no_number_and_beyond_every_tolerance(inspectors, pict
     layers = drift(graph.SerializeToString(), pictures(1, SIZE), "fp16", "onnxruntime")
     broken = next(layer for layer in layers if layer.exceeds(1e9))
     assert (broken.name, broken.error) == (first.name, None)
+
+
+def test_a_plan_is_asked_for_no_block_of_prototypes(directions, pictures) -> None:
+    """Real TensorRT-RTX compiles what it is asked for; ONNX Runtime runs it in its place."""
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    features = features_graph(load_backbone("bundled"), size=SIZE, layers=("layer2", "layer3"))
+    model = inspector_graph(features, directions(1_100, features.dimensions), precision="fp32")
+    run = opener("onnxruntime", "fp32")
+    plans = []
+
+    def compiled(asking: bytes) -> Engine:
+        plans.append(compile_plan(asking, gpu=("sm89",)))
+        return run(asking)
+
+    layers = measure_layer_drift(
+        model, pictures(1, SIZE), open_engine=compiled, open_reference=run, in_plan=True
+    )
+    assert plans and [layer.kind for layer in layers].count("ReduceMax") == 2, "one product for all"
+    assert not any(layer.exceeds(1e-5) for layer in layers)
