@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.atomic_files import staged_folder
+from engines.atomic_files import staged_folder, write_durably
 from engines.bundle import Bundle, write_bundle
 from engines.errors import BundleError
 
@@ -40,7 +39,7 @@ def versions_of(bundle: Path) -> list[Version]:
 def keep_version(bundle: Bundle) -> Version:
     """Keep a bundle as it is, before another takes its place; of many the oldest goes.
 
-    Its files get a second name where the disk knows such: they are never changed in place.
+    The files are copied: what damages the bundle later leaves its versions alone.
 
     Raises:
         BundleError: the disk refuses; nothing has changed.
@@ -55,7 +54,7 @@ def keep_version(bundle: Bundle) -> Version:
             for name in ("manifest.json", *bundle.manifest.files):
                 place = staged / name
                 place.parent.mkdir(parents=True, exist_ok=True)
-                _link_or_copy(bundle.path / name, place)
+                write_durably(place, (bundle.path / name).read_bytes())
         for old in before[KEPT - 1 :]:
             shutil.rmtree(old.path, ignore_errors=True)
     except OSError as error:
@@ -78,7 +77,7 @@ def roll_back(path: Path, number: int | None = None) -> tuple[Bundle, Version]:
 
     Raises:
         BundleError: there is no such version, it is damaged, or the disk refuses; the bundle is
-            as before.
+            as before. One that is damaged itself is replaced, and not kept.
     """
     versions = versions_of(path)
     wanted = [one for one in versions if number in (None, one.number)]
@@ -89,7 +88,7 @@ def roll_back(path: Path, number: int | None = None) -> tuple[Bundle, Version]:
     earlier = Bundle.open(wanted[0].path)
     # Read first: of many versions the oldest goes when another is kept, and it may be this one.
     files: dict[str, bytes | Path] = {name: earlier.read(name) for name in earlier.manifest.files}
-    keep_version(Bundle.open(path))
+    _keep_what_is_there(path)
     return write_bundle(path, manifest=earlier.manifest, files=files), wanted[0]
 
 
@@ -104,22 +103,24 @@ def promote(candidate: Bundle, path: Path) -> tuple[Bundle, Version | None]:
         The bundle as it is now, and the version that it was before.
 
     Raises:
-        BundleError: what is there is damaged, or the disk refuses; it is as before.
+        BundleError: the disk refuses; it is as before.
     """
     files: dict[str, bytes | Path] = {
         name: candidate.read(name) for name in candidate.manifest.files
     }
-    version = keep_version(Bundle.open(path)) if path.exists() else None
+    version = _keep_what_is_there(path)
     return write_bundle(path, manifest=candidate.manifest, files=files), version
+
+
+def _keep_what_is_there(path: Path) -> Version | None:
+    """Keep the bundle that is replaced; a damaged one is no version, and there may be none."""
+    try:
+        present = Bundle.open(path)
+    except BundleError:
+        return None
+    return keep_version(present)
 
 
 def _folder_of(bundle: Path) -> Path:
     whole = bundle.resolve()
     return whole.with_name(f".{whole.name}.versions")
-
-
-def _link_or_copy(source: Path, place: Path) -> None:
-    try:
-        os.link(source, place)
-    except OSError:
-        shutil.copyfile(source, place)

@@ -27,4 +27,5 @@ def capture(given: CaptureOptions, json: Json = False) -> None:
         console.print_table(captured.folder, [*asdict(captured).items()][1:])
     if not captured.saved:
         console.say("no picture was saved")
+    if captured.lost or not captured.saved:
         raise typer.Exit(errors.FAILURE)

@@ -48,7 +48,7 @@ def teach(bundle: BundleArgument, options: TeachOptions, json: Json = False) -> 
         console.print_json(correction.to_json())
     else:
         _print(correction)
-    problems = correction.effect.problems()
+    problems = correction.problems()
     if problems and not options.force:
         console.say(f"refused: {'; '.join(problems)}; look at those parts, or add --force")
         raise typer.Exit(errors.FAILURE)

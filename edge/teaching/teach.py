@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from calibrate.dataset import list_names
 from calibrate.images import Skipped, fit_image, usable_images
 from calibrate.likeness.clusters import Clusters
 from calibrate.likeness.find import clusters_of_sketches
@@ -29,6 +30,7 @@ from calibrate.protoad.taught_head import (
 )
 from calibrate.threshold import Threshold, raise_above_learnt, reaches, threshold_from_scores
 from cameras.image_files import image_from_bytes, image_from_file, taking_bits
+from cameras.redaction import printable_path
 from edge.inspection.held_out import scores_of_record, threshold_record
 from edge.inspection.inspector import Inspector
 from edge.inspection.map_score import as_float32, score_from_map
@@ -46,6 +48,7 @@ from process.plain_files import sha256_of
 
 USUAL = 0.99  # of the patches of a good golden image, whose distance is what is usual
 CLOSER = 0.7
+FAR = 2.0  # times the way from the usual score to the threshold, above it
 HOW = "taught"
 MAX_NOTES = 20
 REPORT = "report.html"
@@ -81,6 +84,24 @@ class Correction:
     threshold: Threshold | None
     effect: CorrectionEffect
 
+    def problems(self) -> list[str]:
+        """Why nobody should put it in service without looking; empty if nothing speaks against.
+
+        False rejects lie near the threshold; a part far above it may well be a defective one.
+        """
+        manifest = self.bundle.manifest
+        threshold = manifest.threshold.value
+        usual = float(np.median(scores_of_record(manifest.held_out))) if manifest.held_out else 0.0
+        limit = threshold + FAR * (threshold - usual)
+        taught = {printable_path(path.name) for path in self.learnt}
+        far = [
+            f"{one.name} ({one.before[1]:.4f})"
+            for one in self.effect.parts
+            if one.kind == "good" and one.name in taught and (one.before[1] or 0.0) > limit
+        ]
+        line = f"far above the threshold of {threshold:.4f}, and taught as good: {list_names(far)}"
+        return [*self.effect.problems(), *([line] if far else [])]
+
     def to_json(self) -> dict[str, Any]:
         """In JSON types."""
         return {
@@ -92,7 +113,7 @@ class Correction:
             "prototypes_added": self.prototypes,
             "threshold_before": self.bundle.manifest.threshold.value,
             "threshold_after": self.manifest.threshold.value,
-            "problems": self.effect.problems(),
+            "problems": self.problems(),
             "parts": self.effect.to_json(),
         }
 

@@ -80,6 +80,23 @@ def test_what_lets_more_defects_pass_is_refused(run, bundle, parts, spoilt_image
     assert versions_of(bundle) == []
 
 
+def test_a_part_far_above_the_threshold_is_named(bundle, parts, spoilt_image) -> None:
+    cv2.imwrite(str(parts / "good" / "odd.png"), spoilt_image)
+    marked = MarkedParts([parts / "good" / "odd.png"], [])
+    (*_, line) = correct(Bundle.open(bundle), marked, engine="onnxruntime").problems()
+    assert line.startswith("far above the threshold of ")
+    assert "and taught as good: odd.png (" in line
+
+
+def test_a_damaged_bundle_is_rolled_back(bundle) -> None:
+    before = Bundle.open(bundle).manifest
+    keep_version(Bundle.open(bundle))
+    (bundle / "model.onnx").write_bytes(b"no graph")
+    restored, _ = roll_back(bundle)
+    assert restored.manifest == before == Bundle.open(bundle).manifest
+    assert len(versions_of(bundle)) == 1
+
+
 def test_a_threshold_set_by_hand_stays(bundle, parts) -> None:
     change_settings(bundle, threshold=0.123)
     marked = MarkedParts(sorted((parts / "good").iterdir()), [])
