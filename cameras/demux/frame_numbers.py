@@ -6,6 +6,7 @@ number of the picture that is missing after them, and the decoder finds nothing 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,8 @@ from av.video.stream import VideoStream
 from cameras.demux.ffmpeg_log import LogLine, listen
 
 _TRACE = "trace_headers"  # FFmpeg's filter that writes down each field of a header
+# Of slices and what they refer to alone: a camera's remarks may have a million fields.
+_FILTER = f"filter_units=pass_types=1|5|7|8,{_TRACE}"
 _FIELD = re.compile(r"\d+\s+(\w+)(?:\[\d+\])*\s+[01]*\s*= (-?\d+)\s*$")
 _IDR = 5  # type of a unit: everything begins anew
 _FORGET_ALL = 5  # memory management: as an IDR picture, but after this one
@@ -25,7 +28,12 @@ _FORGET_ALL = 5  # memory management: as an IDR picture, but after this one
 class FrameNumbers:
     """Follows the frame numbers of a stream; knows nothing of other codecs.
 
-    Source: ITU-T H.264, 7.4.3: frame_num is that of the reference picture before, or one more.
+    Headers that the decoder takes and FFmpeg's filter refuses, as not of the standard, tell
+    nothing. Nor can it be known that exactly as many pictures are missing as lie between two key
+    frames.
+
+    Source: ITU-T H.264, 7.4.3: frame_num is one more than that of the reference picture before;
+    the same for the second field of that one.
 
     Args:
         stream: whose packets come, all of them and in order.
@@ -37,8 +45,8 @@ class FrameNumbers:
         self._may_skip = False  # numbers may be left out on purpose
         self._before: int | None = None  # the number of the reference picture before
         if stream.codec_context.name == "h264":
-            with listen() as lines:
-                self._trace = BitStreamFilterContext(_TRACE, stream)
+            with listen() as lines, contextlib.suppress(av.error.FFmpegError):
+                self._trace = BitStreamFilterContext(_FILTER, stream)
             self._learn(lines)
 
     def is_gap_before(self, data: bytes) -> bool:
@@ -53,6 +61,8 @@ class FrameNumbers:
             try:
                 self._trace.filter(av.Packet(data))
             except av.error.FFmpegError:  # the decoder says what is wrong with it
+                self._trace.flush()
+                self._before = None
                 return False
         self._learn(lines)
         return self._follow(_first_slice(lines))
@@ -67,13 +77,14 @@ class FrameNumbers:
 
     def _follow(self, header: Mapping[str, int]) -> bool:
         number, before = header.get("frame_num"), self._before
-        if number is None or not self._modulus:
+        if number is None or not self._modulus or header["first_mb_in_slice"]:
             return False
         is_reference = header["nal_ref_idc"] > 0
         is_gap = (
             before is not None
             and header["nal_unit_type"] != _IDR
-            and (number - before) % self._modulus > 1
+            and (number - before) % self._modulus != 1
+            and not (number == before and header.get("field_pic_flag"))
         )
         if header.get("memory_management_control_operation") == _FORGET_ALL:
             self._before = 0

@@ -54,6 +54,7 @@ class Camera:
         self.rate_hz = rate_hz
         self.size = SIZE  # may be changed at any time
         self.key_every = 10  # RTSP: pictures
+        self.codec, self.b_frames = "h264", 0  # RTSP: h264 or hevc
         # What is sent in place of the data of a picture of this number; nothing of b"".
         self.spoil = lambda number, data: data
         # RTSP: whether a packet of that picture gets lost on its way: it has its running number.
@@ -127,8 +128,11 @@ class MjpegHandler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+RTP_NAMES = {"h264": "H264", "hevc": "H265"}
+
+
 class RtspHandler(socketserver.StreamRequestHandler):
-    """One client: DESCRIBE, SETUP (interleaved), PLAY, then H.264 over RTP (RFC 2326, 6184)."""
+    """One client: DESCRIBE, SETUP (interleaved), PLAY, then RTP (RFC 2326, 6184, 7798)."""
 
     def handle(self) -> None:
         self.sequence = 0
@@ -172,7 +176,8 @@ class RtspHandler(socketserver.StreamRequestHandler):
         elif method == "DESCRIBE":
             body = (
                 "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
-                "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+                "m=video 0 RTP/AVP 96\r\n"
+                f"a=rtpmap:96 {RTP_NAMES[self.server.camera.codec]}/90000\r\n"
                 "a=fmtp:96 packetization-mode=1\r\na=control:track1\r\n"
             )
             extra = f"Content-Base: {address}/\r\nContent-Type: application/sdp\r\n"
@@ -192,17 +197,17 @@ class RtspHandler(socketserver.StreamRequestHandler):
             if self.left.is_set():
                 return
         camera = self.server.camera
-        size = encoder = None
+        size = encode = None
         try:
             for number in camera.numbers():
                 if self.left.is_set():
                     return
                 if size != camera.size:
                     size = camera.size
-                    encoder = _encoder(size, camera.rate_hz, camera.key_every)
+                    encode = _encode_with(_encoder(camera))
                 image = numbered(number, size)
-                self.number, pts = number, round(number * 90_000 / camera.rate_hz)
-                for data in encoder(image, pts):
+                self.number = number
+                for data, pts in encode(image, round(number * 90_000 / camera.rate_hz)):
                     self._send_units(camera.spoil(number, data), pts)
         except OSError:
             pass  # the client left
@@ -214,12 +219,14 @@ class RtspHandler(socketserver.StreamRequestHandler):
             if len(unit) <= 1200:
                 self._send_rtp(unit, pts, last)
                 continue
-            header, kind, rest = unit[0] & 0xE0 | 28, unit[0] & 0x1F, unit[1:]
+            header, kind, rest = bytes([unit[0] & 0xE0 | 28]), unit[0] & 0x1F, unit[1:]
+            if self.server.camera.codec == "hevc":
+                header, kind, rest = bytes([49 << 1, unit[1]]), unit[0] >> 1 & 0x3F, unit[2:]
             pieces = [rest[i : i + 1200] for i in range(0, len(rest), 1200)]
             for i, piece in enumerate(pieces):
                 end = i == len(pieces) - 1
                 flags = (0x80 if i == 0 else 0) | (0x40 if end else 0) | kind
-                self._send_rtp(bytes([header, flags]) + piece, pts, last and end)
+                self._send_rtp(header + bytes([flags]) + piece, pts, last and end)
 
     def _send_rtp(self, payload: bytes, pts: int, marker: bool) -> None:
         self.sequence = self.sequence + 1 & 0xFFFF
@@ -230,21 +237,33 @@ class RtspHandler(socketserver.StreamRequestHandler):
         self.connection.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
 
 
-def _encoder(size, rate_hz, key_every):
-    """Return what turns a picture into packets of H.264."""
+def _encoder(camera):
+    """Return what compresses a camera's pictures."""
     import av  # takes its time, and only this camera needs it
 
-    context = av.CodecContext.create("libx264", "w")
-    context.width, context.height, context.pix_fmt = *size, "yuv420p"
+    rate_hz, b_frames = round(camera.rate_hz), str(camera.b_frames)
+    context = av.CodecContext.create({"h264": "libx264", "hevc": "libx265"}[camera.codec], "w")
+    context.width, context.height, context.pix_fmt = *camera.size, "yuv420p"
     context.time_base = fractions.Fraction(1, 90_000)
-    context.framerate = fractions.Fraction(round(rate_hz), 1)
-    context.gop_size = key_every
-    context.options = {"preset": "ultrafast", "tune": "zerolatency", "threads": "1"}
+    context.framerate = fractions.Fraction(rate_hz, 1)
+    context.gop_size = camera.key_every
+    context.options = {"preset": "ultrafast", "threads": "1", "bf": b_frames}
+    if camera.codec == "hevc":
+        own = f"log-level=none:keyint={camera.key_every}:bframes={b_frames}:pools=1:frame-threads=1"
+        context.options |= {"x265-params": own}
+    if not camera.b_frames:
+        context.options |= {"tune": "zerolatency"}
+    return context
+
+
+def _encode_with(context):
+    """Return what turns a picture into packets, each with its time."""
+    import av
 
     def encode(image, pts):
         frame = av.VideoFrame.from_ndarray(image, format="bgr24")
         frame.pts = pts
-        return [bytes(packet) for packet in context.encode(frame)]
+        return [(bytes(packet), packet.pts) for packet in context.encode(frame)]
 
     return encode
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from cameras.demux.frame_numbers import FrameNumbers
 from cameras.demux.opening import find_video, open_container
 from cameras.demux.reader import PictureReader
 
@@ -113,3 +116,55 @@ def test_nothing_is_against_a_whole_stream_and_a_key_frame_ends_a_loss(
     damages = [damage for _, damage, _ in read(lossy)]
     assert any("were lost" in damage or "builds on" in damage for damage in damages)
     assert not any(damages[-GROUP:])
+
+
+def coded(count: int, *, key_every: int) -> list[bytes]:
+    """Packets of H.264, each with its own start codes; in the first are the headers."""
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = 64, 48, "yuv420p"
+    context.time_base = Fraction(1, 25)
+    context.gop_size = key_every
+    context.options = {"tune": "zerolatency", "threads": "1"}
+    image, packets = np.zeros((48, 64, 3), np.uint8), []
+    for number in range(count):
+        image[10:22, 2 * number : 2 * number + 12] = 255 - number
+        packets += context.encode(av.VideoFrame.from_ndarray(image, format="bgr24"))
+    return [bytes(packet) for packet in [*packets, *context.encode(None)]]
+
+
+def test_a_lost_key_frame_is_missed_where_every_other_one_is_a_key_frame(tmp_path) -> None:
+    """The next picture has the number of the one before, and builds on another."""
+    whole, lossy = tmp_path / "whole.mkv", tmp_path / "lossy.mkv"
+    write(whole, "libx264", {"bf": "0", "g": "2"})
+    filmed = {time: image for time, _, image in read(whole)}
+    key = [time for time, kind in kinds_of(whole).items() if kind == "I"][4]
+    write_lossy(whole, lossy, lambda packet: packet.pts == key)
+    pictures = read(lossy)
+    assert sum(bool(damage) for _, damage, _ in pictures) == 1
+    assert all(damage or np.array_equal(filmed[time], image) for time, damage, image in pictures)
+
+
+def test_headers_that_the_filter_refuses_tell_nothing_and_end_nothing(tmp_path) -> None:
+    """Of a camera that does not keep to the standard, FFmpeg decodes what its filter won't read."""
+    path, data = tmp_path / "video.h264", bytearray(b"".join(coded(3, key_every=2)))
+    data[data.index(b"\0\0\1\x67") + 21] ^= 8  # a limit of pictures in the decoder
+    path.write_bytes(data)
+    assert [damage for _, damage, _ in read(path)] == [""] * 3
+    packets = coded(8, key_every=4)
+    headers = packets[4].index(b"\0\0\1\x67")
+    damaged = bytearray(packets[4])
+    damaged[headers + 21] ^= 8
+    path.write_bytes(b"".join(packets))
+    with open_container(str(path), {}) as container:
+        numbers = FrameNumbers(find_video(container))
+        kept = [*packets[:4], bytes(damaged), *packets[5:]]
+        assert not any(numbers.is_gap_before(data) for data in kept)
+
+
+def test_a_camera_s_long_remarks_cost_no_time(tmp_path) -> None:
+    remark = b"\0\0\1\x06\x05" + b"\xff" * 400 + b"\x10" + b"\x55" * (255 * 400 + 16) + b"\x80"
+    path = tmp_path / "video.h264"
+    path.write_bytes(b"".join(remark + data for data in coded(5, key_every=5)))
+    began_s = time.process_time()
+    assert [damage for _, damage, _ in read(path)] == [""] * 5
+    assert time.process_time() - began_s < 0.5, "a line for each byte took 1.5 s"
