@@ -47,6 +47,7 @@ from process.threads import GuardedThread, noting_failures
 
 _log = logging.getLogger("edge.plc.mqtt")
 GOODBYE_S = 2.0  # for what waits at the end
+AGAIN_S = 0.2
 HANG_UP_S = 1.0  # for the last packet, once it is written
 SILENT_S = 10.0
 """Without any answer to what was sent, after which a broker is told to be silent."""
@@ -241,7 +242,14 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         if connection is not None and not self._hung_up.wait(HANG_UP_S):
             with contextlib.suppress(OSError):  # a broker that reads nothing
                 connection.shutdown(socket.SHUT_RDWR)
-        self._network.join()
+        self._network.join(HANG_UP_S)
+        while self._network.is_alive():  # it has connected just then, and knows of no goodbye
+            client.disconnect()
+            connection = client.socket()
+            if connection is not None:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._network.join(AGAIN_S)
 
     # The thread that runs paho.
 
