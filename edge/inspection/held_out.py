@@ -54,6 +54,17 @@ def threshold_for_rate(manifest: Manifest, asked: RateOfRejects) -> Threshold:
             "it keeps no held-out scores, for an older version built it; build it again, or give "
             "the threshold itself"
         )
+    found = threshold_of_record(record, asked)
+    require_support(found)
+    return found
+
+
+def threshold_of_record(record: HeldOutRecord, asked: RateOfRejects) -> Threshold:
+    """The threshold that recorded scores give, be the rate supported or not.
+
+    Raises:
+        ValueError: the rate is none.
+    """
     scores = scores_of_record(record)
     found = threshold_from_scores(
         scores,
@@ -61,7 +72,6 @@ def threshold_for_rate(manifest: Manifest, asked: RateOfRejects) -> Threshold:
         probabilities=record.probabilities,
         extrapolate=asked.extrapolate,
     )
-    require_support(found)
     return raise_above_learnt(
         found,
         scores=scores,

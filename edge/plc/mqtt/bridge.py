@@ -47,7 +47,7 @@ from process.threads import GuardedThread, noting_failures
 
 _log = logging.getLogger("edge.plc.mqtt")
 GOODBYE_S = 2.0  # for what waits at the end
-AGAIN_S = 0.2
+AGAIN_S = 0.2  # until a late connection is told again
 HANG_UP_S = 1.0  # for the last packet, once it is written
 SILENT_S = 10.0
 """Without any answer to what was sent, after which a broker is told to be silent."""
@@ -237,19 +237,21 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
             if told.rc == MQTT_ERR_SUCCESS:
                 with contextlib.suppress(RuntimeError):  # the connection is lost meanwhile
                     told.wait_for_publish(max(0.0, limit - time.monotonic()))
-        connection: Any = client.socket()
+        was_open = client.socket() is not None
         client.disconnect()
-        if connection is not None and not self._hung_up.wait(HANG_UP_S):
-            with contextlib.suppress(OSError):  # a broker that reads nothing
-                connection.shutdown(socket.SHUT_RDWR)
+        if was_open and not self._hung_up.wait(HANG_UP_S):
+            self._cut_connection()  # a broker that reads nothing
         self._network.join(HANG_UP_S)
         while self._network.is_alive():  # it has connected just then, and knows of no goodbye
             client.disconnect()
-            connection = client.socket()
-            if connection is not None:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+            self._cut_connection()
             self._network.join(AGAIN_S)
+
+    def _cut_connection(self) -> None:
+        connection: Any = self._client.socket()
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     # The thread that runs paho.
 
@@ -262,10 +264,7 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
                 what = f"{type(error).__name__}: {error}"
                 line = f"what the broker sends is no MQTT {self._section.version} ({what}); check "
                 self._troubles.begin("no mqtt", f"{line}mqtt.version and mqtt.port")
-                connection: Any = self._client.socket()
-                if connection is not None:
-                    with contextlib.suppress(OSError):
-                        connection.shutdown(socket.SHUT_RDWR)
+                self._cut_connection()
                 time.sleep(_NO_MQTT_S)
 
     # Called by paho, in its thread.
