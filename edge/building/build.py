@@ -35,7 +35,7 @@ from edge.building.labelled import (
     say_oddities,
 )
 from edge.building.learning_engines import LearningEngines
-from edge.building.methods import LearningMethod
+from edge.building.methods import LearningMethod, Taught
 from edge.building.odd_images import odd_images, rejected_images
 from edge.building.precision_gate import (
     GateResult,
@@ -90,21 +90,10 @@ def build(
         BundleError: the bundle can't be written.
     """
     stages, say, begun = stages or Stages(), say or _say_nothing, time.monotonic()
-    with (
-        taking_bits(options.bit_depth),
-        LearningEngines(stages, say) as engines,
-    ):
+    with taking_bits(options.bit_depth), LearningEngines(stages, say) as engines:
         job = _prepare(images, output, options=options, engines=engines, stages=stages, say=say)
         taught = job.method.learn(job.read.usable, job.read.clusters, stages)
-        gated = apply_precision_gate(
-            taught,
-            options=job.options,
-            engine=job.engine.name,
-            open_engine=engines.open,
-            labelled=job.dataset.test,
-            stages=stages,
-            say=say,
-        )
+        gated = _gate(job, taught, stages=stages, say=say)
         outcome = _find_out(job, gated, stages=stages, say=say)
         model = gated.taught.inspector.model
         compiled = engines.plans_of(model)
@@ -128,6 +117,20 @@ def build(
             seconds=time.monotonic() - begun,
             stages=stages.seconds,
         )
+
+
+def _gate(
+    job: _BuildInput, taught: Taught, *, stages: Stages, say: Callable[[str], None]
+) -> GateResult:
+    return apply_precision_gate(
+        taught,
+        options=job.options,
+        engine=job.engine.name,
+        open_engine=job.engines.open,
+        labelled=job.dataset.test,
+        stages=stages,
+        say=say,
+    )
 
 
 class _MakeMethod(Protocol):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
-from calibrate.images import Size, fit_image
+from calibrate.images import fit_image
 from calibrate.likeness.find import clusters_of_sketches
 from calibrate.likeness.same import is_same
 from calibrate.likeness.sketches import Sketch, sketch_of
+from edge.checking.video_frames import size_to_compare
 from edge.health.measurements import ImageStats, ImageStatsReader
 from edge.result import Image, Roi
 
-LONG_SIDE = 512  # px at which pictures are measured
 DARK, LIGHT = 32.0, 224.0  # mean grey levels
 WHITE = 0.02  # share of burnt-out pixels
 BLURRED = 0.7  # of the sharpest picture so far
@@ -64,7 +64,8 @@ class PictureHints:
         return clusters_of_sketches(self._sketches).count if self._sketches else 0
 
     def _measure(self, image: Image) -> tuple[ImageStats, Sketch]:
-        fitted = fit_image(image, _size_for(image, self._roi), self._roi)
+        height, width = image.shape[:2] if self._roi is None else (self._roi[3], self._roi[2])
+        fitted = fit_image(image, size_to_compare(height, width), self._roi)
         if self._reader is None or self._reader.size != fitted.shape[:2]:
             self._reader = ImageStatsReader((fitted.shape[0], fitted.shape[1]))
             self._sketches.clear()
@@ -88,9 +89,3 @@ class PictureHints:
                 f"alike: {sum(last)} of the last {LAST} pictures show what one before them shows; "
                 "an inspector learns from different parts: does the part move on?"
             )
-
-
-def _size_for(image: Image, roi: Roi | None) -> Size:
-    height, width = image.shape[:2] if roi is None else (roi[3], roi[2])
-    scale = min(1.0, LONG_SIDE / max(height, width))
-    return max(32, round(height * scale)), max(32, round(width * scale))

@@ -6,14 +6,13 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
 from pathlib import Path
 
 from cameras.redaction import printable_path
 from edge.result import Image
 from edge.sinks.losses import LossCounter
 from edge.sinks.pictures import png_from_image, write_whole
-from edge.sinks.sink import open_folder
+from edge.sinks.sink import name_from_frame, open_folder
 
 _MOST_THREADS = 4
 
@@ -66,7 +65,9 @@ class PictureWriter(AbstractContextManager["PictureWriter"]):
                 self.losses.add("the disk or the processor is slower than the camera")
                 return False
             self._free -= size
-        written = self._pool.submit(self._write, image, picture_name(captured_at_ns, number))
+        written = self._pool.submit(
+            self._write, image, f"{name_from_frame(captured_at_ns, number)}.png"
+        )
         written.add_done_callback(lambda done: self._give_back(size, done))
         return True
 
@@ -90,10 +91,3 @@ class PictureWriter(AbstractContextManager["PictureWriter"]):
             else:
                 self.losses.end_outage()
             self._room.notify_all()
-
-
-def picture_name(captured_at_ns: int, number: int) -> str:
-    """The file's name, such as ``20260131T101500.123Z_000012.png``."""
-    seconds, rest = divmod(captured_at_ns, 1_000_000_000)
-    when = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y%m%dT%H%M%S")
-    return f"{when}.{rest // 1_000_000:03d}Z_{number:06d}.png"

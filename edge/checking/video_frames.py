@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from calibrate.images import fit_image
+from calibrate.images import Size, fit_image
 from calibrate.likeness.same import is_same
-from calibrate.likeness.sketches import Sketch, sketch_of
+from calibrate.likeness.sketches import MIN_SIDE, Sketch, sketch_of
 from cameras.connect import open_source
 from cameras.files.images import VIDEO_SUFFIXES
 from cameras.redaction import printable_path
-from edge.result import Image, Say
+from edge.result import Say
 from edge.sinks.pictures import png_from_image
 from engines.atomic_files import staged_folder, write_durably
 
@@ -50,7 +50,7 @@ def frames_of_video(video: Path, *, say: Say) -> Path:
                 say(frame.reason)
                 continue
             count += 1
-            sketch = _sketch(frame.image)
+            sketch = sketch_of(fit_image(frame.image, size_to_compare(*frame.image.shape[:2])))
             if any(is_same(sketch, other) for other in taken[-COMPARED:]):
                 continue
             taken.append(sketch)
@@ -59,8 +59,7 @@ def frames_of_video(video: Path, *, say: Say) -> Path:
     return folder
 
 
-def _sketch(image: Image) -> Sketch:
-    height, width = image.shape[:2]
+def size_to_compare(height: int, width: int) -> Size:
+    """(height, width) in px at which pictures of this size are looked at."""
     scale = min(1.0, LONG_SIDE / max(height, width))
-    size = max(32, round(height * scale)), max(32, round(width * scale))
-    return sketch_of(fit_image(image, size))
+    return max(MIN_SIDE, round(height * scale)), max(MIN_SIDE, round(width * scale))

@@ -15,7 +15,7 @@ from edge.fields import OptionsModel, option
 from edge.options import ENGINE, EngineName
 
 if TYPE_CHECKING:
-    from edge.teaching.teach import Correction
+    from edge.teaching.correction import Correction
 
 CHANGED_SHOWN = 20
 
@@ -36,8 +36,9 @@ class TeachOptions(OptionsModel):
 def teach(bundle: BundleArgument, options: TeachOptions, json: Json = False) -> None:
     """Teach a bundle parts that were marked, show what changes, and ask."""
     from edge.review.pictures import MARKED
+    from edge.teaching.correction import put_in_service
     from edge.teaching.marked_parts import TeachError, marked_parts
-    from edge.teaching.teach import correct, put_in_service
+    from edge.teaching.teach import correct
     from engines.bundle import Bundle
 
     folders = [one for one in (options.parts, options.marked and options.marked / MARKED) if one]

@@ -138,6 +138,11 @@ def name_from_result(result: Result) -> str:
 
 def begin_of_name(captured_at_ns: int, frame: int, verdict: str) -> str:
     """How a result's file names begin, such as ``20260131T101500.123Z_000012_NG``."""
+    return f"{name_from_frame(captured_at_ns, frame)}_{verdict}"
+
+
+def name_from_frame(captured_at_ns: int, frame: int) -> str:
+    """A frame's name for files, such as ``20260131T101500.123Z_000012``."""
     seconds, rest = divmod(captured_at_ns, 1_000_000_000)
     when = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y%m%dT%H%M%S")
-    return f"{when}.{rest // 1_000_000:03d}Z_{frame:06d}_{verdict}"
+    return f"{when}.{rest // 1_000_000:03d}Z_{frame:06d}"

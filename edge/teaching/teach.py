@@ -4,118 +4,43 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from calibrate.dataset import list_names
 from calibrate.images import Skipped, fit_image, usable_images
-from calibrate.likeness.clusters import Clusters
 from calibrate.likeness.find import clusters_of_sketches
 from calibrate.likeness.sketches import sketch_of
-from calibrate.protoad.graph import smoothing_matrix
-from calibrate.protoad.prototypes import Vectors
 from calibrate.protoad.taught_head import (
     NotTeachableError,
-    TaughtPatches,
     add_prototypes,
-    choose_prototypes,
-    distances_with,
     read_patches,
 )
-from calibrate.threshold import Threshold, raise_above_learnt, reaches, threshold_from_scores
 from cameras.image_files import image_from_bytes, image_from_file, taking_bits
-from cameras.redaction import printable_path
-from edge.inspection.held_out import scores_of_record, threshold_record
 from edge.inspection.inspector import Inspector
-from edge.inspection.map_score import as_float32, score_from_map
 from edge.inspection.settings import settings_from_bundle
-from edge.options import BuildOptions
+from edge.teaching.correction import Correction, write_correction
 from edge.teaching.effect import CorrectionEffect, compare_inspectors
 from edge.teaching.marked_parts import MarkedParts, TeachError
-from engines.bundle import MODEL, Bundle, write_bundle
+from edge.teaching.new_scores import find_prototypes, highest_of_clusters, score_held_out
+from edge.teaching.records import (
+    correct_manifest,
+    count_images,
+    find_threshold,
+    merge_scores,
+    score_golden,
+)
+from engines.bundle import MODEL, Bundle
 from engines.choose import choose_engine, open_engine
 from engines.engine import EngineOptions
-from engines.manifest import DIGITS, MAX_LEARNT, GoldenImage, ImageCounts, Manifest
-from engines.threshold_records import MAX_KEPT, HeldOutRecord
-from engines.versions import Version, keep_version
+from engines.manifest import DIGITS, Manifest
 from process.plain_files import sha256_of
 
 USUAL = 0.99  # of the patches of a good golden image, whose distance is what is usual
-CLOSER = 0.7
-FAR = 2.0  # times the way from the usual score to the threshold, above it
-HOW = "taught"
-MAX_NOTES = 20
 REPORT = "report.html"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Correction:
-    """A corrected inspector that is not in service yet.
-
-    Attributes:
-        bundle: the one that is at work.
-        manifest: of the new one.
-        model: its graph.
-        files: all else that it holds.
-        learnt: pictures that it has learnt from.
-        known: those that the one at work had learnt from already.
-        skipped: pictures that could not be used.
-        different: things that the learnt pictures show.
-        prototypes: that were added.
-        threshold: as it was found anew; None where it stays, for it was set by hand.
-        effect: what it changes.
-    """
-
-    bundle: Bundle
-    manifest: Manifest
-    model: bytes
-    files: dict[str, bytes]
-    learnt: tuple[Path, ...]
-    known: tuple[Path, ...]
-    skipped: tuple[Skipped, ...]
-    different: int
-    prototypes: int
-    threshold: Threshold | None
-    effect: CorrectionEffect
-
-    def problems(self) -> list[str]:
-        """Why nobody should put it in service without looking; empty if nothing speaks against.
-
-        False rejects lie near the threshold; a part far above it may well be a defective one.
-        """
-        manifest = self.bundle.manifest
-        threshold = manifest.threshold.value
-        usual = float(np.median(scores_of_record(manifest.held_out))) if manifest.held_out else 0.0
-        limit = threshold + FAR * (threshold - usual)
-        taught = {printable_path(path.name) for path in self.learnt}
-        far = [
-            f"{one.name} ({one.before[1]:.4f})"
-            for one in self.effect.parts
-            if one.kind == "good" and one.name in taught and (one.before[1] or 0.0) > limit
-        ]
-        line = f"far above the threshold of {threshold:.4f}, and taught as good: {list_names(far)}"
-        return [*self.effect.problems(), *([line] if far else [])]
-
-    def to_json(self) -> dict[str, Any]:
-        """In JSON types."""
-        return {
-            "bundle": str(self.bundle.path),
-            "learnt": len(self.learnt),
-            "known": len(self.known),
-            "different": self.different,
-            "skipped": {str(one.path): one.reason for one in self.skipped},
-            "prototypes_added": self.prototypes,
-            "threshold_before": self.bundle.manifest.threshold.value,
-            "threshold_after": self.manifest.threshold.value,
-            "problems": self.problems(),
-            "parts": self.effect.to_json(),
-        }
 
 
 def correct(bundle: Bundle, marked: MarkedParts, *, engine: str) -> Correction:
@@ -150,23 +75,6 @@ def correct(bundle: Bundle, marked: MarkedParts, *, engine: str) -> Correction:
             return _correct(before, marked, new, known=known, skipped=skipped, engine=engine)
 
 
-def put_in_service(correction: Correction) -> tuple[Bundle, Version]:
-    """Let a correction take the place of the inspector at work, which is kept as a version.
-
-    A stream that runs takes it between two parts.
-
-    Raises:
-        TeachError: the bundle was changed meanwhile.
-        BundleError: the disk refuses; the bundle is as before.
-    """
-    path = correction.bundle.path
-    now = Bundle.open(path)
-    if now.manifest != correction.bundle.manifest:
-        raise TeachError(f"{path}: somebody changed it meanwhile; teach again")
-    version = keep_version(now)
-    return _write(correction, path), version
-
-
 def _correct(
     before: Inspector,
     marked: MarkedParts,
@@ -185,21 +93,20 @@ def _correct(
         usual = _usual_distance(model, bundle)
     except NotTeachableError as error:
         raise TeachError(f"{bundle.path}: {error}; build it again") from error
-    near, prototypes = _prototypes(parts, manifest, usual=usual)
+    near, prototypes = find_prototypes(parts, manifest, usual=usual)
     taught = add_prototypes(model, prototypes) if len(prototypes) else bundle.model()
     scores = _scores_by(taught, engine, [*fitted, *_golden_images(bundle)], manifest=manifest)
-    found = _record(
+    found = merge_scores(
         manifest,
-        held_out=_held_out_scores(parts, clusters, manifest=manifest, near=near),
-        learnt=_highest(scores[: len(new)], clusters),
+        held_out=score_held_out(parts, clusters, manifest=manifest, near=near),
+        learnt=highest_of_clusters(scores[: len(new)], clusters),
     )
-    threshold = None if manifest.threshold.method == "manual" else _threshold(manifest, found)
-    after = _manifest(manifest, new, threshold, found)
-    after = after.model_copy(
+    threshold = None if manifest.threshold.method == "manual" else find_threshold(manifest, found)
+    after = correct_manifest(manifest, new, threshold, found).model_copy(
         update={
             "prototypes": manifest.prototypes + len(prototypes),
-            "golden": _scored(manifest.golden, scores[len(new) :]),
-            "images": _counts(manifest.images, len(new), clusters.count),
+            "golden": score_golden(manifest.golden, scores[len(new) :]),
+            "images": count_images(manifest.images, len(new), clusters.count),
         }
     )
     files = {name: bundle.read(name) for name in manifest.files if name not in (MODEL, REPORT)}
@@ -224,15 +131,10 @@ def _compare(
 ) -> CorrectionEffect:
     """Judge by both; the new one is opened from a bundle of its own, as it will be in service."""
     with tempfile.TemporaryDirectory(prefix="edge-teach-") as folder:
-        bundle = _write(draft, Path(folder) / draft.bundle.path.name)
+        bundle = write_correction(draft, Path(folder) / draft.bundle.path.name)
         settings = settings_from_bundle(bundle)
         with Inspector(bundle, settings=settings, engine=engine) as after:
             return compare_inspectors(before, after, marked)
-
-
-def _write(correction: Correction, path: Path) -> Bundle:
-    files: dict[str, bytes | Path] = {**correction.files, MODEL: correction.model}
-    return write_bundle(path, manifest=correction.manifest, files=files)
 
 
 def _new_parts(
@@ -271,24 +173,6 @@ def _usual_distance(model: onnx.ModelProto, bundle: Bundle) -> float:
     return max(float(np.quantile(one.distances, USUAL)) for one in read_patches(model, good))
 
 
-def _prototypes(
-    parts: Sequence[TaughtPatches], manifest: Manifest, *, usual: float
-) -> tuple[float, Vectors]:
-    """As few prototypes as bring the parts below the threshold, and how near patches are then.
-
-    Patches that are nearer than half of what makes a region say nothing new. Where parts are
-    rejected nevertheless, for many middling values, nearer ones are taken in too, down to what is
-    usual.
-    """
-    near = max(usual, (manifest.pixel_threshold or manifest.threshold.value) / 2)
-    while True:
-        prototypes = choose_prototypes(parts, near=near)
-        scores = [_score(part, prototypes, manifest) for part in parts]
-        if near <= usual or not any(reaches(score, manifest.threshold.value) for score in scores):
-            return near, prototypes
-        near = max(usual, CLOSER * near)
-
-
 def _scores_by(
     model: bytes, engine: str, images: Sequence[npt.NDArray[np.uint8]], *, manifest: Manifest
 ) -> npt.NDArray[np.float32]:
@@ -297,116 +181,3 @@ def _scores_by(
     options = EngineOptions(manifest.precision)
     with open_engine(model, engine=chosen, options=options) as opened:
         return np.array([opened.infer(image[None])[1][0] for image in images], np.float32)
-
-
-def _held_out_scores(
-    parts: Sequence[TaughtPatches], clusters: Clusters, *, manifest: Manifest, near: float
-) -> npt.NDArray[np.float32]:
-    """Of each thing that the parts show, the score without what it teaches itself."""
-    scores = np.empty(len(parts), np.float32)
-    for label in range(clusters.count):
-        own = clusters.labels == label
-        others = [part for part, is_own in zip(parts, own, strict=True) if not is_own]
-        prototypes = choose_prototypes(others, near=near)
-        for index in np.flatnonzero(own).tolist():
-            scores[index] = _score(parts[index], prototypes, manifest)
-    return _highest(scores, clusters)
-
-
-def _highest(scores: npt.NDArray[np.float32], clusters: Clusters) -> npt.NDArray[np.float32]:
-    """(count,) of each thing that is shown, the highest score."""
-    return scores[clusters.highest(scores)]
-
-
-def _score(part: TaughtPatches, prototypes: Vectors, manifest: Manifest) -> float:
-    """As the graph computes it (`calibrate/protoad/graph.py`)."""
-    distances = distances_with(part, prototypes)
-    if manifest.score_kind == "raw":
-        return float(distances.max())
-    height, width = manifest.size
-    rows, columns = smoothing_matrix(part.shape[0], height), smoothing_matrix(part.shape[1], width)
-    anomaly_map = np.asarray(rows @ distances.reshape(part.shape) @ columns.T, np.float32)
-    return score_from_map(anomaly_map, manifest.score_rule)
-
-
-def _record(
-    manifest: Manifest, *, held_out: npt.NDArray[np.float32], learnt: npt.NDArray[np.float32]
-) -> HeldOutRecord:
-    """The scores of all parts together: those of the build, and the new ones."""
-    before = manifest.held_out
-    assert before is not None
-    return before.model_copy(
-        update={
-            "images": before.images + len(held_out),
-            "highest": _merged(before.highest, before.images, held_out),
-            "learnt_images": before.learnt_images + len(learnt),
-            "learnt": _merged(before.learnt, before.learnt_images, learnt),
-        }
-    )
-
-
-def _merged(
-    kept: Sequence[float], images: int, added: npt.NDArray[np.float32]
-) -> tuple[float, ...]:
-    """The highest of all; those that were not kept lie below the lowest that was."""
-    least = kept[-1] if len(kept) < images else -np.inf
-    ranked = sorted([*kept, *(float(str(one)) for one in added if one >= least)], reverse=True)
-    return tuple(ranked[: min(MAX_KEPT, len(kept) if least > -np.inf else MAX_KEPT)])
-
-
-def _threshold(manifest: Manifest, record: HeldOutRecord) -> Threshold:
-    """The threshold by the build's rule, as far from it as the build's own was moved."""
-    assert manifest.held_out is not None
-    rate = manifest.threshold.false_rejects_asked or BuildOptions().false_rejects
-    extrapolate = manifest.threshold.method.endswith("tail")
-    ruled = [
-        _by_rule(one, rate=rate, extrapolate=extrapolate) for one in (manifest.held_out, record)
-    ]
-    moved = manifest.threshold.value - ruled[0].value
-    return replace(ruled[1], value=as_float32(ruled[1].value + moved))
-
-
-def _by_rule(record: HeldOutRecord, *, rate: float, extrapolate: bool) -> Threshold:
-    scores = scores_of_record(record)
-    found = threshold_from_scores(
-        scores, false_rejects=rate, probabilities=record.probabilities, extrapolate=extrapolate
-    )
-    learnt = np.asarray(record.learnt, np.float32)
-    return raise_above_learnt(
-        found, scores=scores, learnt=learnt, probabilities=record.probabilities
-    )
-
-
-def _manifest(
-    manifest: Manifest, new: Sequence[Path], threshold: Threshold | None, record: HeldOutRecord
-) -> Manifest:
-    digests = (*manifest.learnt_images, *(sha256_of(path)[:DIGITS] for path in new))
-    now = datetime.now(timezone.utc)
-    note = (
-        f"{len(new)} good parts were taught on {now:%Y-%m-%d}; figures, drawn defects and parity "
-        "are those of the build before"
-    )
-    changed = {
-        "created": now,
-        "operating_points": (),
-        "held_out": record,
-        "learnt_images": digests if len(digests) <= MAX_LEARNT else (),
-        "notes": (*manifest.notes, note)[-MAX_NOTES:],
-    }
-    if threshold is not None:
-        changed["threshold"] = threshold_record(threshold, how=HOW)
-    return manifest.model_copy(update=changed)
-
-
-def _scored(
-    golden: Sequence[GoldenImage], scores: npt.NDArray[np.float32]
-) -> tuple[GoldenImage, ...]:
-    return tuple(
-        record.model_copy(update={"score": float(score)})
-        for record, score in zip(golden, scores, strict=True)
-    )
-
-
-def _counts(before: ImageCounts, learnt: int, different: int) -> ImageCounts:
-    more = None if before.different is None else before.different + different
-    return before.model_copy(update={"used": before.used + learnt, "different": more})

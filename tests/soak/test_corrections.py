@@ -48,7 +48,8 @@ def correct_for_ever(path: str) -> None:
 
 
 def _correct_until_killed(bundle: Path, correction, *, seed: int) -> None:
-    from edge.teaching.teach import TeachError, put_in_service
+    from edge.teaching.correction import put_in_service
+    from edge.teaching.marked_parts import TeachError
     from engines.bundle import Bundle
     from engines.errors import BundleError
     from engines.versions import roll_back, versions_of

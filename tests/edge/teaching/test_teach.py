@@ -12,8 +12,9 @@ import pytest
 
 import edge
 from edge.inspection.settings import change_settings
+from edge.teaching.correction import put_in_service
 from edge.teaching.marked_parts import MarkedParts, TeachError
-from edge.teaching.teach import correct, put_in_service
+from edge.teaching.teach import correct
 from engines.bundle import Bundle
 from engines.versions import KEPT, keep_version, roll_back, versions_of
 

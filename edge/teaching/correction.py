@@ -1,0 +1,113 @@
+"""A corrected inspector, until it is in service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibrate.dataset import list_names
+from calibrate.images import Skipped
+from calibrate.threshold import Threshold
+from cameras.redaction import printable_path
+from edge.inspection.held_out import scores_of_record
+from edge.teaching.effect import CorrectionEffect
+from edge.teaching.marked_parts import TeachError
+from engines.bundle import MODEL, Bundle, write_bundle
+from engines.manifest import Manifest
+from engines.versions import Version, keep_version
+
+FAR = 2.0  # times the way from the usual score to the threshold, above it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Correction:
+    """A corrected inspector that is not in service yet.
+
+    Attributes:
+        bundle: the one that is at work.
+        manifest: of the new one.
+        model: its graph.
+        files: all else that it holds.
+        learnt: pictures that it has learnt from.
+        known: those that the one at work had learnt from already.
+        skipped: pictures that could not be used.
+        different: things that the learnt pictures show.
+        prototypes: that were added.
+        threshold: as it was found anew; None where it stays, for it was set by hand.
+        effect: what it changes.
+    """
+
+    bundle: Bundle
+    manifest: Manifest
+    model: bytes
+    files: dict[str, bytes]
+    learnt: tuple[Path, ...]
+    known: tuple[Path, ...]
+    skipped: tuple[Skipped, ...]
+    different: int
+    prototypes: int
+    threshold: Threshold | None
+    effect: CorrectionEffect
+
+    def problems(self) -> list[str]:
+        """Why nobody should put it in service without looking; empty if nothing speaks against.
+
+        False rejects lie near the threshold; a part far above it may well be a defective one.
+        """
+        manifest = self.bundle.manifest
+        threshold = manifest.threshold.value
+        usual = float(np.median(scores_of_record(manifest.held_out))) if manifest.held_out else 0.0
+        limit = threshold + FAR * (threshold - usual)
+        taught = {printable_path(path.name) for path in self.learnt}
+        far = [
+            f"{one.name} ({one.before[1]:.4f})"
+            for one in self.effect.parts
+            if one.kind == "good" and one.name in taught and (one.before[1] or 0.0) > limit
+        ]
+        line = f"far above the threshold of {threshold:.4f}, and taught as good: {list_names(far)}"
+        return [*self.effect.problems(), *([line] if far else [])]
+
+    def to_json(self) -> dict[str, Any]:
+        """In JSON types."""
+        return {
+            "bundle": str(self.bundle.path),
+            "learnt": len(self.learnt),
+            "known": len(self.known),
+            "different": self.different,
+            "skipped": {str(one.path): one.reason for one in self.skipped},
+            "prototypes_added": self.prototypes,
+            "threshold_before": self.bundle.manifest.threshold.value,
+            "threshold_after": self.manifest.threshold.value,
+            "problems": self.problems(),
+            "parts": self.effect.to_json(),
+        }
+
+
+def put_in_service(correction: Correction) -> tuple[Bundle, Version]:
+    """Let a correction take the place of the inspector at work, which is kept as a version.
+
+    A stream that runs takes it between two parts.
+
+    Raises:
+        TeachError: the bundle was changed meanwhile.
+        BundleError: the disk refuses; the bundle is as before.
+    """
+    path = correction.bundle.path
+    now = Bundle.open(path)
+    if now.manifest != correction.bundle.manifest:
+        raise TeachError(f"{path}: somebody changed it meanwhile; teach again")
+    version = keep_version(now)
+    return write_correction(correction, path), version
+
+
+def write_correction(correction: Correction, path: Path) -> Bundle:
+    """Write a correction as a bundle of its own.
+
+    Raises:
+        BundleError: the disk refuses.
+    """
+    files: dict[str, bytes | Path] = {**correction.files, MODEL: correction.model}
+    return write_bundle(path, manifest=correction.manifest, files=files)
