@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cameras.redaction import printable_path
 from edge.options.review import Mark, PartsOptions, ReviewOptions
@@ -270,14 +270,28 @@ class PartStore(AbstractContextManager["PartStore"]):
         now = time.time_ns()
         with self._telling(), self._database:
             for part in parts:
-                if part.picture is not None:
-                    self._marked.put(part.picture, part.camera, mark)
                 name = "" if part.picture is None else part.picture.name
                 self._database.execute(
                     "INSERT INTO marks (result, mark, by, at_ns, picture) VALUES (?, ?, ?, ?, ?)",
                     (part.id, mark, by, now, name),
                 )
+            self._put_pictures(parts, mark)
         return [self._marked_part(part.id) for part in parts]
+
+    def _put_pictures(self, parts: Sequence[ReviewedPart], mark: Mark) -> None:
+        """Give all pictures their places, or none: what is taught lies in these folders."""
+        put: list[ReviewedPart] = []
+        try:
+            for part in parts:
+                if part.picture is not None:
+                    self._marked.put(part.picture, part.camera, mark)
+                    put.append(part)
+        except SinkError:
+            for part in put:
+                assert part.picture is not None
+                now_at = self._marked.find(part.picture.name, part.camera) or part.picture
+                self._marked.put(now_at, part.camera, cast(Mark, part.mark or "ignored"))
+            raise
 
     def _marked_part(self, number: int) -> ReviewedPart:
         with self._telling():

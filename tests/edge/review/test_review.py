@@ -21,6 +21,7 @@ from edge.options import PartsOptions
 from edge.result import Verdict
 from edge.review.moments import ns_from_moment
 from edge.review.parts import PartStore
+from edge.review.pictures import MarkedPictures
 from edge.sinks.database import SqliteSink
 from edge.sinks.disk_quota import DiskLimits
 from edge.sinks.kept_parts import KeptPartsSink
@@ -202,6 +203,27 @@ def test_of_several_parts_all_are_marked_or_none(kept) -> None:
         with pytest.raises(SinkError, match="part 2: its picture is not kept"):
             store.mark([1, 2], "good", by="ann")
         assert store.parts(PartsOptions(marked="any")) == []
+
+
+def test_a_place_that_fails_leaves_no_picture_marked(kept, monkeypatch) -> None:
+    with PartStore(kept) as store:
+        first, second, *_ = store.parts(PartsOptions(verdict=("NG",), camera="left"))
+        store.mark([first.id], "defective", by="ann")
+        put = MarkedPictures.put
+
+        def fail(self, picture, camera, mark) -> None:
+            if mark == "good" and picture.name == second.picture.name:
+                raise SinkError("the disk is full")
+            put(self, picture, camera, mark)
+
+        monkeypatch.setattr(MarkedPictures, "put", fail)
+        with pytest.raises(SinkError, match="the disk is full"):
+            store.mark([first.id, second.id], "good", by="bob")
+        assert store.parts(PartsOptions(marked="good")) == []
+    marked = [
+        path.relative_to(kept / "marked").parts[0] for path in (kept / "marked").rglob("*.png")
+    ]
+    assert marked == ["defective"]
 
 
 def test_a_foreign_database_is_refused(tmp_path) -> None:
