@@ -10,6 +10,8 @@ from pathlib import Path
 from engines.atomic_files import staged_folder, write_durably
 from engines.bundle import Bundle, write_bundle
 from engines.errors import BundleError
+from engines.manifest import Manifest
+from engines.manifest_file import MANIFEST, read_manifest
 
 KEPT = 10
 _NUMBER = re.compile(r"\d{4,}")
@@ -39,19 +41,24 @@ def versions_of(bundle: Path) -> list[Version]:
 def keep_version(bundle: Bundle) -> Version:
     """Keep a bundle as it is, before another takes its place; of many the oldest goes.
 
-    The files are copied: what damages the bundle later leaves its versions alone.
+    One that is kept already is not kept again, or rollbacks to and fro, and those that a kill has
+    ended, would push all others out. The files are copied: what damages the bundle later leaves
+    its versions alone.
 
     Raises:
         BundleError: the disk refuses; nothing has changed.
     """
     folder = _folder_of(bundle.path)
     before = versions_of(bundle.path)
+    for one in before:
+        if _manifest_of(one.path) == bundle.manifest and _opens(one.path):
+            return one
     number = before[0].number + 1 if before else 1
     target = folder / f"{number:04d}"
     try:
         folder.mkdir(exist_ok=True)
         with staged_folder(target) as staged:
-            for name in ("manifest.json", *bundle.manifest.files):
+            for name in (MANIFEST, *bundle.manifest.files):
                 place = staged / name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 write_durably(place, (bundle.path / name).read_bytes())
@@ -70,7 +77,7 @@ def roll_back(path: Path, number: int | None = None) -> tuple[Bundle, Version]:
 
     Args:
         path: the bundle.
-        number: of the version; None is the latest.
+        number: of the version; None is the latest that is another than what is there.
 
     Returns:
         The bundle as it is now, and the version that it is.
@@ -80,7 +87,12 @@ def roll_back(path: Path, number: int | None = None) -> tuple[Bundle, Version]:
             as before. One that is damaged itself is replaced, and not kept.
     """
     versions = versions_of(path)
-    wanted = [one for one in versions if number in (None, one.number)]
+    present = _manifest_of(path) if _opens(path) else None
+    wanted = [
+        one
+        for one in versions
+        if one.number == number or (number is None and _manifest_of(one.path) != present)
+    ]
     if not wanted:
         known = ", ".join(str(one.number) for one in versions) or "none"
         what = "no earlier version" if number is None else f"no version {number}"
@@ -119,6 +131,22 @@ def _keep_what_is_there(path: Path) -> Version | None:
     except BundleError:
         return None
     return keep_version(present)
+
+
+def _manifest_of(bundle: Path) -> Manifest | None:
+    """What a bundle says of itself; None where that cannot be read."""
+    try:
+        return read_manifest(bundle / MANIFEST)
+    except BundleError:
+        return None
+
+
+def _opens(bundle: Path) -> bool:
+    try:
+        Bundle.open(bundle)
+    except BundleError:
+        return False
+    return True
 
 
 def _folder_of(bundle: Path) -> Path:

@@ -67,7 +67,7 @@ def test_false_rejects_are_taught_and_undone(run, bundle, parts, scratched, spoi
     assert run("rollback", bundle).code == 0  # and the other way
     assert Bundle.open(bundle).manifest == after
     listed = run("rollback", bundle, "--list")
-    assert listed.out.splitlines()[2].split()[0] == "3"
+    assert listed.out.splitlines()[2].split()[0] == "2"  # to and fro: two, and no copies
 
 
 def test_what_lets_more_defects_pass_is_refused(run, bundle, parts, spoilt_image) -> None:
@@ -87,6 +87,18 @@ def test_a_part_far_above_the_threshold_is_named(bundle, parts, spoilt_image) ->
     (*_, line) = correct(Bundle.open(bundle), marked, engine="onnxruntime").problems()
     assert line.startswith("far above the threshold of ")
     assert "and taught as good: odd.png (" in line
+
+
+def test_what_is_there_is_no_earlier_version(bundle) -> None:
+    """As after a rollback that a kill has ended once what was there had been kept."""
+    change_settings(bundle, min_area=1)
+    keep_version(Bundle.open(bundle))
+    change_settings(bundle, min_area=2)
+    for _ in range(KEPT + 1):
+        keep_version(Bundle.open(bundle))
+    assert len(versions_of(bundle)) == 2
+    restored, _ = roll_back(bundle)
+    assert restored.manifest.min_area == 1
 
 
 def test_a_damaged_bundle_is_rolled_back(bundle) -> None:
@@ -156,7 +168,8 @@ def test_versions_are_kept_whole_and_the_oldest_goes(bundle) -> None:
 
 
 def test_a_damaged_version_hides_no_other(run, bundle) -> None:
-    for _ in range(2):
+    for number in range(2):
+        change_settings(bundle, min_area=number + 1)
         keep_version(Bundle.open(bundle))
     model = versions_of(bundle)[0].path / "model.onnx"
     model.unlink()
