@@ -17,13 +17,24 @@ app = typer.Typer(no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of kept parts.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="CSV file to write instead.")]
+DecimalComma = Annotated[
+    bool,
+    typer.Option(
+        "--decimal-comma/--decimal-point",
+        help="Write CSV with decimal commas and semicolons, as many countries' spreadsheets do.",
+    ),
+]
 _SHOWN = ("id", "time", "camera", "verdict", "score", "threshold", "mark", "picture", "reason")
 
 
 @app.command("parts", help="List parts: the newest, or those with the highest scores.")
 @takes_options
 def list_parts(
-    folder: Folder, options: PartsOptions, csv: CsvFile = None, json: Json = False
+    folder: Folder,
+    options: PartsOptions,
+    csv: CsvFile = None,
+    decimal_comma: DecimalComma = False,
+    json: Json = False,
 ) -> None:
     """List the parts that are asked for."""
     from edge.review.parts import PartStore
@@ -35,13 +46,17 @@ def list_parts(
         title = f"{folder}: {len(rows)} of {count} parts"
         console.print_columns(title, _SHOWN, ([row[name] for name in _SHOWN] for row in rows))
     else:
-        _write(csv, {"parts": rows}, count)
+        _write(csv, {"parts": rows}, count, decimal_comma=decimal_comma)
 
 
 @app.command("hours", help="Report parts, rejects, scores and reasons hour by hour.")
 @takes_options
 def report_hours(
-    folder: Folder, options: ReviewOptions, csv: CsvFile = None, json: Json = False
+    folder: Folder,
+    options: ReviewOptions,
+    csv: CsvFile = None,
+    decimal_comma: DecimalComma = False,
+    json: Json = False,
 ) -> None:
     """Report the hours in which there were parts."""
     from edge.review.hours import hours_of
@@ -53,13 +68,17 @@ def report_hours(
         head = [*(rows[0] if rows else ())]
         console.print_columns(str(folder), head, (row.values() for row in rows))
     else:
-        _write(csv, {"hours": rows}, len(rows))
+        _write(csv, {"hours": rows}, len(rows), decimal_comma=decimal_comma)
 
 
 @app.command("shadow", help="List parts of which the last candidate says otherwise.")
 @takes_options
 def list_shadowed(
-    folder: Folder, options: PartsOptions, csv: CsvFile = None, json: Json = False
+    folder: Folder,
+    options: PartsOptions,
+    csv: CsvFile = None,
+    decimal_comma: DecimalComma = False,
+    json: Json = False,
 ) -> None:
     """List the parts in which a candidate differs from the inspector at work."""
     from edge.review.parts import PartStore
@@ -72,7 +91,7 @@ def list_shadowed(
         console.print_columns(title, [*(rows[0] if rows else ())], (row.values() for row in rows))
     else:
         facts = {name: getattr(found, name) for name in ("candidate", "judged", "differing")}
-        _write(csv, {"parts": rows}, found.differing, **facts)
+        _write(csv, {"parts": rows}, found.differing, decimal_comma=decimal_comma, **facts)
 
 
 @app.command("mark", help="Mark parts as good, defective or ignored; what was said before stays.")
@@ -87,7 +106,7 @@ def mark_parts(
     from edge.review.parts import PartStore
 
     with PartStore(folder) as store:
-        parts = store.mark(ids, mark, by=options.by or getpass.getuser())
+        parts = store.mark(ids, mark, by=options.by or _user_name())
     console.say(f"{len(parts)} marked {mark}")
 
 
@@ -108,8 +127,25 @@ def write_data_set(
     console.say(f"{target}: {', '.join(f'{count} {mark}' for mark, count in counts.items())}")
 
 
+def _user_name() -> str:
+    """Who works here.
+
+    Raises:
+        ValueError: the system has no name for the user, as in some containers.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise ValueError("this user has no name; say who marks with --by NAME") from None
+
+
 def _write(
-    csv: Path | None, table: dict[str, list[dict[str, Any]]], found: int, **facts: Any
+    csv: Path | None,
+    table: dict[str, list[dict[str, Any]]],
+    found: int,
+    *,
+    decimal_comma: bool,
+    **facts: Any,
 ) -> None:
     """Write rows as CSV, or print them with some facts as one JSON object.
 
@@ -117,6 +153,7 @@ def _write(
         csv: the file; None is JSON.
         table: the rows, by what they are.
         found: so many there are, whatever was asked for.
+        decimal_comma: in CSV.
         facts: beside the rows, in JSON.
     """
     if csv is None:
@@ -126,7 +163,7 @@ def _write(
 
     ((of, rows),) = table.items()
     head = dict.fromkeys(chain.from_iterable(rows))
-    count = write_csv(csv, rows, head=head)
+    count = write_csv(csv, rows, head=head, decimal_comma=decimal_comma)
     of_all = "" if count == found else f" of {found}"
     hint = "; --limit takes more" if of_all else ""
     console.say(f"{csv}: {count}{of_all} {of}{hint}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -15,20 +13,10 @@ from cameras.redaction import printable_path
 from edge.options.review import Mark, PartsOptions, ReviewOptions
 from edge.review.moments import local_time, ns_from_moment
 from edge.review.pictures import KeptPictures, MarkedPictures
-from edge.sinks.database import DATABASE, SHADOW, SHADOW_SCHEMA, connect
+from edge.review.store_file import open_store, telling_errors
+from edge.sinks.database import DATABASE, SHADOW
 from edge.sinks.sink import SinkError
 
-_MARKS = """
-CREATE TABLE IF NOT EXISTS marks (
-    id INTEGER PRIMARY KEY,
-    result INTEGER NOT NULL,
-    mark TEXT NOT NULL,
-    by TEXT NOT NULL,
-    at_ns INTEGER NOT NULL,
-    picture TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS marks_by_result ON marks (result, id);
-"""
 _NAMES = "id, camera, source, frame, captured_at_ns, verdict, score, threshold, reason"
 _ORDERS = {"time": "captured_at_ns DESC, id DESC", "score": "score DESC, id DESC"}
 _MARKED_IDS = "SELECT result FROM (SELECT result, mark, max(id) FROM marks GROUP BY result)"
@@ -36,7 +24,6 @@ _SHADOW = (
     "candidate, camera, frame, captured_at_ns, verdict, score, "
     "shadow_verdict, shadow_score, shadow_reason"
 )
-_BUSY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +154,7 @@ class PartStore(AbstractContextManager["PartStore"]):
                 "`edge stream --keep FOLDER` fills"
             )
         with self._telling():
-            self._database = connect(self._path, busy_s=_BUSY_S)
-            # Before anything is written: an empty file stays one that a stream takes.
-            self._database.execute("SELECT id FROM results LIMIT 1")
-            self._database.executescript(_MARKS + SHADOW_SCHEMA)
+            self._database, self._is_writable = open_store(self._path)
 
     def close(self) -> None:
         """Close the database; a second call does nothing."""
@@ -186,7 +170,7 @@ class PartStore(AbstractContextManager["PartStore"]):
             ValueError: a moment that is none.
             SinkError: the database cannot be read.
         """
-        where, values = condition_of(options)
+        where, values = self._condition(options)
         order = _ORDERS[options.sort]
         with self._telling():
             rows = self._database.execute(
@@ -197,18 +181,32 @@ class PartStore(AbstractContextManager["PartStore"]):
 
     def count(self, options: ReviewOptions) -> int:
         """How many parts there are of those that are asked for."""
-        where, values = condition_of(options)
+        where, values = self._condition(options)
         with self._telling():
             found = self._database.execute(f"SELECT count(*) FROM results WHERE {where}", values)
             return int(found.fetchone()[0])
 
-    def rows(self, names: str, options: ReviewOptions) -> Iterator[tuple[Any, ...]]:
-        """Columns of all parts that are asked for, in order of time; one by one."""
-        where, values = condition_of(options)
+    def rows(
+        self, names: str, options: ReviewOptions, *, values: Sequence[Any] = (), then: str = ""
+    ) -> Iterator[tuple[Any, ...]]:
+        """Columns of all parts that are asked for, one by one.
+
+        Args:
+            names: of the columns, or what is made of them.
+            options: which parts.
+            values: for the question marks in `names`.
+            then: what follows the condition, such as an order.
+        """
+        where, found = self._condition(options)
+        query = f"SELECT {names} FROM results WHERE {where} {then}"
         with self._telling():
-            yield from self._database.execute(
-                f"SELECT {names} FROM results WHERE {where} ORDER BY captured_at_ns", values
-            )
+            yield from self._database.execute(query, (*values, *found))
+
+    def cameras(self) -> tuple[str, ...]:
+        """The names of all cameras, in order; empty before the first part."""
+        with self._telling():
+            query = "SELECT DISTINCT camera FROM results ORDER BY camera"
+            return tuple(name for (name,) in self._database.execute(query))
 
     def shadow_differences(self, options: PartsOptions) -> ShadowDifferences:
         """The parts in which the last candidate differs, and how many it judged in all.
@@ -225,7 +223,7 @@ class PartStore(AbstractContextManager["PartStore"]):
             (candidate,) = self._database.execute(last).fetchone() or (None,)
         if candidate is None:
             raise SinkError("no candidate has judged anything here; `edge stream --shadow BUNDLE`")
-        where, values = condition_of(chosen)
+        where, values = self._condition(chosen)
         where, values = f"candidate = ? AND {where}", [candidate, *values]
         with self._telling():
             counting = f"SELECT count(*) FROM shadow WHERE {where}"
@@ -260,6 +258,8 @@ class PartStore(AbstractContextManager["PartStore"]):
             SinkError: there is no such part, the picture of one that is good or defective is not
                 kept, or nothing can be written; then none of them is marked.
         """
+        if not self._is_writable:
+            raise SinkError(f"{printable_path(self._path)}: not writable; nothing can be marked")
         parts = [self._marked_part(number) for number in dict.fromkeys(ids)]
         for part in parts:
             if part.picture is None and mark != "ignored":
@@ -316,15 +316,25 @@ class PartStore(AbstractContextManager["PartStore"]):
         picture = (self._marked.find(name, camera) if name else None) or picture
         return replace(part, mark=mark, marked_by=by, marked_at_ns=at_ns, picture=picture)
 
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            where = printable_path(self._path)
-            raise SinkError(f"{where}: {error}; try again, or name another folder") from error
-        except OverflowError as error:
-            raise SinkError("a number has more than 18 digits; give a smaller one") from error
+    def _condition(self, options: ReviewOptions) -> tuple[str, list[Any]]:
+        """As `condition_of`; a camera that is not there is named.
+
+        Raises:
+            ValueError: as there, or no part is of that camera.
+        """
+        if options.camera is not None:
+            with self._telling():
+                query = "SELECT 1 FROM results WHERE camera = ? LIMIT 1"
+                is_there = self._database.execute(query, (options.camera,)).fetchone()
+            if not is_there and (cameras := self.cameras()):
+                names = ", ".join(name or "one without a name" for name in cameras)
+                raise ValueError(
+                    f"camera {options.camera}: no part here is of it; there are {names}"
+                )
+        return condition_of(options)
+
+    def _telling(self) -> AbstractContextManager[None]:
+        return telling_errors(self._path)
 
 
 def condition_of(options: ReviewOptions) -> tuple[str, list[Any]]:

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cameras.redaction import one_line
 from engines.atomic_files import replace_file
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_BEGINS = "=+\\-@＝＋－＠"
+"""What a formula begins with; the last four are what Excel takes for them in Japanese."""
+_FORMULA = re.compile(rf"((?:^|[;,])[\s'\"]*)(?=[{_BEGINS}])")
 
 
-def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], *, head: Iterable[str]) -> int:
+def write_csv(
+    path: Path,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    head: Iterable[str],
+    decimal_comma: bool = False,
+) -> int:
     """Write rows as CSV, in UTF-8 with a byte order mark, which spreadsheets recognise it by.
 
-    A text that begins like a formula gets an apostrophe: a spreadsheet would run it.
+    A text that begins like a formula gets an apostrophe: a spreadsheet would run it. So does what
+    follows a comma or a semicolon within it, since another country's spreadsheet begins a cell
+    there. A text has one line.
 
     Args:
         path: the file; replaced as a whole.
         rows: values by the name of their column.
         head: the columns.
+        decimal_comma: for spreadsheets that write 0,5: cells end with semicolons then.
 
     Returns:
         How many rows there are.
@@ -30,15 +43,18 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], *, head: Iterable[s
         OSError: it cannot be written.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*head])
+    writer = csv.DictWriter(text, [*head], delimiter=";" if decimal_comma else ",")
     writer.writeheader()
     count = 0
     for row in rows:
-        writer.writerow({name: _cell(value) for name, value in row.items()})
+        cells = {name: _cell(value, decimal_comma=decimal_comma) for name, value in row.items()}
+        writer.writerow(cells)
         count += 1
     replace_file(path, text.getvalue().encode("utf-8-sig", "backslashreplace"))
     return count
 
 
-def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+def _cell(value: Any, *, decimal_comma: bool) -> Any:
+    if isinstance(value, str):
+        return _FORMULA.sub(r"\1'", one_line(value))
+    return str(value).replace(".", ",") if decimal_comma and isinstance(value, float) else value

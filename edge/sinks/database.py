@@ -33,7 +33,7 @@ _CLOSE_S = 1.0
 _MAX_DELETED = 4 * COMMIT_ROWS
 _VERSION = 1
 _APPLICATION = 0x65646765  # "edge"
-_SCHEMA = """
+RESULTS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS results (
     id INTEGER PRIMARY KEY,
     camera TEXT NOT NULL,
@@ -250,24 +250,26 @@ def open_database(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_size_limit = 16777216")  # of a log that a reader held up
         database.execute(f"PRAGMA application_id = {_APPLICATION}")
         database.execute(f"PRAGMA user_version = {_VERSION}")
-        database.executescript(_SCHEMA)
+        database.executescript(RESULTS_SCHEMA)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def connect(path: Path, *, busy_s: float = _BUSY_S) -> sqlite3.Connection:
+def connect(path: Path, *, busy_s: float = _BUSY_S, read_only: bool = False) -> sqlite3.Connection:
     """A connection to a database of ours, or to an empty one.
 
     Args:
         path: of a regular file, or of none yet.
         busy_s: for so long another program's writing is waited for.
+        read_only: nothing is written to its place, and nobody else writes there meanwhile.
 
     Raises:
         sqlite3.Error, OSError: it is no database, or another program's.
     """
-    database = sqlite3.connect(path, timeout=busy_s, check_same_thread=False)
+    name = f"{path.absolute().as_uri()}{'?mode=ro&immutable=1' * read_only}"
+    database = sqlite3.connect(name, timeout=busy_s, check_same_thread=False, uri=True)
     try:
         (owner,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()

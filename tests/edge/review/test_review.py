@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import sqlite3
 import time
 from datetime import datetime, timedelta, timezone
@@ -19,10 +20,11 @@ from results import SOFT, START_NS, noise, result_of
 from calibrate.dataset import GOOD, dataset_from_folder
 from edge.options import PartsOptions
 from edge.result import Verdict
+from edge.review import store_file
 from edge.review.moments import ns_from_moment
 from edge.review.parts import PartStore
 from edge.review.pictures import MarkedPictures
-from edge.sinks.database import SqliteSink
+from edge.sinks.database import SqliteSink, connect
 from edge.sinks.disk_quota import DiskLimits
 from edge.sinks.kept_parts import KeptPartsSink
 from edge.sinks.sink import SinkError
@@ -125,7 +127,7 @@ def test_a_shift_is_reported_by_the_hour(run, kept, tmp_path) -> None:
     rows = [*csv.DictReader(io.StringIO(text.decode("utf-8-sig")))]
     assert [row["camera"] for row in rows] == ["left", "right"] * 2
     assert [int(row["ok"]) for row in rows] == [4] * 4
-    assert {row["reason"] for row in rows} == {"too dark:"}
+    assert {row["reason"] for row in rows} == {"too dark: 3"}
     assert float(rows[2]["score_highest"]) == 14 / 16
     assert float(rows[0]["rejects"]) == pytest.approx(1 / 3)
 
@@ -133,9 +135,20 @@ def test_a_shift_is_reported_by_the_hour(run, kept, tmp_path) -> None:
 def test_no_cell_is_a_formula(run, tmp_path) -> None:
     with SqliteSink(tmp_path / "results.db") as database:
         database.write(result_of(0, Verdict.ERROR, source="=cmd|x", reason="@SUM(A1)"))
-    assert run("review", "parts", tmp_path, "--csv", tmp_path / "out.csv").code == 0
-    (row,) = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8-sig")))
-    assert (row["source"], row["reason"]) == ("'=cmd|x", "'@SUM(A1)")
+        reason = 'a;=1,"+2\r\n＝3; check -4'
+        database.write(result_of(1, Verdict.NG, source="\t=cmd|x", reason=reason))
+    for words, delimiter, comma in (((), ",", "."), (("--decimal-comma",), ";", ",")):
+        out = tmp_path / "out.csv"
+        assert run("review", "parts", tmp_path, "--csv", out, *words).code == 0
+        text = out.read_text("utf-8-sig")
+        second, first = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        assert (first["source"], first["reason"]) == ("'=cmd|x", "'@SUM(A1)")
+        assert second["source"] == "\\t=cmd|x"
+        assert second["reason"] == "a;'=1,\"'+2\\r\\n＝3; check -4"
+        assert comma in second["score"]
+        # Read as the other country's spreadsheet does, no cell is a formula either.
+        other = csv.reader(io.StringIO(text), delimiter=",;"[delimiter == ","])
+        assert not [cell for row in other for cell in row if cell[:1] and cell[0] in "=+-@＝＋－＠"]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +159,8 @@ def test_no_cell_is_a_formula(run, tmp_path) -> None:
         (("mark", "{kept}", "good", "999"), "part 999: there is none of this number"),
         (("mark", "{kept}", "good", "2"), "part 2: its picture is not kept"),
         (("mark", "{kept}", "perfect", "1"), "MARK"),
+        (("parts", "{kept}", "--camera", "top"), "camera top: no part here is of it; there are"),
+        (("hours", "{kept}", "--camera", "top"), "there are left, right"),
         (("mark", "{kept}", "good", "9" * 23), "more than 18 digits"),
         (("parts", "{kept}", "--limit", "9" * 23), "more than 18 digits"),
         (("hours", "{kept}", "--since", "9" * 23 + "d"), "no moment"),
@@ -224,6 +239,40 @@ def test_a_place_that_fails_leaves_no_picture_marked(kept, monkeypatch) -> None:
         path.relative_to(kept / "marked").parts[0] for path in (kept / "marked").rglob("*.png")
     ]
     assert marked == ["defective"]
+
+
+def test_a_store_that_nobody_may_write_is_read(kept, monkeypatch) -> None:
+    def connect_in_a_read_only_place(path, *, read_only: bool = False, **words):
+        if not read_only:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(path, read_only=True, **words)
+
+    with contextlib.closing(sqlite3.connect(kept / "results.db")) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+    monkeypatch.setattr(store_file, "connect", connect_in_a_read_only_place)
+    with pytest.raises(SinkError, match="unable to open"):
+        PartStore(kept)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with PartStore(kept) as store:
+        assert len(store.parts(PartsOptions(marked="none"))) == 32
+        with pytest.raises(SinkError, match="not writable"):
+            store.mark([1], "ignored", by="ann")
+
+
+def test_a_store_of_an_older_version_gets_what_it_lacks(kept) -> None:
+    with contextlib.closing(sqlite3.connect(kept / "results.db")) as database:
+        database.execute("DROP INDEX results_by_score")
+    with PartStore(kept) as store:
+        assert len(store.parts(PartsOptions(sort="score"))) == 32
+    with contextlib.closing(sqlite3.connect(kept / "results.db")) as database:
+        (*indices,) = database.execute("SELECT name FROM sqlite_master WHERE type = 'index'")
+    assert ("results_by_score",) in indices
+
+
+def test_a_damaged_store_says_what_helps(kept) -> None:
+    (kept / "results.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(SinkError, match=r"\.recover"):
+        PartStore(kept)
 
 
 def test_a_foreign_database_is_refused(tmp_path) -> None:
