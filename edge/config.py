@@ -18,6 +18,7 @@ from edge.options import (
     LogOptions,
     ServeOptions,
     StreamOptions,
+    StudioOptions,
 )
 from process.plain_files import read_plain_text
 from process.wrong_values import place_and_reason
@@ -48,6 +49,7 @@ class Config(OptionsModel):
     life: LifeOptions = LifeOptions()
     log: LogOptions = LogOptions()
     station: ServeOptions = ServeOptions()
+    studio: StudioOptions = StudioOptions()
     modbus: dict[str, Any] = Field(default_factory=dict)
     opcua: dict[str, Any] = Field(default_factory=dict)
     mqtt: dict[str, Any] = Field(default_factory=dict)

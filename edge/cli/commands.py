@@ -35,6 +35,7 @@ COMMANDS = {  # in the order in which they are used: where each is, and what it 
     "rollback": ("versions:roll_back", "Put an earlier version of a bundle in its place."),
     "compile": ("plans:compile_plans", "Compile a bundle's TensorRT plans ahead of time."),
     "serve": ("plc:serve", "Inspect for a PLC until Ctrl-C or SIGTERM."),
+    "studio": ("studio:studio", "Serve a page for all of it, from the camera to handover."),
     "doctor": ("doctor:doctor", "Show what this machine has and what is missing."),
     "backbone": ("build:backbone", "Export a backbone as an ONNX file."),
     "plc": ("plc:app", "Print the map that PLCs see, or be a PLC to try with."),

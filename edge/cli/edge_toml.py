@@ -19,6 +19,7 @@ from edge.options import (
     LogOptions,
     ServeOptions,
     StreamOptions,
+    StudioOptions,
 )
 from edge.plc.modbus.section import ModbusSection
 from edge.plc.mqtt.section import MqttSection
@@ -31,6 +32,7 @@ SECTIONS: Mapping[str, tuple[type[BaseModel], str]] = {  # and the page about it
     "life": (LifeOptions, "operate.md"),
     "log": (LogOptions, "operate.md"),
     "station": (ServeOptions, "plc.md"),
+    "studio": (StudioOptions, "studio.md"),
     "modbus": (ModbusSection, "modbus.md"),
     "opcua": (OpcuaSection, "opcua.md"),
     "mqtt": (MqttSection, "mqtt.md"),

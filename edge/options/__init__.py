@@ -30,6 +30,7 @@ from edge.options.prove import ProofOptions
 from edge.options.review import Mark, MarkOptions, PartsOptions, ReviewOptions
 from edge.options.serve import ServeOptions
 from edge.options.stream import CameraOptions, CameraSection, StreamOptions
+from edge.options.studio import StudioOptions
 
 __all__ = [
     "DEADLINE_MS",
@@ -61,5 +62,6 @@ __all__ = [
     "ServeOptions",
     "Sources",
     "StreamOptions",
+    "StudioOptions",
     "bit_depth_option",
 ]

@@ -41,6 +41,7 @@ class RotatedFile:
             ended first.
         max_bytes: size of each file; None = no limit.
         backups: older files beside it, at least 1.
+        daily: begin a file with the first line of each day, too.
 
     Raises:
         OSError: it cannot be opened, or another program writes to it.
@@ -53,7 +54,9 @@ class RotatedFile:
         append: bool = True,
         max_bytes: int | None = None,
         backups: int = 9,
+        daily: bool = True,
     ) -> None:
+        self._daily = daily
         self._path = Path(path)
         self._max_bytes = max_bytes
         self._backups = backups
@@ -82,7 +85,8 @@ class RotatedFile:
             self._look_s = now + _LOOK_S
         full = self._max_bytes is not None and self._size + len(line) >= self._max_bytes
         today = _day_of(time.time())
-        if (full or today != self._day) and self._size and now >= self._rotate_s:
+        is_new_day = self._daily and today != self._day
+        if (full or is_new_day) and self._size and now >= self._rotate_s:
             self._rotate(now)
         self._day = today
         self._append(line)
@@ -90,6 +94,14 @@ class RotatedFile:
             self._look_s = 0.0
             self._open()
             self._append(line)
+
+    def sync(self) -> None:
+        """See that the lines outlive a loss of power.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        os.fsync(self._file)
 
     def _append(self, line: bytes) -> None:
         data = (b"\n" if self._torn else b"") + line + b"\n"

@@ -1,0 +1,1 @@
+"""The groups of pages, a module each."""

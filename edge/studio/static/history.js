@@ -1,0 +1,25 @@
+import { ask, byId, row, shownTime } from "./studio.js";
+
+const COMMON = new Set(["when", "who", "address", "what", "outcome"]);
+
+function shown(value) {
+  if (value === null || value === undefined) return "–";
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+function details(line) {
+  const rest = Object.entries(line).filter(([name]) => !COMMON.has(name));
+  return rest.map(([name, value]) => `${name} ${shown(value)}`).join(", ");
+}
+
+const answer = await ask("/history/lines");
+if (answer !== null) {
+  for (const line of answer.lines) {
+    const cells = [shownTime(line.when), line.who, line.address, line.what, line.outcome, details(line)];
+    byId("lines").append(row(cells));
+  }
+  for (const one of answer.changes) {
+    const cells = [shownTime(one.changed), one.bundle, one.by, one.setting, shown(one.old), shown(one.new)];
+    byId("changes").append(row(cells));
+  }
+}
