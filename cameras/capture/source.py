@@ -135,6 +135,7 @@ class LiveSource(AbstractContextManager["LiveSource"]):
         """End the process that captures, within 3 s; a second call does nothing."""
         if self._stop.is_set():
             return
+        self._captured = self._process.child.heartbeat.count  # whoever asks meanwhile
         self._stop.set()
         os.eventfd_write(self._bell, 1)
         with self._taking:  # whoever waits for a frame has left then

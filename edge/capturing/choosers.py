@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from statistics import median
 from typing import TypeAlias
 
 import cv2
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cameras.frame import Frame
+from edge.result import Roi
 
 Chooser: TypeAlias = Callable[[Frame], bool]
 """Whether a frame with an image is saved; called with each, in order."""
@@ -21,6 +22,7 @@ CHANGED = 12.0  # grey levels by which a place differs
 CHANGED_SHARE = 0.01  # of the places: another part, or another position
 RESTING_SHARE = 0.002  # of the places that may still move from frame to frame
 _NS_PER_S = 1e9
+_LONG_S, _SOME, _MANY = 5.0, 5, 150  # without rest, before it is said: s and frames, or frames
 
 
 def every_nth(number: int) -> Chooser:
@@ -51,56 +53,73 @@ def every_seconds(seconds: float) -> Chooser:
     return wants
 
 
-def when_changed() -> Chooser:
-    """A frame that differs from the last one that was saved, once nothing moves in it."""
-    saved: Small | None = None
-    before: Small | None = None
+class WhenChanged:
+    """A frame that differs from the last one that was saved, once nothing moves in it.
 
-    def wants(frame: Frame) -> bool:
-        nonlocal saved, before
-        assert frame.image is not None
-        now = _small(frame.image)
-        rests = before is not None and _changed_share(now, before) <= RESTING_SHARE
-        before = now
-        if not rests or (saved is not None and _changed_share(now, saved) < CHANGED_SHARE):
-            return False
-        saved = now
-        return True
+    Args:
+        roi: the part of the picture that is looked at; None is all of it.
+    """
 
-    return wants
-
-
-class Triggers:
-    """Triggers that came; the first frame captured after each is saved."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Condition()
-        self._times_ns: list[int] = []
-
-    def trigger(self, now_ns: int) -> None:
-        """Take note of a trigger; any thread may call.
-
-        Args:
-            now_ns: monotonic time of it.
-        """
-        with self._lock:
-            self._times_ns.append(now_ns)
-
-    def wait_until_served(self) -> None:
-        """Wait until each trigger that came has its frame."""
-        with self._lock:
-            self._lock.wait_for(lambda: not self._times_ns)
+    def __init__(self, roi: Roi | None = None) -> None:
+        self._roi = roi
+        self._saved: Small | None = None
+        self._before: Small | None = None
+        self._moving: list[float] = []  # shares, since something was at rest
+        self._since_ns = self._last_ns = 0
+        self._told = False
 
     def __call__(self, frame: Frame) -> bool:
-        """Whether a trigger came before this frame was captured; it serves all that did."""
-        with self._lock:
-            due = [time for time in self._times_ns if time <= frame.monotonic_ns]
-            self._times_ns = self._times_ns[len(due) :]
-            self._lock.notify_all()
-        return bool(due)
+        """Whether this one is saved."""
+        assert frame.image is not None
+        now, before = _small(frame.image, self._roi), self._before
+        self._before = now
+        if before is None or not self._rests(_changed_share(now, before), frame.monotonic_ns):
+            return False
+        if self._saved is not None and _changed_share(now, self._saved) < CHANGED_SHARE:
+            return False
+        self._saved = now
+        return True
+
+    def hint(self, *, at_end: bool = False) -> str:
+        """That nothing has been at rest for long, once, and what helps; empty if it has been.
+
+        Args:
+            at_end: whether no more frames come, so that fewer are enough.
+        """
+        if self._told or not self._moving or not (at_end or self._is_long):
+            return ""
+        self._told = True
+        return (
+            f"nothing at rest in {len(self._moving)} frames: from one to the next, "
+            f"{median(self._moving):.0%} of the picture changes; for parts that never rest take "
+            "--every or --triggered, else steady the camera and the light (flicker: an exposure "
+            "of 1/100 or 1/120 s), or give the region of interest"
+        )
+
+    @property
+    def _is_long(self) -> bool:
+        seconds = (self._last_ns - self._since_ns) / _NS_PER_S
+        frames = len(self._moving)
+        return frames >= _MANY or (seconds >= _LONG_S and frames >= _SOME)
+
+    def _rests(self, share: float, now_ns: int) -> bool:
+        self._last_ns = now_ns
+        if share <= RESTING_SHARE:
+            self._moving.clear()
+            self._told = False
+            return True
+        if not self._moving:
+            self._since_ns = now_ns
+        if len(self._moving) < _MANY:
+            self._moving.append(share)
+        return False
 
 
-def _small(image: npt.NDArray[np.uint8]) -> Small:
+def _small(image: npt.NDArray[np.uint8], roi: Roi | None) -> Small:
+    if roi is not None:
+        x, y, width, height = roi
+        within = image[y : y + height, x : x + width]
+        image = within if within.size else image  # one that isn't there is told with the hints
     small = cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.float32)
 

@@ -76,7 +76,10 @@ class PictureHints:
         if light < DARK:
             yield f"dark: mean grey level {light:.0f} of 255; more light, or a longer exposure"
         if light > LIGHT or stats.white > WHITE:
-            yield f"burnt out: {stats.white:.0%} of the picture is white; a shorter exposure"
+            yield (
+                f"burnt out: {stats.white:.0%} of the picture is white; unless that is a bright "
+                "background, a shorter exposure"
+            )
         sharpest = max(self._sharpness)
         if stats.sharpness < BLURRED * sharpest:
             yield (

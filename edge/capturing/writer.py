@@ -9,34 +9,33 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cameras.redaction import printable_path
+from edge.capturing.folder import PictureFolder
 from edge.result import Image
 from edge.sinks.losses import LossCounter
 from edge.sinks.pictures import png_from_image, write_whole
-from edge.sinks.sink import name_from_frame, open_folder
+from edge.sinks.sink import name_from_frame
 
 _MOST_THREADS = 4
 
 
 class PictureWriter(AbstractContextManager["PictureWriter"]):
-    """Writes pictures; each gets its name once it is complete.
+    """Writes pictures; each gets its name once it is complete, and replaces none.
 
     Args:
-        folder: made if it is not there.
+        folder: where they go.
         max_bytes: of frames that may wait to be written.
 
     Attributes:
         losses: frames that could not be written, or for which there was no room.
-
-    Raises:
-        SinkError: the folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int) -> None:
-        self.losses = LossCounter(printable_path(folder), "pictures")
-        self._folder = open_folder(folder)
+    def __init__(self, folder: PictureFolder, *, max_bytes: int) -> None:
+        self.losses = LossCounter(printable_path(folder.path), "pictures")
+        self._folder = folder
         self._room = threading.Condition()
         self._free = self._max_bytes = max_bytes
         self._saved = 0
+        self._on_their_way: set[Path] = set()
         self._pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), "edge-capture")
 
     @property
@@ -45,7 +44,15 @@ class PictureWriter(AbstractContextManager["PictureWriter"]):
         with self._room:
             return self._saved
 
-    def put(self, image: Image, captured_at_ns: int, number: int, *, waits: bool) -> bool:
+    @property
+    def promised(self) -> int:
+        """How many are on the disk or wait for it."""
+        with self._room:
+            return self._saved + len(self._on_their_way)
+
+    def put(
+        self, image: Image, captured_at_ns: int, number: int, *, waits: bool
+    ) -> Future[str] | None:
         """Take a frame's picture, and write it soon.
 
         Args:
@@ -55,7 +62,7 @@ class PictureWriter(AbstractContextManager["PictureWriter"]):
             waits: for room; a camera's next frame would not.
 
         Returns:
-            Whether there was room.
+            Of the picture's file name, once it is on the disk; None: there was no room.
         """
         with self._room:
             size = min(image.nbytes, self._max_bytes)
@@ -63,13 +70,14 @@ class PictureWriter(AbstractContextManager["PictureWriter"]):
                 self._room.wait_for(lambda: self._free >= size)
             if self._free < size:
                 self.losses.add("the disk or the processor is slower than the camera")
-                return False
+                return None
             self._free -= size
-        written = self._pool.submit(
-            self._write, image, f"{name_from_frame(captured_at_ns, number)}.png"
-        )
-        written.add_done_callback(lambda done: self._give_back(size, done))
-        return True
+            name = name_from_frame(captured_at_ns, number)
+            place = self._folder.free_place(name, self._on_their_way)
+            self._on_their_way.add(place)
+        written = self._pool.submit(self._write, image, place)
+        written.add_done_callback(lambda done: self._give_back(size, place, done))
+        return written
 
     def close(self) -> None:
         """Write what waits; a second call does nothing."""
@@ -78,13 +86,15 @@ class PictureWriter(AbstractContextManager["PictureWriter"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self, image: Image, name: str) -> None:
-        write_whole(self._folder / name, png_from_image(image))
+    def _write(self, image: Image, place: Path) -> str:
+        write_whole(place, png_from_image(image))
+        return place.name
 
-    def _give_back(self, size: int, done: Future[None]) -> None:
+    def _give_back(self, size: int, place: Path, done: Future[str]) -> None:
         error = done.exception()
         with self._room:
             self._free += size
+            self._on_their_way.discard(place)
             self._saved += error is None
             if isinstance(error, Exception):
                 self.losses.add(error)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from edge.fields import OptionsModel, Positive, RoiText, option, option_of
-from edge.options.names import SourceText
+from edge.fields import OptionsModel, Positive, RoiText, Settling, option, option_of
+from edge.options.names import Bridges, SourceText
 from edge.options.stream import StreamOptions
 
 
@@ -30,6 +30,18 @@ class CaptureOptions(OptionsModel):
         False, "Save a frame that rests and differs from the last one that was saved."
     )
     triggered: bool = option(False, "Save a frame for each line on stdin: press Enter.")
+    listen: str | None = option(
+        None,
+        "Address, HOST:PORT, where each HTTP POST saves a frame.",
+        example="127.0.0.1:9465",
+    )
+    bridges: Bridges = option(
+        (),
+        "Bridges whose PLC saves a frame by its trigger.",
+        example=("modbus",),
+        name="--bridge",
+    )
+    settle_ms: Settling = option_of(StreamOptions, "settle_ms")
     count: Positive | None = option(
         None, "Number of pictures after which to stop.", unset="until Ctrl-C, or the source's end"
     )

@@ -12,6 +12,8 @@ from edge.plc.address_map import MapRow
 from edge.plc.station.port import Bridge, Port
 from edge.plc.station.snapshot import StationError
 
+COMMANDING = frozenset({"modbus", "opcua"})
+"""Bridges whose peer can trigger, acknowledge and clear a fault."""
 _LIBRARIES = MappingProxyType({"pymodbus": "pymodbus", "asyncua": "asyncua", "paho": "paho-mqtt"})
 """Packages of the extra `plc`, by the module that is imported."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from edge.config import Config, ConfigError, find_bundle
 from edge.given import GivenSettings
-from edge.plc.bridges import open_bridge, section_of
+from edge.plc.bridges import COMMANDING, open_bridge, section_of
 from edge.plc.station.messages import JudgeOptions, StationOptions
 from edge.plc.station.port import Bridge, Port
 from edge.plc.station.process_worker import ProcessWorker
@@ -38,8 +38,6 @@ SWITCH_S = 0.0005
 ALIVE_S = 1.0  # between two signs of life for systemd
 WORDS = 0x10000
 US_PER_MS = 1e3
-COMMANDING = frozenset({"modbus", "opcua"})
-"""Bridges whose peer can trigger, acknowledge and clear a fault."""
 
 
 def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[str, int]:

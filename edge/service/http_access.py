@@ -1,4 +1,4 @@
-"""Who may read the monitor, judged by what a request says of itself."""
+"""Who may ask the monitor, or trigger a capture, judged by what a request says of itself."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ class Access:
     hosts: tuple[str, ...] = ()
 
 
-def monitor_binding(address: str, access: Access) -> Binding:
+def monitor_binding(address: str, access: Access, *, what: str = "monitor") -> Binding:
     """Where to listen, and the token that is asked for there.
 
     Args:
         address: ``127.0.0.1:9464``, ``[::1]:9464``; port 0 takes a free one.
         access: who may read.
+        what: listens there, in messages.
 
     Raises:
         MonitorError: no such address, others reach it and there is no token, or a name is none.
@@ -50,7 +51,7 @@ def monitor_binding(address: str, access: Access) -> Binding:
     try:
         host, port = host_and_port(address)
     except ValueError as error:
-        raise MonitorError(f"monitor {address}: {error}; write 127.0.0.1:9464") from None
+        raise MonitorError(f"{what} {address}: {error}; write 127.0.0.1:9464") from None
     for name in access.hosts:
         if not _NAME.fullmatch(name.lower()):
             raise MonitorError(
@@ -64,7 +65,7 @@ def monitor_binding(address: str, access: Access) -> Binding:
             raise MonitorError(f"{where}: {error}") from error
     if not ipaddress.ip_address(host).is_loopback:
         raise MonitorError(
-            f"monitor {address}: others can reach this address; give life.monitor_token a file "
+            f"{what} {address}: others can reach this address; give life.monitor_token a file "
             "with a token, or use 127.0.0.1"
         )
     return Binding(host, port)

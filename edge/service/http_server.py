@@ -1,8 +1,9 @@
-"""The page, ``/healthz`` and ``/metrics``: read-only, and only for those who may read.
+"""A server that answers one request a connection; and the page, ``/healthz`` and ``/metrics``.
 
-It stands on `cameras.push.limits.LimitedServer`, not on a WSGI server: waitress neither ends a
-request that trickles in for ever nor lets a newcomer take the oldest connection's place, reads a
-body before it answers, and takes folded headers and any version of HTTP.
+These are read-only, and only for those who may read. It stands on
+`cameras.push.limits.LimitedServer`, not on a WSGI server: waitress neither ends a request that
+trickles in for ever nor lets a newcomer take the oldest connection's place, reads a body before it
+answers, and takes folded headers and any version of HTTP.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ import socketserver
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from email.message import Message
 from email.utils import formatdate
 from http import HTTPStatus
 
-from cameras.push.http_head import MAX_HEAD_BYTES, BadHeadError, head_from_bytes
+from cameras.push.http_head import MAX_HEAD_BYTES, BadHeadError, RequestHead, head_from_bytes
 from cameras.push.limits import LimitedServer, Limits
 from edge.options import LifeOptions
 from edge.service.http_access import Access, MonitorError, RequestGuard, monitor_binding
@@ -29,6 +29,7 @@ MAX_CONNECTIONS = 64
 """More than are ever asked for at once, so that fifty slow ones shut nobody out."""
 _LIMITS = Limits(places=MAX_CONNECTIONS, seconds=TIMEOUT_S, rate_hz=100.0, burst=32)
 _READ_BYTES = 4096
+_PASSED_OVER = 16  # pieces of a body that nobody asked for
 _TRICKLE_S = (0.01, 0.5)  # first and longest pause between two looks at what trickles in
 _ALWAYS = (
     ("Server", "edge"),
@@ -77,19 +78,9 @@ class Monitor(AbstractContextManager["Monitor"]):
         access: Access | None = None,
     ) -> None:
         access = access or Access()
-        binding = monitor_binding(address, access)
-        routes = Routes(report, pictures=pictures)
-        try:
-            self._server = _MonitorServer(
-                binding, _RequestHandler, limits=_LIMITS, name="edge-monitor"
-            )
-        except OSError as error:
-            raise MonitorError(f"monitor {address}: {error.strerror}; give another") from error
-        bound = self._server.bound
-        self._server.routes = routes
-        self._server.guard = RequestGuard(bound, access.hosts)
-        self.host = f"[{bound.host}]" if ":" in bound.host else bound.host
-        self.port = bound.port
+        self._routes = Routes(report, pictures=pictures)
+        self._server = RequestServer(address, self._respond, access=access, name="edge-monitor")
+        self.host, self.port = self._server.host, self._server.port
         self._server.start()
 
     def close(self) -> None:
@@ -98,6 +89,13 @@ class Monitor(AbstractContextManager["Monitor"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _respond(self, head: RequestHead) -> Response:
+        if head.method not in ("GET", "HEAD"):
+            allow = ("Allow", "GET, HEAD")
+            return text_response(HTTPStatus.METHOD_NOT_ALLOWED, "it is read-only", allow)
+        known_id = head.headers.get("If-None-Match", "").strip().strip('"')
+        return self._routes.respond(head.path, known_id=known_id)
 
 
 @contextlib.contextmanager
@@ -129,42 +127,70 @@ def open_monitor(
         yield
 
 
-class _MonitorServer(LimitedServer):
-    routes: Routes
-    guard: RequestGuard
+class RequestServer(LimitedServer):
+    """Answers those who may ask, within five seconds for reading and writing together.
+
+    Args:
+        address: ``127.0.0.1:9464``, ``[::1]:9464``; port 0 takes a free one.
+        respond: answers a request, in a thread of its own; its body is not read.
+        access: who may ask.
+        name: of its thread, after ``edge-``.
+
+    Attributes:
+        host: as addresses have it.
+        port: that it listens on.
+
+    Raises:
+        MonitorError: no such address, others reach it and there is no token, or it is taken.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        respond: Callable[[RequestHead], Response],
+        *,
+        access: Access,
+        name: str,
+    ) -> None:
+        what = name.removeprefix("edge-")
+        binding = monitor_binding(address, access, what=what)
+        try:
+            super().__init__(binding, _RequestHandler, limits=_LIMITS, name=name)
+        except OSError as error:
+            raise MonitorError(f"{what} {address}: {error.strerror}; give another") from error
+        self.respond = respond
+        self.guard = RequestGuard(self.bound, access.hosts)
+        self.host = f"[{self.bound.host}]" if ":" in self.bound.host else self.bound.host
+        self.port = self.bound.port
 
 
 class _RequestHandler(socketserver.BaseRequestHandler):
     """One request, then the connection is closed."""
 
-    server: _MonitorServer
+    server: RequestServer
     request: socket.socket
 
     def handle(self) -> None:
-        """Read a head, answer it; no body is read."""
+        """Read a head, answer it; no body is looked at."""
         self.request.settimeout(TIMEOUT_S)
-        has_body = True
+        method = ""
         try:
             try:
                 head = head_from_bytes(_read_head(self.request))
-                has_body = head.method != "HEAD"
-                response = self._respond(head.method, head.path, head.headers)
+                method = head.method
+                response = self._respond(head)
             except BadHeadError as error:
                 response = text_response(error.status, str(error))
-            self.request.sendall(_bytes_from_response(response, has_body=has_body))
+            self.request.sendall(_bytes_from_response(response, has_body=method != "HEAD"))
+            if method == "POST":
+                _pass_over_body(self.request)
         except OSError as error:
             _log.debug("a client left: %s", error)
 
-    def _respond(self, method: str, path: str, headers: Message) -> Response:
+    def _respond(self, head: RequestHead) -> Response:
         own_ip = str(self.request.getsockname()[0])
-        refusal = self.server.guard.refusal(headers, own_ip=own_ip)
-        if refusal is not None:
-            return refusal
-        if method not in ("GET", "HEAD"):
-            allow = ("Allow", "GET, HEAD")
-            return text_response(HTTPStatus.METHOD_NOT_ALLOWED, "it is read-only", allow)
-        known_id = headers.get("If-None-Match", "").strip().strip('"')
-        return self.server.routes.respond(path, known_id=known_id)
+        refusal = self.server.guard.refusal(head.headers, own_ip=own_ip)
+        return refusal or self.server.respond(head)
 
 
 def _read_head(connection: socket.socket) -> bytes:
@@ -189,6 +215,14 @@ def _read_head(connection: socket.socket) -> bytes:
             raise ConnectionResetError("it left before its request was whole")
         data += piece
     return bytes(data[: end + 2])
+
+
+def _pass_over_body(connection: socket.socket) -> None:
+    """Let the client send the rest: closed before, it may never see its answer."""
+    connection.shutdown(socket.SHUT_WR)
+    for _ in range(_PASSED_OVER):
+        if not connection.recv(_READ_BYTES):
+            return
 
 
 def _bytes_from_response(response: Response, *, has_body: bool) -> bytes:

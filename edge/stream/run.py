@@ -28,6 +28,7 @@ from edge.options import DEADLINE_MS, PART_DEADLINE_MS, StreamOptions
 from edge.result import Inspect, Say, Verdict
 from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.input_watch import InputWatch
+from edge.service.line_triggers import open_triggers
 from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
 from edge.service.supervisor import Supervised, supervised
@@ -44,7 +45,7 @@ from edge.stream.open_sinks import (
 )
 from edge.stream.shadow import open_shadow
 from edge.stream.summary import Summary
-from edge.stream.trigger_lines import TriggeredCamera, open_triggers, trigger_by_lines
+from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
 from engines.bundle import Bundle
 from process.signals import FINISHING_S, STARTING_S, end_within

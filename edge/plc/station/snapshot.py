@@ -84,6 +84,7 @@ class ErrorCode(enum.IntEnum):
     BAD_PICTURE = 3
     ENGINE = 4
     ABORTED = 5
+    NOT_INSPECTED = 6
     WORKER_LOST = 10
     WORKER_HUNG = 11
     WORKER_START = 12

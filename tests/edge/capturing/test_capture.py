@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -13,15 +14,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from replay import Replay
 from results import noise
 from streaming import COMMAND
 
+from cameras.errors import CameraError
 from cameras.frame import Frame
-from edge.capturing.choosers import Triggers, every_nth, every_seconds, when_changed
+from edge.capturing.choosers import WhenChanged, every_nth, every_seconds
+from edge.capturing.folder import PictureFolder
 from edge.capturing.hints import PictureHints
+from edge.capturing.triggers import Triggers
 from edge.capturing.writer import PictureWriter
+from edge.sinks.pictures import write_whole
 
 SIZE = (96, 128)
+SAME = "20260131T000000.000Z_000001"
 GREY = np.full((*SIZE, 3), 128, np.uint8)
 
 
@@ -98,7 +105,7 @@ def test_enter_takes_a_picture_and_the_end_of_the_lines_ends(line, tmp_path) -> 
     assert process.stdin is not None
     assert b"press Enter" in process.stderr.readline()
     for count in (1, 2):
-        process.stdin.write(b"\xff\n" if count == 1 else b"\n")
+        process.stdin.write(b"foo\n7\n" if count == 1 else b"\n")
         process.stdin.flush()
         until = time.monotonic() + 30
         while len([*(tmp_path / "out").glob("*.png")]) < count and time.monotonic() < until:
@@ -143,13 +150,115 @@ def every(nth: int) -> list[bool]:
 
 
 def test_a_new_part_is_saved_once_it_rests() -> None:
-    chooser = when_changed()
+    chooser = WhenChanged()
     places = [0, 0, 0, 20, 40, 60, 60, 60, 60]  # a part that rests, moves on, and rests
     assert [chooser(frame_of(part_at(place))) for place in places] == [
         *(False, True, False),
         *(False, False, False),
         *(True, False, False),
     ]
+
+
+def test_what_never_rests_is_said_once_and_again_after_a_rest() -> None:
+    chooser, said = WhenChanged(), []
+    for number in range(400):
+        still = 200 <= number < 205
+        chooser(frame_of(GREY if still else noise(number, SIZE), at_s=number / 100))
+        said.append(chooser.hint())
+    told = [number for number, hint in enumerate(said) if hint]
+    assert len(told) == 2
+    assert 100 < told[0] < 200 < told[1] < 360
+    assert "at rest in 150 frames" in said[told[0]]
+    assert "% of the picture changes" in said[told[0]]
+    slow = WhenChanged()
+    hints = [slow(frame_of(noise(n, SIZE), at_s=n)) or slow.hint() for n in range(8)]
+    assert [bool(hint) for hint in hints].index(True) == 6
+    assert slow.hint(at_end=True) == ""
+
+
+def test_a_change_outside_the_region_is_none() -> None:
+    chooser = WhenChanged((0, 0, 64, 96))
+    places = [0, 0, 70, 70, 95, 95]  # from 64 on it is outside
+    assert [chooser(frame_of(part_at(place))) for place in places] == [
+        *(False, True),
+        *(False, True),  # what was within has gone
+        *(False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("train/good/0.png", "is a data set; such pictures belong into its train/good"),
+        ("good/0.png", "is a data set"),
+        ("results.db", "is what a station has kept"),
+        ("manifest.json", "is a bundle"),
+        ("edge.toml", "is a project's folder"),
+        ("other.png", "have 64x48 px, this camera's 128x96"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(
+    run, line, tmp_path, name, says
+) -> None:
+    place = tmp_path / "out" / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(cv2.imencode(".png", noise(0, (48, 64)))[1].tobytes())
+    outcome = run("capture", line, "out")
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [place]
+
+
+def test_what_is_there_stays_and_is_told(run, line, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("edge.capturing.writer.name_from_frame", lambda *_: SAME)
+    out = tmp_path / "out"
+    assert run("capture", line, "out", "--count", 2).code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "other.png").write_bytes(next(iter(before.values())))
+    (out / "20260131T000000.000Z_000009.png.part").touch()
+    outcome = run("capture", line, "out", "--count", 3, "--json")
+    assert "3 pictures are there already, 1 of them" in outcome.err
+    assert json.loads(outcome.out)["saved"] == 3
+    after = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert len(after) == 6
+    assert before.items() <= after.items()
+
+
+def test_two_captures_do_not_share_a_folder(run, line, tmp_path) -> None:
+    with PictureFolder(tmp_path / "out"):
+        outcome = run("capture", line, "out")
+    assert outcome.code == 2
+    assert "writes there already; name another place" in outcome.err
+
+
+def test_what_was_saved_before_the_camera_failed_is_told(run, line, tmp_path, monkeypatch) -> None:
+    def images() -> Iterator[np.ndarray]:
+        yield from (noise(number, SIZE) for number in range(3))
+        raise CameraError("cam: the cable is gone")
+
+    monkeypatch.setattr("edge.capturing.capture.open_source", lambda *_, **__: Replay(images()))
+    outcome = run("capture", line, "out", "--json")
+    assert outcome.code == 1
+    assert "cam: the cable is gone" in outcome.err
+    found = json.loads(outcome.out)
+    assert (found["saved"], found["trouble"]) == (3, "cam: the cable is gone")
+    assert len(pictures_in(tmp_path / "out")) == 3
+
+
+def test_what_a_full_disk_takes_is_lost_and_not_saved(run, line, tmp_path, monkeypatch) -> None:
+    left = iter([OSError(28, "No space left on device")] * 2)
+
+    def write(place: Path, data: bytes) -> None:
+        if (error := next(left, None)) is not None:
+            raise error
+        write_whole(place, data)
+
+    monkeypatch.setattr("edge.capturing.writer.write_whole", write)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    outcome = run("capture", line, "out", "--json", "--memory-mb", 1)
+    found = json.loads(outcome.out)
+    assert (outcome.code, found["saved"], found["lost"]) == (1, 10, 2)
+    assert len(pictures_in(tmp_path / "out")) == 10
 
 
 def test_a_trigger_takes_the_first_frame_after_it() -> None:
@@ -160,12 +269,15 @@ def test_a_trigger_takes_the_first_frame_after_it() -> None:
 
 def test_what_the_disk_is_too_slow_for_is_counted(tmp_path) -> None:
     image = noise(0, (480, 640))
-    with PictureWriter(tmp_path, max_bytes=image.nbytes) as writer:
+    with (
+        PictureFolder(tmp_path) as folder,
+        PictureWriter(folder, max_bytes=image.nbytes) as writer,
+    ):
         taken = [writer.put(image, 0, number, waits=False) for number in range(50)]
         waited = writer.put(image, 0, 50, waits=True)
     assert waited
-    assert writer.saved == sum(taken) + 1 == len([*tmp_path.iterdir()])
-    assert writer.losses.count == taken.count(False) > 0
+    assert writer.saved == len(taken) - taken.count(None) + 1 == len([*tmp_path.iterdir()])
+    assert writer.losses.count == taken.count(None) > 0
 
 
 def test_what_is_amiss_is_said_once() -> None:

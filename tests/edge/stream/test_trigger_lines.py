@@ -17,7 +17,8 @@ from replay import Replay
 
 from edge.health.checks import ImageChecks
 from edge.inspection.verdict import DecisionSettings
-from edge.stream.trigger_lines import TriggeredCamera, open_triggers, trigger_by_lines
+from edge.service.line_triggers import open_triggers
+from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
 from process.threads import FAILURES
 
