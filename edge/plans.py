@@ -12,6 +12,7 @@ from calibrate.precision.advice import note_where_fp16_is_faster
 from calibrate.progress import Stages
 from edge.fields import ParseError
 from edge.options import CompileOptions
+from engines.batches import largest_batch
 from engines.bundle import Bundle
 from engines.choose import AUTO, ENGINES
 from engines.errors import BundleError, EngineError
@@ -57,6 +58,7 @@ class CompiledPlan:
             "executes": executes(self.plan.layers),
             "typing": self.plan.typing,
             **self.plan.settings.model_dump(mode="json"),
+            "batch": self.plan.batch,
             "kernels": kernels(self.plan.layers),
             "size": len(self.plan.plan),
             "mark": self.mark,
@@ -99,6 +101,7 @@ def compile_bundle(
                 flavour=flavour,
                 gpu=target,
                 settings=settings,
+                batch=largest_batch(model, bundle.manifest.max_batch),
                 progress=advance,
             )
         plan = note_where_fp16_is_faster(plan, model)

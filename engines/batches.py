@@ -60,6 +60,29 @@ def signature_from_input(
     return Signature(batch=fixed[0], size=(fixed[1], fixed[2]), outputs=tuple(outputs))
 
 
+def takes_any_number(model: bytes) -> bool:
+    """Whether a graph takes any number of images at once.
+
+    Args:
+        model: serialised ONNX.
+    """
+    import onnx
+
+    values = onnx.load_model_from_string(model).graph.input
+    first = [dim for value in values for dim in value.type.tensor_type.shape.dim[:1]]
+    return any(dim.dim_param == BATCH for dim in first)
+
+
+def largest_batch(model: bytes, asked: int) -> int:
+    """How many images a graph's plan takes at once, at most: `asked`, or 1 if the graph does.
+
+    Args:
+        model: serialised ONNX.
+        asked: 1 or more.
+    """
+    return asked if asked > 1 and takes_any_number(model) else 1
+
+
 def with_batch(model: bytes, batch: int) -> bytes:
     """A graph of any number of images for so many; one of a fixed number as it is.
 

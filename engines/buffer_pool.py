@@ -34,7 +34,7 @@ class BufferPool:
         self._free: deque[bytearray] = deque(maxlen=MAX_FREE)
 
     def copy(self, values: Output) -> Output:
-        """A copy of `values`, which have this shape and type.
+        """A copy of `values`, which have this shape and type, or a shorter first axis.
 
         It is the caller's own until it lets go of it and of its views.
         """
@@ -47,6 +47,6 @@ class BufferPool:
         owner: Output = np.frombuffer(block, self._dtype)
         finalizer = weakref.finalize(owner, self._free.append, block)
         finalizer.atexit = False
-        array = owner.reshape(self._shape)
+        array = owner.reshape(self._shape)[: len(values)]
         np.copyto(array, values, casting="no")
         return array

@@ -49,6 +49,9 @@ class EngineOptions:
             each time.
         threads: of a CPU engine; None lets it choose.
         say: receives a line about what takes long, such as why a plan is compiled again.
+        batch: images that a plan takes at once, at most; a graph of one image has plans for one.
+        callers: that share the engine, each with an image at a time: so many images of a plan's
+            batch are computed at once.
         progress: receives the share of a plan's compilation that is done, while it is opened.
         tell_layer: receives each layer's time, of each `infer`, at the latest when the engine is
             closed. Measuring costs time, and such an engine keeps no compiled graph on a CPU.
@@ -58,6 +61,8 @@ class EngineOptions:
     plans: Path | None = None
     threads: int | None = None
     say: Callable[[str], None] | None = None
+    batch: int = 1
+    callers: int = 1
     progress: Callable[[float], None] | None = None
     tell_layer: Callable[[LayerTime], None] | None = None
 

@@ -27,6 +27,7 @@ SCHEMA_VERSION = 1
 MAX_CHANGES = 1000  # that are remembered
 MAX_SIDE = 1 << 14  # px of the graph's images
 MAX_PROTOTYPES = 1 << 24
+MAX_BATCH = 64  # images that a plan takes at once
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f/]+$")]
@@ -222,6 +223,7 @@ class Manifest(Record):
         backbone: whose features are compared.
         prototypes: how many.
         method: how they were chosen: ``coreset``, ``finch`` or ``k-means``.
+        max_batch: images that a plan for a GPU takes at once, at most.
         layers: stages whose features are joined.
         seed: of every random draw.
         score_kind: how the score comes from the map: its maximum, ``smoothed`` or ``raw``; or
@@ -266,6 +268,7 @@ class Manifest(Record):
     backbone: BackboneRecord
     prototypes: Annotated[int, Field(ge=1, le=MAX_PROTOTYPES)]
     method: str
+    max_batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 1
     layers: Annotated[tuple[Text, ...], Few]
     seed: int
     score_kind: str

@@ -56,6 +56,7 @@ from edge.inspection.verdict import DecisionSettings
 from edge.options import BuildOptions, ModelName
 from edge.result import Image
 from engines import manifest as records
+from engines.batches import largest_batch
 from engines.bundle import Bundle, write_bundle
 from engines.choose import Choice, choose_engine
 from engines.engine import Engine
@@ -90,7 +91,10 @@ def build(
         BundleError: the bundle can't be written.
     """
     stages, say, begun = stages or Stages(), say or _say_nothing, time.monotonic()
-    with taking_bits(options.bit_depth), LearningEngines(stages, say) as engines:
+    with (
+        taking_bits(options.bit_depth),
+        LearningEngines(stages, say, batch=options.max_batch) as engines,
+    ):
         job = _prepare(images, output, options=options, engines=engines, stages=stages, say=say)
         taught = job.method.learn(job.read.usable, job.read.clusters, stages)
         gated = _gate(job, taught, stages=stages, say=say)
@@ -347,6 +351,7 @@ def _manifest(job: _BuildInput, outcome: _BuildFindings, *, seconds: float) -> r
         prototypes=taught.inspector.prototypes,
         method=taught.method,
         layers=taught.layers,
+        max_batch=largest_batch(taught.inspector.model, options.max_batch),
         seed=options.seed,
         score_kind=taught.score_kind,
         threshold=threshold_record(gated.threshold, how=taught.how_held_out),

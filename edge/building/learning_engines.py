@@ -39,11 +39,13 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
 
     Args:
         stages: each plan that is compiled is one.
+        batch: images that the shipped inspector's plan takes at once, at most.
         say: receives what the compiler has to say, such as why a plan cannot be kept.
     """
 
-    def __init__(self, stages: Stages, say: Say = say_nothing) -> None:
+    def __init__(self, stages: Stages, say: Say = say_nothing, *, batch: int = 1) -> None:
         self._stages = stages
+        self._batch = batch
         self._say = say
         self._stack = ExitStack()
         self._folder: Path | None = None
@@ -75,7 +77,7 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
         """Open the engine that is shipped, its graph in one piece; its plan is in `plans_of`."""
         if engine not in MODULES:
             return open_engine(model, engine=engine, options=EngineOptions(precision))
-        opened = self._open_compiled(engine, model, precision, what="inspector")
+        opened = self._open_compiled(engine, model, precision, what="inspector", batch=self._batch)
         return BorrowedEngine(opened, opened.outputs)
 
     def difference(
@@ -111,7 +113,7 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
         self.close()
 
     def _open_compiled(
-        self, engine: str, model: bytes, precision: Precision, *, what: str
+        self, engine: str, model: bytes, precision: Precision, *, what: str, batch: int = 1
     ) -> Engine:
         digest = _digest(model)
         if digest in self._compiled:
@@ -121,7 +123,7 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
             self._folder = Path(self._stack.enter_context(folder))
         with self._stages.stage(f"{engine} {what} {precision}") as advance:
             options = EngineOptions(
-                precision, self._folder / digest, say=self._say, progress=advance
+                precision, self._folder / digest, say=self._say, progress=advance, batch=batch
             )
             opened = open_engine(model, engine=engine, options=options)
         self._compiled[digest] = self._stack.enter_context(opened)

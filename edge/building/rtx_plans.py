@@ -13,6 +13,7 @@ from edge.options import BuildOptions
 from edge.plans import check_rtx_gpus
 from edge.result import Say
 from engines.atomic_files import replace_file
+from engines.batches import largest_batch
 from engines.errors import EngineError
 from engines.installing import how_to_compile_rtx
 from engines.plans.cache import read_record, store_plan
@@ -41,12 +42,13 @@ def compile_plans(
     Args:
         model: serialised ONNX.
         compiled: files of the plan that the deployed engine has compiled for itself; not again.
-        options: the GPUs and the precision.
+        options: the GPUs, the precision and the largest batch.
         stages: told about progress.
         say: receives what a user should know of a plan, such as that fp16 would be faster.
     """
     if importlib.util.find_spec("tensorrt_rtx") is None:
         return []
+    batch = largest_batch(model, options.max_batch)
     known = {path.stem for path in compiled}
     targets: list[tuple[str, ...]] = [
         (name,) for name in options.gpu if f"{RTX}-{name}" not in known
@@ -64,7 +66,7 @@ def compile_plans(
             advance((len(plans) + share) / len(targets))
 
         for target in targets:
-            plan = compile_plan(model, flavour=RTX, gpu=target, progress=show)
+            plan = compile_plan(model, flavour=RTX, gpu=target, batch=batch, progress=show)
             problem = precision_problem(plan.layers, options.precision)
             if problem:
                 raise EngineError(f"{RTX}: {problem}; build with another --precision")

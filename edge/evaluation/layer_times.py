@@ -62,7 +62,10 @@ def time_layers(
     """
     told: list[LayerTime] = []
     options = EngineOptions(
-        precision=bundle.manifest.precision, plans=bundle.plans, tell_layer=told.append
+        precision=bundle.manifest.precision,
+        plans=bundle.plans,
+        batch=bundle.manifest.max_batch,
+        tell_layer=told.append,
     )
     calls = min(calls, MAX_CALLS)
     with open_engine(bundle.model(), engine=engine, options=options) as opened:

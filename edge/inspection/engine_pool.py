@@ -22,6 +22,7 @@ class EnginePool:
 
     Args:
         engine: ``auto`` or the name of one.
+        cameras: that get an inspector, each with an image at a time.
         within_ms: how long an image may wait for others to fill a batch.
         say: receives lines about what takes long, such as why a plan is compiled again.
     """
@@ -30,10 +31,12 @@ class EnginePool:
         self,
         *,
         engine: str = AUTO,
+        cameras: int = 1,
         within_ms: float = 2.0,
         say: Callable[[str], None] | None = None,
     ) -> None:
         self._engine = engine
+        self._cameras = cameras
         self._within_ms = within_ms
         self._say = say
         self._lock = threading.Lock()
@@ -75,6 +78,12 @@ class EnginePool:
         engine = open_engine(
             bundle.model(),
             engine=chosen.name,
-            options=EngineOptions(bundle.manifest.precision, bundle.plans, say=self._say),
+            options=EngineOptions(
+                bundle.manifest.precision,
+                bundle.plans,
+                say=self._say,
+                batch=bundle.manifest.max_batch,
+                callers=self._cameras,
+            ),
         )
         return SharedEngine(engine, within_ms=self._within_ms, why=chosen.reason).share()

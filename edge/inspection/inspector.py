@@ -108,7 +108,11 @@ class Inspector(AbstractContextManager["Inspector"]):
                 bundle.model(),
                 engine=chosen.name,
                 options=EngineOptions(
-                    bundle.manifest.precision, bundle.plans, say=say, progress=progress
+                    bundle.manifest.precision,
+                    bundle.plans,
+                    say=say,
+                    progress=progress,
+                    batch=bundle.manifest.max_batch,
                 ),
             )
         else:

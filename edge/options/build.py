@@ -28,6 +28,7 @@ from edge.options.names import (
     RejectRate,
     bit_depth_option,
 )
+from engines.manifest import MAX_BATCH
 
 PROTOTYPES = 4096  # of ProtoAD
 
@@ -119,6 +120,9 @@ class BuildOptions(OptionsModel):
         "GPUs to compile TensorRT-RTX plans for, such as sm86,sm89.",
         unset="one portable plan",
         example=("sm86", "sm89"),
+    )
+    max_batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] = option(
+        1, "Images of several cameras that a GPU computes at once, at most."
     )
     max_flips: Count = option(0, "Number of verdicts that the precision may change.")
     max_score_error: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = option(

@@ -111,7 +111,7 @@ def _open_cameras(
     stack: ExitStack,
 ) -> list[_OpenedCamera]:
     """Open inspectors, sources and the cameras' own sinks, and let them be watched over."""
-    pool = EnginePool(say=service.say) if len(configs) > 1 else None
+    pool = EnginePool(cameras=len(configs), say=service.say) if len(configs) > 1 else None
     inspectors = [stack.enter_context(_open_inspector(each, pool)) for each in configs]
     for reason in dict.fromkeys(inspector.engine_reason for inspector in inspectors):
         service.say(reason)

@@ -65,6 +65,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         libraries: to run it with.
         device: the GPU's name, in words.
         slots: batches in flight at most.
+        together: images that are computed at once, at most, of those that the plan takes.
         home: the GPU and context to use; None takes what is current.
         tell_layer: receives each layer's time of each call; there is no CUDA graph then.
 
@@ -85,6 +86,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         libraries: Libraries,
         device: str = "",
         slots: int = SLOTS,
+        together: int = 1,
         home: Home | None = None,
         tell_layer: Callable[[LayerTime], None] | None = None,
     ) -> None:
@@ -113,7 +115,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         self._gpu: GpuContext | None = gpu
         try:
             with gpu:
-                self._open(plan, libraries.trt, maps_input=gpu.maps_input)
+                self._open(plan, libraries.trt, maps_input=gpu.maps_input, together=together)
         except BaseException as error:
             self._lost = isinstance(error, DeviceLostError)
             self._release()
@@ -153,6 +155,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
                         plan,
                         libraries=libraries,
                         device=gpu.name,
+                        together=options.callers,
                         home=context.home,
                         tell_layer=options.tell_layer,
                     ),
@@ -228,8 +231,10 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, plan: Plan, trt: Any, *, maps_input: bool) -> None:
-        self._plan = loaded = LoadedPlan(plan, trt=trt, log=quiet_logger(trt), cuda=self._cuda)
+    def _open(self, plan: Plan, trt: Any, *, maps_input: bool, together: int) -> None:
+        log = quiet_logger(trt)
+        loaded = LoadedPlan(plan, trt=trt, log=log, cuda=self._cuda, together=together)
+        self._plan = loaded
         self._signature: Signature = signature_from_input(
             loaded.image.name,
             dtype=loaded.image_type,
@@ -243,7 +248,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         for _ in range(self.slots):
             slot = Slot(
                 self._cuda,
-                loaded.execution(self._tell_layer),
+                {count: loaded.execution(count, self._tell_layer) for count in loaded.counts},
                 image=loaded.image,
                 outputs=loaded.outputs,
                 maps_input=maps_input,

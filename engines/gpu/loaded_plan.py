@@ -23,7 +23,7 @@ class Tensor:
 
     Attributes:
         name: in the graph.
-        shape: fixed; first the batch.
+        shape: fixed; first the images that it holds, the most that the plan takes at once.
         dtype: its type.
     """
 
@@ -40,18 +40,20 @@ class LoadedPlan:
         trt: the module `tensorrt` or `tensorrt_rtx`.
         log: from `engines.plans.log.quiet_logger`.
         cuda: the libraries; the engine's context is current in all calls.
+        together: images that are computed at once, at most, of those that the plan takes.
 
     Attributes:
         image: the graph's only input.
         image_type: its type, in TensorRT's words.
         outputs: in the graph's order.
+        counts: of images that are computed at once, the least first; any other is filled up.
 
     Raises:
         UnloadablePlanError: the library does not take the plan.
         EngineError: it takes another input than one image.
     """
 
-    def __init__(self, plan: Plan, *, trt: Any, log: Any, cuda: Cuda) -> None:
+    def __init__(self, plan: Plan, *, trt: Any, log: Any, cuda: Cuda, together: int = 1) -> None:
         self._trt, self._log, self._cuda = trt, log, cuda
         self._name = plan.flavour
         self._layers = {layer.name: layer for layer in plan.layers}
@@ -73,6 +75,10 @@ class LoadedPlan:
                 f"{self._name}: the graph has {len(inputs)} inputs, not `image` alone; export it "
                 "again with `edge build`"
             )
+        fixed = int(self._engine.get_tensor_shape(inputs[0])[0])
+        self._sets_count = fixed < 1
+        self._batch = self._most(inputs[0], together) if self._sets_count else fixed
+        self.counts = sorted({1, self._batch}) if self._sets_count else [fixed]
         self.image_type = str(self._engine.get_tensor_dtype(inputs[0]))
         self.image = Tensor(inputs[0], self._shape(inputs[0]), np.uint8)
         self.outputs = [
@@ -81,21 +87,24 @@ class LoadedPlan:
             if name not in inputs
         ]
 
-    def execution(self, tell_layer: Callable[[LayerTime], None] | None = None) -> TensorRtExecution:
+    def execution(
+        self, count: int, tell_layer: Callable[[LayerTime], None] | None = None
+    ) -> TensorRtExecution:
         """A new execution context, with scratch memory of its own.
 
         Args:
+            count: of images, one of `counts`.
             tell_layer: receives each layer's time of each run, which no CUDA graph tells.
 
         Raises:
             EngineError: no memory for it.
         """
-        context = self._context()
+        context = self._context(count)
         if not self._own_graph and self._config is not None and not self._capturable(context):
             self._own_graph = True
             self._config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             context = None  # before the next one takes as much memory again
-            context = self._context()
+            context = self._context(count)
         problem = (
             f"{self._name} captures this plan in a graph of its own" if self._own_graph else ""
         )
@@ -122,13 +131,17 @@ class LoadedPlan:
         self._engine = None
         self._runtime = None
 
-    def _context(self) -> Any:
+    def _context(self, count: int) -> Any:
         if self._config is None:
             context = self._engine.create_execution_context()
         else:
             context = self._engine.create_execution_context(self._config)
         if context is None:
             raise EngineError(f"{self._name}: no memory for the plan: {self._log.take_errors()}")
+        shape = (count, *self.image.shape[1:])
+        if self._sets_count and not context.set_input_shape(self.image.name, shape):
+            said = self._log.take_errors()
+            raise EngineError(f"{self._name}: the plan takes no {count} images at once: {said}")
         return context
 
     def _capturable(self, context: Any) -> bool:
@@ -144,8 +157,14 @@ class LoadedPlan:
         finally:
             self._cuda.run("cudaStreamDestroy", stream)
 
+    def _most(self, image: str, together: int) -> int:
+        """How many images are computed at once, of those that the plan's profile allows."""
+        _, _, most = self._engine.get_tensor_profile_shape(image, 0)
+        return max(1, min(together, int(most[0])))
+
     def _shape(self, name: str) -> tuple[int, ...]:
-        return tuple(int(length) for length in self._engine.get_tensor_shape(name))
+        _, *sizes = self._engine.get_tensor_shape(name)
+        return (self._batch, *(int(length) for length in sizes))
 
     def _is_input(self, name: str) -> bool:
         return bool(self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT)

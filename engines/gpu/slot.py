@@ -7,7 +7,9 @@ the images into page-locked memory, launch the graph, wait for the event.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,17 +20,35 @@ from engines.engine import Images, Output
 from engines.errors import EngineError
 from engines.gpu.device_array import ALIGNMENT, DeviceImages
 from engines.gpu.loaded_plan import Tensor, TensorRtExecution
-from engines.gpu.memory import Resources
+from engines.gpu.memory import Buffer, Resources
+
+
+@dataclass(slots=True)
+class _Way:
+    """How so many images are computed at once.
+
+    Attributes:
+        count: of images.
+        execution: computes them.
+        graph: upload, computation and download in one; None where each is issued by itself.
+    """
+
+    count: int
+    execution: TensorRtExecution
+    graph: Any = None
 
 
 class Slot:
-    """Memory, stream and graph for one batch; everything is allocated and tried out at birth.
+    """Memory, stream and graphs for one batch; everything is allocated and tried out at birth.
 
-    All methods need the engine's context to be current.
+    A plan for several images has two ways: one for a single image, which need not wait for the
+    arithmetic of a whole batch, and one for all others. All methods need the engine's context to
+    be current.
 
     Args:
         cuda: the libraries.
-        execution: computes; bound to this slot's memory here.
+        executions: compute, by the number of images, the least first; bound to this slot's memory
+            here.
         image: the input, uint8 (N, H, W, 3).
         outputs: in the order of the graph.
         maps_input: the GPU reads the images where the host wrote them.
@@ -40,20 +60,19 @@ class Slot:
     def __init__(
         self,
         cuda: Cuda,
-        execution: TensorRtExecution,
+        executions: Mapping[int, TensorRtExecution],
         *,
         image: Tensor,
         outputs: Sequence[Tensor],
         maps_input: bool,
     ) -> None:
         self._cuda = cuda
-        self._execution = execution
+        self._ways = [_Way(count, execution) for count, execution in executions.items()]
         self._resources = Resources(cuda)
         self._captured = Resources(cuda)
         self._stream: Any = None
-        self._graph: Any = None
         self._guest: object = None
-        self._bound_elsewhere = False
+        self._bound_elsewhere: TensorRtExecution | None = None
         self.why_no_graph = ""
         try:
             self._allocate(image, outputs, maps_input=maps_input)
@@ -68,11 +87,11 @@ class Slot:
         Raises:
             EngineError: the device refused, and the slot is idle again.
         """
-        count = len(images)
+        count, way = len(images), self._way(len(images))
         np.copyto(self._image.host[:count], images, casting="no")
-        if count < len(self._image.host):
-            np.copyto(self._image.host[count:], images[-1], casting="no")
-        self._begin(self._upload, graph=self._graph)
+        if count < way.count:
+            np.copyto(self._image.host[count : way.count], images[-1], casting="no")
+        self._begin(way, partial(self._upload, way), graph=way.graph)
 
     def start_on_device(self, images: DeviceImages) -> None:
         """Begin with images that the GPU has; they may be overwritten once the slot is finished.
@@ -83,14 +102,14 @@ class Slot:
         Raises:
             EngineError: the device refused, and the slot is idle again.
         """
-        batch = len(self._image.host)
+        way = self._way(len(images))
         self._guest = images.owner
-        if len(images) == batch and images.address % ALIGNMENT == 0:
-            self._bound_elsewhere = True
-            self._execution.bind(self._image.name, images.address)
-            self._begin(lambda: None, after=images.stream)
+        if len(images) == way.count and images.address % ALIGNMENT == 0:
+            self._bound_elsewhere = way.execution
+            way.execution.bind(self._image.name, images.address)
+            self._begin(way, lambda: None, after=images.stream)
         else:
-            self._begin(lambda: self._copy_on_device(images), after=images.stream)
+            self._begin(way, partial(self._copy_on_device, images, way), after=images.stream)
 
     def finish(self, count: int) -> list[Output]:
         """Wait for the results of the first `count` images; the arrays are the caller's.
@@ -107,7 +126,7 @@ class Slot:
         finally:
             self._guest = None
         return [
-            pool.copy(buffer.host)[:count]
+            pool.copy(buffer.host[:count])
             for buffer, pool in zip(self._outputs, self._pools, strict=True)
         ]
 
@@ -121,47 +140,67 @@ class Slot:
             DeviceLostError: the device is lost, which nobody knew; all is released.
             EngineError: CUDA refused to release something of a working device.
         """
-        stream, self._stream, self._graph = self._stream, None, None
+        stream, self._stream = self._stream, None
         try:
             if stream is not None and not lost:
                 self._cuda.run("cudaStreamSynchronize", stream)
         finally:
             # A graph uses the memory of the execution, the execution that of the buffers.
             self._captured.release()
-            self._execution.close()
+            for way in self._ways:
+                way.graph = None
+                way.execution.close()
             self._resources.release()
 
     def _allocate(self, image: Tensor, outputs: Sequence[Tensor], *, maps_input: bool) -> None:
         own = self._resources
         self._stream = own.stream()
+        self._batch = image.shape[0]
         self._done, self._ready, self._read = own.event(), own.event(), own.event()
         self._image = own.buffer(image.name, image.shape, image.dtype, mapped=maps_input)
         self._outputs = [own.buffer(each.name, each.shape, each.dtype) for each in outputs]
         self._pools = [BufferPool(each.shape, each.dtype) for each in outputs]
-        for buffer in (self._image, *self._outputs):
-            self._execution.bind(buffer.name, buffer.device)
+        for way in self._ways:
+            for buffer in (self._image, *self._outputs):
+                way.execution.bind(buffer.name, buffer.device)
 
     def _try_out(self) -> None:
-        """Run once, as a first run allocates and loads kernels, and then capture what it did."""
+        """Run each way once, which allocates and loads kernels, and then capture what it did."""
         self._image.host[...] = 0
-        self._issue(self._upload)
-        self._cuda.run("cudaStreamSynchronize", self._stream)
-        problem = self._execution.capture_problem
-        if not problem:
-            try:
-                self._graph = self._captured.graph(self._stream, lambda: self._issue(self._upload))
-            except DeviceLostError:
-                raise
-            except EngineError as error:
-                problem = str(error)
-        self.why_no_graph = problem
+        for way in self._ways:
+            self._issue(way, partial(self._upload, way))
+            self._cuda.run("cudaStreamSynchronize", self._stream)
+            self.why_no_graph = self.why_no_graph or self._capture(way)
+
+    def _capture(self, way: _Way) -> str:
+        """Make a graph of what is issued for so many images; returns why it can't be."""
+        if way.execution.capture_problem:
+            return way.execution.capture_problem
+        try:
+            issue = partial(self._issue, way, partial(self._upload, way))
+            way.graph = self._captured.graph(self._stream, issue)
+        except DeviceLostError:
+            raise
+        except EngineError as error:
+            return str(error)
+        return ""
+
+    def _way(self, count: int) -> _Way:
+        """For so many images: the first that is wide enough."""
+        return next(way for way in self._ways if way.count >= count)
 
     def _begin(
-        self, bring: Callable[[], None], *, after: int | None = None, graph: Any = None
+        self,
+        way: _Way,
+        bring: Callable[[], None],
+        *,
+        after: int | None = None,
+        graph: Any = None,
     ) -> None:
         """Put one batch on the stream; on any failure the stream is drained first.
 
         Args:
+            way: that computes it.
             bring: puts the images where the execution is bound to.
             after: stream that `bring` or the execution has to wait for.
             graph: does all of it in one call.
@@ -174,7 +213,7 @@ class Slot:
             if graph is not None:
                 cuda.run("cudaGraphLaunch", graph, stream)
             else:
-                self._issue(bring, read_by=after)
+                self._issue(way, bring, read_by=after)
             cuda.run("cudaEventRecord", self._done, stream)
         except BaseException as error:
             self._guest = None
@@ -184,40 +223,46 @@ class Slot:
         finally:
             self._bind_own()
 
-    def _issue(self, bring: Callable[[], None], read_by: int | None = None) -> None:
+    def _issue(self, way: _Way, bring: Callable[[], None], read_by: int | None = None) -> None:
         bring()
-        self._execution.enqueue(int(self._stream))
+        way.execution.enqueue(int(self._stream))
         if read_by is not None:
             # The images may be overwritten on that stream, after this one has read them.
             self._cuda.run("cudaEventRecord", self._read, self._stream)
             self._cuda.run("cudaStreamWaitEvent", read_by, self._read, 0)
         kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         for buffer in self._outputs:
-            self._copy(buffer.address, buffer.device, buffer.size, kind)
+            size = self._size_of(buffer, way.count)
+            self._copy(buffer.address, buffer.device, size, kind)
 
-    def _upload(self) -> None:
+    def _upload(self, way: _Way) -> None:
         if not self._image.mapped:
             kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
-            self._copy(self._image.device, self._image.address, self._image.size, kind)
+            size = self._size_of(self._image, way.count)
+            self._copy(self._image.device, self._image.address, size, kind)
 
-    def _copy_on_device(self, images: DeviceImages) -> None:
+    def _copy_on_device(self, images: DeviceImages, way: _Way) -> None:
         """Gather part of a batch, or images that begin anywhere; the last one fills it up."""
         # Default: the input may be mapped host memory, and CUDA knows each address.
         kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyDefault
-        count, one = len(images), self._image.size // len(self._image.host)
+        count, one = len(images), self._size_of(self._image, 1)
         self._copy(self._image.device, images.address, count * one, kind)
         last = images.address + (count - 1) * one
-        for index in range(count, len(self._image.host)):
+        for index in range(count, way.count):
             self._copy(self._image.device + index * one, last, one, kind)
 
     def _copy(self, target: int, source: int, size: int, kind: Any) -> None:
         self._cuda.run("cudaMemcpyAsync", target, source, size, kind, self._stream)
 
+    def _size_of(self, buffer: Buffer, count: int) -> int:
+        """Bytes of so many images' share of a buffer."""
+        return buffer.size // self._batch * count
+
     def _bind_own(self) -> None:
         """Bind the input to the slot's own memory again; what is in flight isn't touched by it."""
-        if self._bound_elsewhere:
-            self._bound_elsewhere = False
-            self._execution.bind(self._image.name, self._image.device)
+        execution, self._bound_elsewhere = self._bound_elsewhere, None
+        if execution is not None:
+            execution.bind(self._image.name, self._image.device)
 
     def _drain(self) -> None:
         """Wait until nothing of this slot runs any more.

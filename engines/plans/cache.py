@@ -42,6 +42,7 @@ class PlanKey:
         onnx_sha256: of the graph that it must come from.
         device: name of the GPU that will run it.
         driver: CUDA version of its driver.
+        batch: images that it must take at once.
     """
 
     flavour: str
@@ -50,6 +51,7 @@ class PlanKey:
     onnx_sha256: str
     device: str = ""
     driver: str = ""
+    batch: int = 1
 
 
 class PlanRecord(PlanFacts, SealedRecord):
@@ -172,6 +174,8 @@ def _stale_reason(record: PlanRecord, key: PlanKey) -> str:
         return f"it is for {' '.join(record.gpu) or PORTABLE}"
     if record.onnx_sha256 != key.onnx_sha256:
         return "the graph has changed"
+    if record.batch != key.batch:
+        return f"it takes up to {record.batch} images at once, and {key.batch} are asked for"
     return _tuned_elsewhere_reason(record, key)
 
 

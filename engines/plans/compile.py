@@ -14,13 +14,14 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engines.batches import with_batch
+from engines.batches import takes_any_number, with_batch
 from engines.errors import EngineError
 from engines.plans.builder import (
     Target,
+    add_profile,
     allow_lower,
     builder_config,
     load_timings,
@@ -50,6 +51,7 @@ def compile_plan(
     flavour: str = RTX,
     gpu: Sequence[str] = (),
     settings: CompileSettings = DEFAULTS,
+    batch: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> Plan:
     """Compile a graph, and prove that the plan computes in the graph's types.
@@ -60,15 +62,21 @@ def compile_plan(
         gpu: compute capabilities such as ``sm89``; empty is portable with TensorRT-RTX, and the
             GPU that is there with TensorRT, which knows no other.
         settings: what else the builder is asked for.
+        batch: images that it takes at once, at most; a plan for one is quickest with one.
         progress: receives the share that is done, from the builder's threads.
 
     Raises:
-        EngineError: the library is missing or takes no part of the graph, with its own words; or a
-            heavy layer runs in another precision than the graph's, with its name.
+        EngineError: the graph takes fewer images at once; the library is missing or takes no part
+            of the graph, with its own words; or a heavy layer runs in another precision than the
+            graph's, with its name.
     """
     trt = import_flavour(flavour)
-    target = target_from_options(flavour, gpu, settings)
-    lowered = graph_with_half_between(graph_with_whole_head(with_batch(model, 1)))
+    target = replace(target_from_options(flavour, gpu, settings), batch=batch)
+    several = batch > 1
+    if several and not takes_any_number(model):
+        raise EngineError(f"{flavour}: this graph takes one image at a time, and not {batch}")
+    lowered = model if several else with_batch(model, 1)
+    lowered = graph_with_half_between(graph_with_whole_head(lowered))
     if TURING in target.gpu:
         lowered = graph_for_turing(lowered)
     build = _Build(
@@ -110,6 +118,8 @@ class _Build:
             _parse(trt, network, self.lowered, log, target.flavour)
             _refuse_what_turing_lacks(trt, network, target.gpu)
             config = builder_config(trt, builder, target)
+            if target.batch > 1:
+                add_profile(builder, network, config, target)
             self._note(note_of_dla(config, network, target))
             if typing == "weak":
                 allow_lower(trt, config, network)
@@ -128,6 +138,7 @@ class _Build:
             device=target.tuned_for.name if target.tuned_for else "",
             driver=target.tuned_for.driver if target.tuned_for else "",
             onnx_sha256=hashlib.sha256(self.model).hexdigest(),
+            batch=target.batch,
             layers=layers,
             typing=typing,
             notes=tuple(self.notes),

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from engines.batches import largest_batch
 from engines.cuda import Gpu
 from engines.engine import EngineOptions, say_nothing
 from engines.errors import EngineError
@@ -45,7 +46,8 @@ def find_or_compile_plan(
         model: serialised ONNX.
         flavour: ``tensorrt`` or ``tensorrt-rtx``.
         gpu: that will run the plan.
-        options: a plan that doesn't execute their precision is refused.
+        options: a plan that doesn't execute their precision is refused; their batch is the plan's
+            where the graph takes as many.
         load: what to do with the plan; raises `UnloadablePlanError` if the library refuses it.
 
     Returns:
@@ -54,7 +56,7 @@ def find_or_compile_plan(
     Raises:
         EngineError: no library, it doesn't take the graph, or the plan isn't what was asked for.
     """
-    key = _key(model, flavour=flavour, gpu=gpu)
+    key = _key(model, flavour=flavour, gpu=gpu, batch=largest_batch(model, options.batch))
     plan, reason = _find_plan(key, gpu=gpu, plans=options.plans)
     if plan is not None:
         try:
@@ -75,7 +77,14 @@ def _compile_and_keep(
     settings = DEFAULTS
     if options.plans is not None:
         settings = kept_settings(options.plans, replace(key, gpu=here))
-    compile_it = partial(compile_plan, model, flavour=flavour, gpu=here, progress=options.progress)
+    compile_it = partial(
+        compile_plan,
+        model,
+        flavour=flavour,
+        gpu=here,
+        batch=key.batch,
+        progress=options.progress,
+    )
     try:
         plan = compile_it(settings=settings)
     except EngineError as error:
@@ -100,7 +109,7 @@ def _checked(plan: Plan, options: EngineOptions) -> Plan:
     return plan
 
 
-def _key(model: bytes, *, flavour: str, gpu: Gpu) -> PlanKey:
+def _key(model: bytes, *, flavour: str, gpu: Gpu, batch: int) -> PlanKey:
     return PlanKey(
         flavour=flavour,
         version=str(import_flavour(flavour).__version__),
@@ -108,6 +117,7 @@ def _key(model: bytes, *, flavour: str, gpu: Gpu) -> PlanKey:
         onnx_sha256=hashlib.sha256(model).hexdigest(),
         device=gpu.name,
         driver=gpu.driver,
+        batch=batch,
     )
 
 

@@ -48,6 +48,7 @@ class PlanFacts(CompileSettings):
         device: name of the GPU that its kernels were timed on; empty if that doesn't matter.
         driver: CUDA version of the driver then; empty if that doesn't matter.
         onnx_sha256: of the graph.
+        batch: images that it takes at once: 1 to so many.
         layers: what it executes; empty if the library didn't say.
         typing: ``strong``: types are the graph's; ``weak``: TensorRT 10.3's fallback.
         notes: what a reader must know, such as why it is weakly typed.
@@ -59,6 +60,7 @@ class PlanFacts(CompileSettings):
     device: str = ""
     driver: str = ""
     onnx_sha256: str
+    batch: int = Field(default=1, ge=1)
     layers: tuple[Layer, ...] = Field(repr=False)
     typing: Typing = "strong"
     notes: tuple[str, ...] = ()

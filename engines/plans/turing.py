@@ -17,8 +17,8 @@ def graph_for_turing(model: bytes) -> bytes:
     """Write FP32 products of a plane with a constant as convolutions; all else is as it was.
 
     Args:
-        model: serialised ONNX, static shapes. A product is rewritten if one side is a stored
-            matrix and the other (N, 1, rows, columns).
+        model: serialised ONNX, static shapes but for the number of images. A product is rewritten
+            if one side is a stored matrix and the other (N, 1, rows, columns).
     """
     graph = onnx.load_model_from_string(model)
     known = shape_inference.infer_shapes(graph).graph
@@ -59,13 +59,14 @@ class _Lowering:
 
     def _is_plane(self, name: str) -> bool:
         shape = self._shapes.get(name, [])
-        return len(shape) == 4 and shape[1] == 1 and all(length > 0 for length in shape)
+        return len(shape) == 4 and shape[1] == 1 and all(length > 0 for length in shape[1:])
 
     def _over_rows(
         self, node: onnx.NodeProto, matrix: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
     ) -> list[onnx.NodeProto]:
         """Matrix @ plane: the plane's rows become channels, which moves nothing in memory."""
         name, source, target = node.name, node.input[1], node.output[0]
+        # Of any number of images it is 0, which in a shape keeps the size that is read.
         count, _, rows, columns = self._shapes[source]
         weight = self._constant(f"{name}/kernel", matrix[:, :, None, None])
         before = self._constant(f"{name}/rows", np.array([count, rows, 1, columns], np.int64))

@@ -30,7 +30,7 @@ def graph_with_whole_head(model: bytes) -> bytes:
     """Compare all prototypes at once; a graph that has no blocks of them is given back as it is.
 
     Args:
-        model: serialised ONNX, static shapes.
+        model: serialised ONNX, static shapes but for the number of images.
     """
     try:
         parsed = onnx.load_model_from_string(model)
@@ -108,9 +108,9 @@ class _Blocks:
         return _Found(tuple(stages), first, tuple(spare)) if first is not None else None
 
     def size_of(self, found: _Found) -> int:
-        """How many products there are, of the finest stage."""
+        """How many products of the finest stage there are for an image."""
         products = found.stages[0].products
-        return sum(prod(self.shapes[product.output[0]]) for product in products)
+        return sum(prod(self.shapes[product.output[0]][1:]) for product in products)
 
     def _leaves(
         self, name: str, spare: list[onnx.NodeProto]
@@ -204,6 +204,7 @@ class _Whole:
     def compare(self, found: _Found, end: onnx.NodeProto) -> None:
         """Products, their sum and its largest, under the name of the blocks' end."""
         total, count = self._product(found.stages[0])
+        # Of any number of images it is 0, which in a shape keeps the size that is read.
         batch, _, height, width = self._shapes[found.stages[0].products[0].output[0]]
         for stage in found.stages[1:]:
             name, _ = self._product(stage)

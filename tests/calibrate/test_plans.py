@@ -99,6 +99,17 @@ def test_protoad_compiles_as_its_graph_says(precision, gpu, small) -> None:
     assert executes(plan.layers) == {"int8": "int8+fp16"}.get(precision, precision)
 
 
+@pytest.mark.parametrize(
+    ("precision", "gpu"), [("fp16", "sm75"), ("fp16", "sm89"), ("int8", "sm89")]
+)
+def test_protoad_compiles_for_several_images(precision, gpu, small) -> None:
+    one, several = (compile_plan(small[precision], gpu=(gpu,), batch=batch) for batch in (1, 8))
+    assert (one.batch, several.batch) == (1, 8)
+    assert prove(several.layers, small[precision]).problem() is None
+    assert executes(several.layers) == executes(one.layers)
+    assert kernels(several.layers) <= kernels(one.layers) + 1
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_protoad_compiles_for_turing(precision, small) -> None:
     plan = compile_plan(small[precision], gpu=("sm75",))

@@ -114,6 +114,7 @@ class FakeTensorRt:
         rtx: with a runtime configuration, and contexts that say whether they can be captured.
         capturable: whether a capture of its work succeeds.
         batch: images per call.
+        any_number: of them, 1 to the batch, as an optimisation profile says.
         size: of an image.
         version: that it pretends to be.
         compiler: the real `tensorrt_rtx`, to compile with.
@@ -134,6 +135,7 @@ class FakeTensorRt:
         rtx: bool = False,
         capturable: bool = True,
         batch: int = 1,
+        any_number: bool = False,
         size: tuple[int, int] = (8, 16),
         version: str = "10.3.0",
         compiler: Any = None,
@@ -142,7 +144,7 @@ class FakeTensorRt:
         dla_cores: int = 0,
     ) -> None:
         self.machine, self.rtx, self.capturable = machine, rtx, capturable
-        self.batch, self.size = batch, size
+        self.batch, self.any_number, self.size = batch, any_number, size
         self.__version__ = version
         self.compiler, self.refuses_strong, self.spoil = compiler, refuses_strong, spoil
         self.calls, self.dla_cores = Calls(), dla_cores
@@ -222,7 +224,13 @@ class Engine:
         return self.tensors[name][1]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.tensors[name][2]
+        shape = self.tensors[name][2]
+        return (-1, *shape[1:]) if self.trt.any_number else shape
+
+    def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
+        assert index == 0 and self.get_tensor_mode(name) == "in"
+        most = self.tensors[name][2]
+        return [(1, *most[1:]), most, most]
 
     def create_execution_context(self, config: Any = None) -> Any:
         context = (RtxContext if self.trt.rtx else Context)(self, config)
@@ -267,6 +275,7 @@ class Context:
         self.strategy = getattr(config, "cuda_graph_strategy", None)
         self.cache = getattr(config, "cache", None)
         self.addresses: dict[str, int] = {}
+        self.count = 0 if self.trt.any_number else self.trt.batch  # 0: nobody has said it yet
         self.scratch = self.trt.memory(self, 1024)
         self.warm = False
         self.profiler: Any = None
@@ -277,6 +286,13 @@ class Context:
         self.addresses[name] = memory
         return True
 
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        most = self.engine.tensors[name][2]
+        taken = self.trt.any_number and 1 <= shape[0] <= most[0] and shape[1:] == most[1:]
+        self.count = shape[0] if taken else self.count
+        self.warm = False  # another shape has kernels of its own
+        return taken
+
     def execute_async_v3(self, stream_handle: int) -> bool:
         gpu = self.trt.machine.gpu
         stream = gpu.streams[stream_handle]
@@ -285,7 +301,7 @@ class Context:
         self.trt.refuse -= refused
         if refused and self.trt.refuse_with:
             gpu.lost = self.trt.refuse_with
-        if refused or set(self.addresses) != set(self.engine.tensors):
+        if refused or set(self.addresses) != set(self.engine.tensors) or not self.count:
             return self._failed(stream, "it was refused")
         if capturing and not (self.warm and self.trt.capturable):
             return self._failed(stream, "operation not permitted when stream is capturing")
@@ -307,10 +323,10 @@ class Context:
     def _work(self) -> Work:
         gpu, at = self.trt.machine.gpu, dict(self.addresses)
         tensors = self.engine.tensors
-        shapes = {name: shape for name, (_, _, shape) in tensors.items()}
+        shapes = {name: (self.count, *shape[1:]) for name, (_, _, shape) in tensors.items()}
         sizes = {
-            name: int(np.prod(shape)) * np.dtype(self.trt.nptype(kind)).itemsize
-            for name, (_, kind, shape) in tensors.items()
+            name: int(np.prod(shapes[name])) * np.dtype(self.trt.nptype(kind)).itemsize
+            for name, (_, kind, _) in tensors.items()
         }
 
         giving = self.engine.compute  # a captured graph keeps no context alive

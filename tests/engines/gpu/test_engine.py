@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import gc
+import threading
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from fake_cuda import E, Machine
 from fake_pycuda import both_back_ends
-from fake_tensorrt import LAYERS_MS, FakeTensorRt, fake_plan, opened, pictures, same
+from fake_tensorrt import (
+    LAYERS_MS,
+    PLAN,
+    FakeTensorRt,
+    expected,
+    fake_plan,
+    opened,
+    pictures,
+    same,
+)
 from in_flight import infer_each
 
 from engines.cuda import DeviceLostError
@@ -17,6 +29,7 @@ from engines.engine import EngineOptions, LayerTime, PipelinedEngine
 from engines.errors import EngineError
 from engines.gpu.engine import Libraries, TensorRtEngine
 from engines.plans.layers import Layer
+from engines.shared import SharedEngine
 
 
 @pytest.mark.parametrize("integrated", [False, True])
@@ -30,6 +43,64 @@ def test_any_number_of_images_gives_what_the_plan_computes(integrated, rtx, batc
         assert same(engine.infer(pictures(count, 1)[:, :, ::-1]), pictures(count, 1)[:, :, ::-1])
     gc.collect()
     machine.check()
+
+
+@pytest.mark.parametrize("capturable", [True, False])
+@pytest.mark.parametrize("rtx", [False, True])
+def test_a_plan_for_several_computes_no_more_images_than_its_callers_are(rtx, capturable) -> None:
+    machine = Machine()
+    trt = FakeTensorRt(machine, rtx=rtx, batch=8, any_number=True, capturable=capturable)
+    for together, batch in ((1, 1), (3, 3), (9, 8)):
+        with opened(machine, trt, together=together) as engine:
+            assert engine.batch == batch
+            for count in (1, 2, 3, 8, 11):
+                assert same(engine.infer(pictures(count)), pictures(count))
+    gc.collect()
+    machine.check()
+
+
+def test_an_image_alone_is_not_filled_up_to_a_batch() -> None:
+    """It is uploaded, computed and downloaded by itself: others' places cost it nothing."""
+    machine = Machine()
+    trt = FakeTensorRt(machine, batch=8, any_number=True)
+    computed: list[int] = []
+    trt.computes[PLAN] = lambda images: (computed.append(len(images)), expected(images))[1]
+    with opened(machine, trt, together=4) as engine:
+        for count, taken in ((1, 1), (2, 4), (4, 4)):
+            computed.clear()
+            machine.order.clear()
+            assert same(engine.collect(engine.submit(pictures(count))), pictures(count))
+            assert computed == [taken] and machine.count("cudaGraphLaunch") == 1
+
+
+def test_two_cameras_are_computed_together_within_the_bound_of_latency(machine) -> None:
+    trt = FakeTensorRt(machine, batch=8, any_number=True)
+    computed: list[int] = []
+    trt.computes[PLAN] = lambda images: (computed.append(len(images)), expected(images))[1]
+    shared = SharedEngine(opened(machine, trt, together=2), within_ms=30)
+    shares = [shared.share() for _ in range(2)]
+    both = threading.Barrier(2)
+
+    def watch(number: int) -> bool:
+        given = []
+        for turn in range(5):
+            both.wait(10)
+            given.append(same(shares[number].infer(pictures(1, turn)), pictures(1, turn)))
+        return all(given)
+
+    computed.clear()
+    with ThreadPoolExecutor(2) as cameras:
+        assert all(cameras.map(watch, range(2)))
+    assert computed.count(2) >= 4, "they came together"
+    times = []
+    for turn in range(5):
+        begun = time.monotonic()
+        assert same(shares[0].infer(pictures(1, turn)), pictures(1, turn))
+        times.append(time.monotonic() - begun)
+    assert computed[-5:] == [1] * 5
+    assert 0.03 <= min(times) < 0.06, "the other one did not come, and was not waited for longer"
+    for share in shares:
+        share.close()
 
 
 def test_a_frame_costs_one_launch_and_no_allocation_call(machine) -> None:

@@ -57,17 +57,21 @@ class Sequences(RuleBasedStateMachine):
         rtx=st.booleans(),
         capturable=st.booleans(),
         batch=st.integers(1, 3),
+        any_number=st.booleans(),
         slots=st.integers(1, 3),
     )
-    def begin(self, back_end, integrated, rtx, capturable, batch, slots) -> None:
+    def begin(self, back_end, integrated, rtx, capturable, batch, any_number, slots) -> None:
         self.machine = machine_through(back_end, integrated=integrated)
         self.options = {"rtx": rtx, "capturable": capturable, "batch": batch, "size": SIZE}
+        self.options["any_number"] = any_number
         self.slots = slots
         self.open_again()
 
     def open_again(self) -> None:
         self.trt = FakeTensorRt(self.machine, **self.options)
-        self.engine = opened(self.machine, self.trt, slots=self.slots)
+        self.engine = opened(
+            self.machine, self.trt, slots=self.slots, together=self.options["batch"]
+        )
 
     def guarded(self, work) -> None:
         """Do something that fails only if a failure was put in, and with nothing but our error."""

@@ -91,6 +91,7 @@ def test_no_plan_yet_is_a_reason(tmp_path) -> None:
     [
         ({"version": "1.7.2"}, "stale: it was compiled by version 1.7.1, this is 1.7.2"),
         ({"onnx_sha256": "b" * 64}, "stale: the graph has changed"),
+        ({"batch": 8}, "stale: it takes up to 1 images at once, and 8 are asked for"),
     ],
 )
 def test_a_stale_plan_says_why(tmp_path, changes, said) -> None:

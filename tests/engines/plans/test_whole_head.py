@@ -15,9 +15,10 @@ from calibrate.precision.convert import Conversion
 from calibrate.protoad.graph import inspector_graph
 from engines.batches import with_batch
 from engines.plans import whole_head
+from engines.plans.turing import graph_for_turing
 from engines.plans.whole_head import graph_with_whole_head
 
-IMAGES = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
 
 
 def inspector(precision: str, *, prototypes: int = 2_500, layers: tuple[str, ...]) -> bytes:
@@ -28,9 +29,9 @@ def inspector(precision: str, *, prototypes: int = 2_500, layers: tuple[str, ...
     return with_batch(inspector_graph(graph, unit.astype(np.float32), precision=precision), 1)
 
 
-def outputs(model: bytes) -> list[np.ndarray]:
+def outputs(model: bytes, count: int = 1) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": IMAGES})
+    return session.run(None, {"image": IMAGES[:count]})
 
 
 def kinds(model: bytes) -> list[str]:
@@ -55,6 +56,17 @@ def test_in_half_precision_it_differs_by_its_rounding_alone() -> None:
     model = inspector("fp16", layers=("layer2", "layer3"))
     for one, other in zip(outputs(model), outputs(graph_with_whole_head(model)), strict=True):
         np.testing.assert_allclose(one, other, atol=5e-4)
+
+
+def test_of_any_number_of_images_it_is_the_same_to_the_last_bit() -> None:
+    graph = features_graph(resnet18(), size=(64, 64), layers=("layer2", "layer3"))
+    unit = np.random.default_rng(2).standard_normal((1_100, graph.dimensions))
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    model = inspector_graph(graph, unit.astype(np.float32), precision="fp32")
+    for lowered in (graph_with_whole_head(model), graph_for_turing(graph_with_whole_head(model))):
+        assert kinds(lowered) != kinds(model)
+        for one, other in zip(outputs(model, 3), outputs(lowered, 3), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_what_has_no_blocks_is_given_back() -> None:
