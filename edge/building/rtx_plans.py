@@ -46,9 +46,11 @@ def compile_plans(
         stages: told about progress.
         say: receives what a user should know of a plan, such as that fp16 would be faster.
     """
+    batch = largest_batch(model, options.max_batch)
+    if batch < options.max_batch:
+        say(f"--max-batch {options.max_batch}: this graph takes one image at a time, as do --tiles")
     if importlib.util.find_spec("tensorrt_rtx") is None:
         return []
-    batch = largest_batch(model, options.max_batch)
     known = {path.stem for path in compiled}
     targets: list[tuple[str, ...]] = [
         (name,) for name in options.gpu if f"{RTX}-{name}" not in known

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from calibrate.symbolic_batch import with_symbolic_batch
 from engines.cuda import Gpu
 from engines.engine import EngineOptions
 from engines.errors import EngineError
@@ -271,6 +272,25 @@ def test_what_edge_compile_was_asked_for_outlives_the_plan(tmp_path, monkeypatch
     forged = read_record(path).model_copy(update={"seal": "of somebody else"})
     path.with_suffix(".json").write_text(forged.model_dump_json())
     assert find().dla is None and asked == [CompileSettings()], "nobody else's word counts"
+
+
+def test_a_plan_for_another_number_of_images_is_compiled_again(tmp_path, features_graph) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    told: list[str] = []
+
+    def plan(model: bytes, batch: int) -> Plan:
+        options = EngineOptions("fp32", tmp_path, say=told.append, batch=batch)
+        given = {"flavour": "tensorrt-rtx", "gpu": GPU, "options": options}
+        return find_or_compile_plan(model, **given, load=lambda plan: plan)
+
+    fixed = features_graph()
+    assert plan(fixed, 8).batch == 1, "a graph of one image has plans for one"
+    model = with_symbolic_batch(fixed)
+    assert [plan(model, batch).batch for batch in (1, 4, 4)] == [1, 4, 4]
+    assert [line.rpartition(": ")[2] for line in told[1:]] == [
+        "the graph has changed",
+        "it takes up to 1 images at once, and 4 are asked for",
+    ]
 
 
 def test_a_folder_that_cannot_be_written_costs_the_cache_not_the_engine(
