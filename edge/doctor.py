@@ -176,7 +176,8 @@ def _gpu() -> Check:
         return Check("gpu", "ok", f"none, and the CPU engines need none: {problem}", fix)
     release = driver_release()
     told = [
-        f"{gpu.name} ({gpu.compute_capability}, {gpu.memory_bytes / (1 << 30):.0f} GiB"
+        f"{f'{gpu.index}: ' if len(found) > 1 else ''}{gpu.name} "
+        f"({gpu.compute_capability}, {gpu.memory_bytes / (1 << 30):.0f} GiB"
         f"{' shared' if gpu.integrated else ''}), driver {release + ' ' if release else ''}"
         f"for CUDA {gpu.driver}"
         for gpu in found

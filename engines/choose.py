@@ -37,18 +37,36 @@ class Choice:
     Attributes:
         name: key in `ENGINES`.
         reason: one sentence: why this one, and why none of those before it.
+        device: number of the GPU that was asked for; None leaves it to the engine.
     """
 
     name: str
     reason: str
+    device: int | None = None
+
+    @property
+    def address(self) -> str:
+        """What chooses the same engine again."""
+        return engine_on(self.name, self.device)
+
+
+def engine_on(engine: str, device: int | None) -> str:
+    """An engine on the GPU of that number, as `choose_engine` takes it; None leaves it open."""
+    return engine if device is None else f"{engine}:{device}"
 
 
 def choose_engine(engine: str = AUTO) -> Choice:
     """Choose an engine: the one that was asked for, or the first of `ENGINES` that works here.
 
+    Args:
+        engine: key in `ENGINES`, or ``auto``; ``tensorrt:1`` and ``auto:1`` ask for GPU 1.
+
     Raises:
         EngineError: unknown name, or the engine that was asked for can't work here.
     """
+    engine, _, number = engine.partition(":")
+    if number:
+        return _choose_gpu(engine, number)
     if engine != AUTO:
         return _choose_by_name(engine)
     passed_over: list[str] = []
@@ -66,19 +84,44 @@ def open_engine(model: bytes, *, engine: str = AUTO, options: EngineOptions) -> 
 
     Args:
         model: serialised ONNX; input `image` uint8 (N, H, W, 3), fixed sizes.
-        engine: key in `ENGINES`, or ``auto``.
+        engine: as `choose_engine` takes it.
         options: what it is opened with.
 
     Raises:
         EngineError: the engine can't work here, or doesn't take the graph. ``auto`` does not try
             the next one then: what was chosen is what runs.
     """
-    return ENGINES[choose_engine(engine).name].open(model, options)
+    chosen = choose_engine(engine)
+    return ENGINES[chosen.name].open(model, replace(options, device=chosen.device))
+
+
+def _choose_gpu(engine: str, number: str) -> Choice:
+    """Choose among the engines that run on a GPU; a CPU is never what was meant."""
+    from engines.plans.flavours import MODULES
+
+    if engine not in (AUTO, *ENGINES):
+        raise EngineError(_unknown(engine))
+    if engine not in (AUTO, *MODULES):
+        raise EngineError(f"device {number}: {engine} runs on the CPU; leave --device out")
+    if not number.isdecimal():
+        raise EngineError(f"{engine}:{number}: a GPU has a number, such as {engine}:0")
+    passed_over: list[str] = []
+    for name in MODULES if engine == AUTO else (engine,):
+        problem = _tensorrt_unavailable_reason(name, int(number))
+        if problem is None:
+            return Choice(name, f"{name}: GPU {number} was asked for", int(number))
+        passed_over.append(problem)
+    problems = "; ".join(dict.fromkeys(passed_over))
+    raise EngineError(f"device {number}: {problems}; without --device a CPU may take its place")
+
+
+def _unknown(engine: str) -> str:
+    return f"{engine}: no such engine; choose {AUTO}, {', '.join(ENGINES)}"
 
 
 def _choose_by_name(engine: str) -> Choice:
     if engine not in ENGINES:
-        raise EngineError(f"{engine}: no such engine; choose {AUTO}, {', '.join(ENGINES)}")
+        raise EngineError(_unknown(engine))
     backend = ENGINES[engine]
     problem = backend.unavailable_reason()
     if problem is not None:
@@ -100,7 +143,7 @@ def _module_unavailable_reason(module: str) -> str | None:
     return None
 
 
-def _tensorrt_unavailable_reason(flavour: str) -> str | None:
+def _tensorrt_unavailable_reason(flavour: str, device: int = 0) -> str | None:
     """A TensorRT needs its module, a GPU that answers, and a GPU of the right architecture."""
     from engines.cuda import gpus
     from engines.plans.flavours import MODULES, import_flavour, unsupported_gpu_reason
@@ -109,12 +152,15 @@ def _tensorrt_unavailable_reason(flavour: str) -> str | None:
         return f"{flavour} is not installed"
 
     try:
-        found = gpus()[0]
+        found = gpus()
         import_flavour(flavour)
     except EngineError as error:
         version = installed_version(flavour)
         return f"{flavour} {version}".rstrip() + f" is installed, but {error}"
-    return unsupported_gpu_reason(flavour, found.compute_capability)
+    if device >= len(found):
+        there = ", ".join(f"{gpu.index} {gpu.name}" for gpu in found)
+        return f"there is no GPU {device} here, but {there}"
+    return unsupported_gpu_reason(flavour, found[device].compute_capability)
 
 
 def _open_tensorrt(flavour: str, model: bytes, options: EngineOptions) -> Engine:
@@ -122,7 +168,7 @@ def _open_tensorrt(flavour: str, model: bytes, options: EngineOptions) -> Engine
     from engines.gpu.engine import TensorRtEngine
     from engines.gpu.reopen import ReopeningEngine
 
-    home: Home | None = None
+    home = None if options.device is None else Home(options.device)
 
     def open_tensorrt(progress: Callable[[float], None] | None) -> TensorRtEngine:
         nonlocal home

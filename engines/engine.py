@@ -52,6 +52,7 @@ class EngineOptions:
         batch: images that a plan takes at once, at most; a graph of one image has plans for one.
         callers: that share the engine, each with an image at a time: so many images of a plan's
             batch are computed at once.
+        device: number of the GPU that runs it; None is the one that is current, or the first.
         progress: receives the share of a plan's compilation that is done, while it is opened.
         tell_layer: receives each layer's time, of each `infer`, at the latest when the engine is
             closed. Measuring costs time, and such an engine keeps no compiled graph on a CPU.
@@ -63,6 +64,7 @@ class EngineOptions:
     say: Callable[[str], None] | None = None
     batch: int = 1
     callers: int = 1
+    device: int | None = None
     progress: Callable[[float], None] | None = None
     tell_layer: Callable[[LayerTime], None] | None = None
 

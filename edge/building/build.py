@@ -58,7 +58,7 @@ from edge.result import Image
 from engines import manifest as records
 from engines.batches import largest_batch
 from engines.bundle import Bundle, write_bundle
-from engines.choose import Choice, choose_engine
+from engines.choose import Choice, choose_engine, engine_on
 from engines.engine import Engine
 from engines.errors import EngineError
 from engines.plans.flavours import MODULES
@@ -93,7 +93,7 @@ def build(
     stages, say, begun = stages or Stages(), say or _say_nothing, time.monotonic()
     with (
         taking_bits(options.bit_depth),
-        LearningEngines(stages, say, batch=options.max_batch) as engines,
+        LearningEngines(stages, say, batch=options.max_batch, device=options.device) as engines,
     ):
         job = _prepare(images, output, options=options, engines=engines, stages=stages, say=say)
         taught = job.method.learn(job.read.usable, job.read.clusters, stages)
@@ -194,7 +194,7 @@ def _prepare(
     """Refuse now, before minutes of work, what cannot be; find out which images can be used."""
     check_gpu(options.gpu)
     backbone = load_backbone(options.backbone)
-    engine = choose_engine(options.engine)
+    engine = choose_engine(engine_on(options.engine, options.device))
     found = find_set(images, options=options, backbone=backbone)
     for line in (*found.lines, *find_two_kinds(found.dataset.train)):
         say(line)

@@ -25,7 +25,7 @@ from calibrate.progress import Stages
 from calibrate.protoad.graph import PRED_SCORE
 from edge.result import Say
 from engines.batches import with_batch
-from engines.choose import open_engine
+from engines.choose import engine_on, open_engine
 from engines.engine import EXACT, Engine, EngineOptions, Images, Output, Precision, say_nothing
 from engines.plans.flavours import MODULES
 
@@ -39,13 +39,17 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
 
     Args:
         stages: each plan that is compiled is one.
+        device: number of the GPU; None leaves it to the engine.
         batch: images that the shipped inspector's plan takes at once, at most.
         say: receives what the compiler has to say, such as why a plan cannot be kept.
     """
 
-    def __init__(self, stages: Stages, say: Say = say_nothing, *, batch: int = 1) -> None:
+    def __init__(
+        self, stages: Stages, say: Say = say_nothing, *, batch: int = 1, device: int | None = None
+    ) -> None:
         self._stages = stages
         self._batch = batch
+        self._device = device
         self._say = say
         self._stack = ExitStack()
         self._folder: Path | None = None
@@ -125,7 +129,8 @@ class LearningEngines(AbstractContextManager["LearningEngines"]):
             options = EngineOptions(
                 precision, self._folder / digest, say=self._say, progress=advance, batch=batch
             )
-            opened = open_engine(model, engine=engine, options=options)
+            where = engine_on(engine, self._device)
+            opened = open_engine(model, engine=where, options=options)
         self._compiled[digest] = self._stack.enter_context(opened)
         return opened
 

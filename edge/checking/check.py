@@ -21,7 +21,7 @@ from edge.checking.kinds import ImageKinds, kinds_of
 from edge.checking.model_size import SizedBuildOptions
 from edge.checking.read import FoundSet, ReadSet, find_set, read_set, shown_images
 from edge.options import BuildOptions
-from engines.choose import choose_engine, open_engine
+from engines.choose import choose_engine, engine_on, open_engine
 from engines.engine import EngineOptions
 
 RATES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.001)  # of false rejects, for which images are counted
@@ -150,10 +150,13 @@ def check_images(
     """
     stages = stages or Stages()
     with taking_bits(options.bit_depth):
-        backbone, engine = load_backbone(options.backbone), choose_engine(options.engine)
+        backbone, engine = (
+            load_backbone(options.backbone),
+            choose_engine(engine_on(options.engine, options.device)),
+        )
         found = find_set(images, options=options, backbone=backbone)
         read = read_set(found, stages)
-        kinds = _find_kinds(read, found.options, backbone, engine=engine.name, stages=stages)
+        kinds = _find_kinds(read, found.options, backbone, engine=engine.address, stages=stages)
     return CheckedSet(shown_images(images), found, read, kinds, engine.reason, stages.seconds)
 
 

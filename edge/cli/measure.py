@@ -12,8 +12,9 @@ from edge.cli import tables
 from edge.cli.evaluation_table import print_evaluation, settings_of_config
 from edge.cli.options import BundleArgument, Json, takes_options
 from edge.config import check_folder_of, read_config
-from edge.fields import OptionsModel, Positive, SizeText, option, overlay
-from edge.options import ENGINE, EngineName, EvaluateOptions
+from edge.fields import Count, OptionsModel, Positive, SizeText, option, overlay
+from edge.options import ENGINE, EngineName, EvaluateOptions, device_option
+from engines.choose import engine_on
 
 LabelledArgument = Annotated[
     Path, typer.Argument(metavar="IMAGES", help="Folder of images, labelled or all good.")
@@ -32,6 +33,7 @@ class BenchOptions(OptionsModel):
     """How `edge bench` times."""
 
     engine: EngineName = option("auto", ENGINE)
+    device: Count | None = device_option()
     frames: Positive = option(200, "Number of frames to time.")
     camera: SizeText = option(
         (720, 1280),
@@ -123,7 +125,7 @@ def bench(
     report = bench_bundle(
         bundle,
         images=images,
-        engine=options.engine,
+        engine=engine_on(options.engine, options.device),
         iterations=options.frames,
         camera=options.camera,
         layers=options.layers,

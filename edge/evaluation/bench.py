@@ -87,7 +87,7 @@ def bench_bundle(
         path: the bundle's folder.
         images: an image, or a folder of them, as the camera takes them; None makes frames of
             the camera's size from the bundle's golden images.
-        engine: ``auto`` or the name of one.
+        engine: as `engines.choose.choose_engine` takes it.
         iterations: timed frames.
         camera: (height, width) in px of those frames.
         layers: also time each layer, afterwards and in an engine of its own.
@@ -106,7 +106,7 @@ def bench_bundle(
         opened, roi = inspector.bundle, inspector.settings.roi
     # Only now, with the engine closed: a GPU may have no memory for two.
     prepared = [fit_image(frame, opened.manifest.size, roi)[None] for frame in frames]
-    times = time_layers(opened, prepared, engine=report.engine, calls=iterations)
+    times = time_layers(opened, prepared, engine=engine, calls=iterations)
     return replace(report, layers=times)
 
 

@@ -22,6 +22,7 @@ from edge.options import EvaluateOptions
 from edge.result import Say
 from engines.atomic_files import replace_file
 from engines.changes import built_threshold
+from engines.choose import engine_on
 from engines.manifest import Manifest
 
 
@@ -98,7 +99,9 @@ def _write_grid(measured: Measured, options: EvaluateOptions) -> None:
 
 def _load(bundle: Path, options: EvaluateOptions) -> Inspector:
     given = GivenSettings.from_options(options)
-    inspector = load_with_progress(bundle, engine=options.engine, given=given)
+    inspector = load_with_progress(
+        bundle, engine=engine_on(options.engine, options.device), given=given
+    )
     inspector.health = inspector.health.without(*options.health_off)
     return inspector
 

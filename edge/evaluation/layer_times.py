@@ -51,7 +51,7 @@ def time_layers(
     Args:
         bundle: that the engine runs.
         images: (1, h, w, 3) uint8 BGR of the model's size, used in turn; at least one.
-        engine: its name.
+        engine: as `engines.choose.choose_engine` takes it.
         calls: how often it runs, at most `MAX_CALLS`.
 
     Returns:
@@ -71,8 +71,9 @@ def time_layers(
     with open_engine(bundle.model(), engine=engine, options=options) as opened:
         for turn in range(calls):
             opened.infer(images[turn % len(images)])
+        name = opened.name
     if not told:
-        raise EngineError(f"{engine}: it says nothing of its layers; leave out --layers")
+        raise EngineError(f"{name}: it says nothing of its layers; leave out --layers")
     return shares_of_layers(told, calls=calls)
 
 

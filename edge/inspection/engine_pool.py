@@ -22,7 +22,7 @@ class EnginePool:
 
     Args:
         engine: ``auto`` or the name of one.
-        cameras: that get an inspector, each with an image at a time.
+        cameras: that share an engine, at most; each has an image at a time.
         within_ms: how long an image may wait for others to fill a batch.
         say: receives lines about what takes long, such as why a plan is compiled again.
     """
@@ -56,7 +56,7 @@ class EnginePool:
             EngineError: the engine can't work here, or fails the self-test.
         """
         chosen = choose_engine(engine or self._engine)
-        key = (bundle.manifest.files[MODEL].sha256, chosen.name)
+        key = (bundle.manifest.files[MODEL].sha256, chosen.address)
         wanted = settings or settings_from_bundle(bundle)
         with self._lock:  # a plan is compiled once, and not by each camera
             shared = self._engines.get(key)
@@ -77,7 +77,7 @@ class EnginePool:
     def _opened(self, bundle: Bundle, chosen: Choice) -> EngineShare:
         engine = open_engine(
             bundle.model(),
-            engine=chosen.name,
+            engine=chosen.address,
             options=EngineOptions(
                 bundle.manifest.precision,
                 bundle.plans,

@@ -106,7 +106,7 @@ class Inspector(AbstractContextManager["Inspector"]):
             why = chosen.reason
             self.engine = open_engine(
                 bundle.model(),
-                engine=chosen.name,
+                engine=chosen.address,
                 options=EngineOptions(
                     bundle.manifest.precision,
                     bundle.plans,

@@ -25,6 +25,7 @@ from edge.options.names import (
     ModelName,
     Sources,
     bit_depth_option,
+    device_option,
 )
 from edge.options.prove import ProofOptions
 from edge.options.review import Mark, MarkOptions, PartsOptions, ReviewOptions
@@ -64,4 +65,5 @@ __all__ = [
     "StreamOptions",
     "StudioOptions",
     "bit_depth_option",
+    "device_option",
 ]

@@ -27,6 +27,7 @@ from edge.options.names import (
     ModelName,
     RejectRate,
     bit_depth_option,
+    device_option,
 )
 from engines.manifest import MAX_BATCH
 
@@ -115,6 +116,7 @@ class BuildOptions(OptionsModel):
         example=0.05,
     )
     engine: EngineName = option("auto", ENGINE)
+    device: Count | None = device_option()
     gpu: Names = option(
         (),
         "GPUs to compile TensorRT-RTX plans for, such as sm86,sm89.",

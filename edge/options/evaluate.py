@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge.fields import Count, Finite, Names, OptionsModel, RoiText, option, setting
-from edge.options.names import ENGINE, BitDepth, EngineName, bit_depth_option
+from edge.options.names import (
+    ENGINE,
+    BitDepth,
+    EngineName,
+    bit_depth_option,
+    device_option,
+)
 
 UNSET = "stream's of edge.toml, else the bundle's own"
 
@@ -14,6 +20,7 @@ class EvaluateOptions(OptionsModel):
     """How `edge evaluate` measures: as `edge stream` judges, with the settings of `[stream]`."""
 
     engine: EngineName = option("auto", ENGINE)
+    device: Count | None = device_option()
     threshold: Finite | None = option(None, "Score from which a part is NG.", unset=UNSET)
     min_area: Count | None = option(
         None, "Smallest region that rejects, in px of the image.", unset=UNSET

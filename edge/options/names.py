@@ -30,6 +30,16 @@ BitDepth = Annotated[int, Field(ge=9, le=16)]
 RejectRate = Annotated[float, Field(gt=0, lt=1)]
 
 
+def device_option() -> Any:
+    """Declare on which of several GPUs the graph runs."""
+    return option(
+        None,
+        "Number of the GPU to run on, as `edge doctor` lists them.",
+        unset="the first one, if a GPU's engine is used",
+        example=0,
+    )
+
+
 def bit_depth_option(unset: str) -> Any:
     """Declare how many bits of 16-bit files are in use; `unset` says what holds without."""
     return option(

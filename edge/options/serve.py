@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edge.fields import Milliseconds, OptionsModel, Positive, Seconds, Settling, option, setting
+from edge.fields import (
+    Count,
+    Milliseconds,
+    OptionsModel,
+    Positive,
+    Seconds,
+    Settling,
+    option,
+    setting,
+)
 from edge.options.names import (
     ENGINE,
     PART_DEADLINE_MS,
@@ -18,6 +27,7 @@ from edge.options.names import (
     EngineName,
     SourceText,
     bit_depth_option,
+    device_option,
 )
 
 
@@ -55,6 +65,7 @@ class ServeOptions(OptionsModel):
     )
     recipe: Positive = setting(1, "Number of the recipe at the start.")
     engine: EngineName = option("auto", ENGINE)
+    device: Count | None = device_option()
     bit_depth: BitDepth | None = bit_depth_option("that of the stream, else the bundle's own")
     deadline_ms: Milliseconds = option(
         PART_DEADLINE_MS, "Milliseconds from trigger to result; after that, REJECT."

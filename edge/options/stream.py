@@ -30,6 +30,7 @@ from edge.options.names import (
     Sources,
     SourceText,
     bit_depth_option,
+    device_option,
 )
 
 
@@ -44,6 +45,7 @@ class CameraOptions(OptionsModel):
         begin=True,
     )
     engine: EngineName = option("auto", ENGINE)
+    device: Count | None = device_option()
     threshold: Finite | None = option(
         None, "Score from which a part is NG.", unset="the bundle's own", example=0.25
     )

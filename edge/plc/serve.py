@@ -30,6 +30,7 @@ from edge.service.signals import call_on_hangup, has_terminal, stop_on_signals
 from edge.service.systemd import SystemdNotifier
 from edge.sinks.disk_quota import MIB
 from edge.sinks.json_lines import JsonLinesFile
+from engines.choose import engine_on
 from process.signals import FINISHING_S, end_within
 from process.threads import FAILURES
 
@@ -219,7 +220,7 @@ def judge_options(config: Config) -> JudgeOptions:
     return JudgeOptions(
         recipes={recipe_id: str(path) for recipe_id, path in recipes.items()},
         source=source,
-        engine=station.engine,
+        engine=engine_on(station.engine, station.device),
         warm_up=station.warm_up,
         deadline_ms=station.deadline_ms,
         settle_ms=station.settle_ms,

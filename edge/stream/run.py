@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -48,6 +49,7 @@ from edge.stream.summary import Summary
 from edge.stream.trigger_lines import TriggeredCamera, trigger_by_lines
 from edge.stream.triggered import TriggerOptions
 from engines.bundle import Bundle
+from engines.choose import engine_on
 from process.signals import FINISHING_S, STARTING_S, end_within
 
 
@@ -111,7 +113,9 @@ def _open_cameras(
     stack: ExitStack,
 ) -> list[_OpenedCamera]:
     """Open inspectors, sources and the cameras' own sinks, and let them be watched over."""
-    pool = EnginePool(cameras=len(configs), say=service.say) if len(configs) > 1 else None
+    sharing = Counter((each.bundle, each.engine, each.device) for each in configs)
+    most = max(sharing.values())
+    pool = EnginePool(cameras=most, say=service.say) if len(configs) > 1 else None
     inspectors = [stack.enter_context(_open_inspector(each, pool)) for each in configs]
     for reason in dict.fromkeys(inspector.engine_reason for inspector in inspectors):
         service.say(reason)
@@ -346,14 +350,15 @@ def _load(config: CameraConfig, pool: EnginePool | None) -> Inspector:
     where = f"cameras.{config.name}" if config.name else "stream"
     given = GivenSettings.from_options(config, where=where)
     settings = settings_in_use(bundle, given, say=console.say)
+    engine = engine_on(config.engine, config.device)
     if pool is not None:
-        inspector = pool.inspector(bundle, settings=settings, engine=config.engine)
+        inspector = pool.inspector(bundle, settings=settings, engine=engine)
     else:
         with console.late_bar("compiling the plan") as progress:
             inspector = Inspector(
                 bundle,
                 settings=settings,
-                engine=config.engine,
+                engine=engine,
                 say=console.say,
                 progress=progress,
             )

@@ -23,6 +23,7 @@ from edge.sinks.kept_parts import keep_part
 from edge.sinks.losses import LossCounter
 from edge.sinks.sink import SinkError
 from engines.bundle import MODEL, Bundle
+from engines.choose import engine_on
 
 COMMIT_ROWS = 64
 _INSERT = "INSERT INTO shadow VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -164,7 +165,9 @@ def open_shadow(
     bundle = Bundle.open(path)
     given = replace(GivenSettings.from_options(camera), threshold=None)
     settings = settings_in_use(bundle, given, say=say)
-    inspector = Inspector(bundle, settings=settings, engine=camera.engine, say=say)
+    inspector = Inspector(
+        bundle, settings=settings, engine=engine_on(camera.engine, camera.device), say=say
+    )
     try:
         folder = None if keep is None else keep / SHADOW / name
         yield ShadowSink(inspector, database=database, folder=folder, limits=limits, say=say)

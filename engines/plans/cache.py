@@ -175,7 +175,7 @@ def _stale_reason(record: PlanRecord, key: PlanKey) -> str:
     if record.onnx_sha256 != key.onnx_sha256:
         return "the graph has changed"
     if record.batch != key.batch:
-        return f"it takes up to {record.batch} images at once, and {key.batch} are asked for"
+        return f"it is for a batch of {record.batch}, and {key.batch} is asked for"
     return _tuned_elsewhere_reason(record, key)
 
 

@@ -92,6 +92,8 @@ def _compile_and_keep(
             raise
         say(f"{flavour}: compiling without what the old plan was compiled with: {error}")
         plan = compile_it(settings=DEFAULTS)
+    if plan.device:  # of two GPUs of one compute capability the compiler names the first
+        plan = plan.model_copy(update={"device": gpu.name})
     for note in plan.notes:
         say(f"{flavour}: {note}")
     if options.plans is not None:

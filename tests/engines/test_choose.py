@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from engines import choose
-from engines.cuda import gpus
+from engines.cuda import Gpu, gpus
 from engines.engine import EngineOptions
 from engines.errors import EngineError
+from engines.gpu.context import Home
 
 
 def _has_gpu() -> bool:
@@ -75,3 +76,51 @@ def test_an_opened_engine_is_the_one_that_was_asked_for(name, inspector_graph, i
     with opened as engine:
         assert engine.name == name
         assert np.isfinite(engine.infer(images)[1]).all()
+
+
+@pytest.fixture
+def two_gpus(monkeypatch) -> None:
+    one = Gpu(0, "RTX 4070", "sm89", 12 << 30, integrated=False, driver="13.0")
+    found = [one, dataclasses.replace(one, index=1, name="GTX 1080", compute_capability="sm61")]
+    monkeypatch.setattr("engines.cuda.gpus", lambda: found)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_is_chosen_by_its_number_and_no_other_takes_its_place() -> None:
+    pytest.importorskip("tensorrt_rtx")
+    chosen = choose.choose_engine("auto:0")
+    assert (chosen.name, chosen.device, chosen.address) == ("tensorrt-rtx", 0, "tensorrt-rtx:0")
+    assert choose.choose_engine(chosen.address) == chosen
+    assert choose.choose_engine("auto").device is None
+    with pytest.raises(EngineError, match=r"device 1: .*sm61"):
+        choose.choose_engine("auto:1")
+    with pytest.raises(EngineError, match="there is no GPU 2 here, but 0 RTX 4070, 1 GTX 1080"):
+        choose.choose_engine("tensorrt-rtx:2")
+
+
+@without_gpu
+def test_where_there_is_no_gpu_none_can_be_asked_for() -> None:
+    with pytest.raises(EngineError, match=r"device 0: .*no NVIDIA GPU answered"):
+        choose.choose_engine("auto:0")
+    with pytest.raises(EngineError, match="openvino runs on the CPU; leave --device out"):
+        choose.choose_engine(choose.engine_on("openvino", 0))
+    with pytest.raises(EngineError, match="onnx: no such engine"):
+        choose.choose_engine("onnx:0")
+    with pytest.raises(EngineError, match="a GPU has a number"):
+        choose.choose_engine("auto:first")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_the_engine_is_opened_at_home_on_that_gpu(monkeypatch) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    homes: list[Home | None] = []
+
+    def from_model(_model, *, home, **_):
+        homes.append(home)
+        raise EngineError("enough")
+
+    monkeypatch.setattr("engines.gpu.engine.TensorRtEngine.from_model", from_model)
+    for name in ("auto", "auto:0"):
+        with pytest.raises(EngineError, match="enough"):
+            choose.open_engine(b"", engine=name, options=FP32)
+    assert homes == [None, Home(0)]

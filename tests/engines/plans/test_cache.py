@@ -92,7 +92,7 @@ def test_no_plan_yet_is_a_reason(tmp_path) -> None:
     [
         ({"version": "1.7.2"}, "stale: it was compiled by version 1.7.1, this is 1.7.2"),
         ({"onnx_sha256": "b" * 64}, "stale: the graph has changed"),
-        ({"batch": 8}, "stale: it takes up to 1 images at once, and 8 are asked for"),
+        ({"batch": 8}, "stale: it is for a batch of 1, and 8 is asked for"),
     ],
 )
 def test_a_stale_plan_says_why(tmp_path, changes, said) -> None:
@@ -289,7 +289,7 @@ def test_a_plan_for_another_number_of_images_is_compiled_again(tmp_path, feature
     assert [plan(model, batch).batch for batch in (1, 4, 4)] == [1, 4, 4]
     assert [line.rpartition(": ")[2] for line in told[1:]] == [
         "the graph has changed",
-        "it takes up to 1 images at once, and 4 are asked for",
+        "it is for a batch of 1, and 4 is asked for",
     ]
 
 
