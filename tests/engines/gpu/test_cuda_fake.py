@@ -43,12 +43,12 @@ class NoWait(Slot):
 class WaitsTooEarly(Slot):
     """Marks the end before the downloads are on the stream."""
 
-    def _begin(self, bring, *, after=None, graph=None):
+    def _begin(self, way, bring, *, after=None, graph=None):
         self._cuda.run("cudaEventRecord", self._done, self._stream)
         if graph is not None:
             self._cuda.run("cudaGraphLaunch", graph, self._stream)
         else:
-            self._issue(bring)
+            self._issue(way, bring)
 
 
 class WritesWhileUploading(Slot):
@@ -73,7 +73,7 @@ class FreesBeforeTheGraph(Slot):
     """The execution's scratch memory goes while its graph may still be launched."""
 
     def start(self, images):
-        self._execution.close()
+        self._ways[0].execution.close()
         gc.collect()
         super().start(images)
 
@@ -104,21 +104,21 @@ class LeaksAnEvent(Slot):
 
 
 class SynchronisesInCapture(Slot):
-    def _issue(self, bring, read_by=None):
-        super()._issue(bring, read_by)
+    def _issue(self, way, bring, read_by=None):
+        super()._issue(way, bring, read_by)
         self._cuda.run("cudaStreamSynchronize", self._stream)
 
 
 class AllocatesInCapture(Slot):
-    def _issue(self, bring, read_by=None):
+    def _issue(self, way, bring, read_by=None):
         self._resources.buffer("more", (4,), np.uint8)
-        super()._issue(bring, read_by)
+        super()._issue(way, bring, read_by)
 
 
 class LaunchesInCapture(Slot):
     def _try_out(self):
         super()._try_out()
-        graph = self._graph
+        graph = self._ways[0].graph
         self._captured.graph(
             self._stream, lambda: self._cuda.run("cudaGraphLaunch", graph, self._stream)
         )
@@ -143,7 +143,7 @@ class CopiesTooMuch(Slot):
 
 
 class MixesUpDirections(Slot):
-    def _upload(self):
+    def _upload(self, way):
         kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._copy(self._image.device, self._image.address, self._image.size, kind)
 
@@ -237,9 +237,9 @@ def test_the_slots_of_a_plan_must_not_share_an_execution(monkeypatch) -> None:
     made = LoadedPlan.execution
     first = []
 
-    def shared(self, tell_layer):
+    def shared(self, count, tell_layer):
         if not first:
-            first.append(made(self, tell_layer))
+            first.append(made(self, count, tell_layer))
         return first[0]
 
     monkeypatch.setattr(LoadedPlan, "execution", shared)

@@ -129,7 +129,7 @@ def test_an_allocation_a_frame(world, monkeypatch) -> None:
 def test_a_copy_beside_the_graph(world, monkeypatch) -> None:
     def finish(slot: Slot, count: int) -> object:
         given = done(slot, count)
-        slot._upload()
+        slot._upload(slot._way(count))
         slot._drain()
         return given
 
