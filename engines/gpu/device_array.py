@@ -57,6 +57,29 @@ class DeviceImages:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class GivenImages:
+    """What an array's maker says of it, by whichever protocol.
+
+    Attributes:
+        address: of the first byte.
+        shape: (N, H, W, 3) or (H, W, 3), if it is right.
+        strides: in bytes; None is C-contiguous.
+        type_name: as its maker calls it.
+        is_bytes: that is uint8.
+        stream: CUDA stream on which it may still be being written; None if nobody writes.
+        owner: keeps the memory alive.
+    """
+
+    address: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None
+    type_name: str
+    is_bytes: bool
+    stream: int | None
+    owner: object
+
+
 def images_from_device(
     array: DeviceArray, *, size: tuple[int, int], device: GpuContext, cuda: Cuda, where: str
 ) -> DeviceImages:
@@ -74,39 +97,64 @@ def images_from_device(
         EngineError: another shape, type, layout or order of colours, or memory of another GPU or
             context.
     """
-    given = array.__cuda_array_interface__
-    shape = tuple(int(length) for length in given["shape"])
-    strides = given.get("strides")
+    check_colours(array, where)
+    said = array.__cuda_array_interface__
+    strides = said.get("strides")
+    if said.get("mask") is not None:
+        raise EngineError(f"{where}: device images must have no mask")
+    given = GivenImages(
+        address=int(said["data"][0]),
+        shape=tuple(int(length) for length in said["shape"]),
+        strides=None if strides is None else tuple(int(step) for step in strides),
+        type_name=str(said["typestr"]),
+        is_bytes=said["typestr"] in ("|u1", "<u1", ">u1"),
+        stream=_stream(said, where),
+        owner=array,
+    )
+    return check_given(given, size=size, device=device, cuda=cuda, where=where)
+
+
+def check_given(
+    given: GivenImages, *, size: tuple[int, int], device: GpuContext, cuda: Cuda, where: str
+) -> DeviceImages:
+    """Check what an array's maker says of it; see `images_from_device`."""
+    shape, strides = given.shape, given.strides
     if len(shape) == 3:
         shape = (1, *shape)
         strides = None if strides is None else (0, *strides)  # of one image, any will do
     height, width = size
     wanted = (height, width, CHANNELS)
-    if given["typestr"] not in ("|u1", "<u1", ">u1"):
-        raise EngineError(f"{where}: device images must be uint8 (|u1), not {given['typestr']}")
-    _check_colours(array, where)
+    if not given.is_bytes:
+        raise EngineError(f"{where}: device images must be uint8 (|u1), not {given.type_name}")
     if len(shape) != 4 or shape[0] < 1 or shape[1:] != wanted:
         raise EngineError(
             f"{where}: device images must be (N, {height}, {width}, 3) or ({height}, {width}, 3), "
-            f"not {tuple(given['shape'])}; resize them to the model's size first"
+            f"not {given.shape}; resize them to the model's size first"
         )
     contiguous = (height * width * CHANNELS, width * CHANNELS, CHANNELS, 1)
     if strides is not None and _stepping(shape, strides) != _stepping(shape, contiguous):
         raise EngineError(f"{where}: device images must be C-contiguous, not of strides {strides}")
-    if given.get("mask") is not None:
-        raise EngineError(f"{where}: device images must have no mask")
-    address = _address_on(device, int(given["data"][0]), cuda=cuda, where=where)
     return DeviceImages(
-        address=address,
+        address=_address_on(device, given.address, cuda=cuda, where=where),
         shape=(shape[0], height, width, CHANNELS),
-        stream=_stream(given, where),
-        owner=array,
+        stream=given.stream,
+        owner=given.owner,
     )
 
 
-def _stepping(shape: tuple[int, ...], strides: Any) -> list[int]:
+def check_colours(array: object, where: str) -> None:
+    """Refuse what names its order of colours and has another one; most arrays name none."""
+    order = getattr(array, "format", "")
+    if isinstance(order, str) and order.lower().startswith("rgb"):
+        raise EngineError(
+            f"{where}: the images are {order} and must be BGR; convert them (with jetson-utils: "
+            "cudaConvertColor into an image of format bgr8)"
+        )
+
+
+def _stepping(shape: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
     """The strides that matter: those of a dimension of length 1 may be anything."""
-    return [int(step) for step, length in zip(strides, shape, strict=True) if length > 1]
+    return [step for step, length in zip(strides, shape, strict=True) if length > 1]
 
 
 def _stream(given: dict[str, Any], where: str) -> int | None:
@@ -123,16 +171,6 @@ def _stream(given: dict[str, Any], where: str) -> int | None:
             f"{where}: stream 0 is ambiguous in __cuda_array_interface__; give 1 or 2"
         )
     return None if stream is None else int(stream)
-
-
-def _check_colours(array: DeviceArray, where: str) -> None:
-    """Refuse what names its order of colours and has another one; most arrays name none."""
-    order = getattr(array, "format", "")
-    if isinstance(order, str) and order.lower().startswith("rgb"):
-        raise EngineError(
-            f"{where}: the images are {order} and must be BGR; convert them (with jetson-utils: "
-            "cudaConvertColor into an image of format bgr8)"
-        )
 
 
 def _address_on(device: GpuContext, address: int, *, cuda: Cuda, where: str) -> int:

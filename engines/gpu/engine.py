@@ -20,7 +20,8 @@ from engines.cuda import Cuda, DeviceLostError, gpus
 from engines.engine import EngineOptions, Images, LayerTime, Output, Ticket
 from engines.errors import EngineError
 from engines.gpu.context import GpuContext, Home
-from engines.gpu.device_array import DeviceArray, DeviceImages, images_from_device
+from engines.gpu.device_array import DeviceArray, DeviceImages
+from engines.gpu.dlpack import DlpackArray, images_from_array
 from engines.gpu.loaded_plan import LoadedPlan
 from engines.gpu.slot import Slot
 from engines.plans.find_or_compile import find_or_compile_plan
@@ -169,12 +170,12 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
                 options.say(note)
         return engine
 
-    def infer(self, images: Images | DeviceArray) -> tuple[Output, ...]:
+    def infer(self, images: Images | DeviceArray | DlpackArray) -> tuple[Output, ...]:
         """Run (N, H, W, 3) uint8 BGR images; see `Engine.infer`.
 
         Args:
             images: a numpy array, or an array of the GPU with ``__cuda_array_interface__``, as
-                pycuda, CuPy, torch and Numba make them.
+                pycuda, CuPy, torch and Numba make them, or with ``__dlpack__`` alone.
         """
         with self._enter() as gpu:
             given = self._check(images, gpu)
@@ -193,7 +194,7 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
             return results[0]
         return tuple(np.concatenate(column) for column in zip(*results, strict=True))
 
-    def submit(self, images: Images | DeviceArray) -> Ticket:
+    def submit(self, images: Images | DeviceArray | DlpackArray) -> Ticket:
         """Begin with at most `batch` images, of either kind; see `PipelinedEngine.submit`.
 
         Images of the GPU must stay as they are until the ticket is collected, unless they are
@@ -286,13 +287,19 @@ class TensorRtEngine(AbstractContextManager["TensorRtEngine"]):
         if self._lost:
             raise DeviceLostError(f"{self.name}: the GPU was lost; close the engine, open it again")
 
-    def _check(self, images: Images | DeviceArray, gpu: GpuContext) -> Images | DeviceImages:
-        if isinstance(images, np.ndarray) or not isinstance(images, DeviceArray):
-            check_images(images, self._signature, where=self.name)
-            return images
-        return images_from_device(
-            images, size=self.size, device=gpu, cuda=self._cuda, where=self.name
-        )
+    def _check(
+        self, images: Images | DeviceArray | DlpackArray, gpu: GpuContext
+    ) -> Images | DeviceImages:
+        taken: Images | DeviceImages
+        if isinstance(images, np.ndarray):
+            taken = images
+        else:
+            taken = images_from_array(
+                images, size=self.size, device=gpu, cuda=self._cuda, where=self.name
+            )
+        if not isinstance(taken, DeviceImages):
+            check_images(taken, self._signature, where=self.name)
+        return taken
 
     def _submit(self, images: Images | DeviceImages) -> Ticket:
         with self._lock:
