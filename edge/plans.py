@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from edge.options import CompileOptions
 from engines.batches import largest_batch
 from engines.bundle import Bundle
 from engines.choose import AUTO, ENGINES
+from engines.cuda import Cuda, Gpu, gpus
 from engines.errors import BundleError, EngineError
+from engines.gpu.context import GpuContext, Home
 from engines.installing import how_to_compile_rtx
 from engines.plans.builder import RTX_GPUS
 from engines.plans.cache import UnusablePlanError, read_record, store_plan
@@ -58,7 +61,7 @@ class CompiledPlan:
             "executes": executes(self.plan.layers),
             "typing": self.plan.typing,
             **self.plan.settings.model_dump(mode="json"),
-            "batch": self.plan.batch,
+            "batch": self.plan.images,
             "kernels": kernels(self.plan.layers),
             "size": len(self.plan.plan),
             "mark": self.mark,
@@ -89,26 +92,26 @@ def compile_bundle(
     """
     stages = stages or Stages()
     bundle = Bundle.open(path)
-    settings = _settings(options, bundle)
-    flavour = _flavour(options)
-    model = bundle.model()
+    flavour, model = _flavour(options), bundle.model()
+    settings = _settings(options, bundle, model)
     done = []
-    for target in _targets(flavour, options.gpu):
-        begun = time.monotonic()
-        with stages.stage(f"{flavour} {' '.join(target)}".rstrip()) as advance:
-            plan = compile_plan(
-                model,
-                flavour=flavour,
-                gpu=target,
-                settings=settings,
-                batch=largest_batch(model, bundle.manifest.max_batch),
-                progress=advance,
-            )
-        plan = note_where_fp16_is_faster(plan, model)
-        if say is not None:
-            for note in plan.notes:
-                say(f"{flavour}: {note}")
-        done.append(_store(bundle, plan, seconds=time.monotonic() - begun))
+    with _current(options.device) as device:
+        for target in _targets(flavour, options.gpu):
+            begun = time.monotonic()
+            with stages.stage(f"{flavour} {' '.join(target)}".rstrip()) as advance:
+                plan = compile_plan(
+                    model,
+                    flavour=flavour,
+                    gpu=target,
+                    settings=settings,
+                    device=device,
+                    progress=advance,
+                )
+            plan = note_where_fp16_is_faster(plan, model)
+            if say is not None:
+                for note in plan.notes:
+                    say(f"{flavour}: {note}")
+            done.append(_store(bundle, plan, seconds=time.monotonic() - begun))
     return done
 
 
@@ -140,7 +143,29 @@ def _targets(flavour: str, gpu: Sequence[str]) -> list[tuple[str, ...]]:
     return [(name,) for name in gpu] or [()]
 
 
-def _settings(options: CompileOptions, bundle: Bundle) -> CompileSettings:
+@contextmanager
+def _current(number: int | None) -> Iterator[Gpu | None]:
+    """The GPU of that number, made current: TensorRT compiles for the one that is.
+
+    Raises:
+        EngineError: there is no such GPU.
+    """
+    if number is None:
+        yield None
+        return
+    found = gpus()
+    if number >= len(found):
+        there = ", ".join(f"{gpu.index} {gpu.name}" for gpu in found)
+        raise EngineError(f"device {number}: there is no such GPU here, but {there}")
+    context = GpuContext(Cuda.installed(), Home(number))
+    try:
+        with context:
+            yield found[number]
+    finally:
+        context.close()
+
+
+def _settings(options: CompileOptions, bundle: Bundle, model: bytes) -> CompileSettings:
     """What is asked for, in the builder's words."""
     if options.dla is not None and bundle.manifest.precision == "fp32":
         raise EngineError(
@@ -148,16 +173,22 @@ def _settings(options: CompileOptions, bundle: Bundle) -> CompileSettings:
             "--precision fp16, or leave out --dla"
         )
     version: tuple[Compatible, ...] = ("version",) if options.version_compatible else ()
-    return CompileSettings(
+    asked = CompileSettings(
         compatible=(*version, "hardware") if options.hardware_compatible else version,
         workspace_mib=options.workspace,
         optimization_level=options.optimization_level,
         dla=options.dla,
     )
+    built_for = largest_batch(model, bundle.manifest.max_batch)
+    return asked.with_images(options.max_batch or built_for)
 
 
 def _flavour(options: CompileOptions) -> str:
     """The library to compile with; the reason of each that can't is told."""
+    if options.device is not None and (options.engine == RTX or options.gpu):
+        raise EngineError(
+            f"device {options.device}: {RTX} compiles without a GPU; name the kind with --gpu alone"
+        )
     if options.engine != AUTO:
         if options.engine == TENSORRT:
             reason = ENGINES[TENSORRT].unavailable_reason()
@@ -169,6 +200,8 @@ def _flavour(options: CompileOptions) -> str:
         problem = ENGINES[TENSORRT].unavailable_reason()
     if problem is None:
         return TENSORRT
+    if options.device is not None:
+        raise EngineError(f"device {options.device}: {TENSORRT}: {problem}")
     try:
         import_flavour(RTX)
     except EngineError as error:
@@ -187,7 +220,7 @@ def bundle_info(path: Path) -> dict[str, Any]:
     """
     bundle = Bundle.open(path)
     manifest = bundle.manifest
-    plans = [plan.name for plan in _plans(bundle)]
+    plans = _plans(bundle)
     return {
         **manifest.model_dump(mode="json", exclude=_LEFT_OUT),
         "threshold": manifest.threshold.value,
@@ -196,7 +229,8 @@ def bundle_info(path: Path) -> dict[str, Any]:
         "drawn_defects": manifest.drawn_defects.to_json() if manifest.drawn_defects else None,
         "golden": {image.file: image.score for image in manifest.golden},
         "model_mib": round(manifest.files["model.onnx"].size / 2**20, 2),
-        "plans": plans,
+        "plans": [plan.name for plan in plans],
+        "images_at_once": {plan.name: _images_of(plan) for plan in plans},
     }
 
 
@@ -215,6 +249,14 @@ def _plans(bundle: Bundle) -> list[Path]:
     return sorted(bundle.plans.glob("*.plan")) if bundle.plans.is_dir() else []
 
 
+def _images_of(plan: Path) -> int | None:
+    """How many images a plan takes at once, at most; None if its sidecar doesn't say."""
+    try:
+        return read_record(plan).images
+    except UnusablePlanError:
+        return None
+
+
 def _plan_facts(plan: Path) -> dict[str, Any]:
     try:
         record = read_record(plan)
@@ -227,4 +269,5 @@ def _plan_facts(plan: Path) -> dict[str, Any]:
         "kernels": kernels(record.layers),
         "mark": record.mark,
         **facts,
+        "batch": record.images,
     }

@@ -17,7 +17,7 @@ from engines.batches import largest_batch
 from engines.errors import EngineError
 from engines.installing import how_to_compile_rtx
 from engines.plans.cache import read_record, store_plan
-from engines.plans.compile import compile_plan
+from engines.plans.compile import DEFAULTS, compile_plan
 from engines.plans.layers import precision_problem
 from engines.plans.plan import Plan, PlanFacts
 
@@ -68,7 +68,13 @@ def compile_plans(
             advance((len(plans) + share) / len(targets))
 
         for target in targets:
-            plan = compile_plan(model, flavour=RTX, gpu=target, batch=batch, progress=show)
+            plan = compile_plan(
+                model,
+                flavour=RTX,
+                gpu=target,
+                settings=DEFAULTS.with_images(batch),
+                progress=show,
+            )
             problem = precision_problem(plan.layers, options.precision)
             if problem:
                 raise EngineError(f"{RTX}: {problem}; build with another --precision")

@@ -274,11 +274,12 @@ def print_compiled(bundle: str, plans: Sequence[CompiledPlan]) -> None:
     """Print what was compiled, and how other machines come to load it."""
     from engines.plans.cache import trusted_path
 
-    head = ("plan", "executes", "kernels", "MiB", "s")
+    head = ("plan", "executes", "images", "kernels", "MiB", "s")
     rows = [
         (
             made.path.name,
             facts["executes"],
+            facts["batch"],
             facts["kernels"],
             f"{facts['size'] / (1 << 20):.1f}",
             f"{made.seconds:.1f}",
@@ -320,9 +321,10 @@ def print_layers(plans: Mapping[str, Mapping[str, Any]]) -> None:
             console.print_table(name, [("problem", facts["problem"])])
             continue
         target = " ".join(facts["gpu"]) or "Ampere and newer"
+        several = f", 1 to {facts['batch']} images" if facts["batch"] > 1 else ""
         title = (
             f"{name}: {facts['kernels']} kernels, {facts['executes']}, {facts['engine']} "
-            f"{facts['version']}, {target}, {facts['typing']}ly typed"
+            f"{facts['version']}, {target}, {facts['typing']}ly typed{several}"
         )
         rows = [
             (

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edge.fields import Count, Names, OptionsModel, Positive, option
+from engines.manifest import MAX_BATCH
 
 
 class CompileOptions(OptionsModel):
@@ -19,6 +20,18 @@ class CompileOptions(OptionsModel):
         (),
         "GPUs to compile TensorRT-RTX plans for, such as sm86,sm89.",
         unset="the GPU that is here, or one portable plan with TensorRT-RTX",
+    )
+    device: Count | None = option(
+        None,
+        "Number of the GPU that TensorRT compiles on and for, as `edge doctor` lists them.",
+        unset="the first one",
+        example=0,
+    )
+    max_batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] | None = option(
+        None,
+        "Images of several cameras that the plan takes at once, at most.",
+        unset="as many as the bundle was built for",
+        example=8,
     )
     workspace: Positive | None = option(
         None,

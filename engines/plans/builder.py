@@ -30,7 +30,6 @@ class Target:
         device: the GPU that compiles; None with TensorRT-RTX, which needs none.
         workspace: most scratch memory of a kernel in bytes; None leaves TensorRT's default.
         settings: what else was asked for.
-        batch: images that it takes at once, at most.
     """
 
     flavour: str
@@ -38,7 +37,6 @@ class Target:
     device: Gpu | None
     workspace: int | None
     settings: CompileSettings
-    batch: int = 1
 
     @property
     def tuned_for(self) -> Gpu | None:
@@ -46,13 +44,16 @@ class Target:
         return None if "hardware" in self.settings.compatible else self.device
 
 
-def target_from_options(flavour: str, gpu: Sequence[str], settings: CompileSettings) -> Target:
+def target_from_options(
+    flavour: str, gpu: Sequence[str], settings: CompileSettings, device: Gpu | None = None
+) -> Target:
     """What a plan is to be compiled for, checked.
 
     Args:
         flavour: ``tensorrt`` or ``tensorrt-rtx``.
         gpu: compute capabilities such as ``sm89``.
         settings: what else is asked for; never more scratch memory than what is free is given.
+        device: the GPU that is current, where TensorRT compiles; None is the first.
 
     Raises:
         EngineError: the flavour cannot compile for it, or there is no GPU.
@@ -65,15 +66,15 @@ def target_from_options(flavour: str, gpu: Sequence[str], settings: CompileSetti
         _check_rtx(gpu, settings)
         kept = settings.model_copy(update={"compatible": ()})
         return Target(RTX, tuple(gpu), None, asked, kept)
-    found = gpus()
-    device = next((one for one in found if (one.compute_capability,) == tuple(gpu)), found[0])
+    device = device or gpus()[0]
     here = device.compute_capability
     if tuple(gpu) not in ((), (here,)):
         raise EngineError(f"{flavour}: compiles only for the GPU that is here, {here}")
     _check_dla(flavour, device, settings)
     targets = () if _is_portable(flavour, device, settings) else (here,)
-    unique = settings.model_copy(update={"compatible": tuple(dict.fromkeys(settings.compatible))})
-    return Target(flavour, targets, device, _workspace(asked, device), unique)
+    unique = tuple(dict.fromkeys(settings.compatible))
+    kept = settings.model_copy(update={"compatible": unique})
+    return Target(flavour, targets, device, _workspace(asked, device), kept)
 
 
 def _is_portable(flavour: str, device: Gpu, settings: CompileSettings) -> bool:
@@ -215,17 +216,17 @@ def note_of_dla(config: Any, network: Any, target: Target) -> str:
 
 
 def add_profile(builder: Any, network: Any, config: Any, target: Target) -> None:
-    """Let a network of any number of images take 1 to the target's batch, quickest with all.
+    """Let a network of any number of images take 1 to what is asked for, quickest with all.
 
     Raises:
         EngineError: the library refuses so many.
     """
-    image = network.get_input(0)
+    image, most = network.get_input(0), target.settings.images
     sizes = tuple(int(length) for length in image.shape)[1:]
     profile = builder.create_optimization_profile()
-    profile.set_shape(image.name, (1, *sizes), (target.batch, *sizes), (target.batch, *sizes))
+    profile.set_shape(image.name, (1, *sizes), (most, *sizes), (most, *sizes))
     if config.add_optimization_profile(profile) < 0:
-        raise EngineError(f"{target.flavour}: it takes no {target.batch} images at once")
+        raise EngineError(f"{target.flavour}: it takes no {most} images at once")
 
 
 def _aim(trt: Any, config: Any, names: Sequence[str]) -> None:

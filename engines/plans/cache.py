@@ -16,13 +16,16 @@ from pydantic import ValidationError
 
 from engines import sealed_files
 from engines.errors import EngineError
-from engines.plans.flavours import version_from_text
+from engines.plans.flavours import TENSORRT, version_from_text
 from engines.plans.plan import CompileSettings, Plan, PlanFacts
-from engines.sealed_files import SealedRecord, store_sealed, user_folder
+from engines.sealed_files import SealedRecord, seal, store_sealed, user_folder
 from process.plain_files import MAX_TEXT_BYTES, read_plain_file
 
 PORTABLE = "portable"
 MAX_PLAN_BYTES = 4 << 30
+MAX_OTHERS = 8
+"""Plans of one kind beside the plain one, of other machines and GPUs; the oldest goes then. Each
+start of a container without a home that stays is another machine."""
 
 
 class UnusablePlanError(EngineError):
@@ -42,7 +45,7 @@ class PlanKey:
         onnx_sha256: of the graph that it must come from.
         device: name of the GPU that will run it.
         driver: CUDA version of its driver.
-        batch: images that it must take at once.
+        images: that it must take at once, or more.
     """
 
     flavour: str
@@ -51,7 +54,7 @@ class PlanKey:
     onnx_sha256: str
     device: str = ""
     driver: str = ""
-    batch: int = 1
+    images: int = 1
 
 
 class PlanRecord(PlanFacts, SealedRecord):
@@ -64,13 +67,16 @@ class PlanRecord(PlanFacts, SealedRecord):
 def store_plan(folder: Path, plan: Plan) -> Path:
     """Write a plan and its sidecar; a kill leaves the old pair, or one that `load_plan` refuses.
 
+    A plan of the same graph that another machine compiled, or another GPU of this one, stays beside
+    it: in a bundle that goes to and fro each would compile anew for ever.
+
     Returns:
         The plan's path.
 
     Raises:
         OSError: the folder or the key cannot be written.
     """
-    path = plan_path(folder, flavour=plan.flavour, gpu=plan.gpu)
+    path = _place_for(folder, plan)
     facts = plan.model_dump(exclude={"plan"})
     digest = hashlib.sha256(plan.plan).hexdigest()
     store_sealed(path, plan.plan, PlanRecord(**facts, plan_sha256=digest, size=len(plan.plan)))
@@ -83,12 +89,19 @@ def load_plan(folder: Path, key: PlanKey) -> Plan:
     Raises:
         UnusablePlanError: there is none, or it must not be loaded; says why.
     """
-    path = plan_path(folder, flavour=key.flavour, gpu=key.gpu)
     if folder.is_symlink():
         raise UnusablePlanError(f"{folder.name} is a symbolic link")
-    if not os.path.lexists(path) or not os.path.lexists(path.with_suffix(".json")):
-        where = " ".join(key.gpu) or PORTABLE
-        raise UnusablePlanError(f"there is none for {key.flavour} and {where} yet")
+    first: UnusablePlanError | None = None
+    for path in _places_of(folder, key):
+        try:
+            return _load(path, key)
+        except UnusablePlanError as error:
+            first = first or error
+    where = " ".join(key.gpu) or PORTABLE
+    raise first or UnusablePlanError(f"there is none for {key.flavour} and {where} yet")
+
+
+def _load(path: Path, key: PlanKey) -> Plan:
     record = read_record(path)
     _check_trust(path, record)
     reason = _stale_reason(record, key)
@@ -124,18 +137,73 @@ def kept_settings(folder: Path, key: PlanKey) -> CompileSettings:
 
     The defaults, where there is none or nobody here has a reason to believe its sidecar.
     """
-    path = plan_path(folder, flavour=key.flavour, gpu=key.gpu)
-    try:
-        record = read_record(path)
-        _check_trust(path, record)
-    except UnusablePlanError:
-        return CompileSettings()
-    return record.settings
+    for path in _places_of(folder, key):
+        try:
+            record = read_record(path)
+            _check_trust(path, record)
+        except UnusablePlanError:
+            continue
+        return record.settings
+    return CompileSettings()
 
 
 def plan_path(folder: Path, *, flavour: str, gpu: tuple[str, ...]) -> Path:
     """Where a plan lies, such as ``engines/tensorrt-rtx-sm89.plan``."""
     return folder / f"{flavour}-{'-'.join(gpu) or PORTABLE}.plan"
+
+
+def _place_for(folder: Path, plan: Plan) -> Path:
+    """The plain name, or a name of its own where that one is somebody else's of the same graph."""
+    path = plan_path(folder, flavour=plan.flavour, gpu=plan.gpu)
+    try:
+        there = read_record(path)
+    except UnusablePlanError:
+        return path
+    same = there.is_ours and there.device == plan.device
+    if same or there.onnx_sha256 != plan.onnx_sha256:
+        return path
+    own = _own_name(path, plan.device)
+    others = [each for each in _others(path) if each != own]
+    for spare in sorted(others, key=_age)[: max(0, len(others) + 1 - MAX_OTHERS)]:
+        spare.with_suffix(".json").unlink(missing_ok=True)
+        spare.unlink(missing_ok=True)
+    return own
+
+
+def _places_of(folder: Path, key: PlanKey) -> list[Path]:
+    """Where plans for a key lie: this machine's own for its GPU first, then the plain name."""
+    path = plan_path(folder, flavour=key.flavour, gpu=key.gpu)
+    timed = key.flavour == TENSORRT and key.gpu  # else the plan is for each of its kind
+    try:
+        own = [_own_name(path, key.device if timed else "")]
+    except OSError:
+        own = []  # without a key nothing is ours
+    return [
+        each
+        for each in dict.fromkeys([*own, path, *_others(path)[: 2 * MAX_OTHERS]])
+        if os.path.lexists(each) and os.path.lexists(each.with_suffix(".json"))
+    ]
+
+
+def _others(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f"{path.stem}.*.plan"))
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:  # somebody else has just removed it
+        return 0.0
+
+
+def _own_name(path: Path, device: str) -> Path:
+    """A name that no other machine gives, nor this one for another GPU: ``…-sm89.0f1e2d3c.plan``.
+
+    Raises:
+        OSError: the machine's key cannot be read or made.
+    """
+    name = seal(b"the name of a plan\0" + device.encode())[:8]
+    return path.with_suffix(f".{name}.plan")
 
 
 def trusted_path() -> Path:
@@ -174,8 +242,8 @@ def _stale_reason(record: PlanRecord, key: PlanKey) -> str:
         return f"it is for {' '.join(record.gpu) or PORTABLE}"
     if record.onnx_sha256 != key.onnx_sha256:
         return "the graph has changed"
-    if record.batch != key.batch:
-        return f"it is for a batch of {record.batch}, and {key.batch} is asked for"
+    if record.images < key.images:
+        return f"it is for a batch of {record.images}, and {key.images} is asked for"
     return _tuned_elsewhere_reason(record, key)
 
 

@@ -14,10 +14,11 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from engines.batches import takes_any_number, with_batch
+from engines.cuda import Gpu
 from engines.errors import EngineError
 from engines.plans.builder import (
     Target,
@@ -51,7 +52,7 @@ def compile_plan(
     flavour: str = RTX,
     gpu: Sequence[str] = (),
     settings: CompileSettings = DEFAULTS,
-    batch: int = 1,
+    device: Gpu | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Plan:
     """Compile a graph, and prove that the plan computes in the graph's types.
@@ -62,7 +63,7 @@ def compile_plan(
         gpu: compute capabilities such as ``sm89``; empty is portable with TensorRT-RTX, and the
             GPU that is there with TensorRT, which knows no other.
         settings: what else the builder is asked for.
-        batch: images that it takes at once, at most; a plan for one is quickest with one.
+        device: the GPU that is current, where TensorRT compiles; None is the first.
         progress: receives the share that is done, from the builder's threads.
 
     Raises:
@@ -71,11 +72,11 @@ def compile_plan(
             graph's, with its name.
     """
     trt = import_flavour(flavour)
-    target = replace(target_from_options(flavour, gpu, settings), batch=batch)
-    several = batch > 1
-    if several and not takes_any_number(model):
-        raise EngineError(f"{flavour}: this graph takes one image at a time, and not {batch}")
-    lowered = model if several else with_batch(model, 1)
+    target = target_from_options(flavour, gpu, settings, device)
+    most = settings.images
+    if most > 1 and not takes_any_number(model):
+        raise EngineError(f"{flavour}: this graph takes one image at a time, and not {most}")
+    lowered = model if most > 1 else with_batch(model, 1)
     lowered = graph_with_half_between(graph_with_whole_head(lowered))
     if TURING in target.gpu:
         lowered = graph_for_turing(lowered)
@@ -118,7 +119,7 @@ class _Build:
             _parse(trt, network, self.lowered, log, target.flavour)
             _refuse_what_turing_lacks(trt, network, target.gpu)
             config = builder_config(trt, builder, target)
-            if target.batch > 1:
+            if target.settings.images > 1:
                 add_profile(builder, network, config, target)
             self._note(note_of_dla(config, network, target))
             if typing == "weak":
@@ -138,7 +139,6 @@ class _Build:
             device=target.tuned_for.name if target.tuned_for else "",
             driver=target.tuned_for.driver if target.tuned_for else "",
             onnx_sha256=hashlib.sha256(self.model).hexdigest(),
-            batch=target.batch,
             layers=layers,
             typing=typing,
             notes=tuple(self.notes),

@@ -56,7 +56,7 @@ def find_or_compile_plan(
     Raises:
         EngineError: no library, it doesn't take the graph, or the plan isn't what was asked for.
     """
-    key = _key(model, flavour=flavour, gpu=gpu, batch=largest_batch(model, options.batch))
+    key = _key(model, flavour=flavour, gpu=gpu, images=largest_batch(model, options.batch))
     plan, reason = _find_plan(key, gpu=gpu, plans=options.plans)
     if plan is not None:
         try:
@@ -74,26 +74,25 @@ def _compile_and_keep(
     say, flavour = options.say or say_nothing, key.flavour
     say(f"{flavour}: compiling the plan: {reason}")
     here = (gpu.compute_capability,) if _has_target(flavour, gpu) else ()
-    settings = DEFAULTS
+    plain = asked = DEFAULTS.with_images(key.images)
     if options.plans is not None:
-        settings = kept_settings(options.plans, replace(key, gpu=here))
+        kept = kept_settings(options.plans, replace(key, gpu=here))
+        asked = kept.with_images(max(key.images, kept.images))
     compile_it = partial(
         compile_plan,
         model,
         flavour=flavour,
         gpu=here,
-        batch=key.batch,
+        device=None if flavour == RTX else gpu,
         progress=options.progress,
     )
     try:
-        plan = compile_it(settings=settings)
+        plan = compile_it(settings=asked)
     except EngineError as error:
-        if settings == DEFAULTS:
+        if asked == plain:
             raise
         say(f"{flavour}: compiling without what the old plan was compiled with: {error}")
-        plan = compile_it(settings=DEFAULTS)
-    if plan.device:  # of two GPUs of one compute capability the compiler names the first
-        plan = plan.model_copy(update={"device": gpu.name})
+        plan = compile_it(settings=plain)
     for note in plan.notes:
         say(f"{flavour}: {note}")
     if options.plans is not None:
@@ -111,7 +110,7 @@ def _checked(plan: Plan, options: EngineOptions) -> Plan:
     return plan
 
 
-def _key(model: bytes, *, flavour: str, gpu: Gpu, batch: int) -> PlanKey:
+def _key(model: bytes, *, flavour: str, gpu: Gpu, images: int) -> PlanKey:
     return PlanKey(
         flavour=flavour,
         version=str(import_flavour(flavour).__version__),
@@ -119,7 +118,7 @@ def _key(model: bytes, *, flavour: str, gpu: Gpu, batch: int) -> PlanKey:
         onnx_sha256=hashlib.sha256(model).hexdigest(),
         device=gpu.name,
         driver=gpu.driver,
-        batch=batch,
+        images=images,
     )
 
 

@@ -28,6 +28,7 @@ class CompileSettings(BaseModel):
             but on a Jetson half of the memory that is free.
         optimization_level: how long the builder searches, 0 to 5; None leaves it to TensorRT.
         dla: core of a Jetson Orin's DLA that takes what it can; None leaves all to the GPU.
+        batch: images that the plan takes at once, at most; None is one, with which it is quickest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +37,16 @@ class CompileSettings(BaseModel):
     workspace_mib: int | None = None
     optimization_level: int | None = None
     dla: int | None = None
+    batch: int | None = Field(default=None, ge=2)
+
+    @property
+    def images(self) -> int:
+        """How many images the plan takes at once, at most."""
+        return self.batch or 1
+
+    def with_images(self, most: int) -> CompileSettings:
+        """The same for a plan that takes so many images at once, at most."""
+        return self.model_copy(update={"batch": most if most > 1 else None})
 
 
 class PlanFacts(CompileSettings):
@@ -48,7 +59,6 @@ class PlanFacts(CompileSettings):
         device: name of the GPU that its kernels were timed on; empty if that doesn't matter.
         driver: CUDA version of the driver then; empty if that doesn't matter.
         onnx_sha256: of the graph.
-        batch: images that it takes at once: 1 to so many.
         layers: what it executes; empty if the library didn't say.
         typing: ``strong``: types are the graph's; ``weak``: TensorRT 10.3's fallback.
         notes: what a reader must know, such as why it is weakly typed.
@@ -60,7 +70,6 @@ class PlanFacts(CompileSettings):
     device: str = ""
     driver: str = ""
     onnx_sha256: str
-    batch: int = Field(default=1, ge=1)
     layers: tuple[Layer, ...] = Field(repr=False)
     typing: Typing = "strong"
     notes: tuple[str, ...] = ()

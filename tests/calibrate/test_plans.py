@@ -13,7 +13,7 @@ from calibrate.backbones.features_graph import features_graph
 from calibrate.precision.convert import Conversion
 from calibrate.precision.sensitivity import blocks_of
 from calibrate.protoad.graph import inspector_graph
-from engines.plans.compile import compile_plan
+from engines.plans.compile import DEFAULTS, compile_plan
 from engines.plans.layers import Layer, executes, kernels
 from engines.plans.plan import Plan
 from engines.plans.precision_proof import heavy_products, prove
@@ -105,8 +105,10 @@ def test_protoad_compiles_as_its_graph_says(precision, gpu, small) -> None:
 )
 def test_it_compiles_for_several_images(method, precision, gpu, request) -> None:
     model = request.getfixturevalue(method)[precision]
-    one, several = (compile_plan(model, gpu=(gpu,), batch=batch) for batch in (1, 8))
-    assert (one.batch, several.batch) == (1, 8)
+    one, several = (
+        compile_plan(model, gpu=(gpu,), settings=DEFAULTS.with_images(batch)) for batch in (1, 8)
+    )
+    assert (one.images, several.images) == (1, 8)
     assert prove(several.layers, model).problem() is None
     assert executes(several.layers) == executes(one.layers)
     assert kernels(several.layers) <= kernels(one.layers) + 2

@@ -24,17 +24,20 @@ def bundle(built, tmp_path, monkeypatch) -> Path:
 
 
 def test_plans_for_several_gpus_and_their_layers(run, bundle) -> None:
-    asked = ("--optimization-level", "1", "--workspace", "256")
+    asked = ("--optimization-level", "1", "--workspace", "256", "--max-batch", "4")
     made = run("compile", bundle, "--gpu", "sm86", "--gpu", "sm89", *asked, "--json")
     assert made.code == 0, made.err
     plans = json.loads(made.out)["plans"]
-    assert {(one["optimization_level"], one["workspace_mib"]) for one in plans} == {(1, 256)}
+    assert {(one["optimization_level"], one["workspace_mib"], one["batch"]) for one in plans} == {
+        (1, 256, 4)
+    }
     assert [plan["gpu"] for plan in plans] == [["sm86"], ["sm89"]]
     assert all(plan["executes"] == "fp32" and plan["typing"] == "strong" for plan in plans)
     assert "tensorrt-rtx sm86: " in made.err and "tensorrt-rtx sm89: " in made.err
 
     facts = json.loads(run("info", bundle, "--layers", "--json").out)
     assert facts["plans"] == ["tensorrt-rtx-sm86.plan", "tensorrt-rtx-sm89.plan"]
+    assert set(facts["images_at_once"].values()) == {4} and facts["max_batch"] == 1
     assert isinstance(facts["layers"], list), "the stages, as ever"
     told = facts["plan_layers"]["tensorrt-rtx-sm89.plan"]
     assert told["mark"] == plans[1]["mark"]
@@ -49,7 +52,8 @@ def test_plans_for_several_gpus_and_their_layers(run, bundle) -> None:
 
     table = run("info", bundle, "--layers").out
     assert "layer" in table and "kernel" in table and "pre/cast" in table
-    assert "fp32, tensorrt-rtx" in table and "strongly typed" in table
+    assert "fp32, tensorrt-rtx" in table and "strongly typed, 1 to 4 images" in table
+    assert "tensorrt-rtx-sm89.plan  4" in run("info", bundle).out
 
 
 def test_another_machine_loads_a_plan_once_it_has_listed_it(
@@ -72,6 +76,10 @@ def test_what_cannot_be_compiled_is_one_line(run, bundle) -> None:
     words = ("compile", bundle, "--engine", "tensorrt-rtx", "--version-compatible")
     assert "compiled again in seconds" in run(*words).line()
     assert "no such bundle" in run("compile", "nowhere.edge").line()
+    assert "--max-batch" in run("compile", bundle, "--max-batch", "65").line()
+    words = ("compile", bundle, "--engine", "tensorrt-rtx", "--device", "1")
+    assert "name the kind with --gpu alone" in run(*words).line()
+    assert "device 1: tensorrt: " in run("compile", bundle, "--device", "1").line()
     assert "DLA computes no fp32" in run("compile", bundle, "--dla", "0").line()
     assert "--optimization-level" in run("compile", bundle, "--optimization-level", "6").line()
     assert "cannot compile with tensorrt: " in run("compile", bundle, "--engine", "tensorrt").line()

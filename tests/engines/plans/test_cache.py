@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import stat
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from engines.engine import EngineOptions
 from engines.errors import EngineError
 from engines.plans import find_or_compile
 from engines.plans.cache import (
+    MAX_OTHERS,
     PlanKey,
     UnusablePlanError,
     load_plan,
@@ -74,7 +76,7 @@ def test_a_sidecar_of_before_a_field_was_known_keeps_its_seal_and_mark(tmp_path)
     sidecar = path.with_suffix(".json")
     content = json.loads(sidecar.read_bytes())
     older = {name: value for name, value in content.items() if value is not None}
-    assert content.keys() - older.keys() == {"workspace_mib", "optimization_level", "dla"}
+    assert content.keys() - older.keys() == {"workspace_mib", "optimization_level", "dla", "batch"}
     sidecar.write_text(json.dumps(older))
     assert load_plan(tmp_path, WANTED) == PLAN and read_record(path).mark == mark
     sidecar.write_text(json.dumps({**older, "dla": 0}))
@@ -92,7 +94,7 @@ def test_no_plan_yet_is_a_reason(tmp_path) -> None:
     [
         ({"version": "1.7.2"}, "stale: it was compiled by version 1.7.1, this is 1.7.2"),
         ({"onnx_sha256": "b" * 64}, "stale: the graph has changed"),
-        ({"batch": 8}, "stale: it is for a batch of 1, and 8 is asked for"),
+        ({"images": 8}, "stale: it is for a batch of 1, and 8 is asked for"),
     ],
 )
 def test_a_stale_plan_says_why(tmp_path, changes, said) -> None:
@@ -128,6 +130,35 @@ def test_a_plan_from_another_machine_is_loaded_only_if_it_is_listed(tmp_path, mo
     )
     with pytest.raises(UnusablePlanError, match="not compiled on this machine, nor does"):
         load_plan(folder, dataclasses.replace(WANTED, onnx_sha256="b" * 64))
+
+
+def test_plans_of_machines_that_a_bundle_goes_between_stay_side_by_side(
+    tmp_path, state, monkeypatch
+) -> None:
+    """Each would else compile anew whenever the other one had it."""
+    folder = tmp_path / "engines"
+    machines = [tmp_path / name for name in ("line1", "line2", "line3")]
+    for machine in machines:
+        monkeypatch.setenv("XDG_STATE_HOME", str(machine))
+        with pytest.raises(UnusablePlanError, match=r"none for|was not compiled on this machine"):
+            load_plan(folder, WANTED)
+        store_plan(folder, PLAN.model_copy(update={"plan": machine.name.encode()}))
+    for machine in (*machines, *machines):
+        monkeypatch.setenv("XDG_STATE_HOME", str(machine))
+        assert load_plan(folder, WANTED).plan == machine.name.encode()
+        store_plan(folder, PLAN.model_copy(update={"plan": machine.name.encode()}))
+    assert len(list(folder.glob("*.plan"))) == 3, "each has one place"
+    newer = PLAN.model_copy(update={"onnx_sha256": "b" * 64})
+    assert store_plan(folder, newer).name == "tensorrt-rtx-sm89.plan", "of use to nobody any more"
+
+
+def test_containers_without_a_home_that_stays_do_not_fill_the_bundle(tmp_path, monkeypatch) -> None:
+    for start in range(2 * MAX_OTHERS):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / str(start)))
+        path = store_plan(tmp_path / "engines", PLAN)
+        os.utime(path, (start, start))
+        assert load_plan(tmp_path / "engines", WANTED) == PLAN
+    assert len(list((tmp_path / "engines").iterdir())) == 2 * (MAX_OTHERS + 1)
 
 
 def test_a_key_that_proves_nothing_is_made_anew(tmp_path, state) -> None:
@@ -284,9 +315,9 @@ def test_a_plan_for_another_number_of_images_is_compiled_again(tmp_path, feature
         return find_or_compile_plan(model, **given, load=lambda plan: plan)
 
     fixed = features_graph()
-    assert plan(fixed, 8).batch == 1, "a graph of one image has plans for one"
+    assert plan(fixed, 8).images == 1, "a graph of one image has plans for one"
     model = with_symbolic_batch(fixed)
-    assert [plan(model, batch).batch for batch in (1, 4, 4)] == [1, 4, 4]
+    assert [plan(model, batch).images for batch in (1, 4, 4, 1)] == [1, 4, 4, 4]
     assert [line.rpartition(": ")[2] for line in told[1:]] == [
         "the graph has changed",
         "it is for a batch of 1, and 4 is asked for",

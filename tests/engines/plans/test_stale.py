@@ -361,6 +361,23 @@ def test_a_new_plan_that_the_library_refuses_is_not_compiled_twice(world) -> Non
     assert len(found.compiled) == 1
 
 
+def test_two_models_of_one_architecture_each_keep_their_plan(world) -> None:
+    """Both are sm89: in one machine, or in two that share a bundle, neither takes the other's."""
+    found = world()
+    found.flavour = "tensorrt"
+    models = ("NVIDIA GeForce RTX 4070", "NVIDIA GeForce RTX 4090", "NVIDIA L4")
+    for found.device in (*models, *models, *reversed(models)):
+        found.open()
+    assert len(found.compiled) == len(models)
+    first = found.deserialised[:3]
+    assert found.deserialised == [*first, *first, *reversed(first)]
+    found.driver = "13.1"
+    for found.device in models * 2:
+        found.open()
+    assert len(found.compiled) == 2 * len(models)
+    assert len(list(found.folder.glob("tensorrt-sm89*.plan"))) == len(models), "in their places"
+
+
 @pytest.mark.parametrize(
     ("mark", "value", "told"),
     [
