@@ -1,21 +1,15 @@
 """The MQTT bridge (paho-mqtt): publishes a station's results.
 
-One thread runs paho, which connects, receives and reconnects. A second one alone publishes results,
-so that they go out in order and the station never waits for one of paho's locks.
+One thread does all of it, connecting and waiting for the broker too: results go out in order, the
+station never waits for one of paho's locks, and nobody else touches the connection.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import queue
-import socket
-import sys
-import threading
 import time
 from contextlib import AbstractContextManager
-from typing import Any, TypeAlias
 
 from paho.mqtt.client import (
     MQTT_ERR_SUCCESS,
@@ -28,7 +22,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.plc.mqtt.client import RETRY_S, client_from_section, connection_problem
+from edge.plc.mqtt.client import client_from_section, connection_problem
+from edge.plc.mqtt.connection import BrokerConnection
 from edge.plc.mqtt.outbox import Letter, Outbox
 from edge.plc.mqtt.section import MqttSection
 from edge.plc.mqtt.topics import (
@@ -47,15 +42,10 @@ from process.threads import GuardedThread, noting_failures
 
 _log = logging.getLogger("edge.plc.mqtt")
 GOODBYE_S = 2.0  # for what waits at the end
-AGAIN_S = 0.2  # until a late connection is told again
 HANG_UP_S = 1.0  # for the last packet, once it is written
 SILENT_S = 10.0
 """Without any answer to what was sent, after which a broker is told to be silent."""
 _LOOK_S = 1.0  # between two looks at whether it answers
-_NO_MQTT_S = 1.0  # before the next attempt after bytes that are none
-
-Event: TypeAlias = tuple[int, bool] | None
-"""A message's number and whether the broker took it; None: look for work."""
 
 
 class MqttBridge(AbstractContextManager["MqttBridge"]):
@@ -80,7 +70,6 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         self._port = port
         self._section = section
         self._outbox = Outbox(section.queue, expiry_s=section.expiry_s or None)
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._connected = False
         self._online_number: int | None = None  # of the message that says so
         self._connected_s = 0.0
@@ -92,13 +81,18 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         self._stats_of: tuple[object, ...] = ()
         self._heartbeat_due = self._stats_due = 0.0
         self._closing = False
-        self._hung_up = threading.Event()
         self._client = self._make_client()
-        self._network = GuardedThread(self._run_network, name="edge-mqtt-network")
-        self._network.start()
+        self._connection = BrokerConnection(
+            self._client,
+            on_unreachable=lambda error: self._report_outage(connection_problem(error)),
+            on_nonsense=self._note_nonsense,
+        )
         self._thread = GuardedThread(self._run, name="edge-mqtt")
         self._thread.start()
-        self._cancels = (port.on_result(self._put), port.on_change(lambda _: self._wake()))
+        self._cancels = (
+            port.on_result(self._put),
+            port.on_change(lambda _: self._connection.wake()),
+        )
 
     @property
     def where(self) -> str:
@@ -125,7 +119,7 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         for cancel in self._cancels:
             cancel()
         self._closing = True
-        self._wake()
+        self._connection.wake()
         self._thread.join()
         left = self._outbox.give_up()
         if left:
@@ -138,32 +132,20 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
 
     def _put(self, result: InspectionResult) -> None:
         self._outbox.put(result)
-        self._wake()
+        self._connection.wake()
 
-    def _wake(self) -> None:
-        self._events.put(None)
-
-    # The thread that publishes.
+    # The thread of the bridge, in which paho calls, too.
 
     def _run(self) -> None:
         while not self._closing:
             self._publish_what_is_due()
             self._look_whether_it_answers()
-            self._take_event(self._idle_s())
+            self._connection.turn(self._idle_s())
         limit = time.monotonic() + GOODBYE_S
         while self._connected and not self._outbox.is_empty and time.monotonic() < limit:
             self._publish_what_is_due()
-            self._take_event(0.1)
+            self._connection.turn(0.1)
         self._say_goodbye(limit)
-
-    def _take_event(self, timeout_s: float | None) -> None:
-        """Wait for an event, and note what the broker took."""
-        with contextlib.suppress(queue.Empty):
-            event = self._events.get(timeout=timeout_s)
-            if event is not None and self._outbox.note_answer(event[0], taken=event[1]):
-                self._unanswered_s = None
-                if event[1]:
-                    self._troubles.end("refused")
 
     def _idle_s(self) -> float:
         """Seconds until a heartbeat, statistics or a look at the broker are due."""
@@ -193,7 +175,6 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
             and self._takeovers.is_backing_off
         ):
             self._takeovers.note_stable()
-            self._client.reconnect_delay_set(*RETRY_S)  # type: ignore[arg-type]
             self._troubles.end("takeover")
 
     def _publish_what_is_due(self) -> None:
@@ -231,50 +212,27 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
 
     def _say_goodbye(self, limit: float) -> None:
         """Say that the bridge ends, in an orderly way; otherwise the broker sends the last will."""
-        client = self._client
         if self._connected:
-            told = client.publish(self._topics.availability, OFFLINE, qos=1, retain=True)
-            if told.rc == MQTT_ERR_SUCCESS:
-                with contextlib.suppress(RuntimeError):  # the connection is lost meanwhile
-                    told.wait_for_publish(max(0.0, limit - time.monotonic()))
-        was_open = client.socket() is not None
-        client.disconnect()
-        if was_open and not self._hung_up.wait(HANG_UP_S):
-            self._cut_connection()  # a broker that reads nothing
-        self._network.join(HANG_UP_S)
-        while self._network.is_alive():  # it has connected just then, and knows of no goodbye
-            client.disconnect()
-            self._cut_connection()
-            self._network.join(AGAIN_S)
+            told = self._client.publish(self._topics.availability, OFFLINE, qos=1, retain=True)
+            while (
+                self._connected
+                and not told.is_published()
+                and (left_s := limit - time.monotonic()) > 0
+            ):
+                self._connection.turn(left_s)
+        self._connection.close(HANG_UP_S)
 
-    def _cut_connection(self) -> None:
-        connection: Any = self._client.socket()
-        if connection is not None:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    # The thread that runs paho.
-
-    def _run_network(self) -> None:
-        """Connect, and connect again, until the bridge says goodbye."""
-        while not self._closing:
-            try:
-                self._client.loop_forever(retry_first_connection=True)
-            except Exception as error:  # noqa: BLE001  # the border: a stranger's bytes in a library
-                what = f"{type(error).__name__}: {error}"
-                line = f"what the broker sends is no MQTT {self._section.version} ({what}); check "
-                self._troubles.begin("no mqtt", f"{line}mqtt.version and mqtt.port")
-                self._cut_connection()
-                time.sleep(_NO_MQTT_S)
-
-    # Called by paho, in its thread.
+    def _note_nonsense(self, error: Exception) -> None:
+        self._connected, self._online_number = False, None
+        what = f"{type(error).__name__}: {error}"
+        line = f"what the broker sends is no MQTT {self._section.version} ({what}); check "
+        self._troubles.begin("no mqtt", f"{line}mqtt.version and mqtt.port")
 
     def _make_client(self) -> Client:
         boot_id = self._port.snapshot().boot_id
         client = client_from_section(self._section, self._topics, boot_id=boot_id)
-        # What one of these raised would end paho's loop, and nothing would be sent meanwhile.
+        # What one of these raised would be taken for the broker's nonsense.
         client.on_connect = noting_failures(self._on_connect, name="mqtt")
-        client.on_connect_fail = noting_failures(self._on_connect_fail, name="mqtt")
         client.on_disconnect = noting_failures(self._on_disconnect, name="mqtt")
         client.on_publish = noting_failures(self._on_publish, name="mqtt")
         client.on_message = noting_failures(self._on_message, name="mqtt")
@@ -292,17 +250,13 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         if reason.is_failure:
             self._report_outage(f"refused: {reason}")
             return
-        self._hung_up.clear()
+        self._connection.note_accepted()
         # What was on its way is sent again behind this. Only when the broker has this one may
         # results follow, so that they stay in order: see `_on_publish`.
         online = client.publish(self._topics.availability, ONLINE, qos=1, retain=True)
         self._online_number = online.mid
         # To see an "offline" of somebody else's that would stick.
         client.subscribe(self._topics.availability, qos=1)
-
-    def _on_connect_fail(self, _client: Client, _data: object) -> None:
-        # paho calls this where it handles the exception, and does not hand it over.
-        self._report_outage(connection_problem(sys.exc_info()[1]))
 
     def _on_disconnect(
         self,
@@ -312,7 +266,6 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self._hung_up.set()
         # A refusal, and an attempt like the one before, have their reason already.
         accepted = self._online_number is not None
         if not self._closing and (accepted or not self._outage):
@@ -328,7 +281,7 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
         pause_s = self._takeovers.note_end(lasted_s=lasted_s, code=int(reason.value))
         if pause_s is None:
             return
-        self._client.reconnect_delay_set(pause_s, pause_s)
+        self._connection.hold_off(pause_s)
         name = self._section.client_id or "this station's topics"
         self._troubles.begin(
             "takeover",
@@ -358,7 +311,10 @@ class MqttBridge(AbstractContextManager["MqttBridge"]):
                 self._troubles.end("outage")
                 _log.warning("mqtt: connected again; %s", self.delivery)
                 self._outage = ""
-        self._events.put((mid, not reason.is_failure))
+        if self._outbox.note_answer(mid, taken=not reason.is_failure):
+            self._unanswered_s = None
+            if not reason.is_failure:
+                self._troubles.end("refused")
 
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         if message.payload == OFFLINE and not self._closing:

@@ -15,7 +15,6 @@ from edge.plc.station.snapshot import StationError
 from process.plain_files import MAX_TEXT_BYTES, check_plain
 
 CONNECT_WITHIN_S = 5.0
-RETRY_S = (0.5, 10.0)  # first and longest wait between attempts
 
 
 def client_from_section(section: MqttSection, topics: Topics, *, boot_id: int) -> Client:
@@ -38,7 +37,6 @@ def client_from_section(section: MqttSection, topics: Topics, *, boot_id: int) -
         protocol=MQTTv5 if section.version == "5" else MQTTv311,
     )
     client.connect_timeout = CONNECT_WITHIN_S
-    client.reconnect_delay_set(*RETRY_S)  # type: ignore[arg-type]
     if section.user is not None:
         path = section.password_file
         password = read_password(path, bridge="mqtt", user=section.user) if path else None
@@ -50,13 +48,13 @@ def client_from_section(section: MqttSection, topics: Topics, *, boot_id: int) -
     return client
 
 
-def connection_problem(error: BaseException | None) -> str:
+def connection_problem(error: OSError) -> str:
     """Return in words why a connection could not be opened."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the broker's certificate: {error.verify_message}; check mqtt.ca and mqtt.host"
     if isinstance(error, TimeoutError):
         return "no answer"
-    return getattr(error, "strerror", None) or str(error)
+    return error.strerror or str(error)
 
 
 class _SelfClosingSocket(ssl.SSLSocket):

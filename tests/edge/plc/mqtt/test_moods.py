@@ -11,6 +11,7 @@ from mosquitto import Broker, until
 from paho.mqtt.client import Client
 
 from edge.plc.mqtt import bridge as module
+from edge.plc.mqtt import connection
 from edge.plc.mqtt.bridge import MqttBridge
 from edge.plc.mqtt.section import MqttSection
 from edge.plc.mqtt.troubles import BACK_OFF_S, STABLE_S, Takeovers
@@ -61,14 +62,14 @@ def test_what_a_broker_does_not_do_is_told_once_and_shown(
 def test_bytes_that_the_library_stumbles_over_end_no_bridge(
     station: Station, monkeypatch, caplog
 ) -> None:
-    monkeypatch.setattr(module, "_NO_MQTT_S", 0.05)
-    loop_forever, failures = Client.loop_forever, FAILURES.count
+    monkeypatch.setattr(connection, "NO_MQTT_S", 0.05)
+    handle, failures = Client._packet_handle, FAILURES.count
 
-    def stumble(client: Client, **told: object) -> None:
-        monkeypatch.setattr(Client, "loop_forever", loop_forever)
+    def stumble(client: Client) -> None:
+        monkeypatch.setattr(Client, "_packet_handle", handle)
         raise struct.error("unpack requires a buffer of 2 bytes")
 
-    monkeypatch.setattr(Client, "loop_forever", stumble)
+    monkeypatch.setattr(Client, "_packet_handle", stumble)
     with MoodyBroker(Mood()) as broker, MqttBridge(station, section(broker)) as bridge:
         inspect(station, 3)
         until(lambda: bridge.delivery.delivered == 3, "it went on")
