@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 
 import numpy as np
-import pytest
 from fake_cuda import E
 from fake_pycuda import machine_through
 from fake_tensorrt import FakeTensorRt, opened, pictures, same
@@ -166,16 +164,6 @@ class Sequences(RuleBasedStateMachine):
         self.close()
 
 
-@pytest.fixture
-def only_ours() -> Iterator[None]:
-    """Collections look at what this test leaves, not at all that other tests have loaded."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("only_ours")
 def test_any_sequence_of_calls_and_failures() -> None:
     run_state_machine_as_test(
         Sequences, settings=settings(max_examples=15, stateful_step_count=20, deadline=None)

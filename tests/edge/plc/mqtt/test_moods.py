@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 
 import pytest
@@ -65,9 +66,10 @@ def test_bytes_that_the_library_stumbles_over_end_no_bridge(
     monkeypatch.setattr(connection, "NO_MQTT_S", 0.05)
     handle, failures = Client._packet_handle, FAILURES.count
 
-    def stumble(client: Client) -> None:
-        monkeypatch.setattr(Client, "_packet_handle", handle)
-        raise struct.error("unpack requires a buffer of 2 bytes")
+    def stumble(client: Client) -> object:
+        if broker.connections < 2:  # over the same bytes, however often they are looked at
+            raise struct.error("unpack requires a buffer of 2 bytes")
+        return handle(client)
 
     monkeypatch.setattr(Client, "_packet_handle", stumble)
     with MoodyBroker(Mood()) as broker, MqttBridge(station, section(broker)) as bridge:
@@ -76,6 +78,27 @@ def test_bytes_that_the_library_stumbles_over_end_no_bridge(
         until(lambda: bridge.trouble == "", "the trouble is over")
     assert caplog.text.count("what the broker sends is no MQTT 5") == 1
     assert FAILURES.count == failures
+
+
+def test_one_thread_alone_touches_the_connection(station: Station, monkeypatch) -> None:
+    """TLS has one state for both directions, and no lock."""
+    touching: set[str] = set()
+
+    def noting(name: str) -> None:
+        real = getattr(Client, name)
+
+        def call(client: Client, *given: object) -> object:
+            touching.add(threading.current_thread().name)
+            return real(client, *given)
+
+        monkeypatch.setattr(Client, name, call)
+
+    for name in ("_sock_send", "_sock_recv", "_create_socket"):
+        noting(name)
+    with MoodyBroker(Mood()) as broker, MqttBridge(station, section(broker)) as bridge:
+        inspect(station, 20)
+        until(lambda: bridge.delivery.delivered == 20, "not delivered")
+    assert touching == {"edge-mqtt"}
 
 
 def test_whoever_is_taken_over_backs_off_to_minutes(station: Station, caplog) -> None:
