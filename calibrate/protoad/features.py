@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from calibrate.backbones.features_graph import FeaturesGraph, Stage
 from calibrate.images import Roi, evenly, fitted_batches
+from calibrate.protoad.prototypes import Patches
 from engines.engine import Engine
 
 BALANCE_IMAGES = 64
@@ -69,14 +70,14 @@ class PatchBank:
     """Unit patches of every image, image after image.
 
     Attributes:
-        patches: (images · per_image, D) float16.
+        patches: (images · per_image, D); float16 as they are read.
         rows: (images, per_image) which of each image's patches are in it.
     """
 
-    patches: npt.NDArray[np.float16]
+    patches: Patches
     rows: npt.NDArray[np.int32]
 
-    def of_images(self, images: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+    def of_images(self, images: npt.NDArray[np.int64]) -> Patches:
         """The patches of some images."""
         blocks = self.patches.reshape(*self.rows.shape, -1)
         return blocks[images].reshape(-1, self.patches.shape[1])

@@ -17,6 +17,7 @@ separable, so both together are one matrix per axis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -41,7 +42,20 @@ ANOMALY_MAP = "anomaly_map"
 PRED_SCORE = "pred_score"
 SIGMA = 4.0  # px of the map, as in the authors' code
 EPSILON = 1e-6
-BLOCK = 1_024  # prototypes compared at once: their products stay in a CPU's cache (docs/protoad.md)
+MIN_BLOCK, MAX_BLOCK = 64, 1_024  # prototypes
+BLOCK_TIMES_SIDE = 16_384  # measured on CPUs with 2 MiB of cache a core (docs/protoad.md)
+
+
+def block_of(stage: Stage) -> int:
+    """How many prototypes are compared at once, so that their products stay in a CPU's cache.
+
+    The products of a block are written for all positions of the finest `stage`, added to and read
+    again. 512 for 32×32 positions, 256 for 64×64: a quarter as many positions of twice the block
+    cost more than the cache's size alone would say, for each block reads all features again.
+    """
+    side = math.sqrt(stage.height * stage.width)
+    power = int(math.log2(max(BLOCK_TIMES_SIDE / side, 1.0)))
+    return min(max(1 << power, MIN_BLOCK), MAX_BLOCK)
 
 
 def inspector_graph(
@@ -118,9 +132,9 @@ class _Head:
         """1 − max_k p_k·f / max(‖f‖, EPSILON): (N, 1, h, w) float32."""
         ends = np.cumsum([stage.channels for stage in stages])[:-1]
         sources = [self._as(stage.name, half=self._half) for stage in stages]
-        closest = []
-        for start in range(0, len(prototypes), BLOCK):
-            parts = np.split(prototypes[start : start + BLOCK], ends, axis=1)
+        closest, block = [], block_of(stages[0])
+        for start in range(0, len(prototypes), block):
+            parts = np.split(prototypes[start : start + block], ends, axis=1)
             products = [
                 self._product(stage, part, source, name=f"{stage.name}/product_{start}")
                 for stage, part, source in zip(stages, parts, sources, strict=True)

@@ -41,6 +41,7 @@ from calibrate.protoad.prototypes import (
     Patches,
     Vectors,
     cells_of_patches,
+    shortened,
 )
 from calibrate.protoad.score import learn_rule, rule_to_learn
 from calibrate.protoad.tune import TuningImages, form_of_record, tune_form
@@ -319,19 +320,21 @@ class _Steps:
         """The cells of all images' patches, and of those outside each fold."""
         parts = len(folds) + 1
         with self.stages.stage("prototypes") as advance:
-            found = [self._cells(bank.patches, lambda share: advance(share / parts))]
+            # The directions are those of all images: a fold's own differ by a fifth of the images.
+            short = bank
+            if self.options.method == "coreset":
+                short = replace(bank, patches=shortened(bank.patches))
+            found = [self._cells(short.patches, lambda share: advance(share / parts))]
             for fold in folds:
                 others = np.setdiff1d(np.arange(len(self.images)), fold)
-                some = self._cells(bank.of_images(others))
+                some = self._cells(short.of_images(others))
                 labels = np.full(bank.rows.shape, -1, np.int32)
                 labels[others] = some.labels.reshape(len(others), -1)
                 found.append(replace(some, labels=labels.ravel()))
                 advance(len(found) / parts)
         return found
 
-    def _cells(
-        self, patches: npt.NDArray[np.float16], progress: Callable[[float], None] | None = None
-    ) -> Cells:
+    def _cells(self, patches: Patches, progress: Callable[[float], None] | None = None) -> Cells:
         options, count = self.options, self.options.form.prototypes
         return cells_of_patches(
             patches, count, method=options.method, seed=options.seed, progress=progress

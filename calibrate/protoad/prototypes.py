@@ -28,7 +28,7 @@ Indices: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[np.int32]
 PrototypeMethod = Literal["coreset", "finch"]
 
-BLOCK = 32_768  # rows turned to float32 at a time
+BLOCK = 4_096  # rows at a time: their products with some hundred centres stay near the cache
 POOL = 4_096  # farthest patches among which the next centres are looked for
 SAME = 0.03  # chord below which two patches that were float16 are one but for rounding
 DIRECTIONS = 64  # principal directions in which k-centres are looked for
@@ -61,7 +61,7 @@ def cells_of_patches(
     """Divide patches into cells.
 
     Args:
-        patches: (N, D) unit rows.
+        patches: (N, D) unit rows; for ``coreset`` also what `shortened` makes of them.
         count: at most how many cells.
         method: ``coreset``: each patch with the nearest of `count` k-centres, all in the leading
             principal directions of the patches, where that costs a sixth and is as good
@@ -71,7 +71,7 @@ def cells_of_patches(
         progress: called with the share done.
     """
     if method == "coreset":
-        chosen, nearest = k_centres(_leading(patches), count, seed=seed, progress=progress)
+        chosen, nearest = k_centres(shortened(patches), count, seed=seed, progress=progress)
         return Cells(nearest, len(chosen))
     labels = np.full(len(patches), -1, np.int32)
     drawn = np.arange(len(patches))
@@ -118,17 +118,26 @@ def unit_rows(vectors: Vectors) -> Vectors:
     return unit
 
 
-def _leading(patches: Patches) -> Vectors:
-    """The patches along their leading principal directions (about the origin), as unit rows."""
+def shortened(patches: Patches) -> Vectors:
+    """What tells patches apart when cells are made around k-centres; for several divisions at once.
+
+    Args:
+        patches: (N, D) unit rows.
+
+    Returns:
+        (N, at most 64) unit rows: the patches along their leading principal directions (about the
+        origin).
+    """
     if patches.shape[1] <= DIRECTIONS:
-        return unit_rows(patches.astype(np.float32))
+        return unit_rows(patches.astype(np.float32, copy=False))
     sample = patches[:: max(1, len(patches) // SAMPLE)].astype(np.float32)
     _, directions = np.linalg.eigh(sample.T @ sample)  # ascending
     basis = np.ascontiguousarray(directions[:, -DIRECTIONS:])
     short = np.empty((len(patches), DIRECTIONS), np.float32)
     for start in range(0, len(patches), BLOCK):
-        short[start : start + BLOCK] = patches[start : start + BLOCK].astype(np.float32) @ basis
-    return unit_rows(short)
+        part = patches[start : start + BLOCK].astype(np.float32) @ basis
+        short[start : start + BLOCK] = unit_rows(part)
+    return short
 
 
 def finch(patches: Patches, most: int) -> Cells:

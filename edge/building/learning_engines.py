@@ -26,6 +26,7 @@ from calibrate.protoad.graph import PRED_SCORE
 from edge.result import Say
 from engines.batches import with_batch
 from engines.choose import engine_on, open_engine
+from engines.cpu.pooled_maxima import graph_with_pooled_maxima
 from engines.engine import EXACT, Engine, EngineOptions, Images, Output, Precision, say_nothing
 from engines.plans.flavours import MODULES
 
@@ -176,7 +177,8 @@ class HeadEngine(AbstractContextManager["HeadEngine"]):
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._body = body
-        self._session = ort.InferenceSession(head, options, providers=["CPUExecutionProvider"])
+        pooled = graph_with_pooled_maxima(head)
+        self._session = ort.InferenceSession(pooled, options, providers=["CPUExecutionProvider"])
         self.name, self.device, self.executes = body.name, body.device, body.executes
         self.size = body.size
         self.outputs: Sequence[str] = [output.name for output in self._session.get_outputs()]

@@ -139,7 +139,7 @@ def test_blocks_of_prototypes_give_the_answer_of_all_at_once(
     graph = weighed(features_graph(given.backbone, size=(64, 64), layers=("layer2", "layer3")))
     prototypes, images = directions(50, graph.dimensions), pictures(2, (64, 64))
     expected, _ = run(inspector_graph(graph, prototypes, precision="fp32"), images)
-    monkeypatch.setattr("calibrate.protoad.graph.BLOCK", block)
+    monkeypatch.setattr("calibrate.protoad.graph.block_of", lambda _: block)
     found, _ = run(inspector_graph(graph, prototypes, precision="fp32"), images)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
