@@ -8,6 +8,8 @@ or a file blocks while it is opened, is ended by a thread that waits for nothing
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -25,6 +27,13 @@ FINISHING_S = 30.0
 """The same where records and recordings are completed first."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _POLL_S = 0.1
+UNHEARD = 16
+"""Of a signal that no Python thread could hear, the seconds until the end by force.
+
+It is the number of a signal, too, SIGSTKFLT, which nobody sends: the kernel raises it when a signal
+was noted, and its handler is the C library's `alarm`, which takes a handler's one argument for
+seconds. The alarm ends the process, whoever holds Python's lock and never lets go of it.
+"""
 _UNCHANGED = "what was there before is unchanged"
 
 
@@ -88,7 +97,9 @@ def hearing_signals() -> Iterator[None]:
     """Let Ctrl-C, SIGTERM and SIGHUP end the program, for a program's main thread alone.
 
     They raise `Ended` in it. If the process still runs after the time of `end_within`, it ends with
-    a line and 128 plus the signal's number. A signal that is ignored, as after `nohup`, stays so.
+    a line and 128 plus the signal's number; after `UNHEARD` seconds by SIGALRM where a library
+    holds Python's lock for as long, so that no line of Python can run. A signal that is ignored,
+    as after `nohup`, stays so.
     """
     global _state  # noqa: PLW0603  # one for each program
     _state = _EndingPlan()
@@ -98,6 +109,7 @@ def hearing_signals() -> Iterator[None]:
     heard = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     wakeup_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, _raise_ended) for number in heard}
+    _set_alarm_on_bytes(ours)
     guard = GuardedThread(lambda: _end_by_force(ours), name="edge-signals")
     guard.start()
     try:
@@ -106,9 +118,20 @@ def hearing_signals() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup_before)
+        fcntl.fcntl(ours, fcntl.F_SETFL, fcntl.fcntl(ours, fcntl.F_GETFL) & ~os.O_ASYNC)
         theirs.close()
         guard.join()
         ours.close()
+
+
+def _set_alarm_on_bytes(end: socket.socket) -> None:
+    """Let the kernel set the alarm when a byte comes, which Python's handler in C writes."""
+    libc = ctypes.CDLL(None)
+    libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+    libc.signal(UNHEARD, ctypes.cast(libc.alarm, ctypes.c_void_p))
+    fcntl.fcntl(end, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(end, fcntl.F_SETSIG, UNHEARD)
+    fcntl.fcntl(end, fcntl.F_SETFL, fcntl.fcntl(end, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _raise_ended(number: int, _frame: FrameType | None) -> None:
@@ -122,6 +145,7 @@ def _end_by_force(signals: socket.socket) -> None:
     """Run in a thread: read the numbers of signals as they come, until the program has ended."""
     signals.settimeout(None)
     while numbers := signals.recv(1):
+        signal.alarm(0)  # it is heard
         number = numbers[0]
         is_reload = number == signal.SIGHUP and signal.getsignal(number) is not _raise_ended
         if number not in _ENDING or is_reload:

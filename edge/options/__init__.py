@@ -28,6 +28,7 @@ from edge.options.names import (
     device_option,
 )
 from edge.options.prove import ProofOptions
+from edge.options.records import RecordOptions
 from edge.options.review import Mark, MarkOptions, PartsOptions, ReviewOptions
 from edge.options.serve import ServeOptions
 from edge.options.stream import CameraOptions, CameraSection, StreamOptions
@@ -59,6 +60,7 @@ __all__ = [
     "ModelName",
     "PartsOptions",
     "ProofOptions",
+    "RecordOptions",
     "ReviewOptions",
     "ServeOptions",
     "Sources",

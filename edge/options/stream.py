@@ -23,8 +23,6 @@ from edge.options.names import (
     DEADLINE_MS,
     ENGINE,
     PART_DEADLINE_MS,
-    RESULTS_KEPT,
-    RESULTS_MB,
     BitDepth,
     EngineName,
     Sources,
@@ -32,6 +30,7 @@ from edge.options.names import (
     bit_depth_option,
     device_option,
 )
+from edge.options.records import RecordOptions
 
 
 class CameraOptions(OptionsModel):
@@ -95,7 +94,7 @@ class CameraSection(CameraOptions):
     )
 
 
-class StreamOptions(CameraOptions):
+class StreamOptions(CameraOptions, RecordOptions):
     """What is inspected, and where results go: `edge stream`, `[stream]`."""
 
     source: Sources = option(
@@ -109,41 +108,8 @@ class StreamOptions(CameraOptions):
     show: bool | None = option(
         None, "Show the results in a window.", unset="where there is a display", example=False
     )
-    record: Path | None = option(
-        None,
-        "Video of the drawn results, .mp4 or .avi; a folder gets one video for every ten minutes.",
-        example="overlay.mp4",
-    )
-    results: Path | None = option(
-        None, "File of JSON lines, one for each result.", example="results.jsonl"
-    )
-    results_mb: Positive = setting(
-        RESULTS_MB, "MiB at which a new results file begins; each day has its own, too."
-    )
-    results_kept: Positive = setting(RESULTS_KEPT, "Number of older results files.")
-    database: Path | None = option(
-        None,
-        "SQLite database, one row for each result.",
-        unset="results.db in the folder of kept parts",
-        example="results.db",
-    )
     pictures: Path | None = option(
         None, "Folder for a drawn picture of every result.", example="pictures"
-    )
-    keep: Path | None = option(
-        None, "Folder for pictures and results of NG and ERROR parts.", example="kept"
-    )
-    keep_ok: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = setting(
-        0.0, "Share of the OK parts that are kept, too, such as 0.01."
-    )
-    keep_mb: Positive = setting(
-        10240, "MiB that the folder of kept parts may take; the oldest are removed."
-    )
-    keep_free_mb: Count = setting(512, "MiB of the disk that stay free.")
-    shadow: Path | None = option(
-        None,
-        "Candidate bundle that judges the same frames; its verdicts are recorded, no more.",
-        example="build/candidate.edge",
     )
     max_frames: Positive | None = option(
         None, "Number of frames after which to stop.", example=1000

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cameras.redaction import printable_path
-from edge.options import StreamOptions
+from edge.options import RecordOptions
 from edge.sinks.locks import PlaceLock
 from edge.sinks.sink import SinkError, open_folder
 
 MIB = 1 << 20
 _AGAIN_S = 60.0  # before files that could not be removed are tried again
 _log = logging.getLogger("edge.sinks")
-_DEFAULTS = StreamOptions()
+_DEFAULTS = RecordOptions()
 _OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z_\d+_[A-Z]+(_[A-Za-z0-9.-]+)*\.(jpg|png|json|avi|mp4|mkv)")
 _HALF = re.compile(r"\d{8}T\d{6}\.\d{3}Z_.*\.part(\.[a-z]+)?")
 _DAY = re.compile(r"\d{8}")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from process.signals import UNHEARD as UNHEARD_S
+
 ROOT = Path(__file__).resolve().parents[3]
 EDGE = (sys.executable, "-c", "from edge.cli.main import main; main()")
 HANGS = """
@@ -103,3 +105,30 @@ def test_what_hangs_is_ended_by_force(number, tmp_path) -> None:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert "it did not end by itself in 0.2 s" in err
+
+
+# `raise` of C with Python's lock held, and nobody else's turn before the alarm is asked for.
+UNHEARD = """
+import ctypes, signal, sys, time
+from edge.service.signals import stop_on_signals
+from process.signals import hearing_signals
+
+sys.setswitchinterval(30)
+with hearing_signals(), stop_on_signals() as stop:
+    getattr(ctypes.PyDLL(None), "raise")(signal.SIGTERM)
+    left_s = signal.alarm(5)
+    time.sleep(0.2)
+    print(left_s, signal.alarm(0), stop.is_set())
+print(signal.alarm(0))
+"""
+
+
+def test_what_holds_pythons_lock_has_an_alarm_until_the_signal_is_heard() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNHEARD],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stdout.split() == [str(UNHEARD_S), "0", "True", "0"]
