@@ -36,10 +36,10 @@ golden:
 backbone *args:
     python scripts/train_backbone.py {{ args }}
 
-# the timing diagram of docs/plc.md and the register tables of docs/modbus.md, drawn anew
+# the timing diagram and error codes of docs/plc.md and the tables of docs/modbus.md, made anew
 plc-docs:
     python scripts/plc_timing.py
-    python scripts/plc_modbus_tables.py docs/modbus.md
+    python scripts/plc_modbus_tables.py docs/modbus.md docs/plc.md
 
 # docs/edge_toml.md, written from the models of the options
 edge-toml:

@@ -76,6 +76,7 @@ class Result:
         ignored: (h, w) bool of the map's size, True where a mask leaves out; None without one.
         drift: how the last scores lie to those of the build (`edge.health.drift.DriftState`);
             empty where nobody watches.
+        recipe: the number of a station's recipe that inspected; None elsewhere.
     """
 
     source: str
@@ -96,6 +97,7 @@ class Result:
     pixel_threshold: float | None = None
     ignored: DefectMask | None = None
     drift: str = ""
+    recipe: int | None = None
 
     @property
     def region_threshold(self) -> float:
@@ -107,6 +109,7 @@ class Result:
         return {
             "camera": self.camera,
             "part": self.part,
+            "recipe": self.recipe,
             "source": self.source,
             "frame": self.frame,
             "captured_at_ns": self.captured_at_ns,

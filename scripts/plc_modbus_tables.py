@@ -1,6 +1,6 @@
-"""Write the register tables of docs/modbus.md anew, from the map that the bridge serves from.
+"""Write the tables of docs/modbus.md and docs/plc.md anew, from what the bridge serves from.
 
-python scripts/plc_modbus_tables.py docs/modbus.md
+python scripts/plc_modbus_tables.py docs/modbus.md docs/plc.md
 """
 
 from __future__ import annotations
@@ -10,28 +10,32 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edge.plc.modbus.register_map import CONTROL, MIRROR, RESULT
-from edge.plc.station.snapshot import ErrorCode
-
-BEGIN = "<!-- begin of the tables: just plc-docs -->"
-END = "<!-- end of the tables -->"
+from edge.plc.station.error_meanings import ERROR_MEANINGS
 
 
-def main(path: Path) -> None:
-    """Write a page anew."""
-    path.write_text(text_with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+def main(*paths: Path) -> None:
+    """Write pages anew."""
+    for path in paths:
+        path.write_text(text_with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def text_with_tables(text: str) -> str:
-    """Return a page with the tables between its marks written anew.
+    """Return a page with what stands between its marks written anew.
 
     Raises:
-        ValueError: the page does not have both marks, in order.
+        ValueError: the page has the two marks of no table, in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page lacks the line {BEGIN} or, after it, {END}; add both")
-    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+    found = 0
+    for what, make in (("tables", tables), ("error codes", error_table)):
+        begin, end = f"<!-- begin of the {what}: just plc-docs -->", f"<!-- end of the {what} -->"
+        before, is_there, rest = text.partition(begin)
+        _, ends, after = rest.partition(end)
+        if is_there and ends:
+            found += 1
+            text = f"{before}{begin}\n{make()}\n{end}{after}"
+    if not found:
+        raise ValueError(f"the page lacks the line {begin} or, after it, {end}; add both")
+    return text
 
 
 def tables() -> str:
@@ -43,9 +47,18 @@ def tables() -> str:
             "### Result: input registers 0 to 31, mirrored at holding 1000 to 1031",
             _table(("input", "3xxxx", "holding", "name", "type", "meaning"), _result_lines()),
             "### Error: what register 10 says",
-            _table(("code", "name"), ([str(int(code)), f"`{code.name}`"] for code in ErrorCode)),
+            error_table(),
         )
     )
+
+
+def error_table() -> str:
+    """Return the table of error codes in Markdown."""
+    lines = (
+        [str(int(code)), f"`{code.name}`", meaning.happened, meaning.remedy]
+        for code, meaning in ERROR_MEANINGS.items()
+    )
+    return _table(("code", "name", "what happened", "what to do"), lines)
 
 
 def _control_lines() -> Iterable[list[str]]:
@@ -70,4 +83,4 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

@@ -35,7 +35,7 @@ class TeachOptions(OptionsModel):
 @takes_options
 def teach(bundle: BundleArgument, options: TeachOptions, json: Json = False) -> None:
     """Teach a bundle parts that were marked, show what changes, and ask."""
-    from edge.review.pictures import MARKED
+    from edge.sinks.kept_parts import MARKED
     from edge.teaching.correction import put_in_service
     from edge.teaching.marked_parts import TeachError, marked_parts
     from edge.teaching.teach import correct

@@ -20,6 +20,8 @@ from edge.fields import (
 from edge.options.names import (
     ENGINE,
     PART_DEADLINE_MS,
+    RESULTS_KEPT,
+    RESULTS_MB,
     BitDepth,
     Bridges,
     EngineName,
@@ -27,10 +29,9 @@ from edge.options.names import (
     bit_depth_option,
     device_option,
 )
-from edge.options.records import RecordOptions
 
 
-class ServeOptions(RecordOptions):
+class ServeOptions(OptionsModel):
     """What a station is: `edge serve`, `[station]`."""
 
     name: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,64}$")] = setting(
@@ -87,3 +88,10 @@ class ServeOptions(RecordOptions):
     clear_faults: Literal["plc", "auto"] = setting(
         "plc", "Who ends a fault: a PLC, or auto once the worker is back."
     )
+    results: Path | None = setting(
+        None, "File of JSON lines, one for each part.", example="results.jsonl"
+    )
+    results_mb: Positive = setting(
+        RESULTS_MB, "MiB at which a new results file begins; each day has its own, too."
+    )
+    results_kept: Positive = setting(RESULTS_KEPT, "Number of older results files.")

@@ -94,7 +94,7 @@ class CameraSection(CameraOptions):
     )
 
 
-class StreamOptions(CameraOptions, RecordOptions):
+class StreamOptions(RecordOptions, CameraOptions):
     """What is inspected, and where results go: `edge stream`, `[stream]`."""
 
     source: Sources = option(

@@ -17,7 +17,7 @@ from edge.review.store_file import open_store, telling_errors
 from edge.sinks.database import DATABASE, SHADOW
 from edge.sinks.sink import SinkError
 
-_NAMES = "id, camera, source, frame, captured_at_ns, verdict, score, threshold, reason"
+_NAMES = "id, camera, source, frame, captured_at_ns, verdict, score, threshold, reason, recipe"
 _ORDERS = {"time": "captured_at_ns DESC, id DESC", "score": "score DESC, id DESC"}
 _MARKED_IDS = "SELECT result FROM (SELECT result, mark, max(id) FROM marks GROUP BY result)"
 _SHADOW = (
@@ -40,6 +40,7 @@ class ReviewedPart:
         score: compared with the threshold; None for an ERROR.
         threshold: of the inspector that judged it.
         reason: why it is an ERROR; empty otherwise.
+        recipe: of a station, that inspected it; None elsewhere.
         mark: what somebody said of it last; empty without any.
         marked_by: who.
         marked_at_ns: when, Unix time.
@@ -55,6 +56,7 @@ class ReviewedPart:
     score: float | None
     threshold: float | None
     reason: str
+    recipe: int | None = None
     mark: str = ""
     marked_by: str = ""
     marked_at_ns: int | None = None
@@ -66,6 +68,7 @@ class ReviewedPart:
             "id": self.id,
             "time": _time_of(self.captured_at_ns),
             "camera": self.camera,
+            "recipe": self.recipe,
             "verdict": self.verdict,
             "score": self.score,
             "threshold": self.threshold,

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge.options.review import Mark
+from edge.sinks.kept_parts import MARKED
 from edge.sinks.sink import SinkError, begin_of_name, open_folder
 
-MARKED = "marked"
 _FOLDERS: dict[Mark, str] = {"good": "good", "defective": "defective"}
 
 

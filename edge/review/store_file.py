@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cameras.redaction import printable_path
-from edge.sinks.database import RESULTS_SCHEMA, SHADOW_SCHEMA, connect
+from edge.sinks.database import (
+    RESULTS_SCHEMA,
+    SHADOW_SCHEMA,
+    add_missing_columns,
+    connect,
+    missing_columns,
+)
 from edge.sinks.sink import SinkError
 
 _MARKS = """
@@ -47,6 +53,7 @@ def open_store(path: Path) -> tuple[sqlite3.Connection, bool]:
         # Before anything is written: an empty file stays one that a stream takes.
         database.execute("SELECT id FROM results LIMIT 1")
         database.executescript(RESULTS_SCHEMA + _MARKS + SHADOW_SCHEMA)
+        add_missing_columns(database)
         return database, True
     except sqlite3.OperationalError:
         if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
@@ -80,4 +87,8 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     for name, columns in _EMPTY.items():
         if (name,) not in there:
             database.execute(f"CREATE TEMP VIEW {name} AS SELECT {columns} WHERE 0")
+    for missing in missing_columns(database):
+        database.execute(
+            f"CREATE TEMP VIEW results AS SELECT *, NULL AS {missing} FROM main.results"
+        )
     return database

@@ -16,6 +16,7 @@ from edge.result import Result, Verdict
 BUCKETS_MS = (5, 10, 20, 33, 50, 75, 100, 150, 200, 500, 1000, 5000)
 """Upper ends of the latencies that are counted together."""
 LATENCIES_KEPT = 100_000
+DAYS_KEPT = 3
 _BUCKET_NAMES = (*(str(end) for end in BUCKETS_MS), "+Inf")
 _NS_PER_S = 1e9
 _MS_PER_S = 1e3
@@ -27,7 +28,6 @@ class ResultCounts:
     Args:
         live: whether a latency is from capture to result. One of a file is the sum of its stages:
             a file waits for nobody but its reader.
-        today: results of earlier runs on this day of the machine's clock.
 
     Attributes:
         dropped: frames captured and not inspected.
@@ -38,7 +38,7 @@ class ResultCounts:
         captured_s: when the last frame with an image was captured; None before the first.
     """
 
-    def __init__(self, *, live: bool = True, today: Mapping[Verdict, int] | None = None) -> None:
+    def __init__(self, *, live: bool = True) -> None:
         self.dropped = 0
         self.reason = "no frame yet"
         self.began_s = self.last_s = time.monotonic()
@@ -47,7 +47,7 @@ class ResultCounts:
         self._live = live
         self._lock = threading.Lock()
         self._verdicts: Counter[Verdict] = Counter()
-        self._day, self._today = date.today(), Counter(today or {})
+        self._days: dict[date, Counter[Verdict]] = {}  # a clock that is set back goes back in it
         self._stages_ms: dict[str, float] = {}
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._buckets = [0] * len(_BUCKET_NAMES)
@@ -74,8 +74,7 @@ class ResultCounts:
         """Count a verdict that has no frame here."""
         with self._lock:
             self._verdicts[verdict] += 1
-            self._begin_day()
-            self._today[verdict] += 1
+            self._counted_today()[verdict] += 1
             for stage, ms in stages_ms.items():
                 self._stages_ms[stage] = self._stages_ms.get(stage, 0.0) + ms
             if latency_ms is not None:
@@ -92,8 +91,12 @@ class ResultCounts:
     def today(self) -> dict[str, int]:
         """How many of each verdict on this day of the machine's clock, earlier runs included."""
         with self._lock:
-            self._begin_day()
-            return _by_name(self._today)
+            return _by_name(self._counted_today())
+
+    def continue_day(self, day: date, counted: Mapping[Verdict, int]) -> None:
+        """Add what earlier runs counted on a day of the machine's clock."""
+        with self._lock:
+            self._days[day] = self._days.get(day, Counter()) + Counter(counted)
 
     @property
     def latencies_ms(self) -> list[float]:
@@ -113,11 +116,13 @@ class ResultCounts:
                 "stage_ms": {stage: round(ms, 3) for stage, ms in self._stages_ms.items()},
             }
 
-    def _begin_day(self) -> None:
-        """Begin at nought where the day is another than that of the last result."""
+    def _counted_today(self) -> Counter[Verdict]:
         today = date.today()
-        if today != self._day:
-            self._day, self._today = today, Counter()
+        if today not in self._days:
+            while len(self._days) >= DAYS_KEPT:
+                del self._days[min(self._days)]
+            self._days[today] = Counter()
+        return self._days[today]
 
 
 def _by_name(verdicts: Counter[Verdict]) -> dict[str, int]:

@@ -9,8 +9,9 @@ import sqlite3
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -44,7 +45,8 @@ CREATE TABLE IF NOT EXISTS results (
     score REAL,
     threshold REAL,
     reason TEXT NOT NULL,
-    result TEXT NOT NULL
+    result TEXT NOT NULL,
+    recipe INTEGER
 );
 CREATE INDEX IF NOT EXISTS results_by_time ON results (captured_at_ns);
 CREATE INDEX IF NOT EXISTS results_not_ok ON results (captured_at_ns) WHERE verdict <> 'OK';
@@ -70,10 +72,12 @@ CREATE INDEX IF NOT EXISTS shadow_differs ON shadow (candidate, captured_at_ns)
     WHERE verdict <> shadow_verdict;
 CREATE INDEX IF NOT EXISTS shadow_by_candidate ON shadow (candidate);
 """
+_ADDED = {"recipe": "ALTER TABLE results ADD COLUMN recipe INTEGER"}
+"""Columns that databases of earlier versions lack."""
 _INSERT = """
 INSERT INTO results
-    (camera, source, frame, captured_at_ns, verdict, score, threshold, reason, result)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (camera, source, frame, captured_at_ns, verdict, score, threshold, reason, result, recipe)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _TRIM = """
 DELETE FROM results WHERE id IN (
@@ -81,33 +85,45 @@ DELETE FROM results WHERE id IN (
 )
 """
 _COUNT = """
-SELECT verdict, count(*) FROM results WHERE captured_at_ns >= ? AND camera = ? GROUP BY verdict
+SELECT verdict, count(*) FROM results
+WHERE captured_at_ns >= ? AND captured_at_ns < ? AND camera = ? GROUP BY verdict
 """
 _Values: TypeAlias = tuple[Any, ...]
+OnBegin: TypeAlias = Callable[[sqlite3.Connection], None]
 
 
-class SqliteSink(AbstractContextManager["SqliteSink"]):
-    """The table ``results``: a row a result, its result line as JSON in the column ``result``.
+class RowWriter:
+    """Rows of one table: durable, and kept in memory while nobody can write them.
 
     Write-ahead log with ``synchronous = FULL``: what was committed survives a power cut. A commit
-    is made when nothing more waits, else every 256 results or quarter of a second. While the disk
-    is full or another program has locked the database, up to 10 000 results wait in memory; then
-    the oldest are lost and counted. One that was removed or moved away is begun anew, as soon as
-    its place is there.
+    is made when nothing more waits, else every 256 rows or quarter of a second. While the disk is
+    full or another program has locked the database, up to 10 000 rows wait in memory; then the
+    oldest are lost and counted. A database that was removed or moved away is begun anew, as soon
+    as its place is there.
 
     Args:
         path: the database; made if it is not there.
-        max_rows: the oldest rows beyond so many are removed.
+        insert: the statement that puts a row in.
+        losses: counts what is lost; None makes a counter of results.
+        trim: what removes the oldest rows at each commit, with its values; None removes none.
+        on_begin: given the database before the first row is written, late where it is locked.
 
     Raises:
         SinkError: no database can be opened or made there, or it is another program's.
     """
 
-    lossless = True
-
-    def __init__(self, path: str | os.PathLike[str], *, max_rows: int = MAX_ROWS) -> None:
-        self.losses = LossCounter(printable_path(path), "results")
-        self._max_rows = max_rows
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        insert: str,
+        *,
+        losses: LossCounter | None = None,
+        trim: tuple[str, tuple[int, int]] | None = None,
+        on_begin: OnBegin | None = None,
+    ) -> None:
+        self.losses = losses or LossCounter(printable_path(path), "results")
+        self._insert, self._trim = insert, trim
+        self._on_begin = on_begin
         self._waiting: deque[_Values] = deque()
         self._since_s = 0.0  # when the oldest of them came
         self._retry_s = 0.0
@@ -123,13 +139,13 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
                 raise _sink_error(Path(path), error) from error
             self.losses.add(error, 0)  # it is a database, and somebody will let go of it
 
-    def write(self, result: Result) -> None:
+    def add(self, values: _Values) -> None:
         """Add one row; it is committed with others, see the class."""
         now = time.monotonic()
         with self._busy:
             if not self._waiting:
                 self._since_s = now
-            self._waiting.append(_row_from_result(result))
+            self._waiting.append(tuple(_storable(value) for value in values))
             if len(self._waiting) > MAX_WAITING:
                 self._waiting.popleft()
                 self.losses.add(self.losses.reason or "too slow")
@@ -158,17 +174,15 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
         finally:
             self._busy.release()
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _commit(self, now: float) -> None:
         if not self._waiting or self._closed or now < self._retry_s:
             return
         try:
             database = self._database_in_place()
             with database:  # commits, or rolls back
-                ids = database.executemany(_INSERT, self._waiting)
-                ids.execute(_TRIM, (self._max_rows, _MAX_DELETED))
+                database.executemany(self._insert, self._waiting)
+                if self._trim is not None:
+                    database.execute(*self._trim)
             if self._stamp != _stamp_of(self._path):
                 raise OSError("removed or moved away meanwhile")  # then the rows are nowhere
         except (sqlite3.Error, OSError) as error:
@@ -194,9 +208,13 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
     def _open(self) -> sqlite3.Connection:
         with contextlib.suppress(FileNotFoundError):
             check_plain(self._path.stat(), self._path)
-        self._database = open_database(self._path)
-        self._stamp = _stamp_of(self._path)
-        return self._database
+        database = open_database(self._path)
+        if self._on_begin is not None:
+            with _closing_at_error(database):
+                self._on_begin(database)
+            self._on_begin = None
+        self._database, self._stamp = database, _stamp_of(self._path)
+        return database
 
     def _close_database(self) -> None:
         database, self._database = self._database, None
@@ -205,26 +223,56 @@ class SqliteSink(AbstractContextManager["SqliteSink"]):
                 database.close()
 
 
-def count_of_day(path: Path, camera: str, day: date) -> Counter[Verdict]:
-    """Count a camera's results of a day of the machine's clock; none where there is no database.
+class SqliteSink(AbstractContextManager["SqliteSink"]):
+    """The table ``results``: a row a result, its result line as JSON in the column ``result``.
 
     Args:
-        path: the database; it may be at work.
+        path: the database; made if it is not there.
+        max_rows: the oldest rows beyond so many are removed.
+        on_begin: see `RowWriter`.
+
+    Raises:
+        SinkError: see `RowWriter`.
+    """
+
+    lossless = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_rows: int = MAX_ROWS,
+        on_begin: OnBegin | None = None,
+    ) -> None:
+        trim = (_TRIM, (max_rows, _MAX_DELETED))
+        self._rows = RowWriter(path, _INSERT, trim=trim, on_begin=on_begin)
+        self.losses = self._rows.losses
+        self.flush, self.close = self._rows.flush, self._rows.close
+
+    def write(self, result: Result) -> None:
+        """Add one row; it is committed with others, see `RowWriter`."""
+        self._rows.add(_row_from_result(result))
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def count_of_day(database: sqlite3.Connection, camera: str, day: date) -> Counter[Verdict]:
+    """Count a camera's results of a day of the machine's clock.
+
+    Args:
+        database: of ours.
         camera: its name; empty where there is one alone.
         day: on which they were captured.
 
     Raises:
-        SinkError: it cannot be read, or is another program's.
+        sqlite3.Error: it cannot be read.
     """
-    begin_s = datetime.combine(day, datetime.min.time()).timestamp()
-    if not path.exists():
-        return Counter()
-    try:
-        check_plain(path.stat(), path)
-        with contextlib.closing(connect(path)) as database:
-            rows = database.execute(_COUNT, (int(begin_s * 1e9), camera)).fetchall()
-    except (sqlite3.Error, OSError) as error:
-        raise _sink_error(path, error) from error
+    begin_ns, end_ns = (
+        int(datetime.combine(one, datetime.min.time()).timestamp() * 1e9)
+        for one in (day, day + timedelta(days=1))
+    )
+    rows = database.execute(_COUNT, (begin_ns, end_ns, camera)).fetchall()
     return Counter({Verdict(verdict): count for verdict, count in rows})
 
 
@@ -244,17 +292,33 @@ def open_database(path: Path) -> sqlite3.Connection:
         sqlite3.Error, OSError: it is no database, another program's, or cannot be written.
     """
     database = connect(path)
-    try:
+    with _closing_at_error(database):
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA journal_size_limit = 16777216")  # of a log that a reader held up
         database.execute(f"PRAGMA application_id = {_APPLICATION}")
         database.execute(f"PRAGMA user_version = {_VERSION}")
-        database.executescript(RESULTS_SCHEMA)
-    except BaseException:
-        database.close()
-        raise
+        database.executescript(RESULTS_SCHEMA + SHADOW_SCHEMA)
+        add_missing_columns(database)
     return database
+
+
+def add_missing_columns(database: sqlite3.Connection) -> None:
+    """Give a database of an earlier version the columns that it lacks.
+
+    Raises:
+        sqlite3.Error: it cannot be written.
+    """
+    for name in missing_columns(database):
+        with contextlib.suppress(sqlite3.OperationalError):  # another program was quicker
+            database.execute(_ADDED[name])
+        database.execute(f"SELECT {name} FROM results LIMIT 1")
+
+
+def missing_columns(database: sqlite3.Connection) -> list[str]:
+    """Columns that a database of an earlier version lacks."""
+    there = {row[1] for row in database.execute("PRAGMA table_info(results)")}
+    return [name for name in _ADDED if name not in there]
 
 
 def connect(path: Path, *, busy_s: float = _BUSY_S, read_only: bool = False) -> sqlite3.Connection:
@@ -270,16 +334,22 @@ def connect(path: Path, *, busy_s: float = _BUSY_S, read_only: bool = False) -> 
     """
     name = f"{path.absolute().as_uri()}{'?mode=ro&immutable=1' * read_only}"
     database = sqlite3.connect(name, timeout=busy_s, check_same_thread=False, uri=True)
-    try:
+    with _closing_at_error(database):
         (owner,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
         (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if (owner, version) != (_APPLICATION, _VERSION) and tables:
             raise OSError("a database of another program or version")
+    return database
+
+
+@contextlib.contextmanager
+def _closing_at_error(database: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         database.close()
         raise
-    return database
 
 
 def _is_locked(error: Exception) -> bool:
@@ -297,8 +367,7 @@ def _row_from_result(result: Result) -> _Values:
     line = result.to_json()
     text = json.dumps(line, ensure_ascii=False, allow_nan=False)
     names = ("source", "frame", "captured_at_ns", "verdict", "score", "threshold", "reason")
-    values = (line.get("camera", ""), *(line[name] for name in names), text)
-    return tuple(_storable(value) for value in values)
+    return line["camera"], *(line[name] for name in names), text, line["recipe"]
 
 
 def _storable(value: Any) -> Any:

@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import cv2
 
 from cameras.redaction import printable_path
 from edge.drawing.overlay import draw
 from edge.result import Result, Verdict
+from edge.sinks.database import DATABASE, SHADOW
 from edge.sinks.disk_quota import DiskLimits, DiskQuota
 from edge.sinks.losses import LossCounter, RepeatFilter
 from edge.sinks.pictures import jpeg_from_image, png_from_image, write_whole
-from edge.sinks.sink import name_from_result
+from edge.sinks.sink import SinkError, name_from_result
+
+MARKED = "marked"
+"""The folder of pictures that somebody marked, in a folder of kept parts."""
+_TAKEN = re.compile(rf"{SHADOW}|{MARKED}|{re.escape(DATABASE)}.*|\d{{8}}")
+
+
+def folder_of(keep: Path, camera: str) -> Path:
+    """Where a camera's parts are kept.
+
+    Args:
+        keep: the folder of all.
+        camera: its name; empty where there is one alone.
+
+    Raises:
+        SinkError: something else has that name there.
+    """
+    if _TAKEN.fullmatch(camera):
+        raise SinkError(
+            f"camera {camera}: {printable_path(keep / camera)} is the place of something else in a "
+            "folder of kept parts; give the camera another name"
+        )
+    return keep / camera
 
 
 class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):

@@ -1,19 +1,22 @@
-"""Opens the sinks that the command line and `edge.toml` name for `edge stream`."""
+"""Opens the sinks that the command line and `edge.toml` name."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from edge.options import StreamOptions
+from edge.options import RecordOptions, StreamOptions
 from edge.result import Say
 from edge.service.gallery import Galleries
-from edge.sinks.database import DATABASE, SqliteSink
+from edge.service.result_counts import ResultCounts
+from edge.sinks.database import DATABASE, SqliteSink, count_of_day
 from edge.sinks.disk_quota import MIB, DiskLimits
 from edge.sinks.json_lines import JsonLinesSink
-from edge.sinks.kept_parts import KeptPartsSink
+from edge.sinks.kept_parts import KeptPartsSink, folder_of
 from edge.sinks.pictures import PicturesSink
 from edge.sinks.sink import Painter, SinkError
 from edge.sinks.video import VideoSink
@@ -22,8 +25,12 @@ from edge.sinks.window import WindowSink
 RATE_HZ = 25.0  # of a recording whose source does not tell its own
 
 
-def shared_sinks(options: StreamOptions) -> Iterator[Any]:
+def shared_sinks(options: RecordOptions, counts: Mapping[str, ResultCounts]) -> Iterator[Any]:
     """Sinks that take the results of all cameras.
+
+    Args:
+        options: where they go.
+        counts: by camera; those of the day go on where an earlier run's ended.
 
     Raises:
         SinkError: one cannot be opened.
@@ -31,12 +38,25 @@ def shared_sinks(options: StreamOptions) -> Iterator[Any]:
     if options.results is not None:
         limit = options.results_mb * MIB
         yield JsonLinesSink(options.results, max_bytes=limit, backups=options.results_kept)
-    database = database_of(options)
-    if database is not None:
-        yield SqliteSink(database)
+    yield from database_sinks(options, counts)
 
 
-def database_of(options: StreamOptions) -> Path | None:
+def database_sinks(
+    options: RecordOptions, counts: Mapping[str, ResultCounts]
+) -> Iterator[SqliteSink]:
+    """The database, if there is one; see `shared_sinks`."""
+
+    def continue_days(database: sqlite3.Connection) -> None:
+        today = date.today()
+        for camera, counted in counts.items():
+            counted.continue_day(today, count_of_day(database, camera, today))
+
+    path = database_of(options)
+    if path is not None:
+        yield SqliteSink(path, on_begin=continue_days)
+
+
+def database_of(options: RecordOptions) -> Path | None:
     """Where every result has its row: the folder of kept parts has a database, too."""
     if options.database is None and options.keep is not None:
         return options.keep / DATABASE
@@ -66,18 +86,30 @@ def camera_sinks(
     if galleries is not None:
         yield galleries.gallery(camera)
     paint = Painter()
+    yield from picture_sinks(options, camera=camera, rate_hz=rate_hz, paint=paint)
+    if options.pictures is not None:
+        yield PicturesSink(options.pictures / camera, paint=paint)
+    yield from _windows(options, paint=paint, camera=camera, say=say)
+
+
+def picture_sinks(
+    options: RecordOptions, *, camera: str, rate_hz: float | None = None, paint: Painter
+) -> Iterator[VideoSink | KeptPartsSink]:
+    """The recording and the kept parts of a camera or station.
+
+    Raises:
+        SinkError: one cannot be opened.
+    """
     limits = limits_of(options)
     if options.record is not None:
         path = record_path(options.record, camera)
         yield VideoSink(path, rate_hz=rate_hz or RATE_HZ, paint=paint, limits=limits)
-    if options.pictures is not None:
-        yield PicturesSink(options.pictures / camera, paint=paint)
     if options.keep is not None:
-        yield KeptPartsSink(options.keep / camera, limits=limits, share_ok=options.keep_ok)
-    yield from _windows(options, paint=paint, camera=camera, say=say)
+        folder = folder_of(options.keep, camera)
+        yield KeptPartsSink(folder, limits=limits, share_ok=options.keep_ok)
 
 
-def limits_of(options: StreamOptions) -> DiskLimits:
+def limits_of(options: RecordOptions) -> DiskLimits:
     """Of each folder that fills up by itself."""
     return DiskLimits(max_bytes=options.keep_mb * MIB, min_free_bytes=options.keep_free_mb * MIB)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 
 from cameras.connect import open_source
@@ -26,15 +25,14 @@ from edge.inspection.hot_swap import HotSwapInspector
 from edge.inspection.inspector import Inspector
 from edge.inspection.settings import settings_in_use
 from edge.options import DEADLINE_MS, PART_DEADLINE_MS, StreamOptions
-from edge.result import Inspect, Say, Verdict
+from edge.result import Inspect, Say
 from edge.service.camera_status import CameraStatus, StatusOptions
 from edge.service.input_watch import InputWatch
 from edge.service.line_triggers import open_triggers
 from edge.service.result_counts import ResultCounts
 from edge.service.signals import stop_on_signals
 from edge.service.supervisor import Supervised, supervised
-from edge.sinks.database import count_of_day
-from edge.sinks.sink import Sink, SinkError, refuse_source, refuse_watched
+from edge.sinks.sink import Sink, refuse_source, refuse_watched
 from edge.stream.cameras import CameraConfig, camera_configs
 from edge.stream.loop import Camera, stream_cameras
 from edge.stream.open_sinks import (
@@ -74,7 +72,10 @@ def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:
         ExitStack() as stack,
     ):
         opened = _open_cameras(configs, options, service, stack)
-        shared = [stack.enter_context(sink) for sink in shared_sinks(options)]
+        shared = [
+            stack.enter_context(sink)
+            for sink in shared_sinks(options, {one.config.name: one.counts for one in opened})
+        ]
         service.supervisor.add_shared_sinks(shared)
         service.supervisor.begin()
         end_within(FINISHING_S)
@@ -142,9 +143,7 @@ def _open_cameras(
         )
         sinks = [stack.enter_context(sink) for sink in own]
         sinks += [stack.enter_context(sink) for sink in _shadows(each, options, say=service.say)]
-        counts = ResultCounts(
-            live=opener.live, today=_counted_today(options, each.name, say=service.say)
-        )
+        counts = ResultCounts(live=opener.live)
         watch = InputWatch(
             each.name,
             inspector,
@@ -189,23 +188,14 @@ def _shadows(
     if options.shadow is not None:
         yield from open_shadow(
             options.shadow,
-            camera,
+            GivenSettings.from_options(camera),
+            engine=engine_on(camera.engine, camera.device),
             name=camera.name,
             database=database_of(options),
             keep=options.keep,
             limits=limits_of(options),
             say=say,
         )
-
-
-def _counted_today(options: StreamOptions, camera: str, *, say: Say) -> Mapping[Verdict, int]:
-    """Results of earlier runs, so that a day's counts go on after a crash or a restart."""
-    database = database_of(options)
-    try:
-        return {} if database is None else count_of_day(database, camera, date.today())
-    except SinkError as error:  # somebody holds it: a line does not wait for its statistics
-        say(f"{error}; the day's counts begin at nought")
-        return {}
 
 
 def _streamed_camera(camera: _OpenedCamera) -> Camera:

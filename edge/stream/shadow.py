@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 
-from cameras.redaction import printable_path
 from edge.given import GivenSettings
 from edge.inspection.inspector import Inspector
 from edge.inspection.settings import settings_in_use
-from edge.options import CameraOptions
 from edge.result import Result, Say
-from edge.sinks.database import SHADOW, SHADOW_SCHEMA, open_database
+from edge.sinks.database import SHADOW, RowWriter
 from edge.sinks.disk_quota import DiskLimits, DiskQuota
 from edge.sinks.kept_parts import keep_part
 from edge.sinks.losses import LossCounter
 from edge.sinks.sink import SinkError
 from engines.bundle import MODEL, Bundle
-from engines.choose import engine_on
 
-COMMIT_ROWS = 64
 _INSERT = "INSERT INTO shadow VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -58,20 +52,16 @@ class ShadowSink(AbstractContextManager["ShadowSink"]):
         limits: DiskLimits | None = None,
         say: Say,
     ) -> None:
-        self.losses = LossCounter(
-            f"shadow {inspector.bundle.path}", "verdicts", counts_skipped=False
-        )
         self.compared = self.differing = 0
         self._is_closed = False
         self._inspector, self._say = inspector, say
         self._candidate = candidate_name(inspector.bundle)
-        self._rows: list[tuple[Any, ...]] = []
+        self.losses = LossCounter(
+            f"shadow {inspector.bundle.path}", "verdicts", counts_skipped=False
+        )
+        self._rows = RowWriter(database, _INSERT, losses=self.losses)
         self._quota = None if folder is None else DiskQuota(folder, limits)
-        try:
-            self._database = open_database(database)
-            self._database.executescript(SHADOW_SCHEMA)
-        except (sqlite3.Error, OSError) as error:
-            raise SinkError(f"{printable_path(database)}: {error}; name another file") from error
+        self.flush = self._rows.flush
 
     def write(self, result: Result) -> None:
         """Judge it by the candidate, too; a result without a picture says nothing of either."""
@@ -79,9 +69,9 @@ class ShadowSink(AbstractContextManager["ShadowSink"]):
             return
         found = self._inspector.inspect(result.image)
         self.compared += 1
-        self._rows.append(
+        self._rows.add(
             (
-                *(self._candidate, result.camera, result.to_json()["source"], result.frame),
+                *(self._candidate, result.camera, result.source, result.frame),
                 *(result.captured_at_ns, result.verdict.value, result.score),
                 *(found.verdict.value, found.score, found.reason),
             )
@@ -89,31 +79,15 @@ class ShadowSink(AbstractContextManager["ShadowSink"]):
         if found.verdict is not result.verdict:
             self.differing += 1
             self._keep(result)
-        if len(self._rows) >= COMMIT_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write down the verdicts that wait."""
-        if not self._rows:
-            return
-        try:
-            with self._database:
-                self._database.executemany(_INSERT, self._rows)
-        except sqlite3.Error as error:
-            self.losses.add(error, len(self._rows))
-        else:
-            self.losses.end_outage()
-        self._rows.clear()
 
     def close(self) -> None:
         """Write what waits, and release the candidate; a second call does nothing."""
         if self._is_closed:
             return
         self._is_closed = True
-        self.flush()
         where = self._inspector.bundle.path
         self._say(f"{where}: differs in {self.differing} of {self.compared} parts")
-        self._database.close()
+        self._rows.close()
         if self._quota is not None:
             self._quota.close()
         self._inspector.close()
@@ -137,19 +111,21 @@ def candidate_name(bundle: Bundle) -> str:
 
 def open_shadow(
     path: Path,
-    camera: CameraOptions,
+    given: GivenSettings,
     *,
+    engine: str,
     name: str,
     database: Path | None,
     keep: Path | None,
     limits: DiskLimits,
     say: Say,
 ) -> Iterator[ShadowSink]:
-    """The sink of a candidate, judging with its own threshold what the camera's options say.
+    """The sink of a candidate, which judges with its own threshold.
 
     Args:
         path: the candidate's bundle.
-        camera: how frames are judged.
+        given: in place of the bundle's own settings; its threshold is not the candidate's.
+        engine: ``auto`` or the name of one.
         name: of the camera.
         database: of the results.
         keep: folder of kept parts.
@@ -163,11 +139,8 @@ def open_shadow(
     if database is None:
         raise SinkError("--shadow: its verdicts go to the database; add --keep or --database")
     bundle = Bundle.open(path)
-    given = replace(GivenSettings.from_options(camera), threshold=None)
-    settings = settings_in_use(bundle, given, say=say)
-    inspector = Inspector(
-        bundle, settings=settings, engine=engine_on(camera.engine, camera.device), say=say
-    )
+    settings = settings_in_use(bundle, replace(given, threshold=None), say=say)
+    inspector = Inspector(bundle, settings=settings, engine=engine, say=say)
     try:
         folder = None if keep is None else keep / SHADOW / name
         yield ShadowSink(inspector, database=database, folder=folder, limits=limits, say=say)

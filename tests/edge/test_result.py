@@ -14,6 +14,7 @@ from edge.stream.summary import Summary
 FIELDS = [
     "camera",
     "part",
+    "recipe",
     "source",
     "frame",
     "captured_at_ns",

@@ -212,6 +212,11 @@ def _recipe(snapshot: Snapshot) -> int:
     return snapshot.recipe_id if result is None else result.recipe_id
 
 
+def _threshold(snapshot: Snapshot) -> float:
+    result = _result(snapshot)
+    return snapshot.threshold if result is None else result.threshold
+
+
 def _decision(snapshot: Snapshot) -> int:
     if snapshot.fault:
         return snapshot.decision
@@ -320,7 +325,14 @@ RESULT = (
         "deadlines missed, modulo 65536",
         lambda snapshot: u16_wrapped(snapshot.counters.timeouts),
     ),
-    *(Register(at, f"Spare{at}", Layout.U16, "0", lambda _: 0) for at in (28, 29, 30)),
+    Register(
+        28,
+        "Threshold",
+        Layout.F32,
+        "score from which a part is not OK; without a result: of the loaded recipe",
+        _threshold,
+    ),
+    Register(30, "Spare30", Layout.U16, "0", lambda _: 0),
     Register(31, "SequenceTail", Layout.U16, "as SequenceHead, else read again", _sequence),
 )
 

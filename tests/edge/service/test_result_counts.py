@@ -49,8 +49,9 @@ def test_a_day_goes_on_after_a_restart_and_ends_at_midnight(monkeypatch) -> None
             return days[-1]
 
     monkeypatch.setattr(module, "date", Calendar)
-    counts = ResultCounts(today={Verdict.OK: 100, Verdict.NG: 3})
+    counts = ResultCounts()
     counts.add(*pair(verdict=Verdict.NG))
+    counts.continue_day(days[0], {Verdict.OK: 100, Verdict.NG: 3})  # late, of a locked database
     assert counts.today() == {"ok": 100, "ng": 4, "error": 0}
     assert counts.verdicts == {Verdict.NG: 1}
     days.append(days[0].replace(day=2))
@@ -58,6 +59,12 @@ def test_a_day_goes_on_after_a_restart_and_ends_at_midnight(monkeypatch) -> None
     counts.add(*pair())
     assert counts.today() == {"ok": 1, "ng": 0, "error": 0}
     assert counts.to_json()["ng"] == 1
+    days.append(days[0])  # the clock is set back
+    assert counts.today() == {"ok": 100, "ng": 4, "error": 0}
+    for number in range(3, 9):
+        days.append(days[0].replace(day=number))
+        counts.add(*pair())
+    assert len(counts._days) == module.DAYS_KEPT
 
 
 def test_what_was_last_is_known() -> None:

@@ -12,7 +12,7 @@ from results import SOFT, result_of
 
 from edge.result import Verdict
 from edge.sinks.disk_quota import MIB, DiskLimits
-from edge.sinks.kept_parts import KeptPartsSink
+from edge.sinks.kept_parts import KeptPartsSink, folder_of
 from edge.sinks.sink import SinkError
 
 
@@ -104,3 +104,11 @@ def test_a_folder_that_cannot_be_had_is_told_before_the_start(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SinkError, match="name another folder"):
         KeptPartsSink(tmp_path / "file")
+
+
+@pytest.mark.parametrize("camera", ["shadow", "marked", "results.db", "results.db-wal", "20260131"])
+def test_a_camera_by_the_name_of_something_else_there_is_refused(tmp_path, camera) -> None:
+    with pytest.raises(SinkError, match=f"camera {camera}: .*give the camera another name"):
+        folder_of(tmp_path, camera)
+    for good in ("", "line3", "shadow2", "2026"):
+        assert folder_of(tmp_path, good) == tmp_path / good
