@@ -26,6 +26,7 @@ from engines.plans.compile import compile_plan
 from engines.plans.flavours import RTX, TENSORRT, import_flavour
 from engines.plans.layers import executes, kernels
 from engines.plans.plan import Compatible, CompileSettings, Plan
+from engines.versions import history_of
 
 _LEFT_OUT: dict[str, Any] = {
     **dict.fromkeys(("files", "golden", "figures", "threshold"), True),
@@ -227,6 +228,7 @@ def bundle_info(path: Path) -> dict[str, Any]:
         "threshold_facts": manifest.threshold.model_dump(mode="json", exclude={"value"}),
         "figures": dict(manifest.figures),
         "drawn_defects": manifest.drawn_defects.to_json() if manifest.drawn_defects else None,
+        "history": [event.model_dump(mode="json") for event in history_of(path)],
         "golden": {image.file: image.score for image in manifest.golden},
         "model_mib": round(manifest.files["model.onnx"].size / 2**20, 2),
         "plans": [plan.name for plan in plans],

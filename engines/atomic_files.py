@@ -13,7 +13,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EOPNOTSU
 
 
 @contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
+def staged_folder(target: Path, *, check: Callable[[], None] | None = None) -> Iterator[Path]:
     """A new folder beside `target`; put in its place if the block ends well, else removed.
 
     The folder is locked while the block runs: what carries no lock was left by a dead process,
@@ -33,6 +33,8 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
     Args:
         target: folder to create or replace; its parent exists.
+        check: called right before, while no other writer can come between; what it raises leaves
+            `target` as it is.
 
     Raises:
         OSError: the disk is full, read-only or failing; `target` is as before.
@@ -48,6 +50,8 @@ def staged_folder(target: Path) -> Iterator[Path]:
         yield folder
         _sync_tree(folder)
         with locked(target.parent):
+            if check is not None:
+                check()
             old = _put_in_place(folder, target)
             # The new one is in its place, whatever is said from here on: a file system that
             # cannot sync a folder is no failure.

@@ -96,13 +96,21 @@ class Bundle:
         return content
 
 
-def write_bundle(target: Path, *, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Bundle:
+def write_bundle(
+    target: Path,
+    *,
+    manifest: Manifest,
+    files: Mapping[str, bytes | Path],
+    check: Callable[[], None] | None = None,
+) -> Bundle:
     """Write a bundle so that a kill or a full disk at any moment leaves the old one or the new.
 
     Args:
         target: the folder, ``NAME.edge``; replaced if it is a bundle already.
         manifest: its `files` are filled in here.
         files: content, or a file to copy, by path inside the bundle; ``model.onnx`` is a must.
+        check: called right before `target` is replaced, while nobody else can change it; what it
+            raises leaves all as it is.
 
     Raises:
         BundleError: a path is not allowed, `target` is something else, or the disk refuses.
@@ -111,7 +119,7 @@ def write_bundle(target: Path, *, manifest: Manifest, files: Mapping[str, bytes 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with holding_signals():
-            with staged_folder(target) as folder:
+            with staged_folder(target, check=check) as folder:
                 records = {name: _store_file(folder / name, what) for name, what in files.items()}
                 complete = Manifest.model_validate({**dict(manifest), "files": records})
                 write_durably(folder / MANIFEST, text_from_manifest(complete))

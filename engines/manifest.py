@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field, NonNegativeInt, model_validator
 
 from engines.bundle_paths import path_problem
 from engines.drawn_record import DrawnDefectsRecord
+from engines.history_record import MAX_HISTORY, HistoryRecord
 from engines.parity_record import ParityRecord
 from engines.record import (
     MAX_LISTED,
@@ -237,6 +238,7 @@ class Manifest(Record):
         min_area: smallest region that counts, in pixels of the camera's picture.
         ignore: file of the mask that is white where nothing counts; None without one.
         changes: of settings since the build; of very many, the first of each kind and the last.
+        history: what was done with the bundles that were in this one's place (`history.py`).
         figures: measured on labelled images, such as ``image_auroc``.
         golden: images with known scores.
         files: every file but this one and those under ``engines``, by path inside the bundle.
@@ -280,6 +282,7 @@ class Manifest(Record):
     min_area: NonNegativeInt = 0
     ignore: str | None = None
     changes: Annotated[tuple[ChangeRecord, ...], Field(max_length=2 * MAX_CHANGES)] = ()
+    history: Annotated[tuple[HistoryRecord, ...], Field(max_length=MAX_HISTORY)] = ()
     figures: Annotated[dict[Line, Float32], Few] = Field(default_factory=dict)
     golden: Annotated[tuple[GoldenImage, ...], Few] = ()
     files: Annotated[dict[str, FileRecord], Few] = Field(default_factory=dict)

@@ -123,12 +123,9 @@ def print_info(title: str, facts: Mapping[str, Any]) -> None:
             rows.append(("drawn defects", _drawn_defects(value)))
         elif name == "tuning" and value:
             rows.append(("form", value["reason"]))
-        elif name == "changes":
-            rows += [
-                (f"{one['setting']} changed", f"{_old_and_new(one)}, {_when_and_who(one)}")
-                for one in value
-            ]
-        elif name == "operating_points":
+        elif name == "learnt_images":
+            rows.append((name, f"{len(value)} files, told by --json"))
+        elif name in ("changes", "history", "operating_points"):
             continue
         elif isinstance(value, dict) and value:
             rows += [(f"{name}.{part}", item) for part, item in value.items()]
@@ -137,8 +134,27 @@ def print_info(title: str, facts: Mapping[str, Any]) -> None:
     console.print_table(title, rows)
     points = [OperatingPointRecord.model_validate(one) for one in facts["operating_points"]]
     print_points(points, used=facts["threshold"])
+    print_history(facts["history"])
     if facts["changes"]:
         console.say("figures and report are those of the build; measure again with `edge evaluate`")
+
+
+def print_history(events: Sequence[Mapping[str, Any]]) -> None:
+    """Print who did what with a bundle, and when."""
+    console.print_columns(
+        "History",
+        ("when, UTC", "what", "", "version", "by"),
+        [
+            (
+                one["when"][:19].replace("T", " "),
+                one["what"],
+                one["detail"],
+                one["version"],
+                one["by"],
+            )
+            for one in events
+        ],
+    )
 
 
 def _old_and_new(change: Mapping[str, Any]) -> str:
@@ -148,11 +164,6 @@ def _old_and_new(change: Mapping[str, Any]) -> str:
         for value in (change["old"], change["new"])
     )
     return f"{'none' if old is None else old} → {'none' if new is None else new}"
-
-
-def _when_and_who(change: Mapping[str, Any]) -> str:
-    when = f"{change['changed'][:19].replace('T', ' ')} UTC"
-    return f"{when} by {change['by']}" if change["by"] else when
 
 
 def _parity(value: Mapping[str, Any]) -> str:

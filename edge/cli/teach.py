@@ -36,8 +36,8 @@ class TeachOptions(OptionsModel):
 def teach(bundle: BundleArgument, options: TeachOptions, json: Json = False) -> None:
     """Teach a bundle parts that were marked, show what changes, and ask."""
     from edge.sinks.kept_parts import MARKED
-    from edge.teaching.correction import put_in_service
     from edge.teaching.marked_parts import TeachError, marked_parts
+    from edge.teaching.proposal import accept
     from edge.teaching.teach import correct
     from engines.bundle import Bundle
 
@@ -56,7 +56,8 @@ def teach(bundle: BundleArgument, options: TeachOptions, json: Json = False) -> 
     if not options.yes and not _agrees():
         console.say("nothing is changed; --yes puts it in service")
         return
-    _, version = put_in_service(correction)
+    version = accept(correction, force=options.force).version
+    assert version is not None
     console.say(
         f"{bundle}: in service; version {version.number} is the one before, `edge rollback`"
     )
@@ -76,7 +77,9 @@ def _print(correction: Correction) -> None:
         rows[-1] = ("threshold's origin", "set by hand: it stays")
     console.print_table(str(correction.bundle.path), rows)
     console.print_columns(
-        "What changes", ("", "parts", "before", "after"), correction.effect.rows()
+        "What changes",
+        ("", "parts", "before", "after"),
+        [row[1:] for row in correction.effect.rows()],
     )
     changed = [one for one in correction.effect.parts if one.is_changed]
     console.print_columns(

@@ -13,6 +13,7 @@ from edge.options import ENGINE, EngineName
 from engines import versions
 from engines.bundle import Bundle
 from engines.errors import BundleError
+from process.user import user_at_host
 
 CandidateArgument = Annotated[
     Path, typer.Argument(metavar="CANDIDATE", help="Bundle to put there.")
@@ -31,7 +32,7 @@ def promote(
     opened = Bundle.open(candidate)
     with Inspector(opened, settings=settings_from_bundle(opened), engine=engine) as inspector:
         console.say(inspector.engine_reason)
-    _, version = versions.promote(opened, bundle)
+    _, version = versions.promote(opened, bundle, by=user_at_host())
     before = "" if version is None else f"; version {version.number} is the one before"
     console.say(f"{bundle}: {candidate} is in service{before}")
 
@@ -59,5 +60,5 @@ def roll_back(
             rows.append((one.number, made, manifest.images.used, manifest.threshold.value))
         console.print_columns(str(bundle), ("version", "made", "images", "threshold"), rows)
         return
-    _, version = versions.roll_back(bundle, to)
+    _, version = versions.roll_back(bundle, to, by=user_at_host())
     console.say(f"{bundle}: version {version.number} is in service again")

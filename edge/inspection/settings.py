@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import re
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +28,7 @@ from engines.changes import KEEP, built_pixel_threshold, edit_manifest
 from engines.errors import BundleError, EngineError
 from engines.manifest import ChangeRecord, Manifest, RoiRecord
 from engines.threshold_records import ThresholdRecord
+from process.user import shown_name, user_at_host
 
 
 class SettingsError(ValueError):
@@ -152,23 +150,29 @@ def change_settings(
         raise SettingsError(
             "nothing to change: give a threshold, pixel_threshold, min_area, ignore or roi"
         )
-    before = Bundle.open(path)
-    record = _threshold_record(before, threshold)
-    return _Asked(record, min_area, ignore, roi, pixel_threshold).put_into(before)
+    wanted = WantedSettings(threshold, min_area, ignore, roi, pixel_threshold)
+    return wanted.put_into(Bundle.open(path))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
-    """The settings that are asked for; None stays as it is."""
+class WantedSettings:
+    """The settings that are asked for, as `change_settings` takes them; None stays as it is."""
 
-    threshold: float | ThresholdRecord | None
-    min_area: int | None
-    ignore: IgnoreMask | Nothing | None
-    roi: Roi | Nothing | None
-    pixel_threshold: float | Nothing | None
+    threshold: float | RateOfRejects | None = None
+    min_area: int | None = None
+    ignore: IgnoreMask | Nothing | None = None
+    roi: Roi | Nothing | None = None
+    pixel_threshold: float | Nothing | None = None
 
-    def put_into(self, before: Bundle) -> tuple[ChangeRecord, ...]:
+    def put_into(
+        self, before: Bundle, *, by: str | None = None, only_as_seen: bool = False
+    ) -> tuple[ChangeRecord, ...]:
         """Change the bundle, and say what is otherwise now.
+
+        Args:
+            before: the bundle.
+            by: who does it; None is the user of this machine.
+            only_as_seen: not if anybody has changed it since `before` was opened.
 
         Raises:
             BundleError, SettingsError: as `change_settings` says.
@@ -180,29 +184,34 @@ class _Asked:
             known = bundle.manifest.changes
             if bundle.manifest.held_out != before.manifest.held_out:
                 raise SettingsError(f"{bundle.path}: was built anew meanwhile; set it again")
-            self._check(bundle)
+            if only_as_seen and bundle.manifest != before.manifest:
+                raise SettingsError(
+                    f"{bundle.path}: somebody changed it meanwhile; look at it, and set it again"
+                )
+            self.check(bundle)
 
         check(before)
         ignore, roi, pixels = self.ignore, self.roi, self.pixel_threshold
+        threshold = _threshold_record(before, self.threshold)
         after = edit_manifest(
             before,
-            threshold=KEEP if self.threshold is None else self.threshold,
+            threshold=KEEP if threshold is None else threshold,
             pixel_threshold=KEEP if pixels is None else _pixel_threshold(before.manifest, pixels),
             min_area=KEEP if self.min_area is None else self.min_area,
             ignore=KEEP if ignore is None else None if isinstance(ignore, str) else _png(ignore),
             roi=KEEP if roi is None else None if isinstance(roi, str) else RoiRecord.from_box(roi),
-            by=_user_at_host(),
+            by=user_at_host() if by is None else shown_name(by),
             check=check,  # again: another change may have come between
         )
         return tuple(change for change in after.manifest.changes if change not in known)
 
-    def _check(self, bundle: Bundle) -> None:
+    def check(self, bundle: Bundle) -> None:
         """See that an inspector can work with the settings.
 
         Raises:
             SettingsError: it cannot.
         """
-        self._settings(bundle)
+        self.settings(bundle)
         beyond = (
             find_region_beyond(self.roi, bundle.manifest) if isinstance(self.roi, tuple) else ""
         )
@@ -212,13 +221,13 @@ class _Asked:
                 "inside, or that of a camera with larger pictures in edge.toml"
             )
 
-    def _settings(self, bundle: Bundle) -> DecisionSettings:
+    def settings(self, bundle: Bundle) -> DecisionSettings:
         """Those of the bundle with what is asked for.
 
         Raises:
             SettingsError: no verdict would mean anything with them.
         """
-        threshold, pixels = self.threshold, self.pixel_threshold
+        threshold, pixels = _threshold_record(bundle, self.threshold), self.pixel_threshold
         if isinstance(pixels, float | int) and pixels <= 0:
             raise SettingsError(
                 f"{bundle.path}: pixel_threshold {pixels}: must lie above 0, or all of a picture "
@@ -273,12 +282,3 @@ def _png(mask: IgnoreMask) -> bytes:
     """The mask in black and white."""
     _, data = cv2.imencode(".png", two_valued(mask))
     return bytes(data.tobytes())
-
-
-def _user_at_host() -> str:
-    try:
-        who = f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):  # a user without a name, as in some containers
-        who = socket.gethostname()
-    # The environment may say anything, and `edge info` prints it.
-    return re.sub(r"[^\w.@-]", "?", who)[:100]

@@ -14,10 +14,11 @@ from calibrate.threshold import Threshold
 from cameras.redaction import printable_path
 from edge.inspection.held_out import scores_of_record
 from edge.teaching.effect import CorrectionEffect
-from edge.teaching.marked_parts import TeachError
+from edge.teaching.proposal import Accepted
 from engines.bundle import MODEL, Bundle, write_bundle
+from engines.history_record import HistoryRecord
 from engines.manifest import Manifest
-from engines.versions import Version, keep_version
+from engines.versions import now, take_place
 
 FAR = 2.0  # times the way from the usual score to the threshold, above it
 
@@ -70,6 +71,26 @@ class Correction:
         line = f"far above the threshold of {threshold:.4f}, and taught as good: {list_names(far)}"
         return [*self.effect.problems(), *([line] if far else [])]
 
+    def put_in_service(self, *, by: str) -> Accepted:
+        """Let it take the place of the inspector at work, which is kept as a version.
+
+        Raises:
+            BundleError: somebody changed the bundle meanwhile, or the disk refuses; it is as
+                before.
+        """
+        event = HistoryRecord(
+            when=now(),
+            by=by,
+            what="taught",
+            detail=f"{len(self.learnt)} good parts, {self.prototypes} prototypes",
+        )
+        files = self.content()
+        return Accepted(*take_place(self.bundle, manifest=self.manifest, files=files, event=event))
+
+    def content(self) -> dict[str, bytes | Path]:
+        """All that it holds beside the manifest."""
+        return {**self.files, MODEL: self.model}
+
     def to_json(self) -> dict[str, Any]:
         """In JSON types."""
         return {
@@ -86,28 +107,10 @@ class Correction:
         }
 
 
-def put_in_service(correction: Correction) -> tuple[Bundle, Version]:
-    """Let a correction take the place of the inspector at work, which is kept as a version.
-
-    A stream that runs takes it between two parts.
-
-    Raises:
-        TeachError: the bundle was changed meanwhile.
-        BundleError: the disk refuses; the bundle is as before.
-    """
-    path = correction.bundle.path
-    now = Bundle.open(path)
-    if now.manifest != correction.bundle.manifest:
-        raise TeachError(f"{path}: somebody changed it meanwhile; teach again")
-    version = keep_version(now)
-    return write_correction(correction, path), version
-
-
 def write_correction(correction: Correction, path: Path) -> Bundle:
     """Write a correction as a bundle of its own.
 
     Raises:
         BundleError: the disk refuses.
     """
-    files: dict[str, bytes | Path] = {**correction.files, MODEL: correction.model}
-    return write_bundle(path, manifest=correction.manifest, files=files)
+    return write_bundle(path, manifest=correction.manifest, files=correction.content())

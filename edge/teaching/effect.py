@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from calibrate.defects.draw import draw_defects
 from calibrate.images import fit_image
@@ -16,6 +16,7 @@ from edge.inspection.inspector import Inspector
 from edge.inspection.verdict import decide
 from edge.result import Image, Verdict
 from edge.teaching.marked_parts import MarkedParts
+from engines.changes import built_roi
 
 DRAWN = 40  # defects into each good golden image
 PartKind: TypeAlias = Literal["good", "defective", "drawn"]
@@ -43,6 +44,24 @@ class ComparedPart:
         return self.before[0] is not self.after[0]
 
 
+class EffectRow(NamedTuple):
+    """How many parts of a kind are judged wrongly.
+
+    Attributes:
+        kind: of parts.
+        what: that is in words.
+        parts: how many there are.
+        before: how many the inspector at work judges wrongly.
+        after: how many the other one does.
+    """
+
+    kind: PartKind
+    what: str
+    parts: int
+    before: int
+    after: int
+
+
 @dataclass(frozen=True, slots=True)
 class CorrectionEffect:
     """All parts that were compared."""
@@ -67,15 +86,16 @@ class CorrectionEffect:
                 found.append(f"{what} that pass: {after}, before: {before}")
         return found
 
-    def rows(self) -> list[tuple[str, int, int, int]]:
-        """Of each kind: what, how many, wrong before, wrong after."""
+    def rows(self) -> list[EffectRow]:
+        """What each kind of parts comes to."""
         names: dict[PartKind, str] = {
             "good": "good parts that are rejected",
             "defective": "marked defects that pass",
             "drawn": "drawn defects that pass",
         }
         return [
-            (
+            EffectRow(
+                kind,
                 name,
                 sum(one.kind == kind for one in self.parts),
                 self.count(kind, wrong=True, after=False),
@@ -105,7 +125,8 @@ def compare_inspectors(
     """Judge everything that was ever marked, and drawn defects, by both.
 
     A defect is drawn into the golden images that are good, always the same ones, so that what an
-    inspector gets blind to shows even where nobody has marked a defect yet.
+    inspector gets blind to shows even where nobody has marked a defect yet. One that was built for
+    another part of the picture has never seen what they show, and is not asked.
 
     Args:
         before: at work.
@@ -115,9 +136,10 @@ def compare_inspectors(
     Raises:
         ImageError: a golden image cannot be read.
     """
-    return CorrectionEffect(
-        (*_compare_marked(before, after, marked), *_compare_drawn(before, after))
-    )
+    parts = [*_compare_marked(before, after, marked)]
+    if built_roi(before.bundle.manifest) == built_roi(after.bundle.manifest):
+        parts += _compare_drawn(before, after)
+    return CorrectionEffect(tuple(parts))
 
 
 def _compare_marked(

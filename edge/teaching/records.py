@@ -14,6 +14,7 @@ from calibrate.threshold import Threshold
 from edge.inspection.held_out import RateOfRejects, threshold_of_record, threshold_record
 from edge.inspection.map_score import as_float32
 from edge.options import BuildOptions
+from engines.history import events_of, merge_events
 from engines.manifest import DIGITS, MAX_LEARNT, GoldenImage, ImageCounts, Manifest
 from engines.threshold_records import MAX_KEPT, HeldOutRecord
 from process.plain_files import sha256_of
@@ -80,6 +81,7 @@ def correct_manifest(
         "created": now,
         "operating_points": (),
         "held_out": record,
+        "history": merge_events(events_of(manifest)),  # it is not built today
         "learnt_images": digests if len(digests) <= MAX_LEARNT else (),
         "notes": (*manifest.notes, note)[-MAX_NOTES:],
     }

@@ -39,7 +39,7 @@ def test_set_and_info_tell_what_changed(run, bundle, tmp_path) -> None:
     assert facts["pixel_threshold"] == 0.6
     outcome = run("info", bundle)
     shown = " ".join(outcome.out.split())
-    assert f"threshold changed {before} → 0.5" in shown
+    assert f"threshold {before} → 0.5" in shown
     assert "none → 1,2,90,80" in shown
     assert told["changes"][0]["by"] in shown
     assert "measure again" in outcome.err
