@@ -10,7 +10,7 @@ import pytest
 
 from edge.inspection.settings import change_settings
 from engines.bundle import Bundle
-from engines.versions import versions_of
+from engines.versions import history_of, versions_of
 
 
 @pytest.fixture
@@ -51,7 +51,9 @@ def test_a_candidate_is_compared_and_has_no_effect(run, bundle, candidate, drawn
     before = Bundle.open(bundle).manifest
     done = run("promote", candidate, bundle, "--engine", "onnxruntime")
     assert done.code == 0, done.err
-    assert Bundle.open(bundle).manifest == Bundle.open(candidate).manifest
+    after, history = Bundle.open(bundle).manifest, [one.what for one in history_of(bundle)]
+    assert after.model_copy(update={"history": ()}) == Bundle.open(candidate).manifest
+    assert (history[-1], after.history[-1].detail) == ("promoted", repr(candidate.name))
     (version,) = versions_of(bundle)
     assert Bundle.open(version.path).manifest == before
 
