@@ -32,7 +32,7 @@ _LEFT_OUT: dict[str, Any] = {
     **dict.fromkeys(("files", "golden", "figures", "threshold"), True),
     # Grids of numbers, which tell a reader nothing.
     "health": {"occluded": {"low", "high", "typical", "detail"}},
-    "held_out": {"highest", "learnt"},
+    "held_out": {"highest", "files", "learnt"},
 }
 
 

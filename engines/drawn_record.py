@@ -10,6 +10,7 @@ from engines.record import MAX_LISTED, Float32, PositiveQuantity, Quantity, Reco
 
 MAX_CONTRAST = 1e6
 MAX_SIDE_OF_PICTURE = 1e6  # px
+MAX_SCORES = 4096
 Outlook: TypeAlias = Literal["fine", "short-sighted", "blind"]
 
 
@@ -44,6 +45,8 @@ class DrawnDefectsRecord(Record):
         images: good images that were drawn into.
         shorter_side: of what is inspected of them, in px of the camera's picture; their median.
         cells: defects by size, kind and contrast.
+        scores: of the pictures with a defect, rising; of more than `MAX_SCORES` an even sample;
+            none in an older bundle.
         auroc: of the pictures with a defect against those without.
         smallest: extent from which half of the clear defects are found, as a share of
             `shorter_side`; None where not even half of the largest are.
@@ -56,6 +59,7 @@ class DrawnDefectsRecord(Record):
     images: PositiveQuantity
     shorter_side: Annotated[float, Field(gt=0, le=MAX_SIDE_OF_PICTURE)]
     cells: Annotated[tuple[DrawnCellRecord, ...], Field(min_length=1, max_length=MAX_LISTED)]
+    scores: Annotated[tuple[Float32, ...], Field(max_length=MAX_SCORES)] = ()
     auroc: Share | None = None
     smallest: Annotated[float, Field(gt=0, le=1)] | None = None
     scale: Annotated[float, Field(gt=0)] | None = None
@@ -85,9 +89,9 @@ class DrawnDefectsRecord(Record):
         return self.smallest_px * self.scale
 
     def to_json(self) -> dict[str, Any]:
-        """All of it for machines, with what follows from it."""
+        """What a reader wants of it, with what follows from it; the scores alone say nothing."""
         names = ("drawn", "found", "smallest_px", "smallest_mm")
         return {
             **{name: getattr(self, name) for name in names},
-            **self.model_dump(mode="json"),
+            **self.model_dump(mode="json", exclude={"scores"}),
         }

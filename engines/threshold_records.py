@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Annotated, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -11,6 +12,9 @@ from engines.record import Float32, Quantity, Record, Share
 MAX_KEPT = 4096  # held-out scores
 MAX_HELD_OUT = 10_000_000  # images: the scores that were not kept are put in their places again
 MAX_NAMED = 20  # odd images
+MAX_NAME = 100  # last letters of an image's path, so that very many names fit in a manifest
+
+ImageName: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 
 
 class ThresholdRecord(Record):
@@ -63,6 +67,8 @@ class HeldOutRecord(Record):
     Attributes:
         images: how many different things there were.
         highest: their scores, the highest first; of very many the highest `MAX_KEPT`.
+        files: whose they are, in the same order: the end of each image's path; none in an older
+            bundle.
         probabilities: the scores end at 1.
         odd: the images whose scores lie apart, the highest first; of many the first `MAX_NAMED`.
         learnt_images: likewise, how many the inspector did learn from; 0 in older bundles.
@@ -72,6 +78,7 @@ class HeldOutRecord(Record):
 
     images: int = Field(ge=1, le=MAX_HELD_OUT)
     highest: tuple[Float32, ...] = Field(min_length=1, max_length=MAX_KEPT)
+    files: tuple[ImageName, ...] = Field(default=(), max_length=MAX_KEPT)
     probabilities: bool = False
     odd: tuple[OddImageRecord, ...] = Field(default=(), max_length=MAX_NAMED)
     learnt_images: int = Field(default=0, ge=0, le=MAX_HELD_OUT)
@@ -85,6 +92,8 @@ class HeldOutRecord(Record):
                 raise ValueError(f"{len(kept)} scores are kept of {images} images")
             if any(score < lower for score, lower in pairwise(kept)):
                 raise ValueError("the highest score does not come first")
+        if self.files and len(self.files) != len(self.highest):
+            raise ValueError(f"{len(self.files)} images are named of {len(self.highest)} scores")
         return self
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from calibrate.defects.draw import DrawnDefect
 from calibrate.metrics import image_auroc
-from engines.drawn_record import DrawnCellRecord, DrawnDefectsRecord, Outlook
+from engines.drawn_record import MAX_SCORES, DrawnCellRecord, DrawnDefectsRecord, Outlook
 
 CLEAR = 2.0  # contrast from which a defect is one that everybody would call a defect
 LARGE = 0.16  # size from which nobody would forgive missing it
@@ -73,12 +73,20 @@ def detection_of(
         images=images,
         shorter_side=shorter_side,
         cells=cells,
+        scores=_spread([one.score for one in judged]),
         auroc=auroc,
         smallest=smallest_found(cells),
         scale=scale,
         outlook=_outlook(cells),
         warning=_warning(cells, auroc),
     )
+
+
+def _spread(scores: Sequence[float]) -> tuple[float, ...]:
+    """The scores, rising, with as few digits as float32 needs; of very many an even sample."""
+    rising = np.sort(np.asarray(scores, np.float32))
+    chosen = np.linspace(0, len(rising) - 1, min(len(rising), MAX_SCORES)).round().astype(int)
+    return tuple(float(str(score)) for score in rising[chosen])
 
 
 def share_found(cells: Sequence[DrawnCellRecord]) -> float | None:

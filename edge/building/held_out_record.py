@@ -11,6 +11,7 @@ from calibrate.threshold import Threshold
 from cameras.redaction import printable_path
 from edge.building.methods import Taught
 from edge.building.odd_images import OddImage, odd_images, rejected_images
+from edge.inspection.held_out import image_names
 from engines.threshold_records import (
     MAX_KEPT,
     HeldOutRecord,
@@ -21,9 +22,12 @@ from engines.threshold_records import (
 def held_out_record(taught: Taught, threshold: Threshold) -> HeldOutRecord:
     """The scores that the threshold was set from, and those of what was learnt."""
     inspector = taught.inspector
+    names = image_names(inspector.held_out_files)
+    order = np.argsort(-inspector.held_out, kind="stable")
     return HeldOutRecord(
         images=len(inspector.held_out),
         highest=_highest(inspector.held_out),
+        files=tuple(names[index] for index in order[:MAX_KEPT]),
         probabilities=taught.probabilities,
         odd=_named(odd_images(inspector, threshold)),
         learnt_images=len(inspector.learnt.values),

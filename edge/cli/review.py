@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from edge import console
-from edge.cli.options import Json, takes_options
-from edge.options import Mark, MarkOptions, PartsOptions, ReviewOptions
+from edge.cli.options import BundleArgument, Json, takes_options
+from edge.options import Mark, MarkOptions, PartsOptions, ReviewOptions, TryOptions
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -92,6 +93,30 @@ def list_shadowed(
     else:
         facts = {name: getattr(found, name) for name in ("candidate", "judged", "differing")}
         _write(csv, {"parts": rows}, found.differing, decimal_comma=decimal_comma, **facts)
+
+
+@app.command("try", help="Count what a threshold would reject and let pass.")
+@takes_options
+def try_threshold(
+    folder: Folder, bundle: BundleArgument, options: TryOptions, json: Json = False
+) -> None:
+    """Count false rejects and escapes among good images, marked parts and drawn defects."""
+    from edge.review.parts import PartStore
+    from edge.review.scores import ScoresOfBundle, marked_parts_of, score_anew
+    from engines.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    manifest = opened.manifest
+    with PartStore(folder) as store:
+        parts = marked_parts_of(store, camera=options.camera)
+    kept = ScoresOfBundle.from_manifest(manifest).with_parts(parts, manifest)
+    scores = score_anew(kept, opened, engine=options.engine)
+    value = manifest.threshold.value if options.threshold is None else options.threshold
+    counts = asdict(scores.at(value))
+    if json:
+        console.print_json({"bundle": str(bundle), **counts})
+    else:
+        console.print_table(str(bundle), [*counts.items()])
 
 
 @app.command("mark", help="Mark parts as good, defective or ignored; what was said before stays.")

@@ -177,7 +177,7 @@ def _drawn_defects(value: Mapping[str, Any]) -> str:
     from edge.building.drawn_report import describe_drawn
     from engines.drawn_record import DrawnDefectsRecord
 
-    known = {name: value[name] for name in DrawnDefectsRecord.model_fields}
+    known = {name: value[name] for name in DrawnDefectsRecord.model_fields if name in value}
     return describe_drawn(DrawnDefectsRecord.model_validate(known))
 
 

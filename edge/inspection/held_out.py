@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +16,21 @@ from calibrate.threshold import (
     require_support,
     threshold_from_scores,
 )
+from cameras.redaction import printable_path
 from engines.manifest import Manifest
-from engines.threshold_records import HeldOutRecord, ThresholdRecord
+from engines.threshold_records import MAX_NAME, HeldOutRecord, ThresholdRecord
 
 
 def scores_of_record(record: HeldOutRecord) -> npt.NDArray[np.float32]:
     """(n,) float32, the highest first; those that were not kept lie at the lowest that was."""
     return _all_scores(record.highest, record.images)
+
+
+def image_names(files: Sequence[Path]) -> list[str]:
+    """What a record calls images: the ends of their paths, below the folder of all of them."""
+    whole = [path.absolute() for path in files]
+    top = os.path.commonpath([path.parent for path in whole]) if whole else ""
+    return [printable_path(os.path.relpath(path, top))[-MAX_NAME:] for path in whole]
 
 
 def _all_scores(kept: Sequence[float], images: int) -> npt.NDArray[np.float32]:

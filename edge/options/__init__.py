@@ -29,7 +29,7 @@ from edge.options.names import (
 )
 from edge.options.prove import ProofOptions
 from edge.options.records import RecordOptions
-from edge.options.review import Mark, MarkOptions, PartsOptions, ReviewOptions
+from edge.options.review import Mark, MarkOptions, PartsOptions, ReviewOptions, TryOptions
 from edge.options.serve import ServeOptions
 from edge.options.stream import CameraOptions, CameraSection, StreamOptions
 from edge.options.studio import StudioOptions
@@ -66,6 +66,7 @@ __all__ = [
     "Sources",
     "StreamOptions",
     "StudioOptions",
+    "TryOptions",
     "bit_depth_option",
     "device_option",
 ]

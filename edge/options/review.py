@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edge.fields import Count, OptionsModel, Positive, option
+from edge.fields import Count, Finite, OptionsModel, Positive, option, option_of
+from edge.options.names import ENGINE, EngineName
 
 Mark = Literal["good", "defective", "ignored"]
 """What a person says of a part, whatever its verdict was."""
@@ -32,6 +33,16 @@ class PartsOptions(ReviewOptions):
     sort: Literal["time", "score"] = option("time", "What comes first: the newest, or the highest.")
     limit: Positive = option(50, "Number of parts to list.")
     skip: Count = option(0, "Number of parts to pass over first.")
+
+
+class TryOptions(OptionsModel):
+    """Which threshold is tried, and on which parts."""
+
+    threshold: Finite | None = option(
+        None, "Score from which a part is NG.", unset="the bundle's own"
+    )
+    camera: str | None = option_of(ReviewOptions, "camera")
+    engine: EngineName = option("auto", ENGINE)
 
 
 class MarkOptions(OptionsModel):

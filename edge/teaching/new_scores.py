@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from calibrate.learnt import FileScores
 from calibrate.likeness.clusters import Clusters
 from calibrate.protoad.graph import smoothing_matrix
 from calibrate.protoad.prototypes import Vectors
@@ -37,8 +39,13 @@ def find_prototypes(
 
 
 def score_held_out(
-    parts: Sequence[TaughtPatches], clusters: Clusters, *, manifest: Manifest, near: float
-) -> npt.NDArray[np.float32]:
+    parts: Sequence[TaughtPatches],
+    files: Sequence[Path],
+    clusters: Clusters,
+    *,
+    manifest: Manifest,
+    near: float,
+) -> FileScores:
     """Of each thing that the parts show, the score without what it teaches itself."""
     scores = np.empty(len(parts), np.float32)
     for label in range(clusters.count):
@@ -47,7 +54,7 @@ def score_held_out(
         prototypes = choose_prototypes(others, near=near)
         for index in np.flatnonzero(own).tolist():
             scores[index] = _score(parts[index], prototypes, manifest)
-    return highest_of_clusters(scores, clusters)
+    return FileScores.of_clusters(scores, files, clusters)
 
 
 def highest_of_clusters(

@@ -10,8 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from calibrate.learnt import FileScores
 from calibrate.threshold import Threshold
-from edge.inspection.held_out import RateOfRejects, threshold_of_record, threshold_record
+from edge.inspection.held_out import (
+    RateOfRejects,
+    image_names,
+    threshold_of_record,
+    threshold_record,
+)
 from edge.inspection.map_score import as_float32
 from edge.options import BuildOptions
 from engines.history import events_of, merge_events
@@ -24,15 +30,17 @@ MAX_NOTES = 20
 
 
 def merge_scores(
-    manifest: Manifest, *, held_out: npt.NDArray[np.float32], learnt: npt.NDArray[np.float32]
+    manifest: Manifest, *, held_out: FileScores, learnt: npt.NDArray[np.float32]
 ) -> HeldOutRecord:
     """The scores of all parts together: those of the build, and the new ones."""
     before = manifest.held_out
     assert before is not None
+    highest = _merged(before.highest, before.images, held_out.values)
     return before.model_copy(
         update={
-            "images": before.images + len(held_out),
-            "highest": _merged(before.highest, before.images, held_out),
+            "images": before.images + len(held_out.values),
+            "highest": highest,
+            "files": _merged_names(before, held_out)[: len(highest)],
             "learnt_images": before.learnt_images + len(learnt),
             "learnt": _merged(before.learnt, before.learnt_images, learnt),
         }
@@ -46,6 +54,15 @@ def _merged(
     least = kept[-1] if len(kept) < images else -np.inf
     ranked = sorted([*kept, *(float(str(one)) for one in added if one >= least)], reverse=True)
     return tuple(ranked[: min(MAX_KEPT, len(kept) if least > -np.inf else MAX_KEPT)])
+
+
+def _merged_names(before: HeldOutRecord, added: FileScores) -> tuple[str, ...]:
+    """Whose scores they are, in the same order; none where an older bundle does not say it."""
+    if not before.files:
+        return ()
+    new = zip(added.values.tolist(), image_names(added.files), strict=True)
+    named = [*zip(before.highest, before.files, strict=True), *new]
+    return tuple(name for _, name in sorted(named, key=lambda pair: -np.float32(pair[0])))
 
 
 def find_threshold(manifest: Manifest, record: HeldOutRecord) -> Threshold:

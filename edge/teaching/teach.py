@@ -98,7 +98,7 @@ def _correct(
     scores = _scores_by(taught, engine, [*fitted, *_golden_images(bundle)], manifest=manifest)
     found = merge_scores(
         manifest,
-        held_out=score_held_out(parts, clusters, manifest=manifest, near=near),
+        held_out=score_held_out(parts, new, clusters, manifest=manifest, near=near),
         learnt=highest_of_clusters(scores[: len(new)], clusters),
     )
     threshold = None if manifest.threshold.method == "manual" else find_threshold(manifest, found)

@@ -70,6 +70,8 @@ def test_the_record_gives_back_what_was_held_out(scores, manifest_of) -> None:
     record = held_out_record(taught(scores), threshold)
     assert [one.file for one in record.odd] == ["040.png", "007.png"]
     assert (scores_of_record(record) == np.sort(scores)[::-1]).all()
+    by_name = {f"{index:03}.png": score for index, score in enumerate(scores)}
+    assert [by_name[name] for name in record.files] == scores_of_record(record).tolist()
     again = threshold_for_rate(manifest_of(record), RateOfRejects(0.05))
     assert again == threshold
 
@@ -79,7 +81,7 @@ def test_of_very_many_the_highest_are_kept(manifest_of) -> None:
     scores[: MAX_NAMED + 5] += 100
     threshold = threshold_from_scores(scores, false_rejects=0.01)
     record = held_out_record(taught(scores), threshold)
-    assert (len(record.highest), record.images) == (MAX_KEPT, 10_000)
+    assert (len(record.highest), len(record.files), record.images) == (MAX_KEPT, MAX_KEPT, 10_000)
     assert (threshold.odd, len(record.odd)) == (MAX_NAMED + 5, MAX_NAMED)
     assert threshold_for_rate(manifest_of(record), RateOfRejects(0.01)) == threshold
 

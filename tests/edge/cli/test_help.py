@@ -15,7 +15,7 @@ SUBCOMMANDS = (
     ("backbone", "export"),
     ("plc", "map"),
     ("plc", "simulate"),
-    *(("review", one) for one in ("parts", "hours", "shadow", "mark", "dataset")),
+    *(("review", one) for one in ("parts", "hours", "shadow", "try", "mark", "dataset")),
 )
 WORDS = ((), *((name,) for name in COMMANDS), *SUBCOMMANDS)
 

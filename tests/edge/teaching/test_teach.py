@@ -67,6 +67,8 @@ def test_false_rejects_are_taught_and_undone(run, bundle, parts, scratched, spoi
     after = Bundle.open(bundle).manifest
     assert after.prototypes == before.prototypes + found["prototypes_added"]
     assert after.images.used == before.images.used + 4
+    assert len(after.held_out.files) == len(after.held_out.highest)
+    assert {f"{number}.png" for number in range(4)} & set(after.held_out.files)
     assert len(after.learnt_images) == len(before.learnt_images) + 4
     assert run("rollback", bundle).code == 0
     assert without_history(bundle) == before
