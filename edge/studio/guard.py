@@ -38,7 +38,8 @@ _OPEN_PATHS = ("/login", "/static/")
 _OWN_SITES = frozenset({"same-origin", "none"})
 _JSON = re.compile(r"application/json(\s*;\s*charset=utf-8)?", re.IGNORECASE)
 _ONCE = ("host", "origin", "content-type", "content-length", "cookie", "x-csrf", "sec-fetch-site")
-_BURST, _RATE_HZ = 200.0, 50.0  # requests of an address
+BURST, RATE_HZ = 200.0, 50.0
+"""Requests of an address: so many at once, and so many each second."""
 _MAX_ADDRESSES = 1000
 _ALWAYS = {
     "Server": "edge",
@@ -270,8 +271,8 @@ class _Paces:
     def allows(self, address: str) -> bool:
         """Take one out of an address's bucket; False if it is empty."""
         now = time.monotonic()
-        left, at_s = self._left.pop(address, (_BURST, now))
-        left = min(_BURST, left + (now - at_s) * _RATE_HZ)
+        left, at_s = self._left.pop(address, (BURST, now))
+        left = min(BURST, left + (now - at_s) * RATE_HZ)
         self._left[address] = max(0.0, left - 1), now
         if len(self._left) > _MAX_ADDRESSES:
             self._left.popitem(last=False)

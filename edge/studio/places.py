@@ -75,6 +75,21 @@ class Places:
         """Folders of pictures by name; a link leads elsewhere and is none."""
         return _folders(self.sets_folder)
 
+    def make_set(self, name: str) -> Path:
+        """Make a new set.
+
+        Raises:
+            RefusalError: its name could mean another folder, or the disk refuses.
+        """
+        folder = self.sets_folder / new_name(name)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise RefusalError(
+                "studio.disk", HTTPStatus.INSUFFICIENT_STORAGE, reason=error.strerror or ""
+            ) from error
+        return folder
+
     def bundles(self) -> dict[str, Path]:
         """Bundles by name, without their ending."""
         return {
@@ -82,6 +97,19 @@ class Places:
             for name, path in _folders(self.bundles_folder).items()
             if name.endswith(BUNDLE) and (path / "manifest.json").is_file()
         }
+
+    def new_bundle(self, name: str) -> Path:
+        """Where a bundle of this name is, or would be.
+
+        Raises:
+            RefusalError: its name could mean another folder, or something else is there.
+        """
+        if name in (bundles := self.bundles()):
+            return bundles[name]
+        path = self.bundles_folder / f"{new_name(name)}{BUNDLE}"
+        if path.is_symlink() or path.exists():
+            raise RefusalError("studio.name_taken")
+        return path
 
     def pictures(self, folder: Path) -> dict[str, Path]:
         """Pictures that lie in a set, by name; in the order of their names."""

@@ -21,11 +21,14 @@ from edge.studio.audit import Audit
 from edge.studio.guard import Asking
 from edge.studio.jobs import Jobs, StudioJob
 from edge.studio.listening import Door
-from edge.studio.places import Places
+from edge.studio.live_camera import LiveCamera
+from edge.studio.places import Places, pick
 from edge.studio.refusals import RefusalError
 from edge.studio.sessions import Sessions
 from edge.studio.words import Words
 
+LINE = "line"
+"""The kind of job that runs what `edge.toml` says of the line; it has the cameras."""
 HERE = Path(__file__).parent
 
 
@@ -53,6 +56,7 @@ class Studio(AbstractContextManager["Studio"]):
         jobs: long work.
         words: what the page says.
         sessions: who is known.
+        camera: that is looked at.
         menu: names of the groups of pages, in their order.
 
     Raises:
@@ -67,6 +71,7 @@ class Studio(AbstractContextManager["Studio"]):
         self.sessions = Sessions(door.tokens)
         self.audit = Audit(config.studio.audit)
         self.jobs = Jobs(self._record_end)
+        self.camera = LiveCamera()
         self.menu: tuple[str, ...] = ()
         self._closers: list[Callable[[], None]] = []
         self._templates = Environment(
@@ -76,6 +81,18 @@ class Studio(AbstractContextManager["Studio"]):
             trim_blocks=True,
             lstrip_blocks=True,
         )
+
+    def look_at(self, name: str) -> None:
+        """Say that somebody looks at a source, which is opened if it is not.
+
+        Raises:
+            RefusalError: there is none of this name, pictures are taken from another one, or the
+                line has the cameras.
+        """
+        section = pick(name, self.places.sources())
+        if self.jobs.is_running(LINE):
+            raise RefusalError("studio.line_runs")
+        self.camera.look(name, section)
 
     def when_closed(self, call: Callable[[], None]) -> None:
         """Call this when the studio ends; for what a group of pages has opened."""
@@ -87,6 +104,7 @@ class Studio(AbstractContextManager["Studio"]):
     def close(self) -> None:
         """End jobs and whatever is open; a second call does nothing."""
         self.jobs.close()
+        self.camera.close()
         while self._closers:
             self._closers.pop()()
         self.audit.close()

@@ -57,7 +57,9 @@ class StudioClient:
 
     def job(self, path: str) -> dict:
         """The job there, once it has ended."""
-        return wait_for(lambda: (job := self.state(path)["job"])["state"] != "running" and job)
+        return wait_for(
+            lambda: (job := self.state(f"{path}/job")["job"])["state"] != "running" and job
+        )
 
 
 def wait_for(condition: Callable[[], object]) -> object:
