@@ -127,7 +127,7 @@ class LiveCamera:
             self._asked_s = time.monotonic()
             if self._name == name and self._thread is not None and self._thread.is_alive():
                 return
-            if self._capturing is not None and self._capturing.is_active:
+            if self.is_capturing:
                 raise RefusalError("camera.capturing")
         with self._turn:
             self._close()
@@ -137,6 +137,12 @@ class LiveCamera:
                 follow = partial(self._follow, section, self._stop)
                 self._thread = GuardedThread(follow, name="edge-studio-camera", goes_on=False)
                 self._thread.start()
+
+    @property
+    def is_capturing(self) -> bool:
+        """Whether pictures are taken."""
+        with self._lock:
+            return self._capturing is not None and self._capturing.is_active
 
     def close(self) -> None:
         """Release the camera; pictures are no longer taken."""
@@ -188,7 +194,7 @@ class LiveCamera:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 raise RefusalError("camera.none_open")
-            if self._capturing is not None and self._capturing.is_active:
+            if self.is_capturing:
                 raise RefusalError("camera.capturing")
             self._wanted = 0
             self._capturing = Capturing(name, folder, how, count, ways[how])
@@ -240,8 +246,7 @@ class LiveCamera:
 
     def _is_unwatched(self) -> bool:
         with self._lock:
-            busy = self._capturing is not None and self._capturing.is_active
-            return not busy and time.monotonic() - self._asked_s > UNWATCHED_S
+            return not self.is_capturing and time.monotonic() - self._asked_s > UNWATCHED_S
 
     def _end(self, reason: str) -> None:
         """Note why no more pictures come."""

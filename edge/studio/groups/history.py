@@ -8,8 +8,7 @@ from starlette.routing import Route
 
 from edge.studio.guard import Asking
 from edge.studio.studio import Query, Studio, page_route, state_route
-from engines.bundle import Bundle
-from engines.errors import BundleError
+from engines.versions import history_of
 
 NAME = "history"
 _LINES = 200
@@ -25,12 +24,8 @@ def routes(studio: Studio) -> list[Route]:
 
 
 def _changes(studio: Studio) -> list[dict[str, Any]]:
-    """What was changed in the bundles without a rebuild, the newest first."""
+    """What was done with the bundles, the newest first."""
     found: list[dict[str, Any]] = []
     for name, path in studio.places.bundles().items():
-        try:
-            manifest = Bundle.open(path).manifest
-        except BundleError:
-            continue  # the page of bundles tells of it
-        found += [{"bundle": name, **one.model_dump(mode="json")} for one in manifest.changes]
-    return sorted(found, key=lambda one: str(one["changed"]), reverse=True)[:_LINES]
+        found += [{"bundle": name, **one.model_dump(mode="json")} for one in history_of(path)]
+    return sorted(found, key=lambda one: str(one["when"]), reverse=True)[:_LINES]

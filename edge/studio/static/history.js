@@ -19,7 +19,7 @@ if (answer !== null) {
     byId("lines").append(row(cells));
   }
   for (const one of answer.changes) {
-    const cells = [shownTime(one.changed), one.bundle, one.by, one.setting, shown(one.old), shown(one.new)];
+    const cells = [shownTime(one.when), one.bundle, one.by, one.what, one.detail, shown(one.version)];
     byId("changes").append(row(cells));
   }
 }
