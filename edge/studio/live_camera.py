@@ -18,14 +18,15 @@ from calibrate.likeness.sketches import Sketch, sketch_of
 from cameras.connect import open_source
 from cameras.errors import ImageError
 from cameras.frame import Frame
-from edge.capturing.choosers import Chooser, every_seconds, when_changed
+from edge.capturing.choosers import Chooser, WhenChanged, every_seconds
+from edge.capturing.folder import PictureFolder
 from edge.capturing.hints import BLURRED, DARK, LIGHT, WHITE
 from edge.checking.video_frames import size_to_compare
 from edge.health.measurements import ImageStatsReader
 from edge.options import CameraSection
-from edge.result import Image
+from edge.result import Image, Roi
 from edge.sinks.pictures import jpeg_from_image, png_from_image, write_whole
-from edge.sinks.sink import name_from_frame
+from edge.sinks.sink import SinkError, name_from_frame
 from edge.studio.refusals import RefusalError
 from process.threads import GuardedThread
 
@@ -46,7 +47,7 @@ class Capturing:
 
     Attributes:
         name: of the set.
-        folder: of the set.
+        folder: of the set, nobody else's meanwhile.
         how: what chooses them.
         count: after so many it ends.
         choose: of frames; None: by a key alone.
@@ -57,7 +58,7 @@ class Capturing:
     """
 
     name: str
-    folder: Path
+    folder: PictureFolder
     how: How
     count: int
     choose: Chooser | None
@@ -66,6 +67,12 @@ class Capturing:
     error: str = ""
     is_active: bool = True
     sketches: list[Sketch] = field(default_factory=list)
+
+    def end(self, error: str = "") -> None:
+        """Take no more pictures, and let others have the set."""
+        if self.is_active:
+            self.error, self.is_active = error, False
+            self.folder.close()
 
     def to_json(self) -> dict[str, Any]:
         """As the page has it."""
@@ -111,6 +118,7 @@ class LiveCamera:
         self._thread: GuardedThread | None = None
         self._stop = threading.Event()
         self._name = self._reason = ""
+        self._roi: Roi | None = None
         self._asked_s = 0.0
         self._frame: Frame | None = None
         self._frames = self._wanted = 0
@@ -133,7 +141,7 @@ class LiveCamera:
             self._close()
             with self._lock:
                 self._name, self._reason, self._frame, self._frames = name, "", None, 0
-                self._measured, self._stop = None, threading.Event()
+                self._roi, self._measured, self._stop = section.roi, None, threading.Event()
                 follow = partial(self._follow, section, self._stop)
                 self._thread = GuardedThread(follow, name="edge-studio-camera", goes_on=False)
                 self._thread.start()
@@ -188,16 +196,23 @@ class LiveCamera:
             count: after so many it ends.
 
         Raises:
-            RefusalError: no camera is open, or pictures are taken already.
+            RefusalError: no camera is open, pictures are taken already, or the folder refuses.
         """
-        ways = {"key": None, "seconds": every_seconds(seconds), "change": when_changed()}
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 raise RefusalError("camera.none_open")
             if self.is_capturing:
                 raise RefusalError("camera.capturing")
+            ways: dict[How, Chooser] = {
+                "seconds": every_seconds(seconds),
+                "change": WhenChanged(self._roi),
+            }
+            try:
+                place = PictureFolder(folder)
+            except SinkError as error:
+                raise RefusalError("studio.disk", reason=str(error)) from error
             self._wanted = 0
-            self._capturing = Capturing(name, folder, how, count, ways[how])
+            self._capturing = Capturing(name, place, how, count, ways.get(how))
 
     def shoot(self) -> None:
         """Take the next picture, whatever chooses the others.
@@ -214,7 +229,7 @@ class LiveCamera:
         """Take no more pictures."""
         with self._lock:
             if self._capturing is not None:
-                self._capturing.is_active = False
+                self._capturing.end()
 
     def _close(self) -> None:
         self.end_capture()
@@ -234,9 +249,9 @@ class LiveCamera:
             ) as source:
                 looker = _PictureLooker(section)
                 for frame in source:
-                    self._take(frame, looker)
                     if stop.is_set() or self._is_unwatched():
                         return
+                    self._take(frame, looker)
                     if not source.live and stop.wait(_FILE_S):
                         return
         except (ValueError, RuntimeError, OSError) as error:
@@ -252,8 +267,8 @@ class LiveCamera:
         """Note why no more pictures come."""
         with self._lock:
             self._reason = reason
-            if self._capturing is not None and self._capturing.is_active:
-                self._capturing.error, self._capturing.is_active = reason or "-", False
+            if self._capturing is not None:
+                self._capturing.end(reason or "-")
 
     def _take(self, frame: Frame, looker: _PictureLooker) -> None:
         measured = None
@@ -274,13 +289,13 @@ class LiveCamera:
 
     def _save(self, frame: Frame, capturing: Capturing, looker: _PictureLooker) -> None:
         assert frame.image is not None
-        name = f"{name_from_frame(frame.captured_at_ns, frame.index)}.png"
+        name = name_from_frame(frame.captured_at_ns, frame.index)
         try:
-            write_whole(capturing.folder / name, png_from_image(frame.image))
-        except OSError as error:
+            capturing.folder.check_size((frame.image.shape[0], frame.image.shape[1]))
+            write_whole(capturing.folder.free_place(name, ()), png_from_image(frame.image))
+        except (OSError, SinkError) as error:
             with self._lock:
-                capturing.error = error.strerror or str(error)
-                capturing.is_active = False
+                capturing.end(str(error))
             return
         sketch = looker.sketch(frame.image)
         alike = any(is_same(sketch, one) for one in capturing.sketches if one.shape == sketch.shape)
@@ -289,7 +304,7 @@ class LiveCamera:
             capturing.saved += 1
             capturing.alike += alike
             if capturing.saved >= capturing.count:
-                capturing.is_active = False
+                capturing.end()
 
 
 class _PictureLooker:
