@@ -185,6 +185,18 @@ class LiveCamera:
                 "capturing": self._capturing.to_json() if self._capturing else None,
             }
 
+    def check_ready(self) -> None:
+        """See that pictures can be taken.
+
+        Raises:
+            RefusalError: no camera is open, or pictures are taken already.
+        """
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                raise RefusalError("camera.none_open")
+            if self.is_capturing:
+                raise RefusalError("camera.capturing")
+
     def capture(self, name: str, folder: Path, how: How, *, seconds: float, count: int) -> None:
         """Take pictures from now on.
 
@@ -199,10 +211,7 @@ class LiveCamera:
             RefusalError: no camera is open, pictures are taken already, or the folder refuses.
         """
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                raise RefusalError("camera.none_open")
-            if self.is_capturing:
-                raise RefusalError("camera.capturing")
+            self.check_ready()
             ways: dict[How, Chooser] = {
                 "seconds": every_seconds(seconds),
                 "change": WhenChanged(self._roi),

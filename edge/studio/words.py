@@ -53,7 +53,7 @@ class Words:
     def for_page(self, language: str, group: str) -> dict[str, Sentence]:
         """The sentences that a page's script may need: the common ones, and its group's."""
         begins = ("studio.", f"{group}.")
-        texts = self._texts[language]
+        texts = self.catalogue(language)
         return {key: text for key, text in texts.items() if key.startswith(begins)}
 
     def choose(self, wanted: str, accepted: str) -> str:

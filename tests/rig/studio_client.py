@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ class StudioClient:
         verify: the certificate that is trusted.
     """
 
-    def __init__(self, address: str, *, verify: str | bool = True) -> None:
+    def __init__(self, address: str, *, verify: ssl.SSLContext | bool = True) -> None:
         self.address = address
         self.http = httpx.Client(base_url=address, timeout=PATIENCE_S, verify=verify)
         self.csrf = ""

@@ -75,6 +75,7 @@ def _picture(camera: LiveCamera) -> tuple[bytes, str]:
 
 def _capture(studio: Studio, given: StartCapture, asking: Asking) -> dict[str, Any]:
     asking.details |= {"set": given.set, "how": given.how, "count": given.count}
+    studio.camera.check_ready()
     sets = studio.places.sets()
     folder = pick(given.set, sets) if given.set in sets else studio.places.make_set(given.set)
     studio.camera.capture(given.set, folder, given.how, seconds=given.seconds, count=given.count)
