@@ -21,6 +21,7 @@ from engines.batches import with_batch
 from engines.engine import Engine
 from engines.plans.whole_head import graph_with_whole_head
 
+SCORE = "pred_score"
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 _COMPUTE_NOTHING = ("Cast", "QuantizeLinear", "DequantizeLinear", "Constant", "Identity")
 
@@ -49,6 +50,21 @@ class LayerDrift:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class GraphDrift:
+    """How far a graph is from itself in fp32.
+
+    Attributes:
+        layers: that both graphs have, in the graph's order.
+        scores: of the images, as the engine gives them; empty if the graph has none.
+        reference: the same in fp32.
+    """
+
+    layers: tuple[LayerDrift, ...]
+    scores: tuple[float, ...]
+    reference: tuple[float, ...]
+
+
 def measure_layer_drift(
     model: bytes,
     images: Image,
@@ -56,7 +72,7 @@ def measure_layer_drift(
     open_engine: Callable[[bytes], Engine],
     open_reference: Callable[[bytes], Engine],
     in_plan: bool = False,
-) -> tuple[LayerDrift, ...]:
+) -> GraphDrift:
     """Compare each layer of a graph with the same in fp32.
 
     A layer whose output is asked for may be fused with less than without: an engine may round more
@@ -70,9 +86,6 @@ def measure_layer_drift(
         in_plan: the engine compiles a plan, which compares all prototypes at once: blocks of them
             are no layers there, and it can't be asked for what they give.
 
-    Returns:
-        The layers that both graphs have, in the graph's order.
-
     Raises:
         EngineError: an engine doesn't take the graph, or fails.
     """
@@ -83,10 +96,11 @@ def measure_layer_drift(
     layers = _layers_of_both(model, reference)
     given = _outputs(_asking_for(model, layers), images, open_engine)
     wanted = _outputs(_asking_for(reference, layers), images, open_reference)
-    return tuple(
+    found = (
         LayerDrift(node.name or value, node.op_type, _worst(given, wanted, value))
         for value, node in layers.items()
     )
+    return GraphDrift(tuple(found), _scores(given), _scores(wanted))
 
 
 def fp32_from_lower(model: bytes) -> bytes:
@@ -154,6 +168,10 @@ def _outputs(
             }
             for image in images
         ]
+
+
+def _scores(outputs: list[dict[str, npt.NDArray[np.float32]]]) -> tuple[float, ...]:
+    return tuple(float(one[SCORE].item()) for one in outputs if SCORE in one)
 
 
 def _worst(

@@ -26,6 +26,7 @@ from calibrate.protoad.graph import PRED_SCORE
 from edge.result import Say
 from engines.batches import with_batch
 from engines.choose import engine_on, open_engine
+from engines.cpu.onnxruntime import as_engine_error
 from engines.cpu.pooled_maxima import graph_with_pooled_maxima
 from engines.engine import EXACT, Engine, EngineOptions, Images, Output, Precision, say_nothing
 from engines.plans.flavours import MODULES
@@ -168,6 +169,9 @@ class HeadEngine(AbstractContextManager["HeadEngine"]):
     Args:
         body: computes what the head takes; closed with this.
         head: serialised ONNX, from the body's outputs to the map and the score.
+
+    Raises:
+        EngineError: ONNX Runtime does not take the head; it fails in `infer` likewise.
     """
 
     def __init__(self, body: Engine, head: bytes) -> None:
@@ -177,8 +181,10 @@ class HeadEngine(AbstractContextManager["HeadEngine"]):
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._body = body
-        pooled = graph_with_pooled_maxima(head)
-        self._session = ort.InferenceSession(pooled, options, providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"]
+        with as_engine_error(f"{body.name}: its head"):
+            pooled = graph_with_pooled_maxima(head)
+            self._session = ort.InferenceSession(pooled, options, providers=providers)
         self.name, self.device, self.executes = body.name, body.device, body.executes
         self.size = body.size
         self.outputs: Sequence[str] = [output.name for output in self._session.get_outputs()]
@@ -198,7 +204,8 @@ class HeadEngine(AbstractContextManager["HeadEngine"]):
     def _infer_one(self, image: Images) -> list[Output]:
         features = self._body.infer(image)
         given = dict(zip(self._body.outputs, features, strict=True))
-        return list(self._session.run(list(self.outputs), given))
+        with as_engine_error(f"{self.name}: its head"):
+            return list(self._session.run(list(self.outputs), given))
 
 
 def _digest(model: bytes) -> str:

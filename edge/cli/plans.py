@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from edge import console
 from edge.cli import tables
 from edge.cli.options import BundleArgument, Json, takes_options
-from edge.options import CompileOptions
+from edge.fields import Count, OptionsModel, ParseError, option
+from edge.options import CompileOptions, EngineName, device_option
+from engines.choose import engine_on
+
+
+class InfoOptions(OptionsModel):
+    """What `edge info` tells besides."""
+
+    layers: bool = option(False, "Show what each layer of its plans runs.")
+    drift: bool = option(False, "Show how far each layer is from float32 on this machine.")
+    engine: EngineName = option("auto", "With --drift, the engine that runs the graph.")
+    device: Count | None = device_option()
 
 
 @takes_options
@@ -30,13 +37,7 @@ def compile_plans(bundle: BundleArgument, options: CompileOptions, json: Json = 
 @takes_options
 def info(
     bundle: BundleArgument,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Show what each layer of its plans runs.")
-    ] = False,
-    drift: Annotated[
-        bool,
-        typer.Option("--drift", help="Show how far each layer is from float32 on this machine."),
-    ] = False,
+    options: InfoOptions,
     json: Json = False,
 ) -> None:
     """Show what a bundle is and how its threshold was set."""
@@ -44,8 +45,12 @@ def info(
     from edge.plans import bundle_info, plan_layers
 
     found = bundle_info(bundle)
+    layers, drift = options.layers, options.drift
+    if options.model_fields_set & {"engine", "device"} and not drift:
+        raise ParseError("--engine and --device are for --drift; give that too, or leave them out")
     plans = plan_layers(bundle) if layers else {}
-    drifted = find_drift(bundle) if drift else None
+    chosen = engine_on(options.engine, options.device)
+    drifted = find_drift(bundle, engine=chosen) if drift else None
     if json:
         told = {"plan_layers": plans} if layers else {}
         console.print_json({**found, **told, **({"drift": drifted.to_json()} if drifted else {})})

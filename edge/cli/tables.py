@@ -319,8 +319,19 @@ def print_drift(report: DriftReport) -> None:
     )
     console.print_columns(title, ("layer", "kind", "error", ""), rows)
     first, worst = report.first, report.worst
-    begins = f"first beyond: {first.name}" if first else "no layer is beyond"
+    far = sum(each.exceeds(report.tolerance) for each in report.layers)
+    begins = f"first beyond: {first.name}" if first else _count(far)
     console.say(f"{begins}; worst: {worst.name}")
+    if report.score_error is not None:
+        console.say(
+            f"scores move by {report.score_error:.3f} of the margin below the threshold, "
+            f"{report.flips} verdicts differ, and {report.score_limit:g} is allowed: "
+            + ("sound" if report.is_sound else "not sound")
+        )
+
+
+def _count(layers: int) -> str:
+    return "no layer is beyond" if not layers else f"beyond, to no effect: {layers}"
 
 
 def print_layers(plans: Mapping[str, Mapping[str, Any]]) -> None:

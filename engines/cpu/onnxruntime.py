@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -60,9 +61,7 @@ class OnnxRuntimeEngine(AbstractContextManager["OnnxRuntimeEngine"]):
         self._session: Any = None
         self._bound: _Bound | None = None
         self._profile = None if tell_layer is None else _Profile(tell_layer)
-        self._session, self._errors = _session_from_onnx(
-            model, threads=threads, profile=self._profile
-        )
+        self._session = _session_from_onnx(model, threads=threads, profile=self._profile)
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise EngineError(f"{NAME}: the graph has {len(inputs)} inputs, not `image` alone")
@@ -73,10 +72,8 @@ class OnnxRuntimeEngine(AbstractContextManager["OnnxRuntimeEngine"]):
             outputs=[output.name for output in self._session.get_outputs()],
             where=NAME,
         )
-        try:
+        with as_engine_error(f"{NAME}: it cannot run this graph"):
             self._bound = _Bound(self._session, self._signature)
-        except self._errors as error:
-            raise EngineError(f"{NAME}: it cannot run this graph: {_one_line(error)}") from error
         self.device = cpu_name()
         self.executes = _arithmetic(precision)
         self.outputs: Sequence[str] = self._signature.outputs
@@ -89,10 +86,8 @@ class OnnxRuntimeEngine(AbstractContextManager["OnnxRuntimeEngine"]):
         if bound is None:
             raise EngineError(f"{NAME}: the engine is closed; open it again")
         check_images(images, self._signature, where=NAME)
-        try:
+        with as_engine_error(NAME):
             return run_in_batches(images, self._signature, bound.run)
-        except self._errors as error:
-            raise EngineError(f"{NAME}: {_one_line(error)}") from error
 
     def close(self) -> None:
         """Release the session; a second call does nothing."""
@@ -183,20 +178,34 @@ def import_onnxruntime() -> ModuleType:
     return cast(ModuleType, onnxruntime)
 
 
-def _session_from_onnx(
-    model: bytes, *, threads: int | None, profile: _Profile | None
-) -> tuple[Any, tuple[type[Exception], ...]]:
-    """A session, and the classes of everything that ONNX Runtime can raise (they share no base)."""
-    onnxruntime = import_onnxruntime()
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
+@contextmanager
+def as_engine_error(where: str, hint: str = "") -> Iterator[None]:
+    """Raise whatever ONNX Runtime raises as one `EngineError`.
 
-    # Other engines run without `onnx`; its import takes a sixth of a second, and saves half of each
-    # frame's time.
-    from engines.cpu.pooled_maxima import graph_with_pooled_maxima
+    Args:
+        where: the engine's name and what it was doing, for the message.
+        hint: what to do, behind it.
+    """
+    try:
+        yield
+    except _errors() as error:
+        if isinstance(error, EngineError):
+            raise
+        raise EngineError(f"{where}: {_one_line(error)}{hint}") from error
+
+
+@functools.cache
+def _errors() -> tuple[type[Exception], ...]:
+    """The classes of everything that ONNX Runtime can raise; they share no base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     known = (found for found in vars(state).values() if isinstance(found, type))
     own = (found for found in known if issubclass(found, Exception))
-    errors: tuple[type[Exception], ...] = (*own, RuntimeError, ValueError)
+    return (*own, RuntimeError, ValueError)
+
+
+def _session_from_onnx(model: bytes, *, threads: int | None, profile: _Profile | None) -> Any:
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
     options.inter_op_num_threads = 1
@@ -207,15 +216,14 @@ def _session_from_onnx(
         options.intra_op_num_threads = threads
     if profile is not None:
         profile.begin(options)
-    try:
-        session = onnxruntime.InferenceSession(
+    # Other engines run without `onnx`; its import takes a sixth of a second, and saves half of each
+    # frame's time.
+    from engines.cpu.pooled_maxima import graph_with_pooled_maxima
+
+    with as_engine_error(f"{NAME}: it does not take this graph", "; build the bundle again"):
+        return onnxruntime.InferenceSession(
             graph_with_pooled_maxima(model), options, providers=["CPUExecutionProvider"]
         )
-    except errors as error:
-        raise EngineError(
-            f"{NAME}: it does not take this graph: {_one_line(error)}; build the bundle again"
-        ) from error
-    return session, errors
 
 
 def _arithmetic(precision: Precision) -> str:

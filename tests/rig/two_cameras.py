@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from fake_cuda import PRIMARY, Machine
-from fake_tensorrt import opened, pictures, same
+from fake_tensorrt import FakeTensorRt, opened, pictures, same
 
 from engines.engine import PipelinedEngine
 from engines.errors import EngineError
@@ -23,6 +23,8 @@ HUNG_S = 30.0
 
 class TwoCameras:
     """One random interleaving; `play` raises what went wrong in any thread.
+
+    With every other seed the plan is one for several images, and the cameras fill its batch.
 
     Args:
         seed: of all that is drawn.
@@ -39,6 +41,7 @@ class TwoCameras:
         self.draw = random.Random(seed)
         self.right = self.errors = 0
         self.now = 0.0
+        self._together = 1 + seed % 2
         self._machine = through(Machine())
         self._wrong: list[BaseException] = []
         self._yields = random.Random(seed)
@@ -46,7 +49,7 @@ class TwoCameras:
         self._machine.gpu.before_touch = self._lose_or_go_on
         self._losses = 0  # none while the first engine is opened
         engine = ReopeningEngine(self._open, clock=lambda: self.now)
-        self._shared = SharedEngine(engine, within_ms=0)
+        self._shared = SharedEngine(engine, within_ms=self._together - 1)
 
     def play(self) -> None:
         self._losses = 3
@@ -84,7 +87,9 @@ class TwoCameras:
             self._wrong.append(error)
 
     def _open(self, _progress: object) -> PipelinedEngine:
-        return opened(self._machine)
+        together = self._together
+        trt = FakeTensorRt(self._machine, batch=2 * together, any_number=together > 1)
+        return opened(self._machine, trt, together=together)
 
     def _lose_or_go_on(self) -> None:
         """Lose the GPU while a thread is about to write into page-locked memory."""

@@ -13,7 +13,7 @@ import pytest
 
 from calibrate.progress import Stages
 from edge.building.build import build
-from edge.building.learning_engines import HeadEngine, LearningEngines, split_head
+from edge.building.learning_engines import BorrowedEngine, HeadEngine, LearningEngines, split_head
 from edge.options import BuildOptions
 from engines import choose
 from engines.bundle import Bundle
@@ -120,6 +120,18 @@ def test_a_head_of_its_own_computes_what_the_whole_graph_does(built_bundle, good
     ):
         for one, other in zip(whole.infer(images), split.infer(images), strict=True):
             assert np.allclose(one, other, atol=1e-6)
+
+
+def test_a_head_that_fails_is_one_engine_error(built_bundle, good_image) -> None:
+    body, head = split_head(built_bundle.model())
+    with pytest.raises(EngineError, match="onnxruntime: its head: "):
+        HeadEngine(OnnxRuntimeEngine(body, precision="fp32"), b"rubbish")
+    with HeadEngine(OnnxRuntimeEngine(body, precision="fp32"), head) as split:
+        split._body = BorrowedEngine(split._body, split._body.outputs)
+        split._body.infer = lambda images: [np.zeros((1, 2), np.float32)] * len(split._body.outputs)
+        with pytest.raises(EngineError, match=r"onnxruntime: its head: .*rank") as failed:
+            split.infer(good_image[None])
+        assert "\n" not in str(failed.value)
 
 
 @pytest.fixture
