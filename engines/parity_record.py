@@ -36,6 +36,7 @@ class EngineParityRecord(Record):
 
     Attributes:
         engine, executes: its name, and the arithmetic that it ran.
+        images: on how many it was compared; None: on all.
         flips: verdicts that differ at the threshold.
         flipped: names of a few of those images.
         not_finite: scores that are no number.
@@ -47,6 +48,7 @@ class EngineParityRecord(Record):
 
     engine: str
     executes: str
+    images: Quantity | None = None
     flips: Quantity
     flipped: Annotated[tuple[str, ...], Few] = ()
     not_finite: Quantity = 0
@@ -104,3 +106,7 @@ class ParityRecord(Record):
     kept: Annotated[tuple[KeptRecord, ...], Few] = ()
     before: str = ""
     seconds: Magnitude = 0.0
+
+    def images_of(self, engine: EngineParityRecord) -> int:
+        """On how many images an engine was compared."""
+        return self.good + self.labelled if engine.images is None else engine.images

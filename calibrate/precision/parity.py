@@ -6,7 +6,6 @@ The reference is the inspector that a build in fp32 makes of the same images, on
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -14,8 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from calibrate.images import Image
 from calibrate.metrics import image_auroc
+from calibrate.precision.trials import Outputs, Trial, outputs_of, sample
 from calibrate.threshold import reaches
 from engines.choose import ENGINES
 from engines.engine import Engine, Precision
@@ -27,45 +26,11 @@ SCORE_ERRORS: dict[Precision, float] = {"fp32": 0.01, "fp16": 0.1, "int8": 0.1}
 """Of the margin, unless the user says otherwise; why these, says docs/precision.md."""
 BF16_ENGINES = frozenset({"openvino"})
 """Engines that compute fp16 as bfloat16 on processors that have it, which no GPU does."""
-MAP_IMAGES = 64  # of so many images of a trial the maps are compared
-BATCH = 16
+SAMPLE = 48  # images on which an engine that is not deployed is compared
 MIN_MARGIN = 1e-6
 NAMES_SHOWN = 20
 OpenNamed: TypeAlias = Callable[[str, bytes, Precision], Engine]  # engine's name, graph, precision
 Spans: TypeAlias = Sequence[tuple[float, float]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outputs:
-    """What a graph gives for a trial's images.
-
-    Attributes:
-        maps: (m, H, W) float32, of at most `MAP_IMAGES` of them, evenly.
-        scores: (n,) float32.
-    """
-
-    maps: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trial:
-    """Images, and the two graphs that have to agree on them.
-
-    Attributes:
-        fp32: serialised ONNX in fp32.
-        built: at its precision.
-        images: (n, H, W, 3) uint8 BGR, none of which the two have learnt from.
-        names: of the images' files.
-        defective: (n,) which of them show a defect; None where nobody has labelled them and all
-            are good.
-    """
-
-    fp32: bytes
-    built: bytes
-    images: Image
-    names: tuple[str, ...]
-    defective: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +45,7 @@ class ParityTerms:
             parts lie near 0, the probabilities of a network need not.
         limits: what may differ, at most.
         beside: engines that are compared and told of, but need not keep the limits; the last ones.
+        sampled: whether engines that are not deployed are compared on `SAMPLE` images.
     """
 
     precision: Precision
@@ -87,6 +53,7 @@ class ParityTerms:
     margin: float
     limits: LimitsRecord
     beside: frozenset[str] = frozenset()
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +108,7 @@ class ParityReport:
     def _problem(self, found: EngineParityRecord) -> str | None:
         record = self.record
         where = f"{record.precision} on {found.engine} ({found.executes})"
-        images = record.good + record.labelled
+        images = record.images_of(found)
         if found.not_finite:
             return f"{where}: {found.not_finite} of {images} scores are no number"
         if found.flips > record.limits.flips:
@@ -228,16 +195,20 @@ def compare_with_fp32(
     found: list[EngineParityRecord] = []
     spans: list[Spans] = []
     failed: list[str] = []
+    everything = list(trials), fp32
     for name in engines:
+        whole = name == engines[0] or not terms.sampled
+        some, expected = everything if whole else _sampled(trials, fp32, terms.threshold)
         try:
-            built, executes = _run_built(name, trials, open_engine, terms.precision)
+            built, executes = _run_built(name, some, expected, open_engine, terms.precision)
         except EngineError as error:
             if name == engines[0]:
                 raise
             failed.append(str(error))
         else:
-            spans.append(_spans(fp32, built))
-            found.append(_compare(name, executes, trials, (fp32, built), terms))
+            spans.append(_spans(expected, built))
+            one = _compare(name, executes, some, (expected, built), terms)
+            found.append(one if whole else one.model_copy(update={"auroc": None}))
     labels = [trial.defective for trial in trials]
     good, labelled = (
         sum(len(trial.names) for trial in trials if (trial.defective is None) is unlabelled)
@@ -263,27 +234,32 @@ def _spans(fp32: Sequence[Outputs], built: Sequence[Outputs]) -> Spans:
     return tuple(zip(sides.min(axis=0).tolist(), sides.max(axis=0).tolist(), strict=True))
 
 
+def _sampled(
+    trials: Sequence[Trial], fp32: Sequence[Outputs], threshold: float
+) -> tuple[list[Trial], list[Outputs]]:
+    """Some of the trials' images, and what fp32 gives for them; trials without any are left out."""
+    chosen = sample([one.scores for one in fp32], near=threshold, count=SAMPLE)
+    used = [index for index, some in enumerate(chosen) if len(some)]
+    return (
+        [trials[index].of(chosen[index]) for index in used],
+        [fp32[index].of(chosen[index]) for index in used],
+    )
+
+
 def _run_built(
-    name: str, trials: Sequence[Trial], open_engine: OpenNamed, precision: Precision
+    name: str,
+    trials: Sequence[Trial],
+    fp32: Sequence[Outputs],
+    open_engine: OpenNamed,
+    precision: Precision,
 ) -> tuple[list[Outputs], str]:
     """Outputs of the graphs at their precision, and the arithmetic that the engine ran."""
     outputs, executes = [], ""
-    for trial in trials:
+    for trial, expected in zip(trials, fp32, strict=True):
         with open_engine(name, trial.built, precision) as engine:
-            outputs.append(outputs_of(engine, trial.images))
+            outputs.append(outputs_of(engine, trial.images, expected.mapped))
             executes = engine.executes
     return outputs, executes
-
-
-def outputs_of(engine: Engine, images: Image) -> Outputs:
-    """Scores of (n, H, W, 3) images, and some of their maps."""
-    every = math.ceil(len(images) / MAP_IMAGES)
-    maps, scores = [], []
-    for start in range(0, len(images), BATCH):
-        some = engine.infer(images[start : start + BATCH])
-        maps.append(np.asarray(some[0][-start % every :: every], np.float32))
-        scores.append(np.asarray(some[1], np.float32))
-    return Outputs(np.concatenate(maps), np.concatenate(scores))
 
 
 def margin_below(threshold: float, held_out: npt.NDArray[np.float32]) -> float:
@@ -308,6 +284,7 @@ def _compare(
     return EngineParityRecord(
         engine=name,
         executes=executes,
+        images=len(names),
         flips=int(flipped.sum()),
         flipped=tuple(names[index] for index in np.flatnonzero(flipped)[:NAMES_SHOWN]),
         not_finite=int((~finite).sum()),
@@ -359,13 +336,16 @@ def agreeing_threshold(
     Returns:
         The threshold, exactly a float32; None if there is none.
     """
-    lows, highs = np.array(spans, np.float32).reshape(len(spans), -1, 2).transpose(2, 0, 1)
+    sides = [np.array(one, np.float32).reshape(-1, 2) for one in spans]
+    lows, highs = np.concatenate(sides).T
+    of_engine = np.repeat(np.arange(len(sides)), [len(one) for one in sides])
     # A verdict differs where only `high` reaches it: the nearest places are just beside a span.
-    beside = (lows.ravel(), np.nextafter(highs, np.float32(np.inf)).ravel())
+    beside = (lows, np.nextafter(highs, np.float32(np.inf)))
     places = np.concatenate([*beside, [np.float32(near)]])
     for place in sorted(places.tolist(), key=lambda value: abs(value - near)):
         if abs(place - near) > within:
             return None
-        if (reaches(highs, place) & ~reaches(lows, place)).sum(axis=1).max() <= flips:
+        differing = reaches(highs, place) & ~reaches(lows, place)
+        if np.bincount(of_engine[differing], minlength=1).max() <= flips:
             return float(place)
     return None

@@ -21,13 +21,11 @@ from calibrate.precision.parity import (
     ParityReport,
     ParityTerms,
     References,
-    Trial,
     agreeing_threshold,
     compare_with_fp32,
     engines_beside,
     engines_to_compare,
     margin_below,
-    outputs_of,
 )
 from calibrate.precision.sensitivity import (
     Block,
@@ -40,6 +38,7 @@ from calibrate.precision.sensitivity import (
     to_next_precision,
     within_work_budget,
 )
+from calibrate.precision.trials import Trial, outputs_of
 from calibrate.progress import Stages
 from calibrate.threshold import Threshold, move_threshold
 from cameras.errors import ImageError
@@ -218,6 +217,7 @@ class _PrecisionGate:
             margin=margin_below(threshold.value, taught.inspector.held_out),
             limits=self._limits,
             beside=self._beside,
+            sampled=not self._options.compare_all,
         )
         return compare_with_fp32(
             self._trials(taught),

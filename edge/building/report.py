@@ -159,9 +159,14 @@ def describe_regions(manifest: Manifest) -> str:
 def describe_parity(parity: ParityRecord) -> str:
     """What the precision changed, in one sentence."""
     flips = max((engine.flips for engine in parity.engines), default=0)
-    errors = ", ".join(f"{one.score_error.max:.3f} on {one.engine}" for one in parity.engines)
+    all_images = parity.good + parity.labelled
+    errors = ", ".join(
+        f"{one.score_error.max:.3f} on {one.engine}"
+        + (f" ({parity.images_of(one)} images)" if parity.images_of(one) < all_images else "")
+        for one in parity.engines
+    )
     line = (
-        f"{flips} of {parity.good + parity.labelled} verdicts differ from fp32 at the threshold; "
+        f"{flips} of {all_images} verdicts differ from fp32 at the threshold; "
         f"good images' scores by at most {errors} of the margin below it"
     )
     if parity.kept:
@@ -229,11 +234,21 @@ def _training(manifest: Manifest) -> dict[str, str]:
 def _parity_tables(parity: ParityRecord | None) -> list[Table]:
     if parity is None:
         return []
-    names = ("engine", "executes", "flips", "score error, max", "p99", "mean", "map error, max")
+    names = (
+        "engine",
+        "executes",
+        "images",
+        "flips",
+        "score error, max",
+        "p99",
+        "mean",
+        "map error, max",
+    )
     rows = [
         (
             one.engine,
             one.executes,
+            parity.images_of(one),
             one.flips,
             one.score_error.max,
             one.score_error.p99,

@@ -134,6 +134,9 @@ class BuildOptions(OptionsModel):
         unset="0.1; 0.01 in fp32",
         example=0.1,
     )
+    compare_all: bool = option(
+        False, "Compare all engines with fp32 on all images, not the deployed one alone."
+    )
     memory: Annotated[int, Field(ge=16)] = option(
         1024, "MiB of memory that the images' patches may take."
     )

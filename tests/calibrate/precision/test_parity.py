@@ -14,13 +14,13 @@ from calibrate.precision.parity import (
     ParityReport,
     ParityTerms,
     References,
-    Trial,
     agreeing_threshold,
     compare_with_fp32,
     engines_beside,
     engines_to_compare,
     margin_below,
 )
+from calibrate.precision.trials import Trial, sample
 from engines.errors import EngineError
 from engines.parity_record import LimitsRecord
 
@@ -29,17 +29,15 @@ MARGIN = 0.4
 
 
 class Recorded:
-    """An engine whose scores are written down in the "graph": one number an image."""
+    """An engine whose scores are written down in the "graph": one number an image, by its pixel."""
 
     def __init__(self, model: bytes, name: str, precision: str) -> None:
         self.name, self.device, self.outputs, self.size = name, "paper", ("map", "score"), (4, 4)
         self.executes = precision
         self._scores = np.array(json.loads(model.decode()), np.float32)
-        self._given = 0
 
     def infer(self, images):
-        scores = self._scores[self._given : self._given + len(images)]
-        self._given += len(images)
+        scores = self._scores[images[:, 0, 0, 0]]
         return np.broadcast_to(scores[:, None, None], (len(scores), 4, 4)).copy(), scores
 
     def close(self) -> None: ...
@@ -57,6 +55,7 @@ def graph(*scores: float) -> bytes:
 def trial(exact, built, *, defective=None) -> Trial:
     names = tuple(f"{index}.png" for index in range(len(exact)))
     images = np.zeros((len(exact), 4, 4, 3), np.uint8)
+    images += np.arange(len(exact), dtype=np.uint8)[:, None, None, None]
     labels = None if defective is None else np.array(defective, bool)
     return Trial(graph(*exact), graph(*built), images, names, labels)
 
@@ -244,3 +243,48 @@ def test_the_threshold_moves_to_the_nearest_place_where_verdicts_agree(
     assert np.float32(found) == found and abs(found - near) <= within
     assert differing(np.array([found], np.float32))[0] <= flips
     assert not len(calm) or abs(found - near) <= calm.min()
+
+
+def test_an_engine_beside_the_deployed_one_is_compared_on_a_sample() -> None:
+    """All verdicts of the deployed engine count; of another one those of 48 images, and it says so.
+
+    Half of them are nearest the threshold, where a verdict is likeliest to differ.
+    """
+    exact = [index / 200 for index in range(200)]
+    built = [*exact[:99], 0.51, *exact[100:]]  # 0.495, the nearest below the threshold of 0.5
+    both = ("openvino", "onnxruntime")
+    report = compared(
+        trial(exact[:150], built[:150]), trial(exact[150:], exact[150:]), engines=both
+    )
+    assert [one.images for one in report.record.engines] == [200, 200]
+    report = compared(
+        trial(exact[:150], built[:150]),
+        trial(exact[150:], exact[150:], defective=[True] * 50),
+        engines=both,
+        sampled=True,
+    )
+    assert [one.images for one in report.record.engines] == [200, 48]
+    assert [one.flips for one in report.record.engines] == [1, 1]
+    assert [len(one) for one in report.spans] == [200, 48]
+    assert not report.verdicts_hold()
+    value = agreeing_threshold(report.spans, flips=0, near=0.5, within=0.1)
+    assert value is not None and value not in (exact[99], 0.5)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 30), min_size=1, max_size=4),
+    count=st.integers(0, 60),
+    near=st.floats(-1, 1),
+)
+def test_a_sample_has_the_nearest_scores_and_each_image_once(sizes, count, near) -> None:
+    random = np.random.default_rng(sum(sizes))
+    scores = [random.normal(size=size).astype(np.float32) for size in sizes]
+    chosen = sample(scores, near=near, count=count)
+    assert sum(map(len, chosen)) == min(count, sum(sizes))
+    for one, all_of_them in zip(chosen, scores, strict=True):
+        assert np.array_equal(one, np.unique(one))
+        assert not len(one) or one.max() < len(all_of_them)
+    taken = np.concatenate([one[some] for one, some in zip(scores, chosen, strict=True)])
+    every = np.sort(np.abs(np.concatenate(scores) - np.float32(near)))
+    nearest = np.sort(np.abs(taken - np.float32(near)))[: min(count // 2, len(every))]
+    np.testing.assert_array_equal(nearest, every[: len(nearest)])
