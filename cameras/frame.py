@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture from a source, or the reason why there is none.
+
+    Two frames are equal when all of them is, images by their values.
 
     Attributes:
         source: where it came from, credentials redacted: ``/dev/video0``, ``rtsp://***@line3/cam0``,
@@ -28,3 +30,31 @@ class Frame:
     monotonic_ns: int
     image: npt.NDArray[np.uint8] | None
     reason: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Frame):
+            return NotImplemented
+        return self._key() == other._key() and same_value(self.image, other.image)
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        image = getattr(self.image, "shape", self.image)
+        said = f"source={self.source!r}, index={self.index}, image={image}"
+        return f"Frame({said}{f', reason={self.reason!r}' if self.reason else ''})"
+
+    def _key(self) -> tuple[str, int, int, int, str]:
+        return self.source, self.index, self.captured_at_ns, self.monotonic_ns, self.reason
+
+
+def same_value(one: object, other: object) -> bool:
+    """Whether two values are equal; arrays are by shape and values, and NaN is equal to NaN."""
+    if not (isinstance(one, np.ndarray) or isinstance(other, np.ndarray)):
+        return bool(one == other)
+    return (
+        isinstance(one, np.ndarray)
+        and isinstance(other, np.ndarray)
+        and one.dtype == other.dtype
+        and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    )

@@ -126,7 +126,7 @@ def image_from_bytes(data: bytes, *, bit_depth: int | None = None) -> npt.NDArra
     """Decode the bytes of one image file; as `image_from_file`, without a path in the message."""
     kind = _kind_of(data)
     with _memory_for(data, kind):
-        samples = _to_eight_bits(_decode(data, kind), kind, bit_depth or bits_taken())
+        samples = eight_bits_of(_decode(data, kind), kind, bit_depth or bits_taken())
         if samples.ndim == 2:
             return np.asarray(cv2.cvtColor(samples, cv2.COLOR_GRAY2BGR), np.uint8)
         return samples
@@ -221,7 +221,17 @@ def kind_from_bytes(data: bytes) -> str | None:
     return next((kind for kind, begins in _KINDS.items() if begins(data)), None)
 
 
-def _to_eight_bits(image: Samples, kind: str, bit_depth: int | None) -> npt.NDArray[np.uint8]:
+def eight_bits_of(image: Samples, kind: str, bit_depth: int | None) -> npt.NDArray[np.uint8]:
+    """Bring the samples of an image to 8 bits; those that have 8 stay.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8 or uint16.
+        kind: such as ``PNG``, for messages.
+        bit_depth: of the values in uint16; None is all 16.
+
+    Raises:
+        ImageError: values beyond the bit depth, or nobody says which of them is white.
+    """
     if image.dtype == np.uint8:
         return image
     # A PGM may declare any brightest value; OpenCV does not scale by it.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from cameras.frame import Frame
+from cameras.frame import Frame, same_value
 
 Image: TypeAlias = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 AnomalyMap: TypeAlias = npt.NDArray[np.float32]  # (h, w), at the model's size
@@ -54,6 +55,12 @@ class Region:
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
     """The verdict about one frame, with all that is needed to record and to draw it.
+
+    Two results are equal when they say the same about the same frame: all fields are, arrays by
+    their values, but for `speed` and `image`. A result is pickled without its image, so that a
+    queue between processes carries what was found and not the frame; to take the image along, send
+    ``(result, result.image)`` and put it back with ``dataclasses.replace(result, image=image)``.
+    Copies keep it. In a notebook a result shows itself drawn.
 
     Attributes:
         source: name of the frame's source, credentials redacted.
@@ -104,6 +111,40 @@ class Result:
         """Value of the map from which a pixel belongs to a region, where any reaches it."""
         return self.threshold if self.pixel_threshold is None else self.pixel_threshold
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Result):
+            return NotImplemented
+        return all(same_value(getattr(self, name), getattr(other, name)) for name in _SAID)
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.frame, self.captured_at_ns, self.verdict))
+
+    def __repr__(self) -> str:
+        score = "no score" if self.score is None else f"score {self.score:.6g}"
+        said = [f"{self.verdict}, {score}, threshold {self.threshold:.6g}"]
+        if self.regions:
+            said.append(f"{len(self.regions)} region{'s' if len(self.regions) > 1 else ''}")
+        if self.reason:
+            said.append(f"reason={_shortened(self.reason)!r}")
+        said.append(f"source={_shortened(self.source)!r}, frame={self.frame}")
+        return f"Result({', '.join(said)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _result_from_values, (self._values(image=None),)
+
+    def __copy__(self) -> Result:
+        return self  # nothing of it can be changed
+
+    def __deepcopy__(self, known: dict[int, Any]) -> Result:
+        return _result_from_values(deepcopy(self._values(image=self.image), known))
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: the result drawn, by whoever made it; None without an image."""
+        return None if self.image is None else _PICTURES[-1](self)
+
+    def _values(self, *, image: Image | None) -> tuple[Any, ...]:
+        return tuple(image if one.name == "image" else getattr(self, one.name) for one in _FIELDS)
+
     def to_json(self) -> dict[str, Any]:
         """Return the result line: JSON types only, numbers finite, no pictures."""
         return {
@@ -121,6 +162,30 @@ class Result:
             "drift": self.drift,
             "speed": {stage: round(float(ms), 3) for stage, ms in self.speed.items()},
         }
+
+
+_FIELDS = fields(Result)
+_SAID = tuple(one.name for one in _FIELDS if one.name not in ("speed", "image"))
+_MAX_SHOWN = 60  # characters of a reason or a source
+PictureOf: TypeAlias = Callable[[Result], bytes | None]
+_PICTURES: list[PictureOf] = [lambda _: None]
+
+
+def show_results_as(picture: PictureOf) -> None:
+    """Have notebooks show results as this: a room above draws, and this one does not know it.
+
+    Args:
+        picture: makes a PNG of a result; None shows its text alone.
+    """
+    _PICTURES[:] = [picture]
+
+
+def _result_from_values(values: tuple[Any, ...]) -> Result:
+    return Result(*values)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
 Inspect: TypeAlias = Callable[[Frame], Result]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import NoReturn
 
 
 class Birthplace:
@@ -18,5 +20,27 @@ class Birthplace:
             return ""
         return (
             f"made in process {self._process_id}, before this one, {here}, was forked from it: its "
-            "threads did not come along; load it in each process, such as in a pool's initializer"
+            "threads did not come along; make it in each process, such as in a pool's initializer"
         )
+
+
+def in_children(renew: Callable[[], object]) -> None:
+    """Call this in every process that is forked from this one, before anything else there.
+
+    Args:
+        renew: makes anew what a thread that did not come along may have held, such as a lock.
+    """
+    os.register_at_fork(after_in_child=renew)
+
+
+def refuse_to_pickle(kind: str, instead: str) -> NoReturn:
+    """Say why what holds threads, locks or a device cannot be pickled or copied.
+
+    Args:
+        kind: what it is, such as ``an inspector``.
+        instead: what to do.
+
+    Raises:
+        TypeError: always, as `pickle` does.
+    """
+    raise TypeError(f"{kind} lives in one process and cannot be pickled or copied; {instead}")

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec
 
+from process.forks import in_children
+
 LOG = logging.getLogger("edge.threads")
 Given = ParamSpec("Given")
 PAUSES_S = (0.1, 0.5, 1.0, 2.0, 5.0)
@@ -47,10 +49,14 @@ class Failures:
     """
 
     def __init__(self) -> None:
+        self._listeners: list[Callable[[str, Failure], None]] = []
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, in a forked process: threads that failed, or hold the lock, are not there."""
         self.count = 0
         self._lock = threading.Lock()
         self._latest: dict[str, Failure] = {}  # by the thread's name
-        self._listeners: list[Callable[[str, Failure], None]] = []
 
     def note(self, thread: str, error: BaseException, *, goes_on: bool) -> None:
         """Log a failure and keep it in mind; never raises.
@@ -132,6 +138,7 @@ class Failures:
 
 FAILURES = Failures()
 """Of this process."""
+in_children(FAILURES.renew)
 
 
 def noting_failures(call: Callable[Given, None], *, name: str) -> Callable[Given, None]:

@@ -33,16 +33,30 @@ PathFinder.find_spec = find_spec
 def test_the_public_surface() -> None:
     import edge
 
-    names = {"BundleError", "CameraError", "EngineError", "Frame", "Inspector", "Region", "Result"}
-    assert set(edge.__all__) == names | {
+    assert edge.__all__ == [
+        "AsyncInspector",
+        "BuildOptions",
+        "Built",
+        "BundleError",
+        "CameraError",
+        "DecisionSettings",
+        "EngineError",
+        "Frame",
+        "Inspector",
+        "Region",
+        "Result",
         "Station",
         "TriggerOptions",
         "Triggered",
         "Verdict",
+        "build",
+        "change_settings",
         "draw",
         "load",
-    }
-    assert dir(edge) == edge.__all__
+        "open_source",
+    ]
+    assert dir(edge) == [*edge.__all__, "__version__"]
+    assert edge.__version__ == importlib.metadata.version("protoedge")
     for name in edge.__all__:
         assert getattr(edge, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'lod'"):

@@ -24,6 +24,7 @@ from cameras.capture.ring import Stamp
 from cameras.capture.supervisor import CaptureProcess
 from cameras.errors import CameraError
 from cameras.frame import Frame
+from process.forks import Birthplace
 
 _NS = 1_000_000_000
 # A frame that waited longer shows what is no longer there: the next one is waited for.
@@ -62,6 +63,7 @@ class LiveSource(AbstractContextManager["LiveSource"]):
         self._stall_ns = int(stall_after * _NS)
         self._check = check
         self._stop = threading.Event()
+        self._birthplace = Birthplace()
         self._taking = threading.Lock()
         self._used = self._missed = self._captured = 0
         self._newest = -1  # number of the frame that was taken last
@@ -109,7 +111,13 @@ class LiveSource(AbstractContextManager["LiveSource"]):
 
         Returns:
             The frame; None when the source is closed, or nothing came in time.
+
+        Raises:
+            CameraError: in a process that was forked meanwhile: the camera is the other's.
         """
+        elsewhere = self._birthplace.why_not_here()
+        if elsewhere:
+            raise CameraError(f"{self.name}: {elsewhere}")
         with self._taking:
             end_ns = None if timeout_s is None else time.monotonic_ns() + int(timeout_s * _NS)
             while not self._stop.is_set():
@@ -133,7 +141,7 @@ class LiveSource(AbstractContextManager["LiveSource"]):
 
     def close(self) -> None:
         """End the process that captures, within 3 s; a second call does nothing."""
-        if self._stop.is_set():
+        if self._birthplace.why_not_here() or self._stop.is_set():
             return
         self._captured = self._process.child.heartbeat.count  # whoever asks meanwhile
         self._stop.set()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 
 from cameras.errors import ImageError
+from process.forks import in_children
 
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 1 << 20  # px
@@ -31,7 +32,12 @@ class DecodingBudget:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = self._free = limit
+        self._limit = limit
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, in a forked process: who was decoding at the fork is not there."""
+        self._free = self._limit
         self._turn = threading.Lock()
         self._changed = threading.Condition()
 
@@ -52,6 +58,7 @@ class DecodingBudget:
 
 DECODING = DecodingBudget(MAX_DECODING_BYTES)
 """Of this process: every receiver, folder and thread of a build decodes under it."""
+in_children(DECODING.renew)
 
 
 def limit_opencv() -> None:

@@ -8,7 +8,9 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 
+from cameras.errors import CameraError
 from cameras.frame import Frame
+from process.forks import Birthplace
 
 _AHEAD = 8
 _LOW = 1  # only then is reading taken up again: a thread that wakes for each frame slows the engine
@@ -37,9 +39,14 @@ class ReadAhead(AbstractContextManager["ReadAhead"]):
         self._changed = threading.Condition()
         self._has_ended = self._is_closed = False
         self._reading: Future[None] | None = None
+        self._birthplace = Birthplace()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield every frame once, in order; the reading starts here."""
+        """Yield every frame once, in order; the reading starts here.
+
+        Raises:
+            CameraError: in a process that was forked meanwhile: the reading stayed behind.
+        """
         frames, self._frames = self._frames, None
         if frames is None:
             return
@@ -54,6 +61,8 @@ class ReadAhead(AbstractContextManager["ReadAhead"]):
 
     def close(self) -> None:
         """End the reading and release the files; a second call does nothing."""
+        if self._birthplace.why_not_here():
+            return
         self._stop()
         self._frames = None
         if self._reading is not None:
@@ -63,11 +72,16 @@ class ReadAhead(AbstractContextManager["ReadAhead"]):
         self.close()
 
     def _stop(self) -> None:
+        if self._birthplace.why_not_here():  # whoever held the lock did not come along
+            return
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     def _take(self) -> Frame | None:
+        elsewhere = self._birthplace.why_not_here()
+        if elsewhere:
+            raise CameraError(f"{self.name}: {elsewhere}")
         with self._changed:
             self._changed.wait_for(lambda: self._ahead or self._has_ended or self._is_closed)
             if self._is_closed or not self._ahead:

@@ -18,10 +18,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cameras.errors import ImageError
+from cameras.errors import CameraError, ImageError
 from cameras.frame import Frame
 from cameras.image_files import image_from_bytes
 from cameras.options import OpenOptions
+from process.forks import Birthplace
 
 MAX_BYTES = 64 << 20
 """Of one picture that a host brings: an uncompressed one of 20 megapixels."""
@@ -118,6 +119,7 @@ class Inbox(AbstractContextManager["Inbox"]):
         self._changed = threading.Condition()
         self._held_bytes = 0
         self._index = 0
+        self._birthplace = Birthplace()
         self._closed = False
         self._server: PushServer | None = None
         self._heard_ns = self._silence_reported_ns = time.monotonic_ns()
@@ -160,12 +162,18 @@ class Inbox(AbstractContextManager["Inbox"]):
         return self._put(Arrival.now(), None, f"{self.name}: {reason}")[0]
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield frames as they come, until `close`."""
+        """Yield frames as they come, until `close`.
+
+        Raises:
+            CameraError: in a process that was forked meanwhile: pictures reach the other.
+        """
         while (frame := self._next()) is not None:
             yield frame
 
     def close(self) -> None:
         """End the iteration and those who deliver; a second call does nothing."""
+        if self._birthplace.why_not_here():
+            return
         with self._changed:
             if self._closed:
                 return
@@ -210,6 +218,9 @@ class Inbox(AbstractContextManager["Inbox"]):
             return index, image is not None
 
     def _next(self) -> Frame | None:
+        elsewhere = self._birthplace.why_not_here()
+        if elsewhere:
+            raise CameraError(f"{self.name}: {elsewhere}")
         with self._changed:
             while not self._closed:
                 if self._frames:

@@ -66,10 +66,10 @@ from engines.threshold_records import OperatingPointRecord
 
 
 def build(
-    images: Path | Sequence[Path],
-    output: Path,
+    images: str | Path | Sequence[str | Path],
+    output: str | Path,
     *,
-    options: BuildOptions,
+    options: BuildOptions | None = None,
     stages: Stages | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Built:
@@ -79,23 +79,25 @@ def build(
         images: a folder of good images, or one in MVTec's layout, whose labelled images are then
             measured too; a video, of which the frames that differ are taken; or several of these.
         output: the bundle's folder; what is there stays until the new one is complete.
-        options: what the user decided.
+        options: what the user decided; None is all defaults.
         stages: told about progress.
         say: receives lines that a user should see.
 
     Raises:
-        DatasetError, ImagesError, ImageError, BackboneError, PrecisionError, ValueError: bad input.
-        TrainingError: PRN cannot be trained here, or not as asked.
-        ParseError: a GPU that TensorRT-RTX doesn't know.
+        ValueError: bad input; of kinds of their own DatasetError, ImagesError, ImageError,
+            BackboneError, PrecisionError, ParseError (a GPU that TensorRT-RTX doesn't know) and
+            TrainingError (PRN cannot be trained here, or not as asked).
         EngineError: the engine can't work here.
         BundleError: the bundle can't be written.
     """
     stages, say, begun = stages or Stages(), say or _say_nothing, time.monotonic()
+    options, output = options or BuildOptions(), Path(output)
+    places = Path(images) if isinstance(images, str | Path) else [Path(one) for one in images]
     with (
         taking_bits(options.bit_depth),
         LearningEngines(stages, say, batch=options.max_batch, device=options.device) as engines,
     ):
-        job = _prepare(images, output, options=options, engines=engines, stages=stages, say=say)
+        job = _prepare(places, output, options=options, engines=engines, stages=stages, say=say)
         taught = job.method.learn(job.read.usable, job.read.clusters, stages)
         gated = _gate(job, taught, stages=stages, say=say)
         outcome = _find_out(job, gated, stages=stages, say=say)

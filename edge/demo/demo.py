@@ -19,7 +19,7 @@ from edge.demo.conveyor import FPS, draw_conveyor
 from edge.demo.stills import draw_dataset
 from edge.drawing.grid import draw_grid
 from edge.evaluation.measure import png_from_image
-from edge.inspection.inspector import load_with_progress
+from edge.inspection.loading import load_with_progress
 from edge.options import BuildOptions
 from edge.result import Result, Verdict
 from edge.sinks.json_lines import JsonLinesSink

@@ -24,6 +24,7 @@ _DARK = (30, 27, 24)
 _GREY = 88  # of the picture for a frame that was never there
 _EMPTY = (360, 640)  # (H, W) of that picture
 _BAR_OPACITY = 0.85
+_MAX_PNG_SIDE = 1024  # px
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,16 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
     if result.verdict is Verdict.ERROR:
         _draw_reason(picture, result.reason, style)
     return picture
+
+
+def png_from_result(result: Result) -> bytes:
+    """The result drawn, as a PNG that a page or a notebook can hold: no side above 1024 px."""
+    picture = draw(result)
+    scale = _MAX_PNG_SIDE / max(picture.shape[:2])
+    if scale < 1:
+        size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return bytes(cv2.imencode(".png", picture)[1].tobytes())
 
 
 def _draw_map(picture: Image, result: Result, *, opacity: float, style: _Style) -> None:

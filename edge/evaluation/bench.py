@@ -15,7 +15,8 @@ from calibrate.dataset import dataset_from_folder
 from calibrate.images import Size, fit_image
 from cameras.image_files import image_from_bytes, image_from_file, taking_bits
 from edge.evaluation.layer_times import LayerShare, time_layers
-from edge.inspection.inspector import Inspector, load_with_progress
+from edge.inspection.inspector import Inspector
+from edge.inspection.loading import load_with_progress
 from edge.result import Image, Result, Verdict
 from engines.bundle import Bundle
 from engines.engine import Engine, Images

@@ -17,7 +17,8 @@ from edge.drawing.grid import Column, Compared, draw_comparison
 from edge.evaluation.bench import FRAMES, BenchReport, bench_inspector
 from edge.evaluation.evaluate import refuse_nothing_counted
 from edge.evaluation.measure import measure, png_from_image, truth_of, was_learnt
-from edge.inspection.inspector import Inspector, load_with_progress
+from edge.inspection.inspector import Inspector
+from edge.inspection.loading import load_with_progress
 from edge.result import Image, Result
 from engines.atomic_files import replace_file
 from engines.bundle import Bundle

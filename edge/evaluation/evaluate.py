@@ -17,7 +17,8 @@ from edge.evaluation.measure import Measured, measure, png_from_image
 from edge.evaluation.report import evaluation_report
 from edge.given import GivenSettings
 from edge.inspection.held_out import scores_of_record
-from edge.inspection.inspector import Inspector, load_with_progress
+from edge.inspection.inspector import Inspector
+from edge.inspection.loading import load_with_progress
 from edge.options import EvaluateOptions
 from edge.result import Say
 from engines.atomic_files import replace_file

@@ -5,56 +5,63 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import NoReturn
+from weakref import finalize, ref
 
-import numpy as np
-import numpy.typing as npt
-
-from calibrate.images import fit_image
-from cameras.connect import open_source
+from calibrate.images import fit_image, in_batches
 from cameras.frame import Frame
-from cameras.source import frame_now
-from edge import console
-from edge.given import GivenSettings
+from edge.drawing.overlay import png_from_result
 from edge.health.checks import ImageChecks
-from edge.health.frame_checker import FrameChecker
 from edge.health.measurements import ImageStatsReader
 from edge.inspection.deadline import DeadlineRunner
-from edge.inspection.failure_reason import reason_from_failure
+from edge.inspection.given_image import (
+    ImageLike,
+    frame_from_batch,
+    frame_from_image,
+    refuse_one_image,
+)
 from edge.inspection.ignore_mask import IgnoreMask, Nothing
-from edge.inspection.judge import judge_frame
+from edge.inspection.judge import judge_frames, judge_within_border
+from edge.inspection.opening import open_engine_of
 from edge.inspection.self_test import (
     GoldenImages,
     check_decision,
     check_preparation,
     check_scores,
 )
-from edge.inspection.settings import settings_from_bundle, settings_in_use
+from edge.inspection.settings import check_settings, settings_from_bundle
+from edge.inspection.streaming import stream_results
+from edge.inspection.unclosed import close_unclosed
 from edge.inspection.verdict import DecisionSettings, decide
+from edge.inspection.warm_up import warm_up
 from edge.options import DEADLINE_MS
-from edge.result import Result, Roi, error_from_frame
+from edge.result import Image, Result, Roi, error_from_frame, show_results_as
 from engines.bundle import Bundle
 from engines.changes import built_roi
-from engines.choose import AUTO, choose_engine, open_engine
-from engines.engine import Engine, EngineOptions, Images, Output
+from engines.choose import AUTO
+from engines.engine import Engine, Images, Output
 from engines.errors import EngineError
 from engines.gpu.reopen import ReopeningEngine
 from engines.shared import EngineShare
-from process.forks import Birthplace
+from process.forks import Birthplace, refuse_to_pickle
 
 LOG = logging.getLogger("edge.inspection.inspector")
 HUNG_S = 3.0
+_MS = 1e3
+show_results_as(png_from_result)
 
 
 class Inspector(AbstractContextManager["Inspector"]):
     """Judges frames; complete at birth, released by `close` or at the end of `with`.
 
     Any thread may call it; one at a time gets the engine, the others wait. It prints nothing and
-    leaves signals and logging alone.
+    leaves signals and logging alone. It belongs to the process that loaded it: after a fork it
+    gives ERROR in the child, and it cannot be pickled.
 
     Birth includes a self-test that warms the engine up: it must give the golden images the
     scores that they had when the bundle was built.
@@ -63,7 +70,6 @@ class Inspector(AbstractContextManager["Inspector"]):
         bundle: what it was loaded from.
         engine: runs the graph.
         engine_reason: which engine, and why not a better one.
-        settings: threshold, smallest area, ignore mask, region of interest.
         health: what makes a picture unfit to be judged; another may be set.
     """
 
@@ -90,108 +96,161 @@ class Inspector(AbstractContextManager["Inspector"]):
             EngineError: the engine can't work here, or fails the self-test.
         """
         self.bundle = bundle
-        self.settings = settings
+        self._settings = settings
         self.health = ImageChecks(bundle.manifest.health)
         self._image_stats = ImageStatsReader(bundle.manifest.size)
         self._lock = threading.Lock()  # an engine has one set of buffers
         self._starting = threading.Lock()
+        self._setting = threading.Lock()
         self._birthplace = Birthplace()
         self._golden = GoldenImages(bundle)
         learnt = built_roi(bundle.manifest)
         self._learnt_roi = learnt.box if learnt is not None else None
         self._runner: DeadlineRunner | None = None
-        self.engine: Engine
-        if isinstance(engine, str):
-            chosen = choose_engine(engine)
-            why = chosen.reason
-            self.engine = open_engine(
-                bundle.model(),
-                engine=chosen.address,
-                options=EngineOptions(
-                    bundle.manifest.precision,
-                    bundle.plans,
-                    say=say,
-                    progress=progress,
-                    batch=bundle.manifest.max_batch,
-                ),
-            )
-        else:
-            self.engine = engine
-            why = engine.shared.why if isinstance(engine, EngineShare) else ""
-        self.engine_reason = _engine_reason(
-            bundle, self.engine, why or f"{self.engine.name}: it was given"
-        )
+        self.engine, self.engine_reason = open_engine_of(bundle, engine, say=say, progress=progress)
         try:
             self._test_itself(self.engine)
         except BaseException:
             self.engine.close()
             raise
         self._test_engine_that_comes_back()
+        unclosed = partial(close_unclosed, self.engine, bundle.path, self._birthplace)
+        self._unclosed = finalize(self, unclosed)
+        self._unclosed.atexit = False
 
-    def inspect(
-        self, image: npt.NDArray[np.uint8] | Frame, *, deadline_ms: float | None = None
-    ) -> Result:
-        """Judge one image.
+    @property
+    def threshold(self) -> float:
+        """The score from which a part is NG; setting it acts from the next inspection on.
 
-        Args:
-            image: (H, W, 3) uint8 BGR of any size, or a frame from a camera.
-            deadline_ms: from the call to its result; then ERROR, whatever the engine does. None
-                waits for as long as it takes.
-
-        Returns:
-            The result. A frame without an image, an image of a wrong shape or type, one that is
-            black, burnt out, blurred or covered, an engine's failure, too little memory and a
-            process that was forked from the one that loaded it give ERROR: never OK, never an
-            exception.
+        What is under way ends with the one before, and each result says which it had. Any thread
+        may set it. The bundle stays as it is, and so does every other inspector of it: `edge set
+        BUNDLE --threshold`, or `edge.change_settings`, changes the bundle. It is kept as a float32.
 
         Raises:
-            ValueError: a deadline that is not positive.
+            TypeError: set to something that is no number.
+            ValueError: set to a number that is not finite.
         """
-        frame = image if isinstance(image, Frame) else frame_now("image", 0, image)
-        elsewhere = self._birthplace.why_not_here()
-        if elsewhere:
-            return error_from_frame(frame, threshold=self.settings.threshold, reason=elsewhere)
-        if deadline_ms is not None:
-            return self._deadline_runner()(frame, deadline_ms=deadline_ms)
-        picture = frame.image
-        if picture is None:
-            return error_from_frame(frame, threshold=self.settings.threshold)
-        problem = invalid_image_reason(picture)
-        if problem:
-            return error_from_frame(frame, threshold=self.settings.threshold, reason=problem)
-        try:
-            with self._lock:
-                return self._judge(frame, picture)
-        except Exception as error:  # noqa: BLE001  # the border: an ERROR of this part alone
-            reason = reason_from_failure("an inspection", error)
-            return error_from_frame(frame, threshold=self.settings.threshold, reason=reason)
+        return self._settings.threshold
 
-    def stream(
-        self, source: str | int | Path | Iterable[Frame] | Iterable[npt.NDArray[np.uint8]]
-    ) -> Iterator[Result]:
-        """Judge frames as they come; lazy.
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        with self._setting:
+            self._settings = replace(self._settings, threshold=threshold)
+
+    @property
+    def settings(self) -> DecisionSettings:
+        """Threshold, smallest area, ignore mask, region of interest; act as `threshold` when set.
+
+        ``inspector.settings = dataclasses.replace(inspector.settings, min_area=20)`` changes one of
+        them. The bundle stays as it is.
+
+        Raises:
+            TypeError: set to something else.
+            ValueError: set to what makes no sense with this bundle; nothing has changed then.
+        """
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: DecisionSettings) -> None:
+        check_settings(settings, self.bundle.manifest)
+        with self._setting:
+            self._settings = settings
+
+    def inspect(self, image: ImageLike | None, *, deadline_ms: float | None = None) -> Result:
+        """Judge one image.
+
+        An image gets the score that its file would get in a stream. Nothing is copied that need
+        not be: leave an array as it is for as long as its result is used.
 
         Args:
-            source: what `cameras.connect.open_source` takes, or any iterable of frames or
-                images. A source that is opened here is closed here.
+            image: of any size: an array, (H, W, 3) BGR as cv2.imread returns it, (H, W, 4) BGRA
+                (alpha is dropped), (H, W) or (H, W, 1) grey, of uint8, or of uint16 with the
+                bundle's bit depth; a tensor in the host's memory; a PIL image; the path of an
+                image file, or the bytes of one; or a frame from a camera. None, which cv2.imread
+                returns for what it cannot read, gives ERROR.
+            deadline_ms: from the call to its result; then ERROR, whatever the engine does. None
+                waits for as long as it takes. Reading a file counts, and is not cut short.
+
+        Returns:
+            The result. A frame without an image, a file that cannot be read, a picture that is
+            black, burnt out, blurred or covered, an engine's failure, too little memory, a closed
+            inspector and a process that was forked from the one that loaded it give ERROR: never
+            OK, never an exception.
+
+        Raises:
+            TypeError: what is no image, or has values that may mean several things, such as
+                floats; the message says how to convert it.
+            ValueError: an array of another shape, an address, or a deadline that is not positive.
         """
-        if isinstance(source, str | int | Path):
-            with open_source(source, bit_depth=self.bundle.manifest.bit_depth) as opened:
-                inspect: Callable[[Frame], Result] = self.inspect
-                if opened.live:
-                    inspect = FrameChecker(lambda: self.health, opened).guard(self.inspect)
-                yield from (inspect(frame) for frame in opened)
-            return
-        for index, item in enumerate(source):
-            frame = item if isinstance(item, Frame) else frame_now("image", index, cast(Any, item))
-            yield self.inspect(frame)
+        begun = time.perf_counter()
+        frame = frame_from_image(image, bit_depth=self.bundle.manifest.bit_depth)
+        if deadline_ms is None or self._birthplace.why_not_here():
+            return self._inspect_frames([frame])[0]
+        left_ms = deadline_ms
+        if not isinstance(image, Frame):
+            left_ms -= (time.perf_counter() - begun) * _MS
+        if left_ms <= 0 < deadline_ms:
+            reason = f"no answer within {deadline_ms:g} ms: it took longer to read the image"
+            return error_from_frame(frame, threshold=self.threshold, reason=reason)
+        return self._deadline_runner()(frame, deadline_ms=left_ms)
+
+    def inspect_batch(self, images: Iterable[ImageLike | None]) -> list[Result]:
+        """Judge several images, with as few calls of the engine as it takes.
+
+        On a CPU every result is bit by bit that of `inspect`. A GPU's plan that takes several
+        images at once runs the same kernels on them, filled up or not.
+
+        Args:
+            images: as `inspect` takes them, in any number. The results keep them in memory: for
+                a folder, or more than fit there, use `stream`.
+
+        Returns:
+            A result for each, in their order, `frame` counting from 0. One that cannot be judged,
+            whatever it is, is an ERROR at its place alone.
+
+        Raises:
+            TypeError: one image was given, not several.
+        """
+        refuse_one_image(images, instead="use inspect for it")
+        results: list[Result] = []
+        for part in in_batches(images):
+            bit_depth = self.bundle.manifest.bit_depth
+            frames = [
+                frame_from_batch(image, index=len(results) + place, bit_depth=bit_depth)
+                for place, image in enumerate(part)
+            ]
+            results += self._inspect_frames(frames)
+        return results
+
+    def stream(
+        self, source: str | int | Path | Iterable[ImageLike | None]
+    ) -> Generator[Result, None, None]:
+        """Judge frames as they come; lazy: nothing is opened before the first is asked for.
+
+        Args:
+            source: what `cameras.connect.open_source` takes, such as a camera's address, a folder
+                or a video; or any iterable of frames, or of images as `inspect` takes them. What
+                cannot be judged is an ERROR at its place. A source that is opened here is closed
+                here: at its end, when the generator is closed, or when nothing holds it any more.
+
+        Raises:
+            CameraError: the source cannot be opened, or fails for good.
+            TypeError: one image was given, not several.
+        """
+        return stream_results(
+            source, self.inspect, lambda: self.health, bit_depth=self.bundle.manifest.bit_depth
+        )
 
     def check(self) -> None:
         """Test it as at birth, between two inspections: to be called now and then.
 
         Raises:
-            EngineError: it is no longer what was built; nothing that it says can be trusted.
+            EngineError: it is no longer what was built, and nothing that it says can be trusted;
+                or this process was forked from the one that loaded it.
         """
+        elsewhere = self._birthplace.why_not_here()
+        if elsewhere:
+            raise EngineError(f"{self.bundle.path}: {elsewhere}")
         self._test_itself(self.engine)
 
     def warm_up(self, inspections: int = 5, *, within_ms: float | None = None) -> float:
@@ -205,19 +264,13 @@ class Inspector(AbstractContextManager["Inspector"]):
             Milliseconds of the slowest of the last `inspections`.
 
         Raises:
-            EngineError: they are not as quick as that.
+            EngineError: they are not as quick as that, or it cannot inspect at all.
         """
-        image = self._golden.frame(self.settings)
-        latest: deque[float] = deque(maxlen=inspections)
-        for _ in range(10 * inspections):
-            begun = time.perf_counter()
-            self.inspect(image)
-            latest.append((time.perf_counter() - begun) * 1e3)
-            if len(latest) == inspections and (within_ms is None or max(latest) <= within_ms):
-                return max(latest)
-        raise EngineError(
-            f"{self.bundle.path}: an inspection takes up to {max(latest):.1f} ms here, longer than "
-            f"{within_ms:g} ms; give it longer, or build for a smaller size or lower precision"
+        return warm_up(
+            partial(self.inspect, self._golden.frame(self.settings)),
+            inspections,
+            within_ms=within_ms,
+            where=self.bundle.path,
         )
 
     def close(self) -> None:
@@ -225,6 +278,7 @@ class Inspector(AbstractContextManager["Inspector"]):
 
         One that has hung for 3 s is abandoned, and the engine with it.
         """
+        self._unclosed.detach()
         if self._birthplace.why_not_here():  # its threads and its engine are another process's
             return
         if self._runner is not None:
@@ -240,6 +294,13 @@ class Inspector(AbstractContextManager["Inspector"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        refuse_to_pickle(
+            "an inspector",
+            "pass the bundle's path, and edge.load it once in each process, such as in a pool's "
+            "initializer",
+        )
+
     def _deadline_runner(self) -> DeadlineRunner:
         """What keeps deadlines; its threads begin with the first of them."""
         with self._starting:
@@ -250,24 +311,42 @@ class Inspector(AbstractContextManager["Inspector"]):
                 )
             return self._runner
 
-    def _judge(self, frame: Frame, picture: npt.NDArray[np.uint8]) -> Result:
-        return judge_frame(
-            frame,
-            picture,
-            engine=self.engine,
-            settings=self.settings,
-            checks=self.health,
-            stats=self._image_stats,
-            has_learnt_roi=self._learnt_roi is not None and self._learnt_roi == self.settings.roi,
-        )
+    def _inspect_frames(self, frames: list[Frame]) -> list[Result]:
+        """A result for each; never an exception."""
+        settings = self._settings
+        elsewhere = self._birthplace.why_not_here()
+
+        def judge(pictures: list[tuple[Frame, Image]]) -> list[Result]:
+            if elsewhere:
+                raise EngineError(elsewhere)
+            with self._lock:
+                return judge_frames(
+                    pictures,
+                    engine=self.engine,
+                    settings=settings,
+                    checks=self.health,
+                    stats=self._image_stats,
+                    has_learnt_roi=self._learnt_roi is not None
+                    and self._learnt_roi == settings.roi,
+                )
+
+        return judge_within_border(frames, judge, threshold=settings.threshold)
 
     def _test_engine_that_comes_back(self) -> None:
         """Have an engine that is opened again after its GPU was lost tested before it is used."""
         engine = self.engine.shared.engine if isinstance(self.engine, EngineShare) else self.engine
         if isinstance(engine, ReopeningEngine):
             # Without the lock: nobody else has the new engine yet, and who closes this inspector
-            # holds the lock while it waits for the test.
-            engine.check_with(lambda opened: self._test(opened, opened.infer))
+            # holds the lock while it waits for the test. And without holding this inspector: one
+            # that nobody closes is collected.
+            here = ref(self)
+
+            def check(opened: Engine) -> None:
+                inspector = here()
+                if inspector is not None:
+                    inspector._test(opened, opened.infer)
+
+            engine.check_with(check)
 
     def _test_itself(self, engine: Engine) -> None:
         """Test the engine that is at work, between two inspections."""
@@ -285,8 +364,8 @@ class Inspector(AbstractContextManager["Inspector"]):
             EngineError: it is not, or the engine cannot run.
         """
         manifest = self.bundle.manifest
-        check_preparation(fit_image, size=manifest.size, roi=self.settings.roi)
-        check_decision(decide, settings=self.settings, manifest=manifest)
+        check_preparation(fit_image, size=manifest.size, roi=self._settings.roi)
+        check_decision(decide, settings=self._settings, manifest=manifest)
         who = f"{self.bundle.path}: {engine.name}"
         check_scores(self._golden.read, infer, manifest=manifest, who=who)
 
@@ -325,35 +404,3 @@ def load(
         bundle, threshold=threshold, min_area=min_area, ignore=ignore, roi=roi
     )
     return Inspector(bundle, settings=settings, engine=engine, say=say, progress=progress)
-
-
-def load_with_progress(
-    path: Path, *, engine: str = AUTO, given: GivenSettings | None = None
-) -> Inspector:
-    """Load a bundle in a command, as `load`: with a bar while a plan is compiled."""
-    bundle = Bundle.open(path)
-    settings = settings_in_use(bundle, given or GivenSettings(), say=console.say)
-    with console.late_bar("compiling the plan") as progress:
-        return Inspector(
-            bundle, settings=settings, engine=engine, say=console.say, progress=progress
-        )
-
-
-def _engine_reason(bundle: Bundle, engine: Engine, reason: str) -> str:
-    """Why it is this engine, and what that means for the threshold."""
-    deployed = bundle.manifest.deployed_engine
-    if engine.name == deployed:
-        return reason
-    return (
-        f"{reason}; the threshold was set by {deployed}, whose scores differ a little: build "
-        "again here to be exact"
-    )
-
-
-def invalid_image_reason(picture: npt.NDArray[np.uint8]) -> str:
-    """Why an array is no picture, or an empty string."""
-    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
-        return f"a picture of type {getattr(picture, 'dtype', type(picture).__name__)}; give uint8"
-    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        return f"a picture of shape {picture.shape}; give (height, width, 3), BGR"
-    return ""

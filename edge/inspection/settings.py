@@ -74,6 +74,40 @@ def settings_from_bundle(
         score_rule=manifest.score_rule,
         pixel_threshold=_pixel_threshold(manifest, pixel_threshold),
     )
+    _check_mask_of(settings, manifest)
+    return settings
+
+
+def check_settings(settings: DecisionSettings, manifest: Manifest) -> None:
+    """See that an inspector of a bundle can decide with settings that a program made.
+
+    Args:
+        settings: made from the inspector's own by `dataclasses.replace`.
+        manifest: of its bundle.
+
+    Raises:
+        TypeError: they are none.
+        SettingsError: they belong to another bundle, their mask fits none of its pictures, or no
+            part could ever be NG.
+    """
+    if not isinstance(settings, DecisionSettings):
+        raise TypeError(
+            f"settings of type {type(settings).__name__}; give dataclasses.replace("
+            "inspector.settings, min_area=...), or set inspector.threshold"
+        )
+    if settings.score_rule != manifest.score_rule:
+        raise SettingsError(
+            f"{manifest.name}: settings with another score rule than the bundle's; make them by "
+            "dataclasses.replace(inspector.settings, ...)"
+        )
+    try:
+        _check_mask_of(settings, manifest)
+        check_decision(decide, settings=settings, manifest=manifest)
+    except (ValueError, EngineError) as error:
+        raise SettingsError(f"{manifest.name}: {error}") from error
+
+
+def _check_mask_of(settings: DecisionSettings, manifest: Manifest) -> None:
     if settings.ignore is not None:
         check_mask(
             settings.ignore,
@@ -81,7 +115,6 @@ def settings_from_bundle(
             map_shape=manifest.size,
             sizes=manifest.health.sizes if manifest.health else (),
         )
-    return settings
 
 
 def settings_in_use(bundle: Bundle, given: GivenSettings, *, say: Say) -> DecisionSettings:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, SupportsFloat, TypeAlias
 
 import cv2
 import numpy as np
@@ -59,6 +59,7 @@ class DecisionSettings:
         """Refuse values with which no verdict means anything.
 
         Raises:
+            TypeError: a threshold that is no number.
             ValueError: a threshold that is not finite, a negative area, an empty or impossible
                 region of interest, or a mask that is not a grey picture of two values.
         """
@@ -66,9 +67,11 @@ class DecisionSettings:
             given = getattr(self, name)
             if given is None:
                 continue
-            if not math.isfinite(as_float32(given)):
+            if isinstance(given, bool | str) or not isinstance(given, SupportsFloat):
+                raise TypeError(f"{name} {given!r}: must be a number")
+            if not math.isfinite(as_float32(float(given))):
                 raise ValueError(f"{name} {given}: must be a finite number")
-            object.__setattr__(self, name, as_float32(given))
+            object.__setattr__(self, name, as_float32(float(given)))
         if self.min_area < 0:
             raise ValueError(f"min_area {self.min_area}: must be 0 or more pixels")
         if self.roi is not None and (min(self.roi) < 0 or min(self.roi[2:]) < 1):

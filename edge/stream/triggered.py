@@ -29,6 +29,7 @@ from edge.inspection.verdict import DecisionSettings
 from edge.options import PART_DEADLINE_MS, StreamOptions
 from edge.result import OnResult, Result, Verdict, error_from_frame
 from edge.stream.picture_taker import CLOSE_S, PictureTaker
+from process.forks import Birthplace
 from process.threads import FAILURES, GuardedThread
 
 LOG = logging.getLogger("edge.stream.triggered")
@@ -139,6 +140,7 @@ class Triggered(AbstractContextManager["Triggered"]):
         self._inspector = inspector
         self._source = source
         self._on_result = on_result
+        self._birthplace = Birthplace()
         self._changed = threading.Condition()
         self._order: deque[_TriggeredPart] = deque()  # to be told, in the order of their triggers
         self._under_way = 0
@@ -173,8 +175,16 @@ class Triggered(AbstractContextManager["Triggered"]):
             part: its number, in its result; None counts from 1.
 
         Returns:
-            Of its result: ERROR at the latest when its deadline passes.
+            Of its result: ERROR at the latest when its deadline passes; at once in a process that
+            was forked meanwhile.
         """
+        elsewhere = self._birthplace.why_not_here()
+        if elsewhere:
+            threshold = self._inspector.settings.threshold
+            result = error_from_frame(self._missing_frame(elsewhere), threshold=threshold)
+            refused: Future[Result] = Future()
+            refused.set_result(dataclasses.replace(result, part=part))
+            return refused
         now = time.monotonic_ns()
         with self._changed:
             self._count(triggered=1)
@@ -197,6 +207,8 @@ class Triggered(AbstractContextManager["Triggered"]):
 
         A second call does nothing.
         """
+        if self._birthplace.why_not_here():
+            return
         with self._changed:
             if self._closing:
                 return

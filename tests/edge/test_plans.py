@@ -102,7 +102,7 @@ def test_a_bundle_without_plans_or_with_a_damaged_one_says_so(run, bundle) -> No
 
 def test_a_stale_plan_is_compiled_before_the_eyes_of_who_waits(bundle, capfd, monkeypatch) -> None:
     """From the command's way of loading down to the compiler; only running needs a GPU."""
-    from edge.inspection.inspector import load_with_progress
+    from edge.inspection.loading import load_with_progress
     from engines import choose
     from engines.cuda import Gpu
     from engines.errors import EngineError

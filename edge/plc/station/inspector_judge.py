@@ -16,7 +16,8 @@ from cameras.frame import Frame
 from cameras.source import Source, frame_now
 from edge.health.checks import ImageChecks, check_from_reason
 from edge.inspection.hot_swap import REFUSALS, HotSwapInspector
-from edge.inspection.inspector import Inspector, invalid_image_reason
+from edge.inspection.inspector import Inspector
+from edge.inspection.judge import invalid_image_reason
 from edge.inspection.settings import settings_in_use
 from edge.inspection.upkeep import Upkeep
 from edge.plc.station.messages import Answer, Job, JudgeOptions, Recipe

@@ -157,7 +157,7 @@ def test_the_inspectors_own_stream_looks_too(built: Path, drawn: Path, monkeypat
     good = cv2.imread(str(min((drawn / "train" / "good").iterdir())))
     large = cv2.resize(good, (256, 256))
     monkeypatch.setattr(
-        "edge.inspection.inspector.open_source", lambda *_, **__: Live([good, large, good])
+        "edge.inspection.streaming.open_source", lambda *_, **__: Live([good, large, good])
     )
     with load(built, engine="onnxruntime") as inspector:
         verdicts = [str(result.verdict) for result in inspector.stream("cam")]

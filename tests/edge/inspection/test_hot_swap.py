@@ -95,7 +95,7 @@ def test_what_does_not_pass_changes_nothing(
         elif harm == "missing":
             shutil.rmtree(bundle)
         elif harm == "memory":
-            monkeypatch.setattr("edge.inspection.inspector.open_engine", raising(MemoryError()))
+            monkeypatch.setattr("edge.inspection.opening.open_engine", raising(MemoryError()))
         else:
             right = OnnxRuntimeEngine.infer
             monkeypatch.setattr(
