@@ -55,7 +55,7 @@ def test_the_public_surface() -> None:
         "load",
         "open_source",
     ]
-    assert dir(edge) == [*edge.__all__, "__version__"]
+    assert dir(edge) == sorted([*edge.__all__, "__version__"])
     assert edge.__version__ == importlib.metadata.version("protoedge")
     for name in edge.__all__:
         assert getattr(edge, name).__name__ == name

@@ -83,6 +83,8 @@ class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
     def close(self) -> None:
         """End the thread, after what it is doing; one that hangs is abandoned after 1 s."""
         self._orders.put(None)
+        if self._thread is threading.current_thread():  # as where the last hold on it was there
+            return
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():
             LOG.warning("an inspection did not stop; abandoning its thread")

@@ -106,7 +106,7 @@ class Inspector(AbstractContextManager["Inspector"]):
         self._golden = GoldenImages(bundle)
         learnt = built_roi(bundle.manifest)
         self._learnt_roi = learnt.box if learnt is not None else None
-        self._runner: DeadlineRunner | None = None
+        self._runners: list[DeadlineRunner] = []  # one, from the first deadline on
         self.engine, self.engine_reason = open_engine_of(bundle, engine, say=say, progress=progress)
         try:
             self._test_itself(self.engine)
@@ -114,7 +114,9 @@ class Inspector(AbstractContextManager["Inspector"]):
             self.engine.close()
             raise
         self._test_engine_that_comes_back()
-        unclosed = partial(close_unclosed, self.engine, bundle.path, self._birthplace)
+        unclosed = partial(
+            close_unclosed, self.engine, self._runners, bundle.path, self._birthplace
+        )
         self._unclosed = finalize(self, unclosed)
         self._unclosed.atexit = False
 
@@ -281,8 +283,8 @@ class Inspector(AbstractContextManager["Inspector"]):
         self._unclosed.detach()
         if self._birthplace.why_not_here():  # its threads and its engine are another process's
             return
-        if self._runner is not None:
-            self._runner.close()
+        for runner in self._runners:
+            runner.close()
         if not self._lock.acquire(timeout=HUNG_S):
             LOG.warning("%s: an inspection did not stop; abandoning its engine", self.bundle.path)
             return
@@ -303,13 +305,20 @@ class Inspector(AbstractContextManager["Inspector"]):
 
     def _deadline_runner(self) -> DeadlineRunner:
         """What keeps deadlines; its threads begin with the first of them."""
+        here = ref(self)  # else its thread would keep an inspector that nobody closes
+
+        def inspect(frame: Frame) -> Result:
+            inspector = here()
+            if inspector is None:
+                raise EngineError("the inspector was left unclosed")
+            return inspector.inspect(frame)
+
         with self._starting:
-            if self._runner is None:
-                threshold = self.settings.threshold
-                self._runner = DeadlineRunner(
-                    self.inspect, deadline_ms=DEADLINE_MS, threshold=threshold
+            if not self._runners:
+                self._runners.append(
+                    DeadlineRunner(inspect, deadline_ms=DEADLINE_MS, threshold=self.threshold)
                 )
-            return self._runner
+            return self._runners[0]
 
     def _inspect_frames(self, frames: list[Frame]) -> list[Result]:
         """A result for each; never an exception."""

@@ -65,7 +65,7 @@ class DecisionSettings:
         """
         for name in ("threshold", "pixel_threshold"):
             given = getattr(self, name)
-            if given is None:
+            if given is None and name != "threshold":
                 continue
             if isinstance(given, bool | str) or not isinstance(given, SupportsFloat):
                 raise TypeError(f"{name} {given!r}: must be a number")

@@ -74,6 +74,10 @@ def frozen(part: np.ndarray) -> np.ndarray:
     return copy
 
 
+class Subclass(np.ndarray):
+    """As OpenCV and others have one."""
+
+
 # What is given, and what of it is saved as a PNG.
 GIVEN: dict[str, Callable[[np.ndarray], tuple[Any, np.ndarray]]] = {
     "BGR": lambda part: (part, part),
@@ -98,7 +102,7 @@ GIVEN: dict[str, Callable[[np.ndarray], tuple[Any, np.ndarray]]] = {
     ),
     "read-only": lambda part: (frozen(part), part),
     "at an odd address": lambda part: (shifted(part), part),
-    "a subclass": lambda part: (np.asmatrix(grey(part)), grey(part)),
+    "a subclass": lambda part: (grey(part).view(Subclass), grey(part)),
     "PIL RGB": lambda part: (PIL.Image.fromarray(part[..., ::-1]), part),
     "PIL L": lambda part: (PIL.Image.fromarray(grey(part)), grey(part)),
     "PIL RGBA": lambda part: (
