@@ -7,7 +7,7 @@ cannot be read, such as a damaged file, is no mistake of the program: its frame 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -18,6 +18,7 @@ import PIL.Image
 import PIL.ImageFile
 import PIL.ImageOps
 
+from calibrate.images import in_batches
 from cameras.decoding.limits import check_size
 from cameras.errors import ImageError
 from cameras.files.path import expand_home
@@ -103,6 +104,19 @@ def frame_from_batch(image: ImageLike | None, *, index: int, bit_depth: int | No
         return frame_from_image(image, index=index, bit_depth=bit_depth)
     except (TypeError, ValueError) as error:
         return frame_now(_NAME, index, None, str(error))
+
+
+def frames_in_batches(
+    images: Iterable[ImageLike | None], *, bit_depth: int | None
+) -> Iterator[list[Frame]]:
+    """The frames of several images, some at a time, numbered from 0; see `frame_from_batch`.
+
+    Raises:
+        TypeError: one image was given, not several.
+    """
+    refuse_one_image(images, instead="use inspect for it")
+    for part in in_batches(enumerate(images)):
+        yield [frame_from_batch(image, index=index, bit_depth=bit_depth) for index, image in part]
 
 
 def bgr_from_samples(samples: npt.NDArray[Any], bit_depth: int | None) -> Image:

@@ -13,18 +13,13 @@ from pathlib import Path
 from typing import NoReturn
 from weakref import finalize, ref
 
-from calibrate.images import fit_image, in_batches
+from calibrate.images import fit_image
 from cameras.frame import Frame
 from edge.drawing.overlay import png_from_result
 from edge.health.checks import ImageChecks
 from edge.health.measurements import ImageStatsReader
 from edge.inspection.deadline import DeadlineRunner
-from edge.inspection.given_image import (
-    ImageLike,
-    frame_from_batch,
-    frame_from_image,
-    refuse_one_image,
-)
+from edge.inspection.given_image import ImageLike, frame_from_image, frames_in_batches
 from edge.inspection.ignore_mask import IgnoreMask, Nothing
 from edge.inspection.judge import judge_frames, judge_within_border
 from edge.inspection.opening import open_engine_of
@@ -124,9 +119,9 @@ class Inspector(AbstractContextManager["Inspector"]):
     def threshold(self) -> float:
         """The score from which a part is NG; setting it acts from the next inspection on.
 
-        What is under way ends with the one before, and each result says which it had. Any thread
-        may set it. The bundle stays as it is, and so does every other inspector of it: `edge set
-        BUNDLE --threshold`, or `edge.change_settings`, changes the bundle. It is kept as a float32.
+        Each result says which one it had. Any thread may set it. The bundle stays as it is, and so
+        do its other inspectors: `edge set BUNDLE --threshold` or `edge.change_settings` changes the
+        bundle. It is kept as a float32.
 
         Raises:
             TypeError: set to something that is no number.
@@ -213,16 +208,8 @@ class Inspector(AbstractContextManager["Inspector"]):
         Raises:
             TypeError: one image was given, not several.
         """
-        refuse_one_image(images, instead="use inspect for it")
-        results: list[Result] = []
-        for part in in_batches(images):
-            bit_depth = self.bundle.manifest.bit_depth
-            frames = [
-                frame_from_batch(image, index=len(results) + place, bit_depth=bit_depth)
-                for place, image in enumerate(part)
-            ]
-            results += self._inspect_frames(frames)
-        return results
+        batches = frames_in_batches(images, bit_depth=self.bundle.manifest.bit_depth)
+        return [result for frames in batches for result in self._inspect_frames(frames)]
 
     def stream(
         self, source: str | int | Path | Iterable[ImageLike | None]
@@ -306,18 +293,14 @@ class Inspector(AbstractContextManager["Inspector"]):
     def _deadline_runner(self) -> DeadlineRunner:
         """What keeps deadlines; its threads begin with the first of them."""
         here = ref(self)  # else its thread would keep an inspector that nobody closes
-
-        def inspect(frame: Frame) -> Result:
-            inspector = here()
-            if inspector is None:
-                raise EngineError("the inspector was left unclosed")
-            return inspector.inspect(frame)
-
         with self._starting:
             if not self._runners:
-                self._runners.append(
-                    DeadlineRunner(inspect, deadline_ms=DEADLINE_MS, threshold=self.threshold)
+                runner = DeadlineRunner(
+                    lambda frame: _present(here()).inspect(frame),
+                    deadline_ms=DEADLINE_MS,
+                    threshold=self.threshold,
                 )
+                self._runners.append(runner)
             return self._runners[0]
 
     def _inspect_frames(self, frames: list[Frame]) -> list[Result]:
@@ -346,16 +329,9 @@ class Inspector(AbstractContextManager["Inspector"]):
         engine = self.engine.shared.engine if isinstance(self.engine, EngineShare) else self.engine
         if isinstance(engine, ReopeningEngine):
             # Without the lock: nobody else has the new engine yet, and who closes this inspector
-            # holds the lock while it waits for the test. And without holding this inspector: one
-            # that nobody closes is collected.
+            # holds the lock while it waits for the test.
             here = ref(self)
-
-            def check(opened: Engine) -> None:
-                inspector = here()
-                if inspector is not None:
-                    inspector._test(opened, opened.infer)
-
-            engine.check_with(check)
+            engine.check_with(lambda opened: _present(here())._test(opened, opened.infer))
 
     def _test_itself(self, engine: Engine) -> None:
         """Test the engine that is at work, between two inspections."""
@@ -377,6 +353,12 @@ class Inspector(AbstractContextManager["Inspector"]):
         check_decision(decide, settings=self._settings, manifest=manifest)
         who = f"{self.bundle.path}: {engine.name}"
         check_scores(self._golden.read, infer, manifest=manifest, who=who)
+
+
+def _present(inspector: Inspector | None) -> Inspector:
+    if inspector is None:
+        raise EngineError("the inspector is gone; close it before it is forgotten")
+    return inspector
 
 
 def load(

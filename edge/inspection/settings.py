@@ -102,9 +102,21 @@ def check_settings(settings: DecisionSettings, manifest: Manifest) -> None:
         )
     try:
         _check_mask_of(settings, manifest)
-        check_decision(decide, settings=settings, manifest=manifest)
-    except (ValueError, EngineError) as error:
+    except ValueError as error:
         raise SettingsError(f"{manifest.name}: {error}") from error
+    _check_that_parts_can_be_ng(settings, manifest, where=manifest.name)
+
+
+def _check_that_parts_can_be_ng(
+    settings: DecisionSettings, manifest: Manifest, *, where: object
+) -> None:
+    try:
+        check_decision(decide, settings=settings, manifest=manifest)
+    except EngineError as error:
+        raise SettingsError(
+            f"{where}: no part could ever be NG with min_area {settings.min_area}; choose a "
+            "smaller one"
+        ) from error
 
 
 def _check_mask_of(settings: DecisionSettings, manifest: Manifest) -> None:
@@ -275,16 +287,11 @@ class WantedSettings:
                 roi=self.roi,
                 pixel_threshold=pixels,
             )
-            check_decision(decide, settings=settings, manifest=bundle.manifest)
-        except EngineError as error:
-            raise SettingsError(
-                f"{bundle.path}: no part could ever be NG with min_area {settings.min_area}; "
-                "choose a smaller one"
-            ) from error
         except BundleError:
             raise
         except ValueError as error:
             raise SettingsError(f"{bundle.path}: {error}") from error
+        _check_that_parts_can_be_ng(settings, bundle.manifest, where=bundle.path)
         return settings
 
 

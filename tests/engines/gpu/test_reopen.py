@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 from types import SimpleNamespace
+from weakref import finalize
 
 import numpy as np
 import pytest
@@ -234,8 +235,9 @@ def test_an_inspector_closes_while_its_engine_is_tested_again(line) -> None:
         infer(IMAGES)
 
     inspector = object.__new__(Inspector)
-    inspector.engine, inspector._lock, inspector._runner = line.engine, threading.Lock(), None
+    inspector.engine, inspector._lock, inspector._runners = line.engine, threading.Lock(), []
     inspector._test, inspector._birthplace = test, Birthplace()
+    inspector._unclosed = finalize(inspector, lambda: None)
     inspector._test_engine_that_comes_back()
     line.lose()
     line.now += 1
@@ -270,11 +272,11 @@ def test_an_inspector_gives_error_verdicts_meanwhile(line) -> None:
     inspector._birthplace = Birthplace()
     inspector.health, inspector._learnt_roi = ImageChecks(None), None
     inspector._image_stats = ImageStatsReader((8, 16))
-    inspector.settings = DecisionSettings(threshold=0.5, min_area=1, ignore=None, roi=None)
+    inspector._settings = DecisionSettings(threshold=0.5, min_area=1, ignore=None, roi=None)
     inspector.bundle = type(
         "B",
         (),
-        {"manifest": type("M", (), {"size": (8, 16)})},
+        {"manifest": type("M", (), {"size": (8, 16), "bit_depth": None})},
     )
     picture = np.full((8, 16, 3), 51, np.uint8)
     assert inspector.inspect(picture).verdict is Verdict.OK
