@@ -9,6 +9,7 @@ KINDS = {"class", "function", "method", "property"}
 CALLED_BY_OTHERS = {  # by name, from a library, a template or an attribute that is looked up
     "__getattr__",
     "__dir__",
+    *("inspect_batch", "_repr_png_"),  # programs and notebooks
     "parse_request",  # of the standard library's HTTP handler
     # commands, looked up by edge.cli.commands
     *("backbone_export", "compile_plans", "doctor", "print_map", "set_bundle"),

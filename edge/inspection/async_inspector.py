@@ -44,7 +44,7 @@ class AsyncInspector(AbstractAsyncContextManager["AsyncInspector"]):
 
     def __init__(self, inspector: Inspector) -> None:
         self.inspector = inspector
-        self._worker = _Worker("edge-async")
+        self._worker = _OrderedThread("edge-async")
 
     async def inspect(self, image: ImageLike | None, *, deadline_ms: float | None = None) -> Result:
         """Judge one image; see `Inspector.inspect`.
@@ -93,7 +93,7 @@ class AsyncInspector(AbstractAsyncContextManager["AsyncInspector"]):
             bit_depth=self.inspector.bundle.manifest.bit_depth,
             on_open=closing.opened,
         )
-        worker = _Worker("edge-async-stream")
+        worker = _OrderedThread("edge-async-stream")
         try:
             while (result := await worker.do(partial(next, results, None))) is not None:
                 yield result
@@ -105,7 +105,7 @@ class AsyncInspector(AbstractAsyncContextManager["AsyncInspector"]):
     async def close(self) -> None:
         """Release the engine after an inspection that is under way; a second call does nothing."""
         self._worker.end()
-        closer = _Worker("edge-async-close")
+        closer = _OrderedThread("edge-async-close")
         try:
             await closer.do(self.inspector.close)
         finally:
@@ -122,7 +122,7 @@ class AsyncInspector(AbstractAsyncContextManager["AsyncInspector"]):
         return error_from_frame(frame, threshold=self.inspector.threshold, reason=reason)
 
 
-class _Worker:
+class _OrderedThread:
     """A thread that does what it is told, one after the other; a daemon, for engines may hang."""
 
     def __init__(self, name: str) -> None:
