@@ -26,6 +26,7 @@ from calibrate.backbones.tiles import (
 )
 from calibrate.images import Size
 from engines.batches import INPUT
+from process.hidden_modules import hidden_module
 
 NORMALISED = "normalised"  # between the preprocessing and the backbone
 POOL = 3  # side of the local average, as in PatchCore (CVPR 2022, section 3.1)
@@ -254,7 +255,8 @@ def _pool(model: onnx.ModelProto, strides: Mapping[str, int]) -> dict[str, int]:
 
 def _simplify(model: onnx.ModelProto, *, name: str) -> onnx.ModelProto:
     """Fold constants and infer every shape (onnxsim)."""
-    import onnxsim
+    with hidden_module("torch"):  # onnxsim loads it, for what is not used here: 4 s and 400 MB
+        import onnxsim
 
     del model.metadata_props[:]
     simple, same = onnxsim.simplify(model)
