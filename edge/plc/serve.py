@@ -37,6 +37,7 @@ from process.threads import FAILURES
 SWITCH_S = 0.0005
 """Longest time a thread of this process holds up another: Python's default is 5 ms."""
 ALIVE_S = 1.0  # between two signs of life for systemd
+STARTING_S = 30.0  # for which each of them extends a start that goes on
 WORDS = 0x10000
 US_PER_MS = 1e3
 
@@ -265,8 +266,10 @@ def _stay_until_stopped(
         now = time.monotonic()
         if now >= due_s:
             due_s = now + alive_s
-            station.snapshot()  # its lock is free
+            shown = station.snapshot()  # its lock is free
             notifier.alive()
+            if _why_not_online(shown):
+                notifier.extend(STARTING_S)
         if reload.is_set() and _load_anew(station, acknowledge=every_s is not None):
             reload.clear()
             say("SIGHUP: the recipe is being loaded anew")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,6 +17,7 @@ from cameras.push.address import Binding
 from edge.config import Config
 from edge.result import Say
 from edge.service.signals import stop_on_signals
+from edge.service.systemd import SystemdNotifier
 from edge.studio.app import make_app
 from edge.studio.listening import Door, door_from
 from edge.studio.refusals import StudioError
@@ -28,6 +30,7 @@ HEAD_S = 5.0
 ANSWER_S = 60.0
 """Within which an answer has to be taken."""
 _MAX_HEAD_BYTES = 16 * 1024
+ALIVE_S = 2  # between two signs of life for systemd
 _LOOK_S = 1.0
 
 
@@ -41,9 +44,12 @@ def serve_studio(config: Config, *, say: Say) -> None:
     Raises:
         StudioError: it cannot be opened there, or not so.
     """
-    with stop_on_signals() as stop, StudioServer(config) as server:
+    notifier = SystemdNotifier()
+    with stop_on_signals() as stop, StudioServer(config, on_alive=notifier.alive) as server:
         say(f"{server.address}: the studio; Ctrl-C ends it")
+        notifier.ready()
         stop.wait()
+        notifier.stopping()
 
 
 class StudioServer(AbstractContextManager["StudioServer"]):
@@ -51,6 +57,7 @@ class StudioServer(AbstractContextManager["StudioServer"]):
 
     Args:
         config: `edge.toml`.
+        on_alive: called each few seconds while pages are answered.
 
     Attributes:
         studio: what its pages share.
@@ -61,9 +68,12 @@ class StudioServer(AbstractContextManager["StudioServer"]):
         StudioError: it cannot be opened there, or not so.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, on_alive: Callable[[], None] | None = None) -> None:
         door = door_from(config.studio)
         settings = _settings_of(door)
+        if on_alive is not None:
+            settings.callback_notify = _awaitable(on_alive)
+            settings.timeout_notify = ALIVE_S
         self._socket = _listen(door.binding)
         try:
             self.port = int(self._socket.getsockname()[1])
@@ -124,6 +134,13 @@ class _LimitedProtocol(H11Protocol):
             self.transport.abort()
         else:
             self.loop.call_later(_LOOK_S, self._look)
+
+
+def _awaitable(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def called() -> None:
+        call()
+
+    return called
 
 
 def _settings_of(door: Door) -> uvicorn.Config:

@@ -266,16 +266,3 @@ right = {{ source = "{camera}", bundle = "{other}" }}
         assert len(own) == summary["cameras"][name]["frames"]
         assert "OK" in {line["verdict"] for line in own}
     assert (tmp_path / "kept" / "left").is_dir()
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
-def test_systemd_understands_the_unit(tmp_path) -> None:
-    unit = (ROOT / "examples" / "edge-stream.service").read_text()
-    unit = unit.replace("/opt/edge/bin/edge", sys.executable).replace("/var/lib/edge", "/tmp")
-    path = tmp_path / "edge-stream.service"
-    path.write_text(unit.replace("User=edge\n", ""))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False
-    )
-    complaints = [line for line in done.stderr.splitlines() if "edge-stream" in line]
-    assert complaints == []
