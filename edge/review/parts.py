@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from cameras.redaction import printable_path
 from edge.options.review import Mark, PartsOptions, ReviewOptions
-from edge.review.moments import local_time, ns_from_moment
+from edge.review.hour_sums import PartSums, Place, sums_between
+from edge.review.moments import LAST_NS, local_time, ns_from_moment
 from edge.review.pictures import KeptPictures, MarkedPictures
 from edge.review.store_file import open_store, telling_errors
 from edge.sinks.database import DATABASE, SHADOW
@@ -189,21 +190,23 @@ class PartStore(AbstractContextManager["PartStore"]):
             found = self._database.execute(f"SELECT count(*) FROM results WHERE {where}", values)
             return int(found.fetchone()[0])
 
-    def rows(
-        self, names: str, options: ReviewOptions, *, values: Sequence[Any] = (), then: str = ""
-    ) -> Iterator[tuple[Any, ...]]:
-        """Columns of all parts that are asked for, one by one.
-
-        Args:
-            names: of the columns, or what is made of them.
-            options: which parts.
-            values: for the question marks in `names`.
-            then: what follows the condition, such as an order.
-        """
-        where, found = self._condition(options)
-        query = f"SELECT {names} FROM results WHERE {where} {then}"
+    def sums(self, options: ReviewOptions) -> dict[Place, PartSums]:
+        """The parts that are asked for, summed up by quarter of an hour, camera and verdict."""
+        self._check_camera(options)
+        since, until = bounds_of(options)
         with self._telling():
-            yield from self._database.execute(query, (*values, *found))
+            found = sums_between(
+                self._database,
+                since or 0,
+                LAST_NS if until is None else until,
+                may_write=self._is_writable,
+            )
+        return {
+            place: part
+            for place, part in found.items()
+            if options.camera in (None, place.camera)
+            and place.verdict in (options.verdict or (place.verdict,))
+        }
 
     def cameras(self) -> tuple[str, ...]:
         """The names of all cameras, in order; empty before the first part."""
@@ -320,21 +323,24 @@ class PartStore(AbstractContextManager["PartStore"]):
         return replace(part, mark=mark, marked_by=by, marked_at_ns=at_ns, picture=picture)
 
     def _condition(self, options: ReviewOptions) -> tuple[str, list[Any]]:
-        """As `condition_of`; a camera that is not there is named.
+        """As `condition_of`, of a camera that is there."""
+        self._check_camera(options)
+        return condition_of(options)
+
+    def _check_camera(self, options: ReviewOptions) -> None:
+        """Refuse a camera that is not there, and name those that are.
 
         Raises:
-            ValueError: as there, or no part is of that camera.
+            ValueError: no part is of that camera.
         """
-        if options.camera is not None:
-            with self._telling():
-                query = "SELECT 1 FROM results WHERE camera = ? LIMIT 1"
-                is_there = self._database.execute(query, (options.camera,)).fetchone()
-            if not is_there and (cameras := self.cameras()):
-                names = ", ".join(name or "one without a name" for name in cameras)
-                raise ValueError(
-                    f"camera {options.camera}: no part here is of it; there are {names}"
-                )
-        return condition_of(options)
+        if options.camera is None:
+            return
+        with self._telling():
+            query = "SELECT 1 FROM results WHERE camera = ? LIMIT 1"
+            is_there = self._database.execute(query, (options.camera,)).fetchone()
+        if not is_there and (cameras := self.cameras()):
+            names = ", ".join(name or "one without a name" for name in cameras)
+            raise ValueError(f"camera {options.camera}: no part here is of it; there are {names}")
 
     def _telling(self) -> AbstractContextManager[None]:
         return telling_errors(self._path)
@@ -354,25 +360,33 @@ def condition_of(options: ReviewOptions) -> tuple[str, list[Any]]:
     if options.camera is not None:
         terms.append("camera = ?")
         values.append(options.camera)
-    moments = [
-        None if one is None else ns_from_moment(one) for one in (options.since, options.until)
-    ]
-    for moment, comparison in zip(moments, (">=", "<"), strict=True):
+    for moment, comparison in zip(bounds_of(options), (">=", "<"), strict=True):
         if moment is not None:
             terms.append(f"captured_at_ns {comparison} ?")
             values.append(moment)
-    since, until = moments
-    if since is not None and until is not None and since >= until:
-        raise ValueError(
-            f"--since {options.since} is not before --until {options.until}; "
-            "give the day, too, such as 2026-01-31T22:00"
-        )
     if isinstance(options, PartsOptions) and options.marked in ("any", "none"):
         terms.append(f"id {'NOT ' * (options.marked == 'none')}IN ({_MARKED_IDS})")
     elif isinstance(options, PartsOptions) and options.marked is not None:
         terms.append(f"id IN ({_MARKED_IDS} WHERE mark = ?)")
         values.append(options.marked)
     return " AND ".join(terms), values
+
+
+def bounds_of(options: ReviewOptions) -> tuple[int | None, int | None]:
+    """The first moment that is asked for, and that before which; Unix times in ns, None is open.
+
+    Raises:
+        ValueError: one that is none, or no moment lies between the two.
+    """
+    since, until = (
+        None if one is None else ns_from_moment(one) for one in (options.since, options.until)
+    )
+    if since is not None and until is not None and since >= until:
+        raise ValueError(
+            f"--since {options.since} is not before --until {options.until}; "
+            "give the day, too, such as 2026-01-31T22:00"
+        )
+    return since, until
 
 
 def _time_of(ns: int | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cameras.redaction import printable_path
+from edge.review.hour_sums import HOUR_SUMS_SCHEMA
 from edge.sinks.database import (
     RESULTS_SCHEMA,
     SHADOW_SCHEMA,
@@ -31,6 +32,8 @@ CREATE INDEX IF NOT EXISTS marks_by_result ON marks (result, id);
 """
 _EMPTY = {
     "marks": "0 AS id, 0 AS result, '' AS mark, '' AS by, 0 AS at_ns, '' AS picture",
+    "hour_sums": "0 AS block, 0 AS last_ns, 0 AS quarter, '' AS camera, '' AS verdict, 0 AS count, "
+    "x'' AS scores, '' AS reasons",
     "shadow": "0 AS id, '' AS candidate",
 }
 _BUSY_S = 5.0
@@ -52,7 +55,7 @@ def open_store(path: Path) -> tuple[sqlite3.Connection, bool]:
         database = connect(path, busy_s=_BUSY_S)
         # Before anything is written: an empty file stays one that a stream takes.
         database.execute("SELECT id FROM results LIMIT 1")
-        database.executescript(RESULTS_SCHEMA + _MARKS + SHADOW_SCHEMA)
+        database.executescript(RESULTS_SCHEMA + _MARKS + HOUR_SUMS_SCHEMA + SHADOW_SCHEMA)
         add_missing_columns(database)
         return database, True
     except sqlite3.OperationalError:

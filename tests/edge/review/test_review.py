@@ -9,18 +9,22 @@ import io
 import json
 import os
 import sqlite3
+import tempfile
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import cv2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from results import SOFT, START_NS, noise, result_of
 
 from calibrate.dataset import GOOD, dataset_from_folder
 from edge.options import PartsOptions
 from edge.result import Verdict
-from edge.review import store_file
+from edge.review import hour_sums, store_file
+from edge.review.hour_sums import sums_between
 from edge.review.moments import ns_from_moment
 from edge.review.parts import PartStore
 from edge.review.pictures import MarkedPictures
@@ -130,6 +134,51 @@ def test_a_shift_is_reported_by_the_hour(run, kept, tmp_path) -> None:
     assert {row["reason"] for row in rows} == {"too dark: 3"}
     assert float(rows[2]["score_highest"]) == 14 / 16
     assert float(rows[0]["rejects"]) == pytest.approx(1 / 3)
+
+
+@settings(deadline=None, max_examples=10)
+@given(data=st.data())
+def test_sums_of_blocks_are_those_of_the_rows(data) -> None:
+    """Whatever was asked before, was added or went, and however the clock was set."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hour_sums, "BLOCK", 4)
+        path, now_ns = Path(name) / "results.db", START_NS
+        SqliteSink(path).close()
+        for _ in range(data.draw(st.integers(1, 3))):
+            now_ns += data.draw(st.integers(-3, 5)) * HOUR_NS // 8
+            with SqliteSink(path) as database:
+                for number in range(data.draw(st.integers(0, 14))):
+                    now_ns += data.draw(st.integers(0, HOUR_NS // 8))
+                    verdict = VERDICTS[number % 4]
+                    result = result_of(number, verdict, reason=f"dark {number}")
+                    database.write(dataclasses.replace(result, captured_at_ns=now_ns))
+            gone = data.draw(st.integers(0, 20))
+            with contextlib.closing(sqlite3.connect(path)) as database, database:
+                database.execute("DELETE FROM results WHERE id <= ?", (gone,))
+            begin, end = sorted(data.draw(st.tuples(*[st.integers(-9, 30)] * 2)))
+            since, until = (START_NS + number * HOUR_NS // 8 for number in (begin, end + 1))
+            with PartStore(path.parent) as store:
+                ways = [
+                    sums_between(store._database, since, until, may_write=may_write)
+                    for may_write in (True, False)
+                ]
+                rows = store._database.execute(
+                    "SELECT captured_at_ns, camera, verdict, score FROM results "
+                    "WHERE captured_at_ns >= ? AND captured_at_ns < ?",
+                    (since, until),
+                ).fetchall()
+            expected: dict = {}
+            for at_ns, camera, verdict, score in rows:
+                place = (at_ns // hour_sums.NS_PER_QUARTER, camera, verdict)
+                expected.setdefault(place, []).append(score)
+            for sums in ways:
+                assert {place: one.count for place, one in sums.items()} == {
+                    place: len(scores) for place, scores in expected.items()
+                }
+                assert {place: sorted(one.scores) for place, one in sums.items()} == {
+                    place: sorted(score for score in scores if score is not None)
+                    for place, scores in expected.items()
+                }
 
 
 def test_no_cell_is_a_formula(run, tmp_path) -> None:
