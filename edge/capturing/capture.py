@@ -184,7 +184,7 @@ class _CaptureRun:
             while self._is_wanted(source, stop) and (frame := next(frames, None)) is not None:
                 if stop.is_set() or not self._take(frame, live=source.live):
                     break
-                if count is not None and self._writer.promised >= count:
+                if count is not None and self._writer.has(count):
                     break
         except SourceError:
             raise

@@ -121,9 +121,13 @@ class Triggers:
         written.add_done_callback(tell)
 
     def miss(self, reason: str) -> list[Trigger]:
-        """Let all that wait go without a picture, since the camera has none; returns them."""
+        """Let all that wait go without a picture, since the camera has none; returns them.
+
+        Of a source that waits it is the first one alone, whose frame it was.
+        """
         with self._lock:
-            missed, self._waiting = self._waiting, []
+            count = len(self._waiting) if self._live or self._ended else 1
+            missed, self._waiting = self._waiting[:count], self._waiting[count:]
             self._lock.notify_all()
         self._fail(missed, reason)
         return missed

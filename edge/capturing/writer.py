@@ -44,11 +44,12 @@ class PictureWriter(AbstractContextManager["PictureWriter"]):
         with self._room:
             return self._saved
 
-    @property
-    def promised(self) -> int:
-        """How many are on the disk or wait for it."""
+    def has(self, count: int) -> bool:
+        """Whether so many are on the disk, once those on their way there have come or are lost."""
         with self._room:
-            return self._saved + len(self._on_their_way)
+            if self._saved + len(self._on_their_way) >= count:
+                self._room.wait_for(lambda: not self._on_their_way)
+            return self._saved >= count
 
     def put(
         self, image: Image, captured_at_ns: int, number: int, *, waits: bool

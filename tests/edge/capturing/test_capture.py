@@ -255,10 +255,10 @@ def test_what_a_full_disk_takes_is_lost_and_not_saved(run, line, tmp_path, monke
 
     monkeypatch.setattr("edge.capturing.writer.write_whole", write)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    outcome = run("capture", line, "out", "--json", "--memory-mb", 1)
+    outcome = run("capture", line, "out", "--json", "--count", 9)
     found = json.loads(outcome.out)
-    assert (outcome.code, found["saved"], found["lost"]) == (1, 10, 2)
-    assert len(pictures_in(tmp_path / "out")) == 10
+    assert (outcome.code, found["saved"], found["lost"]) == (1, 9, 2)  # of eleven
+    assert len(pictures_in(tmp_path / "out")) == 9
 
 
 def test_a_trigger_takes_the_first_frame_after_it() -> None:

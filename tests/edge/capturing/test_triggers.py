@@ -87,6 +87,11 @@ def test_a_trigger_without_a_picture_says_why() -> None:
     assert [one.number for one in triggers.miss("cam: no frame for 1.0 s")] == [1]
     with pytest.raises(CameraError, match=r"no frame for 1\.0 s"):
         away.picture.result(0)
+    file = Triggers(live=False)
+    for _ in range(2):
+        file.trigger()
+    assert [one.number for one in file.miss("0.png: damaged")] == [1]
+    assert [one.number for one in file.end()] == [2]
     lost = triggers.trigger(2)
     assert triggers(frame(1))
     failed: Future[str] = Future()
