@@ -39,7 +39,7 @@ _WITHIN = "captured_at_ns >= ? AND captured_at_ns < ?"
 _WITHIN_BY_ID = "+captured_at_ns >= ? AND +captured_at_ns < ?"  # not by the index of times
 
 
-class Place(NamedTuple):
+class SumPlace(NamedTuple):
     """What a sum is of.
 
     Attributes:
@@ -97,7 +97,7 @@ class PartSums:
 
 def sums_between(
     database: sqlite3.Connection, since_ns: int, until_ns: int, *, may_write: bool
-) -> dict[Place, PartSums]:
+) -> dict[SumPlace, PartSums]:
     """Sum up the parts that were captured from one moment to before another.
 
     Args:
@@ -110,7 +110,7 @@ def sums_between(
         sqlite3.Error: it cannot be read.
     """
     times = (since_ns, until_ns)
-    sums: dict[Place, PartSums] = defaultdict(PartSums)
+    sums: dict[SumPlace, PartSums] = defaultdict(PartSums)
     few = f"SELECT count(*) FROM (SELECT 1 FROM results WHERE {_WITHIN} LIMIT {BLOCK})"
     if database.execute(few, times).fetchone()[0] < BLOCK:
         _add_rows(sums, database.execute(f"{_ROWS} WHERE {_WITHIN}", times))
@@ -136,13 +136,13 @@ def sums_between(
     return sums
 
 
-def _add_rows(sums: dict[Place, PartSums], rows: Iterable[tuple[Any, ...]]) -> None:
+def _add_rows(sums: dict[SumPlace, PartSums], rows: Iterable[tuple[Any, ...]]) -> None:
     places: dict[tuple[int, str, str], PartSums] = {}  # plain tuples: a million of them are made
     for _, captured_at_ns, camera, verdict, score, reason in rows:
         key = (captured_at_ns // NS_PER_QUARTER, camera, verdict)
         part = places.get(key)
         if part is None:
-            part = places[key] = sums[Place(*key)]
+            part = places[key] = sums[SumPlace(*key)]
         part.count += 1
         if score is not None:
             part.scores.append(score)
@@ -161,7 +161,7 @@ def _keep_missing(database: sqlite3.Connection, whole: range) -> None:
             (last_ns,) = database.execute(stamp, (last,)).fetchone() or (None,)
             if last_ns is None:
                 continue  # somebody took rows away
-            sums: dict[Place, PartSums] = defaultdict(PartSums)
+            sums: dict[SumPlace, PartSums] = defaultdict(PartSums)
             rows = database.execute(f"{_ROWS} WHERE id >= ? AND id <= ?", (first, last))
             _add_rows(sums, rows)
             with database:
@@ -186,13 +186,13 @@ def _kept(database: sqlite3.Connection, whole: range) -> set[int]:
 
 def _read_kept(
     database: sqlite3.Connection, blocks: set[int], quarters: range
-) -> Iterator[tuple[Place, PartSums]]:
+) -> Iterator[tuple[SumPlace, PartSums]]:
     query = "SELECT block, quarter, camera, verdict, count, scores, reasons FROM hour_sums"
     for block, quarter, camera, verdict, count, scores, reasons in database.execute(query):
         if block in blocks and quarter in quarters:
             told = {words: Reason(*one) for words, one in json.loads(reasons).items()}
             yield (
-                Place(quarter, camera, verdict),
+                SumPlace(quarter, camera, verdict),
                 PartSums(count, array("d", scores), told),
             )
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from cameras.redaction import printable_path
 from edge.options.review import Mark, PartsOptions, ReviewOptions
-from edge.review.hour_sums import PartSums, Place, sums_between
+from edge.review.hour_sums import PartSums, SumPlace, sums_between
 from edge.review.moments import LAST_NS, local_time, ns_from_moment
 from edge.review.pictures import KeptPictures, MarkedPictures
 from edge.review.store_file import open_store, telling_errors
@@ -190,7 +190,7 @@ class PartStore(AbstractContextManager["PartStore"]):
             found = self._database.execute(f"SELECT count(*) FROM results WHERE {where}", values)
             return int(found.fetchone()[0])
 
-    def sums(self, options: ReviewOptions) -> dict[Place, PartSums]:
+    def sums(self, options: ReviewOptions) -> dict[SumPlace, PartSums]:
         """The parts that are asked for, summed up by quarter of an hour, camera and verdict."""
         self._check_camera(options)
         since, until = bounds_of(options)

@@ -29,7 +29,7 @@ FLOATS = st.floats(0, 2, width=32)
 
 def part(number: int, score: float | None, mark: str, *, days: float = 1) -> ReviewedPart:
     at_ns = int((BUILT + timedelta(days=days)).timestamp() * 1e9)
-    return ReviewedPart(number, "left", "cam", 0, at_ns, "NG", score, 0.5, "", mark)
+    return ReviewedPart(number, "left", "cam", 0, at_ns, "NG", score, 0.5, "", mark=mark)
 
 
 @settings(deadline=None, max_examples=40)
