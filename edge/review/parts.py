@@ -266,7 +266,7 @@ class PartStore(AbstractContextManager["PartStore"]):
         """
         if not self._is_writable:
             raise SinkError(f"{printable_path(self._path)}: not writable; nothing can be marked")
-        parts = [self._marked_part(number) for number in dict.fromkeys(ids)]
+        parts = [self.part(number) for number in dict.fromkeys(ids)]
         for part in parts:
             if part.picture is None and mark != "ignored":
                 raise SinkError(
@@ -282,7 +282,7 @@ class PartStore(AbstractContextManager["PartStore"]):
                     (part.id, mark, by, now, name),
                 )
             self._put_pictures(parts, mark)
-        return [self._marked_part(part.id) for part in parts]
+        return [self.part(part.id) for part in parts]
 
     def _put_pictures(self, parts: Sequence[ReviewedPart], mark: Mark) -> None:
         """Give all pictures their places, or none: what is taught lies in these folders."""
@@ -299,7 +299,12 @@ class PartStore(AbstractContextManager["PartStore"]):
                 self._marked.put(now_at, part.camera, cast(Mark, part.mark or "ignored"))
             raise
 
-    def _marked_part(self, number: int) -> ReviewedPart:
+    def part(self, number: int) -> ReviewedPart:
+        """The part of a number.
+
+        Raises:
+            SinkError: there is none, or the database cannot be read.
+        """
         with self._telling():
             row = self._database.execute(
                 f"SELECT {_NAMES} FROM results WHERE id = ?", (number,)

@@ -24,23 +24,35 @@ def write_csv(
     head: Iterable[str],
     decimal_comma: bool = False,
 ) -> int:
-    """Write rows as CSV, in UTF-8 with a byte order mark, which spreadsheets recognise it by.
-
-    A text that begins like a formula gets an apostrophe: a spreadsheet would run it. So does what
-    follows a comma or a semicolon within it, since another country's spreadsheet begins a cell
-    there. A text has one line.
-
-    Args:
-        path: the file; replaced as a whole.
-        rows: values by the name of their column.
-        head: the columns.
-        decimal_comma: for spreadsheets that write 0,5: cells end with semicolons then.
+    """Write rows as CSV, as `csv_from_rows` makes it; a file that is there is replaced as a whole.
 
     Returns:
         How many rows there are.
 
     Raises:
         OSError: it cannot be written.
+    """
+    content, count = csv_from_rows(rows, head=head, decimal_comma=decimal_comma)
+    replace_file(path, content)
+    return count
+
+
+def csv_from_rows(
+    rows: Iterable[Mapping[str, Any]], *, head: Iterable[str], decimal_comma: bool = False
+) -> tuple[bytes, int]:
+    """Rows as CSV, in UTF-8 with a byte order mark, which spreadsheets recognise it by.
+
+    A text that begins like a formula gets an apostrophe: a spreadsheet would run it. So does what
+    follows a comma or a semicolon within it, since another country's spreadsheet begins a cell
+    there. A text has one line.
+
+    Args:
+        rows: values by the name of their column.
+        head: the columns.
+        decimal_comma: for spreadsheets that write 0,5: cells end with semicolons then.
+
+    Returns:
+        A file's content, and how many rows there are.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, [*head], delimiter=";" if decimal_comma else ",")
@@ -50,8 +62,7 @@ def write_csv(
         cells = {name: _cell(value, decimal_comma=decimal_comma) for name, value in row.items()}
         writer.writerow(cells)
         count += 1
-    replace_file(path, text.getvalue().encode("utf-8-sig", "backslashreplace"))
-    return count
+    return text.getvalue().encode("utf-8-sig", "backslashreplace"), count
 
 
 def _cell(value: Any, *, decimal_comma: bool) -> Any:

@@ -11,7 +11,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from edge.studio.groups import build, camera, history, line
+from edge.studio.groups import (
+    build,
+    camera,
+    history,
+    line,
+    parts,
+    region,
+    scores,
+    teach,
+    versions,
+)
 from edge.studio.guard import App, Asking, Guard
 from edge.studio.places import pick
 from edge.studio.refusals import RefusalError
@@ -25,7 +35,7 @@ from edge.studio.studio import (
     refusal_response,
 )
 
-GROUPS = (camera, build, line, history)
+GROUPS = (camera, build, scores, region, teach, versions, line, parts, history)
 """In the order of the menu, which is that of the work."""
 
 
