@@ -19,6 +19,9 @@ KEYS = {
     "Tab": {"code": "Tab", "windowsVirtualKeyCode": 9},
     "ArrowDown": {"code": "ArrowDown", "windowsVirtualKeyCode": 40},
     "ArrowRight": {"code": "ArrowRight", "windowsVirtualKeyCode": 39},
+    "Escape": {"code": "Escape", "windowsVirtualKeyCode": 27},
+    "d": {"code": "KeyD", "text": "d", "windowsVirtualKeyCode": 68},
+    "g": {"code": "KeyG", "text": "g", "windowsVirtualKeyCode": 71},
     " ": {"code": "Space", "text": " ", "windowsVirtualKeyCode": 32},
 }
 SHIFT = 8
@@ -101,6 +104,20 @@ class DrivenBrowser:
         how = {"key": key, "modifiers": SHIFT if shift else 0, **KEYS[key]}
         self._call("Input.dispatchKeyEvent", type="keyDown", **how)
         self._call("Input.dispatchKeyEvent", type="keyUp", **how)
+
+    def drag(self, *places: tuple[float, float]) -> None:
+        """Press the mouse at a place of the window, in px, move it on, and let it go."""
+        kinds = ["mousePressed", *["mouseMoved"] * (len(places) - 1)]
+        for kind, (x, y) in [*zip(kinds, places, strict=True), ("mouseReleased", places[-1])]:
+            how = {"x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
+            self._call("Input.dispatchMouseEvent", type=kind, **how)
+
+    def touch(self, *places: tuple[float, float]) -> None:
+        """Draw with a finger from place to place."""
+        kinds = ["touchStart", *["touchMove"] * (len(places) - 1)]
+        for kind, (x, y) in zip(kinds, places, strict=True):
+            self._call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
+        self._call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def write(self, text: str) -> None:
         """Write into what has the focus."""

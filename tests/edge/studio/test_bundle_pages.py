@@ -11,6 +11,7 @@ from datetime import timedelta
 import cv2
 import numpy as np
 import pytest
+from driven_browser import DrivenBrowser
 from results import result_of
 from studio_client import client_of, running_studio
 
@@ -18,6 +19,7 @@ from calibrate.threshold import upper_bound
 from edge.config import Config
 from edge.options import BuildOptions, StreamOptions
 from edge.result import Verdict
+from edge.review.scores import ScoresOfBundle
 from edge.sinks.database import SqliteSink
 from edge.sinks.kept_parts import KeptPartsSink
 from engines.bundle import Bundle
@@ -76,6 +78,13 @@ def bundle(home, built):
     shutil.rmtree(path)
     shutil.copytree(built, path)
     return path
+
+
+@pytest.fixture
+def browser(tmp_path):
+    with DrivenBrowser(tmp_path) as browser:
+        yield browser
+        assert browser.errors == []
 
 
 def decoded(content: bytes) -> np.ndarray:
@@ -216,3 +225,114 @@ def test_pages_hold_no_markup_of_others(client) -> None:
         page = client.page(group)
         assert MARKUP not in page
         assert "flange" in page or group == "parts"
+
+
+def fill(browser: DrivenBrowser, id_: str, text: str) -> None:
+    browser.tab_to(id_)
+    browser.evaluate("document.activeElement.select()")
+    browser.write(text)
+
+
+def shown(browser: DrivenBrowser, id_: str) -> str:
+    return browser.evaluate(f"document.getElementById('{id_}').textContent")
+
+
+def counts_on_the_page(browser: DrivenBrowser) -> tuple[str, str, str]:
+    return tuple(shown(browser, id_) for id_ in ("good-rejected", "bound", "drawn-passed"))
+
+
+@pytest.mark.slow
+def test_scores_are_counted_live_as_the_inspector_decides(client, line, bundle, browser) -> None:
+    """At each score, and a float32 beside it, the page counts what `edge review try` counts."""
+    scores = ScoresOfBundle.from_manifest(Bundle.open(bundle).manifest)
+    browser.open(f"{line.address}/scores")
+    browser.wait("document.querySelectorAll('#above li, #below li').length > 3")
+    browser.wait("document.querySelector('#below img').naturalWidth === 128")
+    for score in (*scores.good[:3], scores.drawn[7]):
+        for value in (
+            np.nextafter(score, np.float32(0)),
+            score,
+            np.nextafter(score, np.float32(9)),
+        ):
+            fill(browser, "value", str(value))
+            expected = scores.at(float(value))
+            bound = f"≤ {100 * expected.bound:.2f}".rstrip("0").rstrip(".") + " %"
+            assert counts_on_the_page(browser) == (
+                f"{expected.good_rejected} of 12",
+                bound,
+                f"{expected.drawn_passed} of {expected.drawn}",
+            )
+    browser.tab_to("slider")
+    browser.press("ArrowRight")
+    assert browser.evaluate("Number(document.getElementById('value').value)") > 0
+    fill(browser, "value", "0.25")
+    fill(browser, "reason", MARKUP)
+    browser.press("Enter")
+    browser.wait("document.getElementById('said').textContent.includes('0.25')")
+    assert Bundle.open(bundle).manifest.threshold.value == 0.25
+    browser.open(f"{line.address}/history")
+    browser.wait(f"document.body.innerText.includes({MARKUP!r})")
+    assert browser.evaluate("document.querySelector('img[src=x]')") is None
+
+
+@pytest.mark.slow
+def test_region_and_mask_are_drawn_in_px_of_the_frame(client, line, bundle, browser) -> None:
+    """By mouse at a larger zoom, with a finger, and by keys: what is saved is what was drawn."""
+    browser.open(f"{line.address}/region")
+    browser.wait("document.getElementById('canvas').width === 128")
+    for _ in range(2):
+        browser.evaluate("document.getElementById('larger').click()")
+    box = browser.evaluate(
+        "(() => { const canvas = document.getElementById('canvas'); canvas.scrollIntoView();"
+        "const box = canvas.getBoundingClientRect();"
+        "return [box.left, box.top, box.width / 128] })()"
+    )
+    left, top, zoom = box
+    assert zoom == pytest.approx(2.25)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return left + x * zoom, top + y * zoom
+
+    browser.drag(at(10, 20), at(50, 50), at(110, 90))
+    assert browser.evaluate(
+        "['x', 'y', 'width', 'height'].map((id) => document.getElementById(id).value)"
+    ) == ["10", "20", "100", "70"]
+    browser.evaluate("document.querySelector('[data-tool=brush]').click()")
+    browser.touch(at(30, 30), at(60, 30))
+    browser.evaluate("document.querySelector('[data-tool=polygon]').click()")
+    browser.evaluate("document.getElementById('canvas').focus()")
+    browser.press(" ")  # the cross is where the finger was
+    for key in ("ArrowRight", "ArrowDown"):
+        browser.press(key, shift=True)
+        browser.press(key)
+        browser.press(" ")
+    browser.press("Enter")
+    fill(browser, "reason", "the rim")
+    browser.press("Enter")
+    browser.wait("document.getElementById('said').textContent.startsWith('Saved')")
+    manifest = Bundle.open(bundle).manifest
+    mask = decoded(Bundle.open(bundle).read(manifest.ignore))
+    assert manifest.roi.box == (10, 20, 100, 70)
+    for (x, y), is_ignored in {
+        (30, 30): True,
+        (45, 41): True,
+        (45, 45): False,
+        (71, 30): True,
+        (70, 38): True,
+        (80, 30): False,
+    }.items():
+        assert (mask[y, x] > 0) == is_ignored, (x, y)
+
+
+@pytest.mark.slow
+def test_parts_are_marked_by_keys(client, line, bundle, browser) -> None:
+    browser.open(f"{line.address}/parts")
+    browser.wait("document.querySelectorAll('#parts tr').length === 2")
+    browser.evaluate("document.querySelector('#parts tr').focus()")
+    browser.wait("document.getElementById('picture').naturalWidth === 128")
+    browser.press("d")
+    browser.wait("document.getElementById('said').textContent.includes('Part 2 is marked')")
+    browser.press("g")
+    browser.wait("document.getElementById('said').textContent.includes('Part 1 is marked')")
+    marks = [part["mark"] for part in client.state("/parts/list")["parts"]]
+    assert marks == ["defective", "good"]
