@@ -11,6 +11,7 @@ from datetime import timedelta
 import cv2
 import numpy as np
 import pytest
+import studio_work
 from driven_browser import DrivenBrowser
 from results import result_of
 from studio_client import client_of, running_studio
@@ -225,6 +226,42 @@ def test_pages_hold_no_markup_of_others(client) -> None:
         page = client.page(group)
         assert MARKUP not in page
         assert "flange" in page or group == "parts"
+
+
+PROPOSED = {
+    "name": "flange",
+    "rows": [],
+    "changed": [],
+    "problems": ["marked defects that pass: 1, before: 0"],
+    "learnt": 3,
+    "threshold_after": 0.5,
+    "version": 1,
+    "candidate_name": None,
+    "seen": "",
+}
+
+
+def test_what_has_problems_is_forced_by_typing_its_name_alone(client, line, bundle) -> None:
+    """And what somebody decides about is what was looked at, once."""
+    before = Bundle.open(bundle).manifest
+    jobs = line.studio.jobs
+    for kind, path in (("teach", "/teach/accept"), ("versions", "/versions/replace")):
+        number = jobs.start(kind, studio_work.answer, PROPOSED, by="").number
+        assert client.job(f"/{kind}")["state"] == "done"
+        for typed, asked in (("", number), ("flang", number), ("flange", number - 1)):
+            given = {"number": asked, "typed": typed, "reason": "why"}
+            assert client.post(path, given).status_code == 409, (path, typed)
+    assert client.state("/teach/state")["proposal"]["problems"] == PROPOSED["problems"]
+    number = client.state("/teach/state")["proposal"]["number"]
+    assert client.post("/teach/refuse", {"number": number, "reason": ""}).status_code == 422
+    client.command("/teach/refuse", number=number, reason=MARKUP)
+    assert client.state("/teach/state")["proposal"] is None
+    given = {"number": number, "typed": "flange"}
+    assert client.post("/teach/accept", given).status_code == 409
+    (line, *_) = client.state("/history/lines")["lines"]
+    told = {name: line[name] for name in ("what", "bundle", "reason")}
+    assert told == {"what": "/teach/refuse", "bundle": "flange", "reason": MARKUP}
+    assert Bundle.open(bundle).manifest == before
 
 
 def fill(browser: DrivenBrowser, id_: str, text: str) -> None:
