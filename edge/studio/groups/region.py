@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 from starlette.routing import Route
 
@@ -17,6 +18,7 @@ from edge.studio.guard import Asking
 from edge.studio.mask_shapes import (
     MAX_PIXELS,
     MAX_SHAPES,
+    MAX_SIDE,
     MaskShape,
     Side,
     draw_mask,
@@ -118,18 +120,17 @@ def _settings(studio: Studio, query: Query) -> dict[str, Any]:
 
 
 def _mask(studio: Studio, query: Query) -> tuple[bytes, str]:
-    """The mask of a bundle on a frame: red where nothing counts, clear elsewhere."""
+    """The mask of a bundle on a frame, white where nothing counts."""
     bundle = open_bundle(studio.places, query.get("bundle", ""))
     width, height = (_side(query.get(name, "")) for name in ("width", "height"))
-    mask = _kept_mask(bundle, size=(height, width))
-    picture = np.zeros((height, width, 4), np.uint8)
-    if mask is not None:
-        picture[mask == WHITE] = (255, 255, 255, 255)
-    return _png(picture), "image/png"
+    mask = _kept_mask(bundle, size=(height, width)) if width * height <= MAX_PIXELS else None
+    if mask is None:
+        raise RefusalError("region.misfit", HTTPStatus.NOT_FOUND)
+    return _png(mask), "image/png"
 
 
 def _side(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 8192):
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= MAX_SIDE):
         raise RefusalError("region.no_size", HTTPStatus.UNPROCESSABLE_ENTITY)
     return int(text)
 
@@ -167,6 +168,6 @@ def _set(studio: Studio, given: SetRegion, asking: Asking) -> dict[str, Any]:
     return {"changed": [one.setting for one in changes]}
 
 
-def _png(picture: np.ndarray) -> bytes:
+def _png(picture: npt.NDArray[np.uint8]) -> bytes:
     _, data = cv2.imencode(".png", picture)
     return bytes(data.tobytes())

@@ -326,6 +326,15 @@ async function loadPicture() {
   await loadSettings();
 }
 
+/** What is white in a mask becomes opaque, the rest clear. */
+function drawKept(image) {
+  const target = kept.getContext("2d");
+  target.drawImage(image, 0, 0);
+  const pixels = target.getImageData(0, 0, kept.width, kept.height);
+  for (let index = 0; index < pixels.data.length; index += 4) pixels.data[index + 3] = pixels.data[index];
+  target.putImageData(pixels, 0, 0);
+}
+
 async function loadSettings() {
   [shapes, past, open, keepsMask, roi] = [[], [], null, true, null];
   if (!bundle() || photo === null) return;
@@ -340,7 +349,7 @@ async function loadSettings() {
       keepsMask = false;
       fail(word("region.misfit"));
     } else {
-      kept.getContext("2d").drawImage(image, 0, 0);
+      drawKept(image);
     }
   } else {
     keepsMask = false;
