@@ -71,6 +71,7 @@ class DrivenBrowser:
             self._call(f"{domain}.enable")
         metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
         self._call("Emulation.setDeviceMetricsOverride", **metrics)
+        self._call("Emulation.setFocusEmulationEnabled", enabled=True)  # as of a window in front
 
     def open(self, address: str) -> None:
         """Load a page, until its document is complete."""
