@@ -72,12 +72,37 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False
 
 
+LONGEST = (  # files of ten seconds and more
+    "edge/building/test_figures_of_models.py",
+    "edge/building/test_figures.py",
+    "cameras/capture/test_source.py",
+    "edge/building/test_build.py",
+    "edge/building/test_precision_gate.py",
+    "edge/service/test_page_browser.py",
+    "edge/building/test_prn.py",
+    "edge/cli/test_main.py",
+    "edge/health/test_frozen.py",
+    "calibrate/prn/test_training.py",
+    "edge/plc/test_serve.py",
+    "edge/inspection/test_inspector_start.py",
+    "cameras/capture/test_live.py",
+    "edge/demo/test_demo.py",
+    "edge/teaching/test_teach.py",
+    "edge/stream/test_leaks.py",
+    "edge/building/test_learning_engines.py",
+    "calibrate/prn/graph/test_export.py",
+    "calibrate/test_plans.py",
+    "edge/service/test_operation.py",
+    "edge/service/test_page_stream.py",
+)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files with slow tests first, then those with many: nobody waits for the last one."""
+    """Put files that take long first, then those with many tests: nobody waits for the last."""
     count = Counter(item.path for item in items)
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in slow, -count[item.path]))
+    first = {HERE / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (first.get(item.path, len(first)), -count[item.path]))
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from edge.building import precision_gate
+from plain_builds import leave_out
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,8 +48,7 @@ def edge(line: str, monkeypatch) -> int:
 
 
 def test_commands_and_the_example_run_in_order(place, monkeypatch, capfd) -> None:
-    """What the precision changes is for the tests of its gate."""
-    monkeypatch.setattr(precision_gate, "engines_to_compare", lambda *_: ())
+    leave_out(monkeypatch, compared=False)
     monkeypatch.chdir(place)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)

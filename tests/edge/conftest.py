@@ -101,6 +101,14 @@ def good(drawn, tmp_path) -> Path:
 
 
 @pytest.fixture
+def light_builds(monkeypatch) -> None:
+    """Builds take half of their time: for tests that need one, and are not about it."""
+    from plain_builds import leave_out
+
+    leave_out(monkeypatch, compared=False)
+
+
+@pytest.fixture
 def small() -> tuple[str, ...]:
     """BuildOptions with which a build takes a second."""
     return SMALL

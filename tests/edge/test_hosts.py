@@ -75,6 +75,7 @@ def test_scores_and_verdicts_are_those_of_edge(built, drawn, tmp_path) -> None:
     assert len({verdict for verdict, _ in found}) == 2
 
 
+@pytest.mark.usefixtures("light_builds")
 def test_a_region_of_interest_is_cut_out(drawn, tmp_path) -> None:
     from edge.building.build import build
     from edge.options import BuildOptions

@@ -96,7 +96,7 @@ def test_kills_leave_the_old_or_the_new_and_the_next_build_succeeds(
     chance = random.Random(way)
     arguments = [sys.executable, "-c", FOREVER, str(target), str(source), way, json.dumps(BASE)]
     seeds = set()
-    for _ in range(15):
+    for _ in range(8):
         with subprocess.Popen(arguments, stdout=subprocess.PIPE) as writer:
             assert writer.stdout.readline() == b"ready\n"
             time.sleep(chance.uniform(0, 0.15))

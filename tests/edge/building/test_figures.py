@@ -1,4 +1,4 @@
-"""What an inspector is worth on real parts, built and run as a user would; 192 px."""
+"""What an inspector is worth on real parts, built and run as a user would; 160 px."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ Bottles = Callable[[str], Built]
 
 @pytest.fixture(scope="module")
 def bottles(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Bottles:
-    """Build at a precision on every third of 209 good bottles, measured on all 83 labelled.
+    """Build at a precision on every fourth of 209 good bottles; half of 83 labelled measure it.
 
-    Those, and a quarter of the prototypes, are enough for bottles.
+    Those, and an eighth of the prototypes, are enough for bottles.
     """
     pytest.importorskip("openvino", reason="the engine that CPUs deploy is not installed")
     folder = tmp_path_factory.mktemp("figures")
     source, some = realdata / "bottle", folder / "bottle"
-    (some / "train" / "good").mkdir(parents=True)
-    for path in sorted((source / "train" / "good").iterdir())[::3]:
-        (some / "train" / "good" / path.name).symlink_to(path.resolve())
-    for labelled in ("test", "ground_truth"):
-        (some / labelled).symlink_to((source / labelled).resolve())
+    good, labelled = sorted(source.glob("train/good/*")), sorted(source.glob("test/*/*"))
+    masks = [
+        source / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
+        for path in labelled[::2]
+    ]
+    for path in (*good[::4], *labelled[::2], *filter(Path.exists, masks)):
+        place = some / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path.resolve())
 
     @cache
     def built(precision: str) -> Built:
         options = BuildOptions(
-            precision=precision, engine="openvino", prototypes=1024, size=(192, 192)
+            precision=precision, engine="openvino", prototypes=512, size=(160, 160)
         )
         with pytest.MonkeyPatch.context() as patch:
             leave_out(patch, compared=precision != "fp32")
@@ -52,7 +56,7 @@ def figures(built: Built) -> Mapping[str, float]:
 def test_bottles_in_fp32(bottles: Bottles) -> None:
     found = bottles("fp32")
     assert figures(found)["image_auroc"] >= 0.995
-    assert figures(found)["pixel_auroc"] >= 0.975
+    assert figures(found)["pixel_auroc"] >= 0.97
     assert figures(found)["false_rejects"] <= found.threshold.bound * 20 + 1
     assert figures(found)["escapes"] <= 0.25 * figures(found)["defect_images"]
 

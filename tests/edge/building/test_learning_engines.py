@@ -61,7 +61,7 @@ def tensorrt(monkeypatch) -> CountingTensorRt:
 
 
 def build_on(drawn: Path, output: Path, stages: Stages | None = None, **changes) -> Bundle:
-    options = BuildOptions(size=(128, 128), prototypes=64, **changes)
+    options = BuildOptions(**{"size": (64, 64), "prototypes": 64, **changes})
     return build(drawn, output, options=options, stages=stages).bundle
 
 
@@ -77,9 +77,8 @@ def test_a_build_compiles_twice_a_precision_and_a_stream_not_at_all(
     drawn, tmp_path, tensorrt, precision, compiles
 ) -> None:
     stages = Stages()
-    bundle = build_on(
-        drawn, tmp_path / "a.edge", stages, engine="tensorrt", precision=precision, score="top"
-    )
+    given = {"engine": "tensorrt", "precision": precision, "score": "top", "size": (128, 128)}
+    bundle = build_on(drawn, tmp_path / "a.edge", stages, **given)
     assert tensorrt.compiles == compiles
     told = [name for name in stages.seconds if name.startswith("tensorrt ")]
     assert len(told) == sum(compiles.values())
@@ -91,7 +90,8 @@ def test_a_build_compiles_twice_a_precision_and_a_stream_not_at_all(
 
 def test_what_is_learnt_is_what_the_reference_learns(built, drawn, tmp_path, tensorrt) -> None:
     whole = Bundle.open(built).manifest  # by ONNX Runtime alone
-    split = build_on(drawn, tmp_path / "a.edge", engine="tensorrt", precision="fp32").manifest
+    same = {"size": (128, 128), "engine": "tensorrt", "precision": "fp32"}
+    split = build_on(drawn, tmp_path / "a.edge", **same).manifest
     assert tensorrt.compiles == {"fp32": 2}
     assert split.threshold.value == pytest.approx(whole.threshold.value, rel=1e-4)
     assert split.held_out and whole.held_out

@@ -13,6 +13,8 @@ from edge.building.built import Built
 from edge.options import BuildOptions
 from edge.plans import bundle_info
 
+pytestmark = pytest.mark.usefixtures("light_builds")
+
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from engines.bundle import Bundle
 
+pytestmark = pytest.mark.usefixtures("light_builds")
+
 RATE_HZ = 10.0
 
 

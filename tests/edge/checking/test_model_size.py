@@ -163,6 +163,7 @@ def test_pictures_of_many_shapes_keep_the_square(tmp_path) -> None:
     assert "different shapes" in told[0]
 
 
+@pytest.mark.usefixtures("light_builds")
 def test_a_build_of_oblong_pictures_inspects_them_in_their_shape(
     good, tmp_path, monkeypatch
 ) -> None:

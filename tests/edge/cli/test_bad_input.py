@@ -25,6 +25,8 @@ from PIL import Image as Pillow
 from edge import console
 from edge.cli.commands import COMMANDS
 
+pytestmark = pytest.mark.usefixtures("light_builds")
+
 ODD = os.fsdecode(b"teil-\xff\xfe.png")  # a name that is not UTF-8
 USAGE, FAILURE = 2, 1
 

@@ -18,6 +18,8 @@ import pytest
 from edge.cli.commands import COMMANDS
 from edge.prove import prove
 
+pytestmark = pytest.mark.usefixtures("light_builds")
+
 EDGE = [sys.executable, "-c", "from edge.cli.main import main; main()"]
 LATENCIES = {"p50", "p95", "p99"}
 
@@ -319,10 +321,19 @@ def test_a_bug_is_called_one_and_debugging_shows_where(run, monkeypatch, built) 
         main()
 
 
+LIGHT = [
+    sys.executable,
+    "-c",
+    "import pytest; from plain_builds import leave_out; from edge.cli.main import main\n"
+    "leave_out(pytest.MonkeyPatch(), compared=False); main()",
+]
+
+
 def test_on_a_terminal_a_build_shows_bars_and_fits_the_width(drawn, tmp_path, small) -> None:
     ours, theirs = pty.openpty()
-    words = [*EDGE, "build", str(drawn), *small, "--output", str(tmp_path / "x.edge")]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "60"}
+    words = [*LIGHT, "build", str(drawn), *small, "--output", str(tmp_path / "x.edge")]
+    rig = {"PYTHONPATH": str(Path(__file__).parents[2] / "rig")}
+    environment = {**os.environ, **rig, "TERM": "xterm", "COLUMNS": "60"}
     process = subprocess.Popen(words, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     parts = []

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from plain_builds import leave_out
 
 from edge.cli.tables import print_demo
+from edge.demo import demo as module
 from edge.demo.demo import MARKER, DemoError, run_demo
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """One whole demo, as the first command of the README runs it.
+    """A demo as the first command of the README runs it, of a third of its parts.
 
-    Only the comparison with fp32 and defects drawn into its drawn parts, more than half of its
-    time, are left to their own tests.
+    The comparison with fp32 and defects drawn into its drawn parts, more than half of its time,
+    are left to their own tests.
     """
     with pytest.MonkeyPatch.context() as patch:
-        leave_out(patch, folds=5, compared=False)
+        leave_out(patch, compared=False)
+        few = partial(module.draw_dataset, good=30, test_good=8, defects_each=3)
+        patch.setattr(module, "draw_dataset", few)
+        patch.setattr(module, "draw_conveyor", partial(module.draw_conveyor, parts=5))
         return run_demo(tmp_path_factory.mktemp("demo") / "demo")
 
 
 @pytest.mark.slow
 def test_the_verdicts_are_right(demo) -> None:
     told = demo.to_json()
-    assert told["verdicts"] == told["stream"]["frames"] > 100
+    assert told["verdicts"] == told["stream"]["frames"] > 50
     assert told["verdicts_right"] >= 0.95 * told["verdicts"]
     figures = told["build"]["figures"]
     assert figures["image_auroc"] > 0.95
     assert figures["pixel_auroc"] > 0.95
     assert figures["false_rejects"] <= 2
-    assert figures["escapes"] <= 4
+    assert figures["escapes"] <= 2
 
 
 @pytest.mark.slow

@@ -143,6 +143,7 @@ def test_torn_limits_are_refused(built, part) -> None:
         HealthRecord.model_validate(torn)
 
 
+@pytest.mark.usefixtures("light_builds")
 def test_a_region_of_interest_wants_pictures_of_the_size_it_was_given_in(drawn, tmp_path) -> None:
     options = BuildOptions(
         precision="fp32", size=(64, 64), prototypes=16, engine="onnxruntime", roi=(8, 8, 112, 112)

@@ -44,6 +44,7 @@ def test_a_product_without_contrast_gets_no_limits_that_mean_nothing(tmp_path) -
     assert health.find_problem(ImageStatsReader((96, 96)).read(image)) == ""
 
 
+@pytest.mark.usefixtures("light_builds")
 def test_the_build_says_what_it_cannot_see(tmp_path, drawn) -> None:
     """Pictures of many exposures: whatever covers a part of one looks like another."""
     folder = tmp_path / "good"

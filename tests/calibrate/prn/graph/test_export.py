@@ -229,6 +229,7 @@ def test_openvino_runs_the_convolutions_low_and_exact_nodes_in_float32(graphs) -
         assert find_low_precision(compiled, kept) == []
 
 
+@pytest.mark.parametrize("made", ["paper"], indirect=True)  # `test_plans` has a compact one
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_tensorrt_compiles_the_precision_of_the_graph(graphs, precision) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
