@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -16,10 +16,60 @@ from edge.inspection.inspector import Inspector
 from edge.inspection.verdict import decide
 from edge.result import Image, Verdict
 from edge.teaching.marked_parts import MarkedParts
+from engines.bundle import Bundle
 from engines.changes import built_roi
+from engines.manifest import Manifest
 
 DRAWN = 40  # defects into each good golden image
 PartKind: TypeAlias = Literal["good", "defective", "drawn"]
+VerdictAndScore: TypeAlias = tuple[Verdict, float | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartSample:
+    """A picture of a part of which is known what it is.
+
+    Attributes:
+        name: of the picture.
+        kind: good, defective, or a good one with a drawn defect.
+        picture: file of a camera's picture; or (H, W, 3) uint8 BGR of what is inspected, and no
+            more.
+    """
+
+    name: str
+    kind: PartKind
+    picture: Path | Image
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether people have marked it; others lie in the bundle."""
+        return isinstance(self.picture, Path)
+
+    def fitted(self, manifest: Manifest) -> Image:
+        """(H, W, 3) uint8 BGR of the model's size.
+
+        Raises:
+            ImageError: the file cannot be read.
+        """
+        if not isinstance(self.picture, Path):
+            return fit_image(self.picture, manifest.size)
+        roi = manifest.roi.box if manifest.roi else None
+        return fit_image(image_from_file(self.picture), manifest.size, roi)
+
+    def judged_by(self, inspector: Inspector) -> VerdictAndScore:
+        """What an inspector says of it.
+
+        Raises:
+            ImageError: the file cannot be read.
+        """
+        if isinstance(self.picture, Path):
+            result = inspector.inspect(image_from_file(self.picture))
+            return result.verdict, result.score
+        settings = replace(inspector.settings, roi=None, ignore=None)
+        maps, scores = inspector.engine.infer(self.fitted(inspector.bundle.manifest)[None])
+        shape = self.picture.shape
+        judged = decide(maps[0], float(scores[0]), settings=settings, frame_shape=shape)
+        return judged.verdict, judged.score
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +77,35 @@ class ComparedPart:
     """A part as the inspector judges it before and after.
 
     Attributes:
-        name: of its picture.
-        kind: what it is: good, defective, or a good one with a drawn defect.
+        sample: the part.
         before: verdict and score.
         after: likewise.
     """
 
-    name: str
-    kind: PartKind
-    before: tuple[Verdict, float | None]
-    after: tuple[Verdict, float | None]
+    sample: PartSample
+    before: VerdictAndScore
+    after: VerdictAndScore
+
+    @property
+    def name(self) -> str:
+        """Of its picture."""
+        return self.sample.name
+
+    @property
+    def kind(self) -> PartKind:
+        """What it is."""
+        return self.sample.kind
 
     @property
     def is_changed(self) -> bool:
         """Whether the verdict is another."""
         return self.before[0] is not self.after[0]
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is a defect that was found, and is not any more."""
+        is_found = self.before[0] is Verdict.NG
+        return self.kind != "good" and is_found and self.after[0] is not Verdict.NG
 
 
 class EffectRow(NamedTuple):
@@ -75,6 +139,10 @@ class CorrectionEffect:
             (one.after if after else one.before)[0] for one in self.parts if one.kind == kind
         ]
         return sum((verdict is not right) is wrong for verdict in verdicts)
+
+    def lost(self) -> list[PartSample]:
+        """Defects that were found, and are not any more."""
+        return [one.sample for one in self.parts if one.is_lost]
 
     def problems(self) -> list[str]:
         """Why nobody should take the new one without looking; empty if nothing speaks against."""
@@ -124,9 +192,8 @@ def compare_inspectors(
 ) -> CorrectionEffect:
     """Judge everything that was ever marked, and drawn defects, by both.
 
-    A defect is drawn into the golden images that are good, always the same ones, so that what an
-    inspector gets blind to shows even where nobody has marked a defect yet. One that was built for
-    another part of the picture has never seen what they show, and is not asked.
+    One that was built for another part of the picture has never seen what golden images show, and
+    is not asked.
 
     Args:
         before: at work.
@@ -136,52 +203,64 @@ def compare_inspectors(
     Raises:
         ImageError: a golden image cannot be read.
     """
-    parts = [*_compare_marked(before, after, marked)]
+    samples = marked_samples(marked)
     if built_roi(before.bundle.manifest) == built_roi(after.bundle.manifest):
-        parts += _compare_drawn(before, after)
-    return CorrectionEffect(tuple(parts))
+        samples += golden_samples(before.bundle)
+    return effect_on([*judge_samples(before, samples)], after)
 
 
-def _compare_marked(
-    before: Inspector, after: Inspector, marked: MarkedParts
-) -> Iterator[ComparedPart]:
+def judge_samples(
+    inspector: Inspector, samples: Iterable[PartSample]
+) -> Iterator[tuple[PartSample, VerdictAndScore]]:
+    """Judge parts; those whose pictures cannot be read are left out: teaching tells of them."""
+    for sample in samples:
+        try:
+            yield sample, sample.judged_by(inspector)
+        except ImageError:
+            continue
+
+
+def effect_on(
+    judged: Sequence[tuple[PartSample, VerdictAndScore]], after: Inspector
+) -> CorrectionEffect:
+    """Judge parts that were judged before by another inspector."""
+    verdicts = dict(judge_samples(after, (sample for sample, _ in judged)))
+    return CorrectionEffect(
+        tuple(
+            ComparedPart(sample, before, verdicts[sample])
+            for sample, before in judged
+            if sample in verdicts
+        )
+    )
+
+
+def marked_samples(marked: MarkedParts) -> list[PartSample]:
+    """The parts that people have marked."""
     kinds: tuple[tuple[PartKind, Sequence[Path]], ...] = (
         ("good", marked.good),
         ("defective", marked.defective),
     )
-    for kind, paths in kinds:
-        for path in paths:
-            try:
-                image = image_from_file(path)
-            except ImageError:
-                continue  # it cannot be taught either, and that is told there
-            results = [one.inspect(image) for one in (before, after)]
-            verdicts = [(result.verdict, result.score) for result in results]
-            yield ComparedPart(printable_path(path.name), kind, *verdicts)
+    return [
+        PartSample(printable_path(path.name), kind, path) for kind, paths in kinds for path in paths
+    ]
 
 
-def _compare_drawn(before: Inspector, after: Inspector) -> Iterator[ComparedPart]:
-    bundle = before.bundle
+def golden_samples(bundle: Bundle) -> list[PartSample]:
+    """The golden images, and defects that are drawn into the good ones, always the same.
+
+    What an inspector gets blind to shows in them even where nobody has marked a defect yet.
+
+    Raises:
+        ImageError: a golden image cannot be read.
+    """
+    samples = []
     for record in bundle.manifest.golden:
         golden = image_from_bytes(bundle.read(record.file))
         kind: PartKind = "good" if record.kind == "good" else "defective"
-        yield _compared(record.file, kind, golden, before, after)
+        samples.append(PartSample(record.file, kind, golden))
         if record.kind == "good":
             drawn = draw_defects([golden], seed=bundle.manifest.seed, per_image=DRAWN)
             for number, one in enumerate(drawn):
                 what = f"{one.defect.kind}, {one.defect.size:.0%} of the side, {number}"
-                yield _compared(what, "drawn", one.image, before, after)
-
-
-def _compared(
-    name: str, kind: PartKind, image: Image, before: Inspector, after: Inspector
-) -> ComparedPart:
-    """Judge what lies in a bundle: it is what is inspected, and nothing else."""
-    found = []
-    for inspector in (before, after):
-        settings = replace(inspector.settings, roi=None, ignore=None)
-        fitted = fit_image(image, inspector.bundle.manifest.size)
-        maps, scores = inspector.engine.infer(fitted[None])
-        judged = decide(maps[0], float(scores[0]), settings=settings, frame_shape=image.shape)
-        found.append((judged.verdict, judged.score))
-    return ComparedPart(name, kind, *found)
+                samples.append(PartSample(what, "drawn", one.image))
+    return samples

@@ -13,29 +13,8 @@ from calibrate.likeness.clusters import Clusters
 from calibrate.protoad.graph import smoothing_matrix
 from calibrate.protoad.prototypes import Vectors
 from calibrate.protoad.taught_head import TaughtPatches, choose_prototypes, distances_with
-from calibrate.threshold import reaches
 from edge.inspection.map_score import score_from_map
 from engines.manifest import Manifest
-
-CLOSER = 0.7  # of the distance, from which patches are taken in where it did not suffice
-
-
-def find_prototypes(
-    parts: Sequence[TaughtPatches], manifest: Manifest, *, usual: float
-) -> tuple[float, Vectors]:
-    """As few prototypes as bring the parts below the threshold, and how near patches are then.
-
-    Patches that are nearer than half of what makes a region say nothing new. Where parts are
-    rejected nevertheless, for many middling values, nearer ones are taken in too, down to what is
-    usual.
-    """
-    near = max(usual, (manifest.pixel_threshold or manifest.threshold.value) / 2)
-    while True:
-        prototypes = choose_prototypes(parts, near=near)
-        scores = [_score(part, prototypes, manifest) for part in parts]
-        if near <= usual or not any(reaches(score, manifest.threshold.value) for score in scores):
-            return near, prototypes
-        near = max(usual, CLOSER * near)
 
 
 def score_held_out(
@@ -53,7 +32,7 @@ def score_held_out(
         others = [part for part, is_own in zip(parts, own, strict=True) if not is_own]
         prototypes = choose_prototypes(others, near=near)
         for index in np.flatnonzero(own).tolist():
-            scores[index] = _score(parts[index], prototypes, manifest)
+            scores[index] = score_with(parts[index], prototypes, manifest)
     return FileScores.of_clusters(scores, files, clusters)
 
 
@@ -64,12 +43,22 @@ def highest_of_clusters(
     return scores[clusters.highest(scores)]
 
 
-def _score(part: TaughtPatches, prototypes: Vectors, manifest: Manifest) -> float:
-    """As the graph computes it (`calibrate/protoad/graph.py`)."""
-    distances = distances_with(part, prototypes)
+def score_with(part: TaughtPatches, prototypes: Vectors, manifest: Manifest) -> float:
+    """The score of a part once prototypes are added."""
+    return score_of_distances(distances_with(part, prototypes), part.shape, manifest)
+
+
+def score_of_distances(distances: Vectors, shape: tuple[int, int], manifest: Manifest) -> float:
+    """As the graph computes it (`calibrate/protoad/graph.py`).
+
+    Args:
+        distances: (P,) of patches to their nearest prototypes.
+        shape: (h, w) of the map that they make.
+        manifest: of the inspector.
+    """
     if manifest.score_kind == "raw":
         return float(distances.max())
     height, width = manifest.size
-    rows, columns = smoothing_matrix(part.shape[0], height), smoothing_matrix(part.shape[1], width)
-    anomaly_map = np.asarray(rows @ distances.reshape(part.shape) @ columns.T, np.float32)
+    rows, columns = smoothing_matrix(shape[0], height), smoothing_matrix(shape[1], width)
+    anomaly_map = np.asarray(rows @ distances.reshape(shape) @ columns.T, np.float32)
     return score_from_map(anomaly_map, manifest.score_rule)

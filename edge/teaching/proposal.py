@@ -12,7 +12,7 @@ from engines.versions import Version
 from process.user import shown_name, user_at_host
 
 
-class RefusedError(TeachError):
+class ProposalRefusedError(TeachError):
     """More defects would pass than before, and nobody has said that it shall be so.
 
     Attributes:
@@ -76,11 +76,11 @@ def accept(proposal: Proposal, *, by: str | None = None, force: bool = False) ->
         force: although it has problems.
 
     Raises:
-        RefusedError: it has problems; nothing has changed.
+        ProposalRefusedError: it has problems; nothing has changed.
         BundleError, SettingsError: somebody changed the bundle meanwhile, or the disk refuses; it
             is as before.
     """
     problems = proposal.problems()
     if problems and not force:
-        raise RefusedError(problems)
+        raise ProposalRefusedError(problems)
     return proposal.put_in_service(by=user_at_host() if by is None else shown_name(by))

@@ -30,21 +30,30 @@ MAX_NOTES = 20
 
 
 def merge_scores(
-    manifest: Manifest, *, held_out: FileScores, learnt: npt.NDArray[np.float32]
+    manifest: Manifest, *, held_out: FileScores | None, learnt: npt.NDArray[np.float32]
 ) -> HeldOutRecord:
-    """The scores of all parts together: those of the build, and the new ones."""
+    """The scores of all parts together: those of the build, and the new ones.
+
+    Args:
+        manifest: of the bundle at work.
+        held_out: of the new parts, without what they teach; None where the threshold need not
+            follow them.
+        learnt: likewise, with what they teach.
+    """
     before = manifest.held_out
     assert before is not None
-    highest = _merged(before.highest, before.images, held_out.values)
-    return before.model_copy(
-        update={
+    changed: dict[str, object] = {
+        "learnt_images": before.learnt_images + len(learnt),
+        "learnt": _merged(before.learnt, before.learnt_images, learnt),
+    }
+    if held_out is not None:
+        highest = _merged(before.highest, before.images, held_out.values)
+        changed |= {
             "images": before.images + len(held_out.values),
             "highest": highest,
             "files": _merged_names(before, held_out)[: len(highest)],
-            "learnt_images": before.learnt_images + len(learnt),
-            "learnt": _merged(before.learnt, before.learnt_images, learnt),
         }
-    )
+    return before.model_copy(update=changed)
 
 
 def _merged(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +16,36 @@ from calibrate.likeness.find import clusters_of_sketches
 from calibrate.likeness.sketches import sketch_of
 from calibrate.protoad.taught_head import (
     NotTeachableError,
+    TaughtPatches,
     add_prototypes,
     read_patches,
 )
+from calibrate.threshold import reaches
 from cameras.image_files import image_from_bytes, image_from_file, taking_bits
 from edge.inspection.inspector import Inspector
 from edge.inspection.settings import settings_from_bundle
-from edge.teaching.correction import Correction, write_correction
-from edge.teaching.effect import CorrectionEffect, compare_inspectors
+from edge.result import Image
+from edge.teaching.choose_parts import TaughtChoice, choose_parts
+from edge.teaching.correction import (
+    COSTLY,
+    FAR_ABOVE,
+    Correction,
+    describe_left_out,
+    far_above,
+    write_correction,
+)
+from edge.teaching.effect import (
+    CorrectionEffect,
+    PartSample,
+    VerdictAndScore,
+    effect_on,
+    golden_samples,
+    judge_samples,
+    marked_samples,
+)
 from edge.teaching.marked_parts import MarkedParts, TeachError
-from edge.teaching.new_scores import find_prototypes, highest_of_clusters, score_held_out
+from edge.teaching.new_scores import highest_of_clusters, score_held_out
+from edge.teaching.proposal import ProposalRefusedError
 from edge.teaching.records import (
     correct_manifest,
     count_images,
@@ -39,24 +59,31 @@ from engines.engine import EngineOptions
 from engines.manifest import DIGITS, Manifest
 from process.plain_files import sha256_of
 
+TRIES = 5  # corrections that are judged, until none costs a defect
 USUAL = 0.99  # of the patches of a good golden image, whose distance is what is usual
 REPORT = "report.html"
 
 
-def correct(bundle: Bundle, marked: MarkedParts, *, engine: str) -> Correction:
+def correct(
+    bundle: Bundle, marked: MarkedParts, *, engine: str, leave_out: bool = True
+) -> Correction:
     """Teach an inspector the marked good parts, and compare it with what it was.
 
     Patches of these parts that are farther from good than is usual become further prototypes. The
-    threshold is found anew from the held-out scores that the bundle keeps and those of the new
-    parts, each scored without what it teaches itself; further shots of one part count once. A
-    threshold that was set by hand stays. Nothing is written.
+    threshold stays where these bring the parts below it, and where it was set by hand; otherwise
+    it is found anew from the held-out scores that the bundle keeps and those of the new parts,
+    each scored without what it teaches itself; further shots of one part count once. Nothing is
+    written.
 
     Args:
         bundle: at work.
         marked: parts; the defective ones are judged, and not learnt from.
         engine: by which both are judged.
+        leave_out: good parts that look like defects, or without which defects would be found that
+            now are.
 
     Raises:
+        ProposalRefusedError: all of them would be left out.
         TeachError: it is an inspector that cannot be taught, or there is nothing new to learn.
         ImageError, EngineError, BundleError: as their modules say.
     """
@@ -72,69 +99,160 @@ def correct(bundle: Bundle, marked: MarkedParts, *, engine: str) -> Correction:
                 f"{len(skipped)} cannot be used, and defective ones are not learnt from"
             )
         with Inspector(bundle, settings=settings_from_bundle(bundle), engine=engine) as before:
-            return _correct(before, marked, new, known=known, skipped=skipped, engine=engine)
+            lesson = _Lesson.of(before, new, marked, engine=engine)
+            correction = _teach(lesson, leave_out=leave_out)
+            return replace(correction, known=tuple(known), skipped=tuple(skipped))
 
 
-def _correct(
-    before: Inspector,
-    marked: MarkedParts,
-    new: Sequence[Path],
-    *,
-    known: Sequence[Path],
-    skipped: Sequence[Skipped],
-    engine: str,
-) -> Correction:
-    bundle, manifest = before.bundle, before.bundle.manifest
-    model = onnx.load_model_from_string(bundle.model())
-    fitted = [_fitted(path, manifest) for path in new]
-    clusters = clusters_of_sketches([sketch_of(image) for image in fitted])
-    try:
-        parts = list(read_patches(model, fitted))
-        usual = _usual_distance(model, bundle)
-    except NotTeachableError as error:
-        raise TeachError(f"{bundle.path}: {error}; build it again") from error
-    near, prototypes = find_prototypes(parts, manifest, usual=usual)
-    taught = add_prototypes(model, prototypes) if len(prototypes) else bundle.model()
-    scores = _scores_by(taught, engine, [*fitted, *_golden_images(bundle)], manifest=manifest)
-    found = merge_scores(
-        manifest,
-        held_out=score_held_out(parts, new, clusters, manifest=manifest, near=near),
-        learnt=highest_of_clusters(scores[: len(new)], clusters),
-    )
-    threshold = None if manifest.threshold.method == "manual" else find_threshold(manifest, found)
-    after = correct_manifest(manifest, new, threshold, found).model_copy(
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lesson:
+    """What is taught, and to which inspector.
+
+    Attributes:
+        before: the inspector.
+        model: its graph.
+        files: pictures of the new parts.
+        images: of the model's size.
+        patches: of the images.
+        usual: how far most patches of a good golden image are from their prototypes.
+        judged: all that is compared, as the inspector judges it.
+        engine: by which both are judged.
+    """
+
+    before: Inspector
+    model: onnx.ModelProto
+    files: Sequence[Path]
+    images: Sequence[Image]
+    patches: Sequence[TaughtPatches]
+    usual: float
+    judged: Sequence[tuple[PartSample, VerdictAndScore]]
+    engine: str
+
+    @classmethod
+    def of(
+        cls, before: Inspector, files: Sequence[Path], marked: MarkedParts, *, engine: str
+    ) -> _Lesson:
+        bundle = before.bundle
+        model = onnx.load_model_from_string(bundle.model())
+        images = [_fitted(path, bundle.manifest) for path in files]
+        try:
+            patches = list(read_patches(model, images))
+            usual = _usual_distance(model, bundle)
+        except NotTeachableError as error:
+            raise TeachError(f"{bundle.path}: {error}; build it again") from error
+        samples = [*marked_samples(marked), *golden_samples(bundle)]
+        judged = [*judge_samples(before, samples)]
+        return cls(before, model, files, images, patches, usual, judged, engine)
+
+    def only(self, indices: Sequence[int]) -> _Lesson:
+        """With some of the parts."""
+        return replace(
+            self,
+            files=[self.files[index] for index in indices],
+            images=[self.images[index] for index in indices],
+            patches=[self.patches[index] for index in indices],
+        )
+
+
+def _teach(lesson: _Lesson, *, leave_out: bool) -> Correction:
+    """Teach all parts; then without those, and without the prototypes, that cost a defect.
+
+    Raises:
+        ProposalRefusedError: no part is left.
+    """
+    manifest = lesson.before.bundle.manifest
+    far = far_above(lesson.judged, lesson.files, manifest) if leave_out else {}
+    left_out = {path: f"{FAR_ABOVE} ({score:.4f})" for path, score in far.items()}
+    lost: dict[PartSample, TaughtPatches] = {}
+    for _ in range(TRIES):
+        lesson, choice = _choose(lesson, [*lost.values()], left_out)
+        correction = replace(_draft(lesson, choice), left_out=left_out)
+        new = [one for one in correction.effect.lost() if one not in lost]
+        if not new or not leave_out:
+            break
+        images = [sample.fitted(manifest) for sample in new]
+        lost |= dict(zip(new, read_patches(lesson.model, images), strict=True))
+    return correction
+
+
+def _choose(
+    lesson: _Lesson, lost: Sequence[TaughtPatches], left_out: dict[Path, str]
+) -> tuple[_Lesson, TaughtChoice]:
+    """What is taught, and with which parts; the others join those that are left out.
+
+    Raises:
+        ProposalRefusedError: no part is left.
+    """
+    manifest = lesson.before.bundle.manifest
+    lesson = lesson.only([at for at, path in enumerate(lesson.files) if path not in left_out])
+    choice = choose_parts(lesson.patches, lost, manifest, usual=lesson.usual)
+    costly = [path for at, path in enumerate(lesson.files) if at not in choice.parts]
+    left_out |= dict.fromkeys(costly, COSTLY)
+    if not choice.parts:
+        raise ProposalRefusedError([describe_left_out(left_out)])
+    return lesson.only(choice.parts), choice
+
+
+def _draft(lesson: _Lesson, choice: TaughtChoice) -> Correction:
+    """A correction with all parts of a lesson, compared with what was before."""
+    bundle, prototypes = lesson.before.bundle, choice.prototypes
+    manifest = bundle.manifest
+    clusters = clusters_of_sketches([sketch_of(image) for image in lesson.images])
+    taught = add_prototypes(lesson.model, prototypes) if len(prototypes) else bundle.model()
+    asked = [*lesson.images, *_golden_images(bundle)]
+    scores = _scores_by(taught, lesson.engine, asked, manifest=manifest)
+    own = scores[: len(lesson.files)]
+    held_out = None
+    if _needs_another_threshold(own, manifest):
+        held_out = score_held_out(
+            lesson.patches, lesson.files, clusters, manifest=manifest, near=choice.near
+        )
+    learnt = highest_of_clusters(own, clusters)
+    found = merge_scores(manifest, held_out=held_out, learnt=learnt)
+    threshold = None if held_out is None else find_threshold(manifest, found)
+    after = correct_manifest(manifest, lesson.files, threshold, found).model_copy(
         update={
             "prototypes": manifest.prototypes + len(prototypes),
-            "golden": score_golden(manifest.golden, scores[len(new) :]),
-            "images": count_images(manifest.images, len(new), clusters.count),
+            "golden": score_golden(manifest.golden, scores[len(own) :]),
+            "images": count_images(manifest.images, len(own), clusters.count),
         }
     )
-    files = {name: bundle.read(name) for name in manifest.files if name not in (MODEL, REPORT)}
     draft = Correction(
         bundle=bundle,
         manifest=after,
         model=taught,
-        files=files,
-        learnt=tuple(new),
-        known=tuple(known),
-        skipped=tuple(skipped),
+        files={name: bundle.read(name) for name in manifest.files if name not in (MODEL, REPORT)},
+        learnt=tuple(lesson.files),
+        left_out={},
+        known=(),
+        skipped=(),
         different=clusters.count,
         prototypes=len(prototypes),
         threshold=threshold,
         effect=CorrectionEffect(()),
     )
-    return replace(draft, effect=_compare(before, draft, marked, engine=engine))
+    return replace(draft, effect=_compare(draft, lesson))
 
 
-def _compare(
-    before: Inspector, draft: Correction, marked: MarkedParts, *, engine: str
-) -> CorrectionEffect:
+def _needs_another_threshold(taught: npt.NDArray[np.float32], manifest: Manifest) -> bool:
+    """Whether taught parts are rejected in spite of what they have added.
+
+    They were chosen because they were rejected, and so their scores say nothing of how often that
+    happens: a threshold that follows them lets defects pass.
+    """
+    threshold = manifest.threshold
+    if threshold.method == "manual":
+        return False
+    return any(reaches(score, threshold.value) for score in taught.tolist())
+
+
+def _compare(draft: Correction, lesson: _Lesson) -> CorrectionEffect:
     """Judge by both; the new one is opened from a bundle of its own, as it will be in service."""
     with tempfile.TemporaryDirectory(prefix="edge-teach-") as folder:
         bundle = write_correction(draft, Path(folder) / draft.bundle.path.name)
         settings = settings_from_bundle(bundle)
-        with Inspector(bundle, settings=settings, engine=engine) as after:
-            return compare_inspectors(before, after, marked)
+        with Inspector(bundle, settings=settings, engine=lesson.engine) as after:
+            return effect_on(lesson.judged, after)
 
 
 def _new_parts(

@@ -10,9 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from engines.versions import KEPT, roll_back, versions_of
 
 ROUNDS = 1_000
 SCRIPT = "import sys; from test_corrections import correct_for_ever; correct_for_ever(sys.argv[1])"
@@ -35,24 +38,39 @@ def correct_for_ever(path: str) -> None:
     known = [correction.bundle.manifest.prototypes, correction.manifest.prototypes]
     chance = random.Random(0)
     seen = dict.fromkeys(known, 0)
+    versions: dict[int, bytes] = {}
     for number in range(int(os.environ.get("ROUNDS", ROUNDS))):
         child = os.fork()
         if child == 0:
             _correct_until_killed(bundle, correction, seed=number)
         time.sleep(chance.random() * 0.6)
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status), "it ended by itself, with what is in stderr"
         seen[Bundle.open(bundle).manifest.prototypes] += 1
+        versions = _check_versions(bundle, versions)
     assert all(seen.values()), seen
-    print(seen)
+    assert max(versions) > KEPT, versions
+    print(seen, max(versions))
+
+
+def _check_versions(bundle: Path, before: dict[int, bytes]) -> dict[int, bytes]:
+    """None is lost but where ten later ones are there, and each is what it was, and whole."""
+    from engines.bundle import Bundle
+
+    after = {one.number: (one.path / "manifest.json").read_bytes() for one in versions_of(bundle)}
+    for number, manifest in before.items():
+        assert after.get(number, manifest) == manifest
+        assert number in after or sum(one > number for one in after) >= KEPT, (before, after)
+    for one in versions_of(bundle):
+        Bundle.open(one.path)
+    return after
 
 
 def _correct_until_killed(bundle: Path, correction, *, seed: int) -> None:
-    from edge.teaching.correction import put_in_service
-    from edge.teaching.marked_parts import TeachError
+    from edge.inspection.settings import change_settings
     from engines.bundle import Bundle
     from engines.errors import BundleError
-    from engines.versions import roll_back, versions_of
 
     chance = random.Random(seed)
     if chance.random() < 0.3:  # the disk is full after so many bytes of a file
@@ -60,13 +78,17 @@ def _correct_until_killed(bundle: Path, correction, *, seed: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     while True:
+        what = chance.random()
         try:
             now = Bundle.open(bundle)
-            if now.manifest == correction.bundle.manifest and chance.random() < 0.7:
-                put_in_service(correction)
+            if now.manifest.prototypes == correction.bundle.manifest.prototypes and what < 0.5:
+                replace(correction, bundle=now).put_in_service(by="soak")
+            elif what < 0.7:
+                change_settings(bundle, min_area=chance.randrange(1, 100))
             elif versions_of(bundle):
-                roll_back(bundle)
-        except (BundleError, TeachError):
+                number = chance.choice([None, *(one.number for one in versions_of(bundle))])
+                roll_back(bundle, number)
+        except BundleError:
             time.sleep(0.001)
 
 

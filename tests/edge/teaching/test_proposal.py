@@ -8,7 +8,7 @@ import pytest
 
 from edge.inspection.settings import SettingsError, WantedSettings, change_settings
 from edge.teaching.marked_parts import MarkedParts
-from edge.teaching.proposal import RefusedError, accept
+from edge.teaching.proposal import ProposalRefusedError, accept
 from edge.teaching.replacement import propose_promotion, propose_rollback, propose_settings
 from engines.bundle import Bundle
 from engines.errors import BundleError
@@ -22,7 +22,7 @@ def test_a_threshold_is_seen_before_it_is_set(bundle) -> None:
     lax = propose_settings(before, WantedSettings(threshold=1e3), engine=ENGINE)
     row = next(one for one in lax.effect.rows() if one.kind == "drawn")
     assert row.before < row.after == row.parts == 40
-    with pytest.raises(RefusedError, match="drawn defects that pass: 40, before"):
+    with pytest.raises(ProposalRefusedError, match="drawn defects that pass: 40, before"):
         accept(lax)
     assert Bundle.open(bundle) == before
     accepted = accept(lax, by="anna\n@page", force=True)
