@@ -26,13 +26,14 @@ def promote(
     candidate: CandidateArgument, bundle: BundleArgument, engine: EngineOption = "auto"
 ) -> None:
     """Test a candidate, and put it in the place of the bundle at work, which is kept."""
-    from edge.inspection.inspector import Inspector
-    from edge.inspection.settings import settings_from_bundle
+    from edge.teaching.proposal import accept
+    from edge.teaching.replacement import propose_promotion
 
-    opened = Bundle.open(candidate)
-    with Inspector(opened, settings=settings_from_bundle(opened), engine=engine) as inspector:
-        console.say(inspector.engine_reason)
-    _, version = versions.promote(opened, bundle, by=user_at_host())
+    proposal = propose_promotion(Bundle.open(candidate), bundle, engine=engine)
+    console.say(proposal.engine_reason)
+    for problem in proposal.problems():
+        console.say(f"warning: {problem}; `edge rollback` takes it back")
+    version = accept(proposal, force=True).version
     before = "" if version is None else f"; version {version.number} is the one before"
     console.say(f"{bundle}: {candidate} is in service{before}")
 
