@@ -13,7 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibrate.protoad.prototypes import Vectors
-from calibrate.protoad.taught_head import TaughtPatches, choose_prototypes, distances_with
+from calibrate.protoad.taught_head import (
+    MOST,
+    TaughtPatches,
+    choose_prototypes,
+    distances_with,
+)
 from calibrate.threshold import reaches
 from edge.teaching.new_scores import score_of_distances, score_with
 from engines.manifest import Manifest
@@ -74,13 +79,15 @@ def find_prototypes(
 ) -> tuple[float, Vectors]:
     """As few prototypes as bring the parts below the threshold, and how near patches are then.
 
+    At most `MOST`: parts that are rejected nevertheless need a build.
+
     Patches that are nearer than half of what makes a region say nothing new. Of parts that are
     rejected nevertheless, for many middling values, nearer ones are taken in too, down to what is
     usual.
     """
     near = max(usual, (manifest.pixel_threshold or manifest.threshold.value) / 2)
     prototypes = choose_prototypes(parts, near=near)
-    while near > usual:
+    while near > usual and len(prototypes) < MOST:
         rejected = [
             part
             for part in parts
@@ -93,7 +100,7 @@ def find_prototypes(
             TaughtPatches(part.vectors, distances_with(part, prototypes), part.shape)
             for part in rejected
         ]
-        more = choose_prototypes(left, near=near)
+        more = choose_prototypes(left, near=near, most=MOST - len(prototypes))
         prototypes = np.concatenate([prototypes, more]) if len(more) else prototypes
     return near, prototypes
 
