@@ -21,6 +21,7 @@ from engines.engine import EXACT
 
 TAUGHT = "taught"
 MOST = 512  # prototypes that are added at once
+MAX_TAUGHT = 4096  # in all: each costs time with every frame
 DISTANCE = f"{HEAD}distance"
 NORM = f"{HEAD}norm"
 _COUNT = "protoedge.prototypes"
@@ -134,6 +135,17 @@ def read_patches(
             np.asarray(distance[0].ravel(), np.float32),
             (height, width),
         )
+
+
+def count_taught(model: onnx.ModelProto) -> int:
+    """How many prototypes were added to an inspector since it was built."""
+    stages = len(head_stages(model))
+    blocks = [
+        int(one.dims[0])
+        for one in model.graph.initializer
+        if f"/{TAUGHT}_" in one.name and one.name.endswith("/prototypes")
+    ]
+    return sum(blocks) // stages
 
 
 def choose_prototypes(parts: Iterable[TaughtPatches], *, near: float, most: int = MOST) -> Vectors:

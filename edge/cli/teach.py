@@ -47,11 +47,9 @@ def teach(bundle: BundleArgument, options: TeachOptions, json: Json = False) -> 
     folders = [one for one in (options.parts, options.marked and options.marked / MARKED) if one]
     if len(folders) != 1:
         raise TeachError("give a folder of parts, or --marked with a folder of kept ones")
-    parts = marked_parts(folders[0])
+    opened, parts = Bundle.open(bundle), marked_parts(folders[0])
     try:
-        correction = correct(
-            Bundle.open(bundle), parts, engine=options.engine, leave_out=not options.force
-        )
+        correction = correct(opened, parts, engine=options.engine, leave_out=not options.force)
     except ProposalRefusedError as error:
         _refuse(error.problems)
     if json:

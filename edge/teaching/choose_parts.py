@@ -47,6 +47,7 @@ def choose_parts(
     manifest: Manifest,
     *,
     usual: float,
+    most: int = MOST,
 ) -> TaughtChoice:
     """As many parts as can be taught, with few prototypes, so that defects are found as before.
 
@@ -55,13 +56,14 @@ def choose_parts(
         defects: marked ones and drawn ones that are found; those that pass already don't count.
         manifest: of the inspector.
         usual: distance that a patch of a good part usually has.
+        most: at most so many prototypes; parts that are rejected nevertheless need a build.
     """
     threshold = manifest.threshold.value
     found = [one for one in defects if reaches(_score(one, manifest), threshold)]
     taught = list(range(len(parts)))
     while True:
         chosen = [parts[index] for index in taught]
-        near, prototypes = find_prototypes(chosen, manifest, usual=usual)
+        near, prototypes = _find_prototypes(chosen, manifest, usual=usual, most=most)
         spared = _without_costly(prototypes, found, manifest)
         rejected = [
             index
@@ -74,20 +76,18 @@ def choose_parts(
         taught = [index for index in taught if index not in rejected]
 
 
-def find_prototypes(
-    parts: Sequence[TaughtPatches], manifest: Manifest, *, usual: float
+def _find_prototypes(
+    parts: Sequence[TaughtPatches], manifest: Manifest, *, usual: float, most: int
 ) -> tuple[float, Vectors]:
     """As few prototypes as bring the parts below the threshold, and how near patches are then.
-
-    At most `MOST`: parts that are rejected nevertheless need a build.
 
     Patches that are nearer than half of what makes a region say nothing new. Of parts that are
     rejected nevertheless, for many middling values, nearer ones are taken in too, down to what is
     usual.
     """
     near = max(usual, (manifest.pixel_threshold or manifest.threshold.value) / 2)
-    prototypes = choose_prototypes(parts, near=near)
-    while near > usual and len(prototypes) < MOST:
+    prototypes = choose_prototypes(parts, near=near, most=most)
+    while near > usual and len(prototypes) < most:
         rejected = [
             part
             for part in parts
@@ -100,7 +100,7 @@ def find_prototypes(
             TaughtPatches(part.vectors, distances_with(part, prototypes), part.shape)
             for part in rejected
         ]
-        more = choose_prototypes(left, near=near, most=MOST - len(prototypes))
+        more = choose_prototypes(left, near=near, most=most - len(prototypes))
         prototypes = np.concatenate([prototypes, more]) if len(more) else prototypes
     return near, prototypes
 

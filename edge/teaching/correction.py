@@ -103,8 +103,8 @@ class Correction:
 
 def far_above(
     judged: Iterable[tuple[PartSample, VerdictAndScore]], files: Iterable[Path], manifest: Manifest
-) -> dict[Path, float]:
-    """Parts that are taught as good and score far above the threshold, and their scores.
+) -> list[Path]:
+    """Parts that are taught as good and score far above the threshold.
 
     False rejects lie near the threshold; a part far above it may well be a defective one.
     """
@@ -112,7 +112,7 @@ def far_above(
     usual = float(np.median(scores_of_record(manifest.held_out))) if manifest.held_out else 0.0
     limit = threshold + FAR * (threshold - usual)
     scores = {sample.picture: score or 0.0 for sample, (_, score) in judged if sample.is_marked}
-    return {path: scores[path] for path in files if scores.get(path, 0.0) > limit}
+    return [path for path in files if scores.get(path, 0.0) > limit]
 
 
 def describe_left_out(left_out: Mapping[Path, str]) -> str:

@@ -15,9 +15,12 @@ from calibrate.images import Skipped, fit_image, usable_images
 from calibrate.likeness.find import clusters_of_sketches
 from calibrate.likeness.sketches import sketch_of
 from calibrate.protoad.taught_head import (
+    MAX_TAUGHT,
+    MOST,
     NotTeachableError,
     TaughtPatches,
     add_prototypes,
+    count_taught,
     read_patches,
 )
 from calibrate.threshold import reaches
@@ -115,6 +118,7 @@ class _Lesson:
         images: of the model's size.
         patches: of the images.
         usual: how far most patches of a good golden image are from their prototypes.
+        most: prototypes that may be added.
         judged: all that is compared, as the inspector judges it.
         engine: by which both are judged.
     """
@@ -125,6 +129,7 @@ class _Lesson:
     images: Sequence[Image]
     patches: Sequence[TaughtPatches]
     usual: float
+    most: int
     judged: Sequence[tuple[PartSample, VerdictAndScore]]
     engine: str
 
@@ -136,13 +141,19 @@ class _Lesson:
         model = onnx.load_model_from_string(bundle.model())
         images = [_fitted(path, bundle.manifest) for path in files]
         try:
+            most = min(MOST, MAX_TAUGHT - count_taught(model))
             patches = list(read_patches(model, images))
             usual = _usual_distance(model, bundle)
         except NotTeachableError as error:
             raise TeachError(f"{bundle.path}: {error}; build it again") from error
+        if most <= 0:
+            raise TeachError(
+                f"{bundle.path}: {MAX_TAUGHT} prototypes were taught, no more can be added; build "
+                "it again, with all these parts among the good"
+            )
         samples = [*marked_samples(marked), *golden_samples(bundle)]
         judged = [*judge_samples(before, samples)]
-        return cls(before, model, files, images, patches, usual, judged, engine)
+        return cls(before, model, files, images, patches, usual, most, judged, engine)
 
     def only(self, indices: Sequence[int]) -> _Lesson:
         """With some of the parts."""
@@ -161,8 +172,8 @@ def _teach(lesson: _Lesson, *, leave_out: bool) -> Correction:
         ProposalRefusedError: no part is left.
     """
     manifest = lesson.before.bundle.manifest
-    far = far_above(lesson.judged, lesson.files, manifest) if leave_out else {}
-    left_out = {path: f"{FAR_ABOVE} ({score:.4f})" for path, score in far.items()}
+    far = far_above(lesson.judged, lesson.files, manifest) if leave_out else ()
+    left_out = dict.fromkeys(far, FAR_ABOVE)
     lost: dict[PartSample, TaughtPatches] = {}
     for _ in range(TRIES):
         lesson, choice = _choose(lesson, [*lost.values()], left_out)
@@ -185,7 +196,7 @@ def _choose(
     """
     manifest = lesson.before.bundle.manifest
     lesson = lesson.only([at for at, path in enumerate(lesson.files) if path not in left_out])
-    choice = choose_parts(lesson.patches, lost, manifest, usual=lesson.usual)
+    choice = choose_parts(lesson.patches, lost, manifest, usual=lesson.usual, most=lesson.most)
     costly = [path for at, path in enumerate(lesson.files) if at not in choice.parts]
     left_out |= dict.fromkeys(costly, COSTLY)
     if not choice.parts:

@@ -18,6 +18,7 @@ from calibrate.protoad.taught_head import (
     NotTeachableError,
     add_prototypes,
     choose_prototypes,
+    count_taught,
     distances_with,
     read_patches,
 )
@@ -98,6 +99,7 @@ def test_it_is_taught_again_and_compared_at_once_where_a_gpu_runs_it(images) -> 
         (part,) = read_patches(model, [image])
         taught = add_prototypes(model, choose_prototypes([part], near=0.05, most=30))
         model = onnx.load_model_from_string(taught)
+    assert count_taught(model) == 2 * 30
     whole = graph_with_whole_head(taught)
     maxima = [
         sum(node.op_type == "ReduceMax" for node in onnx.load_model_from_string(one).graph.node)

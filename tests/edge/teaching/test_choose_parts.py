@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calibrate.protoad.prototypes import unit_rows
@@ -25,7 +25,9 @@ def image(places: dict[int, np.ndarray], known: np.ndarray) -> TaughtPatches:
     return TaughtPatches(vectors, np.maximum(1 - vectors @ known, 0), (8, 8))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 2**32 - 1), shown=st.lists(st.integers(0, 9), min_size=1, max_size=5))
 def test_no_defect_is_lost_and_what_is_taught_passes(bundle, seed, shown) -> None:
     manifest = Bundle.open(bundle).manifest.model_copy(update={"score_kind": "raw"})
