@@ -22,7 +22,7 @@ SCRIPT = "import sys; from test_corrections import correct_for_ever; correct_for
 
 
 def correct_for_ever(path: str) -> None:
-    """Fork a child for each round, which teaches and takes back until it is killed."""
+    """Fork one child or two for each round, which teach and take back until they are killed."""
     import cv2
 
     from edge.teaching.marked_parts import MarkedParts
@@ -40,19 +40,27 @@ def correct_for_ever(path: str) -> None:
     seen = dict.fromkeys(known, 0)
     versions: dict[int, bytes] = {}
     for number in range(int(os.environ.get("ROUNDS", ROUNDS))):
-        child = os.fork()
-        if child == 0:
-            _correct_until_killed(bundle, correction, seed=number)
+        children = [
+            _fork(bundle, correction, seed=2 * number + one) for one in range(1 + number % 2)
+        ]
         time.sleep(chance.random() * 0.6)
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status), "it ended by itself, with what is in stderr"
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            assert os.WIFSIGNALED(status), "it ended by itself, with what is in stderr"
         seen[Bundle.open(bundle).manifest.prototypes] += 1
         versions = _check_versions(bundle, versions)
     _check_versions(bundle, {})
     assert all(seen.values()), seen
     assert max(versions) > KEPT, versions
     print(seen, max(versions))
+
+
+def _fork(bundle: Path, correction, *, seed: int) -> int:
+    child = os.fork()
+    if child == 0:
+        _correct_until_killed(bundle, correction, seed=seed)
+    return child
 
 
 def _check_versions(bundle: Path, before: dict[int, bytes]) -> dict[int, bytes]:
