@@ -15,7 +15,7 @@ from engines.errors import BundleError
 from engines.history import events_of, merge_events
 from engines.history_record import HistoryRecord
 from engines.manifest import Manifest
-from engines.manifest_file import MANIFEST, read_manifest
+from engines.manifest_file import MANIFEST, read_manifest, text_from_manifest
 from process.wrong_values import shown_value
 
 KEPT = 10
@@ -61,7 +61,7 @@ def keep_version(bundle: Bundle) -> Version:
     its versions alone.
 
     Raises:
-        BundleError: the disk refuses; nothing has changed.
+        BundleError: the disk refuses, or it was changed meanwhile; nothing has changed.
     """
     folder = _folder_of(bundle.path)
     try:
@@ -91,6 +91,7 @@ def _copy_to(target: Path, bundle: Bundle, number: int) -> Version:
 
     Raises:
         FileExistsError: another was put there meanwhile.
+        BundleError: it is not what it was when it was opened.
         OSError: the disk refuses.
     """
 
@@ -99,10 +100,11 @@ def _copy_to(target: Path, bundle: Bundle, number: int) -> Version:
             raise FileExistsError
 
     with staged_folder(target, check=check) as staged:
-        for name in (MANIFEST, *bundle.manifest.files):
+        for name in bundle.manifest.files:
             place = staged / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(place, (bundle.path / name).read_bytes())
+            write_durably(place, bundle.read(name))  # checked: another may be there by now
+        write_durably(staged / MANIFEST, text_from_manifest(bundle.manifest))
     return Version(number, target)
 
 
