@@ -77,6 +77,9 @@ def test_false_rejects_are_taught_and_undone(run, bundle, parts, scratched, spoi
     assert without_history(bundle) == after.model_copy(update={"history": ()})
     assert [one.what for one in history_of(bundle)] == ["built", "taught", *["rolled back"] * 2]
     assert all("@" in one.by for one in history_of(bundle)[1:])
+    shown = " ".join(run("info", bundle).out.split())
+    assert f"learnt_images {len(after.learnt_images)} files, told by --json" in shown
+    assert "taught 4 good parts, " in shown
     listed = run("rollback", bundle, "--list")
     assert listed.out.splitlines()[2].split()[0] == "2"  # to and fro: two, and no copies
 
