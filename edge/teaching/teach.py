@@ -177,13 +177,15 @@ def _teach(lesson: _Lesson, *, leave_out: bool) -> Correction:
     lost: dict[PartSample, TaughtPatches] = {}
     for _ in range(TRIES):
         lesson, choice = _choose(lesson, [*lost.values()], left_out)
-        correction = replace(_draft(lesson, choice), left_out=left_out)
+        correction = _draft(lesson, choice)
+        if correction.threshold is not None and leave_out and correction.effect.lost():
+            correction = _draft(lesson, choice, threshold_stays=True)
         new = [one for one in correction.effect.lost() if one not in lost]
         if not new or not leave_out:
             break
         images = [sample.fitted(manifest) for sample in new]
         lost |= dict(zip(new, read_patches(lesson.model, images), strict=True))
-    return correction
+    return replace(correction, left_out=left_out)
 
 
 def _choose(
@@ -204,7 +206,7 @@ def _choose(
     return lesson.only(choice.parts), choice
 
 
-def _draft(lesson: _Lesson, choice: TaughtChoice) -> Correction:
+def _draft(lesson: _Lesson, choice: TaughtChoice, *, threshold_stays: bool = False) -> Correction:
     """A correction with all parts of a lesson, compared with what was before."""
     bundle, prototypes = lesson.before.bundle, choice.prototypes
     manifest = bundle.manifest
@@ -214,7 +216,7 @@ def _draft(lesson: _Lesson, choice: TaughtChoice) -> Correction:
     scores = _scores_by(taught, lesson.engine, asked, manifest=manifest)
     own = scores[: len(lesson.files)]
     held_out = None
-    if _needs_another_threshold(own, manifest):
+    if not threshold_stays and _needs_another_threshold(own, manifest):
         held_out = score_held_out(
             lesson.patches, lesson.files, clusters, manifest=manifest, near=choice.near
         )
