@@ -127,8 +127,8 @@ def write_bundle(
     except OSError as error:
         state = "the bundle that was there is untouched" if target.exists() else "nothing is left"
         raise BundleError(
-            f"{target}: cannot be written: {error.strerror or error}; {state}; free some space or "
-            "choose another --output"
+            f"{target}: cannot be written: {error.strerror or error}; {state}; free some space, or "
+            "write it elsewhere"
         ) from error
     return Bundle(target, complete)
 
