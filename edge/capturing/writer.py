@@ -16,6 +16,9 @@ from edge.sinks.pictures import png_from_image, write_whole
 from edge.sinks.sink import name_from_frame
 
 _MOST_THREADS = 4
+_TOO_SLOW = (
+    "the disk or the processor is slower than the camera: --nth or --every takes fewer frames"
+)
 
 
 class PictureWriter(AbstractContextManager["PictureWriter"]):
@@ -70,7 +73,7 @@ class PictureWriter(AbstractContextManager["PictureWriter"]):
             if waits:
                 self._room.wait_for(lambda: self._free >= size)
             if self._free < size:
-                self.losses.add("the disk or the processor is slower than the camera")
+                self.losses.add(_TOO_SLOW)
                 return None
             self._free -= size
             name = name_from_frame(captured_at_ns, number)
@@ -99,6 +102,6 @@ class PictureWriter(AbstractContextManager["PictureWriter"]):
             self._saved += error is None
             if isinstance(error, Exception):
                 self.losses.add(error)
-            else:
+            elif not self._on_their_way:  # else it ends and begins with each picture
                 self.losses.end_outage()
             self._room.notify_all()

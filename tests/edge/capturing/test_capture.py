@@ -267,17 +267,29 @@ def test_a_trigger_takes_the_first_frame_after_it() -> None:
     assert [triggers(frame_of(at_s=at)) for at in (1.0, 2.0, 3.0)] == [False, True, False]
 
 
-def test_what_the_disk_is_too_slow_for_is_counted(tmp_path) -> None:
+def test_what_the_disk_is_too_slow_for_is_counted_and_told_once(
+    tmp_path, caplog, monkeypatch
+) -> None:
+    def write(place: Path, data: bytes) -> None:
+        time.sleep(0.01)
+        write_whole(place, data)
+
+    monkeypatch.setattr("edge.capturing.writer.write_whole", write)
     image = noise(0, (480, 640))
     with (
         PictureFolder(tmp_path) as folder,
-        PictureWriter(folder, max_bytes=image.nbytes) as writer,
+        PictureWriter(folder, max_bytes=3 * image.nbytes) as writer,
     ):
-        taken = [writer.put(image, 0, number, waits=False) for number in range(50)]
-        waited = writer.put(image, 0, 50, waits=True)
+        taken = []
+        for number in range(60):  # a little faster than they are written
+            taken.append(writer.put(image, 0, number, waits=False))
+            time.sleep(0.001)
+        waited = writer.put(image, 0, 60, waits=True)
     assert waited
     assert writer.saved == len(taken) - taken.count(None) + 1 == len([*tmp_path.iterdir()])
     assert writer.losses.count == taken.count(None) > 0
+    told = [one for one in caplog.records if "slower than the camera" in one.message]
+    assert len(told) == 1
 
 
 def test_what_is_amiss_is_said_once() -> None:
