@@ -31,8 +31,8 @@ from edge.studio.studio import (
     Studio,
     asking_of,
     command_route,
+    error_response,
     page_route,
-    refusal_response,
 )
 
 GROUPS = (camera, build, scores, region, teach, versions, line, parts, history)
@@ -104,6 +104,6 @@ def _session_routes(studio: Studio) -> list[Route]:
 def _not_found(studio: Studio) -> Callable[[Request, Exception], Response]:
     def answer(request: Request, _error: Exception) -> Response:
         refusal = RefusalError("studio.bad_path", HTTPStatus.NOT_FOUND)
-        return refusal_response(studio, asking_of(request), refusal)
+        return error_response(studio, asking_of(request), refusal)
 
     return answer

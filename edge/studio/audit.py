@@ -17,6 +17,8 @@ from edge.studio.refusals import StudioError
 MAX_BYTES = 4 * 2**20
 KEPT = 9
 """Older files: with 36 MiB, about 200 000 changes."""
+MAX_REFUSED_BYTES, REFUSED_KEPT = 2**20, 3
+"""Refusals have a file of their own: whoever provokes them pushes no change out of the record."""
 MAX_TEXT = 300  # characters of a value
 REPEATED_S = 60.0
 """Within which the same refusal is counted, and not written again."""
@@ -42,9 +44,13 @@ class Audit:
         self._lock = threading.Lock()
         self._has_failed = False
         self._refused: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+        self._refused_path = path.with_name(f"{path.stem}.refused{path.suffix}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = RotatedFile(path, max_bytes=MAX_BYTES, backups=KEPT, daily=False)
+            self._refusals = RotatedFile(
+                self._refused_path, max_bytes=MAX_REFUSED_BYTES, backups=REFUSED_KEPT, daily=False
+            )
         except OSError as error:
             raise StudioError(
                 f"studio.audit: {path}: cannot be written: {error.strerror or error}; without a "
@@ -65,7 +71,7 @@ class Audit:
             OSError: it is not on the disk.
         """
         with self._lock:
-            self._write(who=who, address=address, what=what, outcome=outcome, **details)
+            self._write_change(who=who, address=address, what=what, outcome=outcome, **details)
 
     def refuse(self, *, who: str, address: str, what: str, why: str) -> None:
         """Write that a request was refused, once a minute for each address and reason.
@@ -83,30 +89,22 @@ class Audit:
                 self._refused[key] = since_s, count + 1
                 return
             self._refused[key] = now, 0
-            self._write(who=who, address=address, what=what, outcome="refused", why=why)
+            told = {"who": who, "address": address, "what": what, "outcome": "refused"}
+            _append(self._refusals, **told, why=why)
 
     def is_writable(self) -> bool:
         """Whether the last line got onto the disk; after a failure a further one is tried."""
         with self._lock, contextlib.suppress(OSError):
             if self._has_failed:
-                self._write(who="", address="", what="audit", outcome="writable again")
+                told = {"who": "", "address": "", "what": "audit", "outcome": "writable again"}
+                self._write_change(**told)
         return not self._has_failed
 
     def last(self, count: int) -> list[dict[str, Any]]:
-        """The last lines, the newest first; lines that are torn are left out."""
+        """The last changes and refusals, the newest first; lines that are torn are left out."""
         with self._lock:
-            data = _tail(self._path)
-            if data.count(b"\n") < count:
-                data = _tail(self._path.with_name(f"{self._path.name}.1")) + data
-        found: list[dict[str, Any]] = []
-        for line in reversed(data.splitlines()):
-            with contextlib.suppress(ValueError):
-                entry = json.loads(line)
-                if isinstance(entry, dict):
-                    found.append(entry)
-            if len(found) == count:
-                break
-        return found
+            found = _entries(self._path, count) + _entries(self._refused_path, count)
+        return sorted(found, key=lambda one: str(one.get("when")), reverse=True)[:count]
 
     def close(self) -> None:
         """Write the counts that are left, and close the file."""
@@ -114,6 +112,7 @@ class Audit:
             with contextlib.suppress(OSError):
                 self._write_counts(float("inf"))
             self._file.close()
+            self._refusals.close()
 
     def _write_counts(self, now: float) -> None:
         """Write how often what was refused a minute ago has come since."""
@@ -124,15 +123,24 @@ class Audit:
             self._refused.popitem(last=False)
             if count:
                 told = {"who": "", "address": address, "what": "", "outcome": "refused"}
-                self._write(**told, why=why, times=count)
+                _append(self._refusals, **told, why=why, times=count)
 
-    def _write(self, **entry: Any) -> None:
-        when = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        line = json.dumps({"when": when, **{key: _short(one) for key, one in entry.items()}})
+    def _write_change(self, **entry: Any) -> None:
         self._has_failed = True
-        self._file.write(line.encode())
-        self._file.sync()
+        _append(self._file, **entry)
         self._has_failed = False
+
+
+def _append(file: RotatedFile, **entry: Any) -> None:
+    """Write a line and see that it is on the disk.
+
+    Raises:
+        OSError: it is not.
+    """
+    when = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    line = json.dumps({"when": when, **{key: _short(one) for key, one in entry.items()}})
+    file.write(line.encode())
+    file.sync()
 
 
 def _short(value: Any) -> Any:
@@ -141,6 +149,22 @@ def _short(value: Any) -> Any:
         return value
     text = str(value)
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+
+
+def _entries(path: Path, count: int) -> list[dict[str, Any]]:
+    """The last entries of a file and the one before it, the newest first."""
+    data = _tail(path)
+    if data.count(b"\n") < count:
+        data = _tail(path.with_name(f"{path.name}.1")) + data
+    found: list[dict[str, Any]] = []
+    for line in reversed(data.splitlines()):
+        with contextlib.suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                found.append(entry)
+        if len(found) == count:
+            break
+    return found
 
 
 def _tail(path: Path) -> bytes:

@@ -33,6 +33,7 @@ BODY_S = 10.0
 """Within which a body has to be here."""
 MAX_QUERY = 2000  # bytes
 LANGUAGE_COOKIE = "edge_language"
+_LANGUAGE_S = 365 * 24 * 3600
 _PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
 _OPEN_PATHS = ("/login", "/static/")
 _OWN_SITES = frozenset({"same-origin", "none"})
@@ -253,10 +254,12 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _ALWAYS.items():
                     headers.setdefault(name, value)
-                new = {self._cookie_name: asking.new_cookie, LANGUAGE_COOKIE: asking.new_language}
-                for name, value in new.items():
-                    if value:
-                        headers.append("Set-Cookie", f"{name}={value}{self._cookie_options}")
+                if asking.new_cookie:
+                    own = f"{self._cookie_name}={asking.new_cookie}"
+                    headers.append("Set-Cookie", own + self._cookie_options)
+                if asking.new_language:
+                    own = f"{LANGUAGE_COOKIE}={asking.new_language}; Max-Age={_LANGUAGE_S}"
+                    headers.append("Set-Cookie", own + self._cookie_options)
             await send(message)
 
         return reply

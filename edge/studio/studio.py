@@ -27,6 +27,7 @@ from edge.studio.refusals import RefusalError
 from edge.studio.sessions import Sessions
 from edge.studio.words import Words
 
+_TOLD = (RefusalError, OSError, ValueError, RuntimeError)
 LINE = "line"
 """The kind of job that runs what `edge.toml` says of the line; it has the cameras."""
 HERE = Path(__file__).parent
@@ -167,8 +168,8 @@ def state_route(
         asking = asking_of(request)
         try:
             return JSONResponse(find(dict(request.query_params), asking))
-        except RefusalError as refusal:
-            return refusal_response(studio, asking, refusal)
+        except _TOLD as error:
+            return error_response(studio, asking, error)
 
     return Route(path, answer, methods=["GET"])
 
@@ -179,8 +180,8 @@ def picture_route(studio: Studio, path: str, find: Callable[[Query], tuple[bytes
     def answer(request: Request) -> Response:
         try:
             content, kind = find(dict(request.query_params))
-        except RefusalError as refusal:
-            return refusal_response(studio, asking_of(request), refusal)
+        except _TOLD as error:
+            return error_response(studio, asking_of(request), error)
         return Response(content, media_type=kind)
 
     return Route(path, answer, methods=["GET"])
@@ -211,9 +212,9 @@ def command_route(
             refusal = RefusalError(
                 "studio.bad_value", HTTPStatus.UNPROCESSABLE_ENTITY, place=place or "-"
             )
-            return refusal_response(studio, asking, refusal)
-        except RefusalError as refusal:
-            return refusal_response(studio, asking, refusal)
+            return error_response(studio, asking, refusal)
+        except _TOLD as error:
+            return error_response(studio, asking, error)
 
     return Route(path, answer, methods=["POST"])
 
@@ -241,8 +242,13 @@ def asking_of(request: Request) -> Asking:
     return asking
 
 
-def refusal_response(studio: Studio, asking: Asking, refusal: RefusalError) -> Response:
-    """A refusal in the words of whoever asked."""
-    asking.details.setdefault("why", refusal.word)
-    text = studio.words.text(asking.language, refusal.word, **refusal.values)
-    return JSONResponse({"error": text}, refusal.status)
+def error_response(studio: Studio, asking: Asking, error: Exception) -> Response:
+    """A refusal in the words of whoever asked; any other error in its own, on one line."""
+    if isinstance(error, RefusalError):
+        asking.details.setdefault("why", error.word)
+        text = studio.words.text(asking.language, error.word, **error.values)
+        return JSONResponse({"error": text}, error.status)
+    asking.outcome = "failed"
+    text = " ".join(str(error).split())
+    asking.details.setdefault("why", text)
+    return JSONResponse({"error": text}, HTTPStatus.CONFLICT)

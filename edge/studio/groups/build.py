@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from calibrate.progress import Stages
 from edge.building.build import build
-from edge.config import ConfigError, check_output
+from edge.config import check_output
 from edge.fields import overlay
 from edge.options import BuildOptions
 from edge.studio.child import JobInput, JobReport
@@ -26,9 +26,9 @@ from edge.studio.studio import (
     Studio,
     asking_of,
     command_route,
+    error_response,
     job_routes,
     page_route,
-    refusal_response,
     state_route,
 )
 from engines.bundle import Bundle
@@ -108,10 +108,7 @@ def _start(studio: Studio, given: StartBuild, asking: Asking) -> dict[str, Any]:
     asking.details |= given.model_dump()
     folder = pick(given.set, studio.places.sets())
     output = studio.places.new_bundle(given.bundle)
-    try:
-        check_output(output)
-    except ConfigError as error:
-        raise RefusalError("build.no_output", reason=str(error)) from error
+    check_output(output)
     own = BuildOptions(
         images=(folder,),
         output=output,
@@ -133,8 +130,8 @@ def _report(studio: Studio, request: Request) -> Response:
         content = Bundle.open(path).read("report.html")
     except (BundleError, KeyError):
         refusal = RefusalError("build.no_report", HTTPStatus.NOT_FOUND)
-        return refusal_response(studio, asking_of(request), refusal)
-    except RefusalError as refusal:
-        return refusal_response(studio, asking_of(request), refusal)
+        return error_response(studio, asking_of(request), refusal)
+    except RefusalError as error:
+        return error_response(studio, asking_of(request), error)
     headers = {"Content-Security-Policy": _REPORT_POLICY}
     return Response(content, media_type="text/html", headers=headers)

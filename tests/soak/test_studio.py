@@ -1,0 +1,125 @@
+"""The studio in a real browser: a newcomer's whole way by keys alone, and its pages' accessibility.
+
+For the second, `pip install --no-deps axe-playwright-python` brings axe-core.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from driven_browser import DrivenBrowser
+from studio_client import running_studio
+
+from edge.config import read_config
+from edge.demo import draw_dataset
+from edge.studio.app import GROUPS
+
+pytestmark = pytest.mark.soak
+
+AXE = "axe_playwright_python"
+TOML = """
+[cameras.left]
+source = "replay:{home}/parts?fps=20"
+bundle = "build/flange.edge"
+
+[build]
+precision = "fp32"
+"""
+
+
+@pytest.fixture
+def studio(tmp_path, monkeypatch):
+    """A studio of a replayed line: 60 good parts and three bad ones."""
+    monkeypatch.chdir(tmp_path)
+    draw_dataset(tmp_path / "data", good=60, test_good=2, defects_each=1, size=256)
+    shutil.copytree(tmp_path / "data" / "train" / "good", tmp_path / "parts")
+    bad = [path for path in sorted((tmp_path / "data" / "test").iterdir()) if path.name != "good"]
+    for kind in bad[:3]:
+        shutil.copy(sorted(kind.iterdir())[0], tmp_path / "parts" / f"zz-{kind.name}.png")
+    (tmp_path / "edge.toml").write_text(TOML.format(home=tmp_path))
+    with running_studio(tmp_path, read_config()) as server:
+        yield server
+
+
+def choose(browser: DrivenBrowser, id_: str, value: str) -> None:
+    """Choose in a list by keys."""
+    browser.tab_to(id_)
+    for _ in range(20):
+        if browser.evaluate(f"document.getElementById('{id_}').value") == value:
+            return
+        browser.press("ArrowDown")
+    raise AssertionError(f"{id_} has no {value}")
+
+
+def fill(browser: DrivenBrowser, id_: str, text: str) -> None:
+    browser.tab_to(id_)
+    browser.evaluate("document.activeElement.select()")
+    browser.write(text)
+
+
+def test_a_newcomer_comes_from_the_camera_to_a_running_line(studio, tmp_path) -> None:
+    began = time.monotonic()
+    took = {}
+    with DrivenBrowser(tmp_path) as browser:
+        browser.open(f"{studio.address}/camera")
+        browser.wait("!document.getElementById('begin').disabled")
+        fill(browser, "set", "flange")
+        choose(browser, "how", "seconds")
+        fill(browser, "seconds", "0.1")
+        fill(browser, "count", "60")
+        browser.press("Enter")
+        browser.wait("document.getElementById('said').innerText.startsWith('60 pictures')")
+        took["60 pictures"] = time.monotonic() - began
+        browser.open(f"{studio.address}/build")
+        browser.wait("document.getElementById('bundle').value === 'flange'")
+        browser.tab_to("begin")
+        browser.press("Enter")
+        for _ in range(3):  # its patience, three times
+            if browser.evaluate("!document.getElementById('result').hidden"):
+                break
+            time.sleep(30)
+        browser.wait("!document.getElementById('result').hidden")
+        took["built"] = time.monotonic() - began
+        browser.open(f"{studio.address}/line")
+        browser.wait("!document.getElementById('begin').disabled")
+        browser.tab_to("begin")
+        browser.press("Enter")
+        browser.wait("document.querySelector('#cameras tr td:nth-child(3)')?.textContent > 0")
+        browser.wait("document.querySelector('#live img[src]')")
+        took["line runs"] = time.monotonic() - began
+        browser.tab_to("stop")
+        browser.press("Enter")
+        browser.wait("document.getElementById('state').innerText.includes('does not run')")
+        assert browser.errors == []
+        own = (f"{studio.address}/", f"blob:{studio.address}/")
+        assert [one for one in browser.requests if not one.startswith(own)] == []
+    print({name: round(seconds, 1) for name, seconds in took.items()})
+    assert took["line runs"] < 240
+
+
+def axe_script() -> str:
+    """The text of axe-core; skips the test where it is not installed."""
+    found = importlib.util.find_spec(AXE)
+    if found is None or not found.submodule_search_locations:
+        pytest.skip(f"{AXE} is not installed")
+    return (Path(found.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (1024, 768)])
+def test_a_checker_of_accessibility_finds_nothing_serious(studio, tmp_path, size) -> None:
+    script = axe_script()
+    found = {}
+    with DrivenBrowser(tmp_path, size=size) as browser:
+        for group in (*(group.NAME for group in GROUPS), "login"):
+            browser.open(f"{studio.address}/{group}")
+            time.sleep(1.5)
+            assert browser.evaluate("document.documentElement.scrollWidth") <= size[0], group
+            browser.evaluate(f"{script}; 1")
+            for one in browser.evaluate("axe.run().then((told) => told.violations)"):
+                where = [node["html"] for node in one["nodes"]]
+                found[f"{group}: {one['impact']}: {one['id']}"] = where
+    assert not found
