@@ -22,6 +22,7 @@ from edge.studio.app import make_app
 from edge.studio.listening import Door, door_from
 from edge.studio.refusals import StudioError
 from edge.studio.studio import Studio
+from process.signals import FINISHING_S, end_within
 from process.threads import GuardedThread
 
 MAX_CONNECTIONS = 64
@@ -44,6 +45,7 @@ def serve_studio(config: Config, *, say: Say) -> None:
     Raises:
         StudioError: it cannot be opened there, or not so.
     """
+    end_within(FINISHING_S)
     notifier = SystemdNotifier()
     with stop_on_signals() as stop, StudioServer(config, on_alive=notifier.alive) as server:
         say(f"{server.address}: the studio; Ctrl-C ends it")
