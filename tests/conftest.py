@@ -41,8 +41,10 @@ NEEDS = {  # what cannot even be read without a module of an extra; other tests 
     HERE / "edge/plc/mqtt": "paho",
     HERE / "edge/plc/opcua": "asyncua",
     HERE / "edge/service/test_http_server.py": "prometheus_client",
+    HERE / "edge/studio": "starlette",
     HERE / "engines/cpu/test_engines.py": "openvino",
     HERE / "engines/gpu/test_kernels.py": "cuda",
+    HERE / "soak/test_studio.py": "starlette",
     HERE / "test_dead_code.py": "vulture",
 }
 LEFT_OUT = {path: module for path, module in NEEDS.items() if find_spec(module) is None}

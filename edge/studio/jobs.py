@@ -194,7 +194,7 @@ class Jobs:
             with contextlib.suppress(BrokenPipeError), process.stdin:
                 process.stdin.write(json.dumps(job.given).encode())
             for line in pipe:
-                with self._lock:
+                with self._lock, contextlib.suppress(ValueError):  # a kill tore the last one
                     _take(job, json.loads(line))
             status = process.wait()
         if job.result is not None:

@@ -32,6 +32,8 @@ from process.threads import GuardedThread
 
 UNWATCHED_S = 20.0
 """After which a camera that nobody looks at is released, so that a line can have it."""
+AGAIN_S = 3.0
+"""Before one that failed is opened again."""
 MEASURED_S = 0.25
 SHOWN_SIDE = 960  # px
 SHOWN_QUALITY = 80
@@ -119,7 +121,7 @@ class LiveCamera:
         self._stop = threading.Event()
         self._name = self._reason = ""
         self._roi: Roi | None = None
-        self._asked_s = 0.0
+        self._asked_s = self._again_s = 0.0
         self._frame: Frame | None = None
         self._frames = self._wanted = 0
         self._measured: LightAndFocus | None = None
@@ -133,14 +135,17 @@ class LiveCamera:
         """
         with self._lock:
             self._asked_s = time.monotonic()
-            if self._name == name and self._thread is not None and self._thread.is_alive():
-                return
+            if self._name == name and self._thread is not None:
+                waits = time.monotonic() < self._again_s
+                if waits or self._thread.is_alive():
+                    return
             if self.is_capturing:
                 raise RefusalError("camera.capturing")
         with self._turn:
             self._close()
             with self._lock:
                 self._name, self._reason, self._frame, self._frames = name, "", None, 0
+                self._again_s = 0.0
                 self._roi, self._measured, self._stop = section.roi, None, threading.Event()
                 follow = partial(self._follow, section, self._stop)
                 self._thread = GuardedThread(follow, name="edge-studio-camera", goes_on=False)
@@ -275,6 +280,7 @@ class LiveCamera:
     def _end(self, reason: str) -> None:
         """Note why no more pictures come."""
         with self._lock:
+            self._again_s = time.monotonic() + AGAIN_S
             self._reason = reason
             if self._capturing is not None:
                 self._capturing.end(reason or "-")

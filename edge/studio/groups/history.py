@@ -17,10 +17,17 @@ _LINES = 200
 def routes(studio: Studio) -> list[Route]:
     """The page, and what it asks for."""
 
-    def lines(_query: Query, _asking: Asking) -> dict[str, Any]:
-        return {"lines": studio.audit.last(_LINES), "changes": _changes(studio)}
+    def lines(_query: Query, asking: Asking) -> dict[str, Any]:
+        told = [_in_words(one, studio, asking) for one in studio.audit.last(_LINES)]
+        return {"lines": told, "changes": _changes(studio)}
 
     return [page_route(studio, NAME), state_route(studio, "/history/lines", lines)]
+
+
+def _in_words(line: dict[str, Any], studio: Studio, asking: Asking) -> dict[str, Any]:
+    """A line whose reason is a sentence, where the catalogue has one that stands alone."""
+    text = studio.words.catalogue(asking.language).get(str(line.get("why")))
+    return line | {"why": text} if isinstance(text, str) and "{" not in text else line
 
 
 def _changes(studio: Studio) -> list[dict[str, Any]]:
