@@ -1,6 +1,6 @@
-"""The studio in a real browser: a newcomer's whole way by keys alone, and its pages' accessibility.
+"""The studio whole: a newcomer's way in a real browser by keys alone, a line, accessibility.
 
-For the second, `pip install --no-deps axe-playwright-python` brings axe-core.
+For the last, `pip install --no-deps axe-playwright-python` brings axe-core.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from driven_browser import DrivenBrowser
-from studio_client import running_studio
+from studio_client import client_of, running_studio, wait_for
 
 from edge.config import read_config
 from edge.demo import draw_dataset
@@ -123,3 +123,58 @@ def test_a_checker_of_accessibility_finds_nothing_serious(studio, tmp_path, size
                 where = [node["html"] for node in one["nodes"]]
                 found[f"{group}: {one['impact']}: {one['id']}"] = where
     assert not found
+
+
+@pytest.fixture
+def line(drawn, bundle, tmp_path, monkeypatch):
+    """A studio of a replayed line whose parts are good and bad ones."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(drawn / "train" / "good", "parts")
+    bad = next(path for path in sorted((drawn / "test").iterdir()) if path.name != "good")
+    shutil.copy(sorted(bad.iterdir())[0], "parts/zz.png")
+    shutil.copytree(bundle, "build/flange.edge")
+    text = f'[cameras.left]\nsource = "replay:{tmp_path}/parts?fps=20"\n'
+    (tmp_path / "edge.toml").write_text(text)
+    with running_studio(tmp_path, read_config()) as server:
+        yield server
+
+
+def test_a_line_is_started_watched_and_stopped(line, tmp_path) -> None:
+    with client_of(line) as client:
+        client.state("/camera/state", source="left")
+        client.command("/line/start", command="stream", bundle="flange", shadow="flange")
+        assert client.post("/line/start", {"command": "stream"}).status_code == 409
+        looked = client.http.get("/camera/state", params={"source": "left"})
+        assert looked.status_code == 409  # the line has it
+
+        def rejected() -> dict:
+            state = client.state("/line/state")
+            assert state["job"]["state"] == "running", state["job"]
+            return state["rejects"].get("left") and state
+
+        state = wait_for(rejected)
+        assert state["report"]["cameras"]["left"]["ng"] >= 1
+        reject = state["rejects"]["left"][0]["id"]
+        for query in ({"camera": "left"}, {"camera": "left", "reject": reject}):
+            picture = client.http.get("/line/picture", params=query)
+            assert picture.content.startswith(b"\xff\xd8")
+        for query in ({"camera": "right"}, {"camera": "left", "reject": "../.."}):
+            assert client.http.get("/line/picture", params=query).status_code == 404
+        client.command("/line/cancel")
+        job = client.job("/line")
+        assert (job["state"], job["error"]) == ("done", "")
+        assert job["result"]["ng"] >= 1
+        assert client.state("/line/state")["report"] is None
+        lines = client.state("/history/lines")["lines"]
+        assert [one["what"] for one in lines[:3]] == ["job line", "/line/cancel", "/line/start"]
+
+
+def test_a_line_that_cannot_run_tells_why(line, tmp_path) -> None:
+    with client_of(line) as client:
+        assert client.post("/line/start", {"command": "serve"}).status_code == 409
+        assert client.post("/line/start", {"command": "rm"}).status_code == 422
+        shutil.rmtree(tmp_path / "parts")
+        client.command("/line/start", command="stream")
+        job = client.job("/line")
+        assert job["state"] == "failed"
+        assert "parts" in job["error"]
