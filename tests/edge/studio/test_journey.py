@@ -48,7 +48,7 @@ def captured(client: StudioClient) -> dict:
     return state["capturing"]
 
 
-def test_from_the_camera_to_a_bundle(client, line) -> None:
+def test_the_camera_is_seen_and_measured(client) -> None:
     state = look(client)
     assert state["size"] == [128, 128]
     assert state["measured"]["sharpness"] > 0
@@ -56,12 +56,17 @@ def test_from_the_camera_to_a_bundle(client, line) -> None:
         np.frombuffer(client.http.get("/camera/live.jpg").content, np.uint8), cv2.IMREAD_COLOR
     )
     assert picture.shape == (128, 128, 3)
+
+
+@pytest.mark.soak
+def test_from_the_camera_to_a_bundle(client, line) -> None:
+    look(client)
     client.command("/camera/capture", set="flange", how="seconds", seconds=0.1, count=8)
     assert client.post("/camera/capture", {"set": "x", "how": "key"}).status_code == 409
     taken = captured(client)
     assert (taken["saved"], taken["error"]) == (8, "")
     places = client.state("/build/places")
-    assert places == {"sets": {"flange": 8}, "bundles": []}
+    assert (places["sets"]["flange"], places["bundles"]) == (8, [])
     asked = {"set": "flange", "bundle": "flange", "precision": "fp32", "model": "protoad"}
     client.command("/build/start", **asked, false_rejects=0.01)
     assert client.post("/build/start", asked | {"false_rejects": 0.01}).status_code == 409
