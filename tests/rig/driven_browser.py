@@ -178,4 +178,4 @@ class DrivenBrowser:
             details = given["exceptionDetails"]
             self.errors.append(details.get("exception", {}).get("description", details["text"]))
         elif event.get("method") == "Log.entryAdded" and given["entry"]["level"] == "error":
-            self.errors.append(given["entry"]["text"])
+            self.errors.append(f"{given['entry']['text']} {given['entry'].get('url', '')}")

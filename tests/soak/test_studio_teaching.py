@@ -177,9 +177,10 @@ def mark_parts(newcomer: Newcomer) -> None:
     browser.press("ArrowDown")
     browser.tab_to("sort")
     browser.press("ArrowDown")
+    all_of_them = browser.evaluate("document.getElementById('found').textContent")
+    browser.evaluate("document.querySelector('#choice button.main').focus()")
     browser.press("Enter")
-    browser.evaluate("document.querySelector('#choice button.main').click()")
-    browser.wait("document.querySelector('#found').textContent.startsWith('1 to')")
+    browser.wait(f"document.getElementById('found').textContent !== {all_of_them!r}")
     browser.evaluate("document.querySelector('#parts tr').focus()")
     for _ in range(3):
         mark(browser, "d", "defective")

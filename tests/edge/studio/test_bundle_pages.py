@@ -335,6 +335,8 @@ def test_region_and_mask_are_drawn_in_px_of_the_frame(client, line, bundle, brow
         "['x', 'y', 'width', 'height'].map((id) => document.getElementById(id).value)"
     ) == ["10", "20", "100", "70"]
     browser.evaluate("document.querySelector('[data-tool=brush]').click()")
+    browser.drag(at(90, 70), at(95, 75))
+    browser.evaluate("document.getElementById('undo').click()")
     browser.touch(at(30, 30), at(60, 30))
     browser.evaluate("document.querySelector('[data-tool=polygon]').click()")
     browser.evaluate("document.getElementById('canvas').focus()")
@@ -357,6 +359,7 @@ def test_region_and_mask_are_drawn_in_px_of_the_frame(client, line, bundle, brow
         (71, 30): True,
         (70, 38): True,
         (80, 30): False,
+        (92, 72): False,
     }.items():
         assert (mask[y, x] > 0) == is_ignored, (x, y)
 
