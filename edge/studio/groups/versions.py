@@ -32,6 +32,7 @@ from edge.studio.studio import (
 from edge.teaching.replacement import propose_promotion, propose_rollback
 from engines.bundle import Bundle
 from engines.errors import BundleError
+from engines.manifest import Manifest
 from engines.versions import history_of, promote, roll_back, versions_of
 
 NAME = "versions"
@@ -98,7 +99,7 @@ def compare_versions(given: JobInput, report: JobReport) -> JobInput:
         proposal = propose_rollback(path, given["version"], marked, engine=engine)
     report.stage("comparing", 1)
     facts = {name: given[name] for name in ("name", "version", "candidate_name")}
-    seen = proposal.bundle.manifest.created.isoformat() if proposal.bundle else ""
+    seen = _stamp(proposal.bundle and proposal.bundle.manifest)
     return proposal_json(proposal, **facts, engine=proposal.engine_reason, seen=seen)
 
 
@@ -119,9 +120,8 @@ def _list(studio: Studio, latest: LatestProposal, query: Query) -> dict[str, Any
 
 def _facts(path: Path) -> dict[str, Any]:
     """What tells a version from others; a damaged one has none."""
-    try:
-        manifest = Bundle.open(path).manifest
-    except BundleError:
+    manifest = _manifest_of(path)
+    if manifest is None:
         return {"is_damaged": True}
     return {
         "is_damaged": False,
@@ -130,6 +130,18 @@ def _facts(path: Path) -> dict[str, Any]:
         "threshold": manifest.threshold.value,
         "precision": manifest.precision,
     }
+
+
+def _manifest_of(path: Path) -> Manifest | None:
+    try:
+        return Bundle.open(path).manifest
+    except BundleError:
+        return None
+
+
+def _stamp(manifest: Manifest | None) -> str:
+    """What another build, another correction or another setting makes otherwise."""
+    return f"{manifest.created.isoformat()} {len(manifest.changes)}" if manifest else ""
 
 
 def _compare(studio: Studio, given: Compare, asking: Asking) -> dict[str, Any]:
@@ -161,7 +173,7 @@ def _replace(
     asking.details["forced"] = check_force(proposal, given.typed)
     bundles = studio.places.bundles()
     path = pick(proposal["name"], bundles)
-    if _facts(path).get("made", "") != proposal["seen"]:
+    if _stamp(_manifest_of(path)) != proposal["seen"]:
         raise RefusalError("versions.changed")
     latest.decide(given.number)
     with telling_errors():
