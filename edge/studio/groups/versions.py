@@ -99,7 +99,7 @@ def compare_versions(given: JobInput, report: JobReport) -> JobInput:
         proposal = propose_rollback(path, given["version"], marked, engine=engine)
     report.stage("comparing", 1)
     facts = {name: given[name] for name in ("name", "version", "candidate_name")}
-    seen = _stamp(proposal.bundle and proposal.bundle.manifest)
+    seen = _stamp(proposal.bundle.manifest if proposal.bundle else None)
     return proposal_json(proposal, **facts, engine=proposal.engine_reason, seen=seen)
 
 
