@@ -162,6 +162,9 @@ def draw_a_mask(newcomer: Newcomer, path: Path) -> None:
     for _ in range(3):
         browser.press("ArrowRight", shift=True)
     browser.press(" ")
+    newcomer.press("compare")
+    newcomer.wait("!document.getElementById('proposal').hidden")
+    assert browser.evaluate("document.querySelectorAll('#effect tr').length") == 3
     newcomer.fill("reason", "a bolt that nobody minds")
     browser.press("Enter")
     browser.wait(DONE.format(text="Saved"))

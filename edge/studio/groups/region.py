@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
@@ -14,6 +15,7 @@ from starlette.routing import Route
 from cameras.image_files import image_from_file
 from edge.inspection.ignore_mask import NOTHING, WHITE, IgnoreMask
 from edge.inspection.settings import WantedSettings, settings_from_bundle
+from edge.studio.child import JobInput, JobReport
 from edge.studio.guard import Asking
 from edge.studio.mask_shapes import (
     MAX_PIXELS,
@@ -26,16 +28,19 @@ from edge.studio.mask_shapes import (
 )
 from edge.studio.open_bundles import name_of, open_bundle, telling_errors
 from edge.studio.places import pick
+from edge.studio.proposals import marked_folder, marked_or_none, proposal_json
 from edge.studio.refusals import RefusalError
 from edge.studio.studio import (
     Command,
     Query,
     Studio,
     command_route,
+    job_routes,
     page_route,
     picture_route,
     state_route,
 )
+from edge.teaching.replacement import propose_settings
 from engines.bundle import Bundle
 
 NAME = "region"
@@ -81,7 +86,25 @@ def routes(studio: Studio) -> list[Route]:
         command_route(
             studio, "/region/set", SetRegion, lambda given, asking: _set(studio, given, asking)
         ),
+        command_route(
+            studio,
+            "/region/compare",
+            SetRegion,
+            lambda given, asking: _compare(studio, given, asking),
+        ),
+        *job_routes(studio, "/region", NAME),
     ]
+
+
+def compare_region(given: JobInput, report: JobReport) -> JobInput:
+    """Find out in a process of its own what a region would change; nothing is written."""
+    bundle = Bundle.open(Path(given["bundle"]))
+    wanted, _ = _wanted(SetRegion.model_validate_json(given["region"]), bundle)
+    report.stage("comparing", 0)
+    marked = marked_or_none(given["marked"])
+    proposal = propose_settings(bundle, wanted, marked, engine=given["engine"])
+    report.stage("comparing", 1)
+    return proposal_json(proposal)
 
 
 def _lists(studio: Studio) -> dict[str, Any]:
@@ -151,21 +174,37 @@ def _kept_mask(bundle: Bundle, *, size: tuple[int, int]) -> IgnoreMask | None:
     return mask
 
 
-def _set(studio: Studio, given: SetRegion, asking: Asking) -> dict[str, Any]:
-    asking.details |= given.model_dump(include={"bundle", "roi", "keeps_mask", "reason"})
-    asking.details["shapes"] = len(given.shapes)
-    bundle = open_bundle(studio.places, given.bundle)
+def _wanted(given: SetRegion, bundle: Bundle) -> tuple[WantedSettings, float]:
+    """The settings as they are drawn, and which share of the picture is ignored."""
     size = given.height, given.width
     base = _kept_mask(bundle, size=size) if given.keeps_mask else None
     mask = draw_mask(base, given.shapes, size=size)
-    asking.details["ignored"] = round(float((mask == WHITE).mean()), 4)
-    wanted = WantedSettings(
-        roi=NOTHING if given.roi is None else given.roi,
-        ignore=mask if mask.any() else NOTHING,
-    )
+    roi = NOTHING if given.roi is None else given.roi
+    wanted = WantedSettings(roi=roi, ignore=mask if mask.any() else NOTHING)
+    return wanted, float((mask == WHITE).mean())
+
+
+def _set(studio: Studio, given: SetRegion, asking: Asking) -> dict[str, Any]:
+    asking.details |= given.model_dump(include={"bundle", "roi", "keeps_mask", "reason"})
+    bundle = open_bundle(studio.places, given.bundle)
+    wanted, ignored = _wanted(given, bundle)
+    asking.details |= {"shapes": len(given.shapes), "ignored": round(ignored, 4)}
     with telling_errors():
         changes = wanted.put_into(bundle, by=name_of(asking))
     return {"changed": [one.setting for one in changes]}
+
+
+def _compare(studio: Studio, given: SetRegion, asking: Asking) -> dict[str, Any]:
+    asking.details |= given.model_dump(include={"bundle", "roi"})
+    bundle = open_bundle(studio.places, given.bundle)
+    told = {
+        "bundle": str(bundle.path),
+        "region": given.model_dump_json(),
+        "marked": str(marked_folder(studio.config) or ""),
+        "engine": studio.config.stream.engine,
+    }
+    studio.jobs.start(NAME, compare_region, told, by=asking.who)
+    return {}
 
 
 def _png(picture: npt.NDArray[np.uint8]) -> bytes:

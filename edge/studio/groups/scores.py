@@ -48,7 +48,6 @@ from engines.bundle import Bundle
 
 NAME = "scores"
 ANEW = "scores-anew"
-Reason = Annotated[str, Field(max_length=300)]
 
 
 class SetThreshold(Command):
@@ -62,7 +61,7 @@ class SetThreshold(Command):
 
     bundle: str
     threshold: Annotated[float, Field(allow_inf_nan=False)]
-    reason: Reason
+    reason: Annotated[str, Field(max_length=300)]
 
 
 class ScoreAnew(Command):

@@ -33,7 +33,6 @@ from engines.bundle import Bundle
 
 NAME = "teach"
 ACCEPT = "teach-accept"
-Reason = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 class Propose(Command):
@@ -60,7 +59,7 @@ class RefuseTaught(Command):
     """Leave everything as it is."""
 
     number: int
-    reason: Reason
+    reason: Annotated[str, Field(min_length=1, max_length=300)]
 
 
 def routes(studio: Studio) -> list[Route]:

@@ -38,7 +38,7 @@ from engines.versions import history_of, promote, roll_back, versions_of
 NAME = "versions"
 
 
-class Compare(Command):
+class CompareBundle(Command):
     """Find out what another bundle would change in a bundle's place.
 
     Attributes:
@@ -52,7 +52,7 @@ class Compare(Command):
     candidate: str | None = None
 
 
-class Replace(Command):
+class ReplaceBundle(Command):
     """Put what was compared in the bundle's place.
 
     Attributes:
@@ -75,13 +75,13 @@ def routes(studio: Studio) -> list[Route]:
         command_route(
             studio,
             "/versions/compare",
-            Compare,
+            CompareBundle,
             lambda given, asking: _compare(studio, given, asking),
         ),
         command_route(
             studio,
             "/versions/replace",
-            Replace,
+            ReplaceBundle,
             lambda given, asking: _replace(studio, latest, given, asking),
         ),
         *job_routes(studio, "/versions", NAME),
@@ -144,7 +144,7 @@ def _stamp(manifest: Manifest | None) -> str:
     return f"{manifest.created.isoformat()} {len(manifest.changes)}" if manifest else ""
 
 
-def _compare(studio: Studio, given: Compare, asking: Asking) -> dict[str, Any]:
+def _compare(studio: Studio, given: CompareBundle, asking: Asking) -> dict[str, Any]:
     asking.details |= given.model_dump()
     bundles = studio.places.bundles()
     path = pick(given.bundle, bundles)
@@ -165,7 +165,7 @@ def _compare(studio: Studio, given: Compare, asking: Asking) -> dict[str, Any]:
 
 
 def _replace(
-    studio: Studio, latest: LatestProposal, given: Replace, asking: Asking
+    studio: Studio, latest: LatestProposal, given: ReplaceBundle, asking: Asking
 ) -> dict[str, Any]:
     proposal = latest.take(given.number)
     names = {name: proposal[name] for name in ("name", "version", "candidate_name")}

@@ -11,11 +11,14 @@ function score(value) {
   return value === null ? "–" : number(value, 4);
 }
 
-/**
- * Draw it into the elements that every such page has.
- * `pictureOf` gives the address of a changed part's picture, or nothing.
- */
-export function drawEffect(proposal, pictureOf) {
+/** The address of a changed part's picture; a drawn defect has none. */
+function pictureOf(part) {
+  if (part.kind === "drawn") return "";
+  return `/teach/picture?${new URLSearchParams({ kind: part.kind, name: part.name })}`;
+}
+
+/** Draw it into the elements that every such page has. */
+export function drawEffect(proposal) {
   byId("proposal").hidden = proposal === null;
   if (proposal === null) return;
   const rows = proposal.rows.map((one) => row([word(`studio.effect_${one.kind}`), number(one.parts), number(one.before), number(one.after)]));
@@ -28,8 +31,8 @@ export function drawEffect(proposal, pictureOf) {
     return row(cells);
   });
   byId("changed").replaceChildren(...changed);
-  byId("typed").value = "";
-  byId("consent").checked = false;
+  if (byId("typed")) byId("typed").value = "";
+  if (byId("consent")) byId("consent").checked = false;
 }
 
 function pictureCell(one, address) {

@@ -1,5 +1,7 @@
 // Draws in px of the frame, whatever the zoom: the canvas has the frame's size, CSS only shows it.
 import { ask, byId, command, fail, number, pause, say, setText, word } from "./studio.js";
+import { drawEffect } from "./effect.js";
+import { followJob } from "./job.js";
 
 const MAX_POINTS = 4000;
 const FAST = 10; // px of a step with the shift key
@@ -375,13 +377,21 @@ byId("bundle").addEventListener("change", loadSettings);
 byId("place").addEventListener("change", loadPlace);
 byId("picture").addEventListener("change", loadPicture);
 byId("reload").addEventListener("click", loadSettings);
+function asDrawn() {
+  finish();
+  const given = { bundle: bundle(), width: canvas.width, height: canvas.height };
+  return { ...given, roi, keeps_mask: keepsMask, shapes, reason: byId("reason").value };
+}
+
+byId("compare").addEventListener("click", async () => {
+  if (photo === null || (await command("/region/compare", asDrawn())) === null) return;
+  const job = await followJob("/region", byId("job"));
+  drawEffect(job?.result ?? null);
+});
 byId("set").addEventListener("submit", async (event) => {
   event.preventDefault();
   if (photo === null) return;
-  finish();
-  const given = { bundle: bundle(), width: canvas.width, height: canvas.height };
-  const drawn = { roi, keeps_mask: keepsMask, shapes, reason: byId("reason").value };
-  const answer = await command("/region/set", { ...given, ...drawn });
+  const answer = await command("/region/set", asDrawn());
   if (answer === null) return;
   byId("reason").value = "";
   await loadSettings();

@@ -4,17 +4,12 @@ import { followJob } from "./job.js";
 
 let proposal = null;
 
-function pictureOf(part) {
-  if (part.kind === "drawn") return "";
-  return `/teach/picture?${new URLSearchParams({ kind: part.kind, name: part.name })}`;
-}
-
 async function load() {
   const answer = await ask("/teach/state");
   if (answer === null) return;
   setText(byId("marked"), word("teach.marked", answer.marked));
   proposal = answer.proposal;
-  drawEffect(proposal, pictureOf);
+  drawEffect(proposal);
   if (proposal === null) return;
   setText(byId("proposal-title"), word("teach.proposal_for", { name: proposal.name }));
   setText(byId("learnt"), word("teach.parts", { learnt: proposal.learnt, known: proposal.known }));

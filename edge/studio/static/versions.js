@@ -35,7 +35,7 @@ async function load() {
   const lines = answer.history.map((one) => row([shownTime(one.when), one.by, word(`versions.what_${one.what.replaceAll(" ", "_")}`), one.detail, one.version ?? ""]));
   byId("history").replaceChildren(...lines);
   proposal = answer.proposal;
-  drawEffect(proposal, (part) => (part.kind === "drawn" ? "" : `/teach/picture?${new URLSearchParams({ kind: part.kind, name: part.name })}`));
+  drawEffect(proposal);
   if (proposal === null) return;
   const isVersion = proposal.version !== null;
   const title = isVersion
