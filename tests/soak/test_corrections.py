@@ -34,7 +34,8 @@ def correct_for_ever(path: str) -> None:
     cv2.circle(image, (50, 64), 7, (40, 90, 200), -1)
     cv2.imwrite(str(folder / "part.png"), image)
     marked = MarkedParts([folder / "part.png"], [])
-    correction = correct(Bundle.open(bundle), marked, engine="onnxruntime")
+    opened = Bundle.open(bundle)
+    correction = correct(opened, marked, engine="onnxruntime", leave_out=False)
     known = [correction.bundle.manifest.prototypes, correction.manifest.prototypes]
     chance = random.Random(0)
     seen = dict.fromkeys(known, 0)
