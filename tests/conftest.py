@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: threads of one would wait for another's
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    gc.disable()  # until all tests are read: half a million objects, none of which goes
 
 # Of many tests at once a failure is told as it was found: to shrink it takes up to five minutes,
 # which is a single test's whole time. The line that is printed repeats it; run alone, it shrinks.
@@ -105,6 +107,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     count = Counter(item.path for item in items)
     first = {HERE / name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (first.get(item.path, len(first)), -count[item.path]))
+
+
+def pytest_collection_finish() -> None:
+    """Collect again, but not what is there by now."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Libraries that count what they made want all of it back at the end."""
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collections_of_what_a_file_leaves() -> None:
+    """Not of all that was loaded before it, which takes half a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -176,14 +176,6 @@ def machine(back_end) -> Iterator[object]:
 
 
 @pytest.fixture(autouse=True)
-def collections_of_what_a_test_leaves() -> Iterator[None]:
-    """Not of all that other tests have loaded, which takes a quarter of a second each time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture(autouse=True)
 def a_process_without_gpu_engines(monkeypatch) -> None:
     """What this process knows of its GPU's context is true of one fake GPU only."""
     from engines.gpu import context
