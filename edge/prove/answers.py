@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -16,6 +17,7 @@ from engines.engine import Engine, Precision
 from engines.gpu.engine import TensorRtEngine
 
 MOST_OF_MAP = 99.9  # percentile of a map's differences: single values at edges may be further off
+TOGETHER = 4  # images, as of so many cameras
 COMPILING = "compiling"  # what is said of a plan that is compiled
 
 
@@ -35,6 +37,16 @@ def prove_executes(ground: ProvingGround, precision: Precision) -> str:
 def prove_parity(ground: ProvingGround, precision: Precision) -> str:
     """Prove that the engine gives what ONNX Runtime gives of the same graph."""
     return compare_with_reference(ground.engine(precision), ground.subject(precision))
+
+
+def prove_together(ground: ProvingGround) -> str:
+    """Prove that images that are computed at once give what each gives alone."""
+    subject = ground.subject("fp16")
+    with ground.open(subject, together=TOGETHER) as engine:
+        if engine.batch != TOGETHER:
+            raise DisprovenError(f"the engine takes {engine.batch} at once, not {TOGETHER}")
+        compare_with_reference(engine, replace(subject, images=subject.images[:1]))
+        return compare_with_reference(engine, subject)
 
 
 def prove_prn(ground: ProvingGround) -> str:

@@ -46,11 +46,13 @@ class ProvingGround(AbstractContextManager["ProvingGround"]):
     _engines: dict[Precision, TensorRtEngine] = field(default_factory=dict)
     _failed: set[Precision] = field(default_factory=set)
 
-    def options(self, subject: Subject, say: Callable[[str], None] | None = None) -> EngineOptions:
+    def options(
+        self, subject: Subject, say: Callable[[str], None] | None = None, *, together: int = 1
+    ) -> EngineOptions:
         """With which a subject's engine is opened; its plans have a folder of their own."""
-        plans = self.folder / hashlib.sha256(subject.model).hexdigest()[:16]
+        plans = self.folder / f"{hashlib.sha256(subject.model).hexdigest()[:16]}-{together}"
         plans.mkdir(exist_ok=True)
-        return EngineOptions(subject.precision, plans, say=say)
+        return EngineOptions(subject.precision, plans, say=say, batch=together, callers=together)
 
     @property
     def gpu(self) -> Gpu:
@@ -84,11 +86,15 @@ class ProvingGround(AbstractContextManager["ProvingGround"]):
                 raise
         return self._engines[precision]
 
-    def open(self, subject: Subject) -> TensorRtEngine:
-        """Open an engine of a subject; its plan is found among those that are kept."""
-        return TensorRtEngine.from_model(
-            subject.model, flavour=self.flavour, options=self.options(subject)
-        )
+    def open(self, subject: Subject, *, together: int = 1) -> TensorRtEngine:
+        """Open an engine of a subject; its plan is found among those that are kept.
+
+        Args:
+            subject: whose graph it runs.
+            together: images that are computed at once.
+        """
+        options = self.options(subject, together=together)
+        return TensorRtEngine.from_model(subject.model, flavour=self.flavour, options=options)
 
     def open_counted(self, subject: Subject) -> tuple[TensorRtEngine, CountedCuda]:
         """Likewise, with CUDA's calls counted."""

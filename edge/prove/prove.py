@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from calibrate.progress import Stages
-from edge.prove.answers import prove_executes, prove_parity, prove_prn, prove_reload
+from edge.prove.answers import (
+    prove_executes,
+    prove_parity,
+    prove_prn,
+    prove_reload,
+    prove_together,
+)
 from edge.prove.claim import Claim, TriedClaim, try_claim
 from edge.prove.frames import (
     prove_as_quick_as_trtexec,
@@ -41,6 +47,7 @@ CLAIMS: tuple[Claim, ...] = (
         Claim(f"{name} agrees with ONNX Runtime", partial(prove_parity, precision=name))
         for name in PRECISIONS
     ),
+    Claim("four images at once agree with ONNX Runtime", prove_together),
     Claim("PRN agrees with ONNX Runtime", prove_prn),
     # After our first engine: a context that the compiler makes would not be ours to make anew.
     Claim("TensorRT-RTX compiles without a GPU", prove_rtx_compiles, needs_card=False),

@@ -154,6 +154,7 @@ class FakeTensorRt:
         self.contexts_made = 0
         self.compiled = 0  # how often kernels were compiled at a first run
         self.computes: dict[bytes, Callable[[np.ndarray], Any]] = {}  # other plans than `PLAN`
+        self.profiles: dict[bytes, int] = {}  # of plans for 1 to so many images
         if compiler is not None:
             for name in OF_COMPILER:
                 setattr(self, name, getattr(compiler, name))
@@ -169,8 +170,8 @@ class FakeTensorRt:
     def Runtime(self, log: Any) -> Any:  # noqa: N802
         return Runtime(self, log)
 
-    def engine_for(self, runtime: Any) -> Any:
-        return (RtxEngine if self.rtx else Engine)(self, runtime)
+    def engine_for(self, runtime: Any, plan: bytes) -> Any:
+        return (RtxEngine if self.rtx else Engine)(self, runtime, self.profiles.get(plan))
 
     def memory(self, owner: Any, size: int) -> int:
         return _memory(owner, self.machine, size)
@@ -190,7 +191,7 @@ class Runtime:
         self.trt.calls.host_code.append(self.engine_host_code_allowed)
         self.trt.calls.loaded_on_dla.append(self.DLA_core)
         if plan == PLAN or plan in self.trt.computes:
-            engine = self.trt.engine_for(self)
+            engine = self.trt.engine_for(self, plan)
             engine.compute = self.trt.computes.get(plan, expected)
             return engine
         if plan == self.trt.built and plan:
@@ -202,13 +203,14 @@ class Runtime:
 class Engine:
     compute: Callable[[np.ndarray], Any]
 
-    def __init__(self, trt: FakeTensorRt, runtime: Any) -> None:
+    def __init__(self, trt: FakeTensorRt, runtime: Any, most: int | None) -> None:
         height, width = trt.size
         self.trt, self._runtime = trt, runtime
+        self.any_number, batch = trt.any_number or most is not None, most or trt.batch
         self.tensors = {
-            "image": ("in", UINT8, (trt.batch, height, width, 3)),
-            "anomaly_map": ("out", FLOAT, (trt.batch, height, width)),
-            "pred_score": ("out", FLOAT, (trt.batch,)),
+            "image": ("in", UINT8, (batch, height, width, 3)),
+            "anomaly_map": ("out", FLOAT, (batch, height, width)),
+            "pred_score": ("out", FLOAT, (batch,)),
         }
         self.num_io_tensors = len(self.tensors)
         self.contexts: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -225,7 +227,7 @@ class Engine:
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         shape = self.tensors[name][2]
-        return (-1, *shape[1:]) if self.trt.any_number else shape
+        return (-1, *shape[1:]) if self.any_number else shape
 
     def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
         assert index == 0 and self.get_tensor_mode(name) == "in"
@@ -275,7 +277,7 @@ class Context:
         self.strategy = getattr(config, "cuda_graph_strategy", None)
         self.cache = getattr(config, "cache", None)
         self.addresses: dict[str, int] = {}
-        self.count = 0 if self.trt.any_number else self.trt.batch  # 0: nobody has said it yet
+        self.count = 0 if engine.any_number else self.trt.batch  # 0: nobody has said it yet
         self.scratch = self.trt.memory(self, 1024)
         self.warm = False
         self.profiler: Any = None
@@ -288,7 +290,7 @@ class Context:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         most = self.engine.tensors[name][2]
-        taken = self.trt.any_number and 1 <= shape[0] <= most[0] and shape[1:] == most[1:]
+        taken = self.engine.any_number and 1 <= shape[0] <= most[0] and shape[1:] == most[1:]
         self.count = shape[0] if taken else self.count
         self.warm = False  # another shape has kernels of its own
         return taken

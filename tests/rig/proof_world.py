@@ -20,6 +20,7 @@ from fake_cuda import Driver, FakeCuda, Machine, Runtime, driver
 from fake_tensorrt import FakeTensorRt
 
 from calibrate.progress import Stages
+from calibrate.symbolic_batch import with_symbolic_batch
 from edge.prove import ground as ground_module
 from edge.prove.claim import Claim, TriedClaim
 from edge.prove.ground import ProvingGround
@@ -33,7 +34,7 @@ from engines.gpu import engine as engine_module
 from engines.gpu import reopen
 from engines.plans import find_or_compile
 from engines.plans.layers import Layer
-from engines.plans.plan import Plan
+from engines.plans.plan import CompileSettings, Plan
 
 SIZE = 64
 TOTAL = 8 << 30
@@ -120,7 +121,7 @@ class ProofWorld:
         self.executed, self.confuses = "", 0
         self.revival_s = 10.0
         self.folder = folder
-        self.graph = functools.cache(graph)
+        self.graph = functools.cache(lambda precision: with_symbolic_batch(graph(precision)))
         patch.setitem(sys.modules, "tensorrt", self.trt)
         patch.setattr(Cuda, "installed", classmethod(lambda cls: self.machine.cuda))
         for module in (cuda_module, engine_module, ground_module):
@@ -151,10 +152,20 @@ class ProofWorld:
         """ONNX Runtime, which plays the plan."""
         return open_reference(model, precision)
 
-    def compile(self, model: bytes, *, flavour: str, gpu: tuple[str, ...], **_: object) -> Plan:
+    def compile(
+        self,
+        model: bytes,
+        *,
+        flavour: str,
+        gpu: tuple[str, ...],
+        settings: CompileSettings,
+        **_: object,
+    ) -> Plan:
         self.compiled.append(model)
         digest = hashlib.sha256(model).hexdigest()
-        content = f"plan of {digest}".encode()
+        content = f"plan of {digest} for {settings.images}".encode()
+        if settings.images > 1:
+            self.trt.profiles[content] = settings.images
         precision = next(name for name in PRECISIONS if self.graph(name) == model)
         self.trt.computes[content] = functools.partial(self.compute, model, precision)
         layer = Layer(
@@ -174,6 +185,7 @@ class ProofWorld:
             driver=HERE.driver,
             onnx_sha256=digest,
             layers=(layer,),
+            batch=settings.batch,
         )
 
     def compute(self, model: bytes, precision: Precision, images: np.ndarray) -> Any:

@@ -64,7 +64,7 @@ def test_a_healthy_gpu_proves_every_claim(world) -> None:
     assert set(states.values()) == {"proven"}, tried
     assert "0 of 9 verdicts differ" in tried["int8 agrees with ONNX Runtime"].detail
     assert "runtime 12.9" in tried["versions"].detail
-    assert len(world.compiled) == 3  # one a precision
+    assert len(world.compiled) == 4  # one a precision, and one for several images
     world.machine.check()
 
 
@@ -80,7 +80,15 @@ def test_what_the_proof_calls_besides_has_the_real_names_and_parameters(library)
 
 def test_wrong_scores(world) -> None:
     world.error = 1.0
-    assert failed(world) == {"fp16 agrees with ONNX Runtime"}
+    several = "four images at once agree with ONNX Runtime"
+    assert failed(world) == {"fp16 agrees with ONNX Runtime", several}
+
+
+def test_wrong_scores_of_images_that_are_computed_at_once_alone(world, monkeypatch) -> None:
+    """The others' results go to whoever is second."""
+    done = Slot.finish
+    monkeypatch.setattr(Slot, "finish", lambda slot, count: [x[::-1] for x in done(slot, count)])
+    assert failed(world) == {"four images at once agree with ONNX Runtime"}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +151,7 @@ def test_no_graph(made) -> None:
 
 
 def test_a_plan_that_the_library_captures_itself_is_no_failure(made) -> None:
-    tried = made(capturable=False, rtx=True).try_all(IN_FP16[4:7])
+    tried = made(capturable=False, rtx=True).try_all(IN_FP16[5:8])
     assert {name: claim.state for name, claim in tried.items()} == {
         "CUDA graph captured": "not possible here",
         "one launch a frame": "not possible here",
