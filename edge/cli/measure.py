@@ -25,6 +25,7 @@ class CompareOptions(OptionsModel):
     """How `edge compare` measures."""
 
     engine: EngineName = option("auto", ENGINE)
+    device: Count | None = device_option()
     picture: Path | None = option(None, "PNG file that shows the same images through each bundle.")
     frames: Positive = option(100, "Number of frames to time with each bundle.")
 
@@ -95,7 +96,7 @@ def compare(
         comparison = compare_bundles(
             bundles,
             images,
-            engine=options.engine,
+            engine=engine_on(options.engine, options.device),
             picture=options.picture,
             frames=options.frames,
             stages=Stages(bars.show),

@@ -342,7 +342,7 @@ def print_layers(plans: Mapping[str, Mapping[str, Any]]) -> None:
         if "problem" in facts:
             console.print_table(name, [("problem", facts["problem"])])
             continue
-        target = " ".join(facts["gpu"]) or "Ampere and newer"
+        target = facts["device"] or " ".join(facts["gpu"]) or "Ampere and newer"
         several = f", 1 to {facts['batch']} images" if facts["batch"] > 1 else ""
         title = (
             f"{name}: {facts['kernels']} kernels, {facts['executes']}, {facts['engine']} "

@@ -41,6 +41,7 @@ def prove_parity(ground: ProvingGround, precision: Precision) -> str:
 
 def prove_together(ground: ProvingGround) -> str:
     """Prove that images that are computed at once give what each gives alone."""
+    ground.engine("fp16")  # without one this fails too, and says no more
     subject = ground.subject("fp16")
     with ground.open(subject, together=TOGETHER) as engine:
         if engine.batch != TOGETHER:
