@@ -45,6 +45,10 @@ plc-docs:
 edge-toml:
     python scripts/edge_toml_page.py
 
+# docs/api.md, written from the docstrings
+api:
+    python scripts/api_page.py
+
 # how fast a bundle is here
 bench bundle="build/demo/flange.edge":
     edge bench {{ bundle }}

@@ -13,15 +13,17 @@ import argparse
 import sys
 from typing import Any
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
 import edge
 from calibrate.images import fit_image
+from cameras.errors import ImageError
+from cameras.image_files import image_from_file
 from engines.bundle import Bundle
 
 
-def array_on_gpu(library: str, images: np.ndarray) -> Any:
+def array_on_gpu(library: str, images: npt.NDArray[np.uint8]) -> Any:
     """Copy (N, H, W, 3) uint8 to the GPU; stands for what a camera or a decoder left there."""
     if library == "pycuda":
         import pycuda.autoprimaryctx  # noqa: F401  the context that CuPy and torch use as well
@@ -47,18 +49,15 @@ def main() -> int:
     )
     parser.add_argument("--engine", default="tensorrt", choices=["tensorrt", "tensorrt-rtx"])
     asked = parser.parse_args()
-    picture = cv2.imread(asked.picture, cv2.IMREAD_COLOR)
-    if picture is None:
-        print(f"{asked.picture}: no picture that OpenCV reads; check the path", file=sys.stderr)
-        return 1
     try:
         manifest = Bundle.open(asked.bundle).manifest
+        picture = image_from_file(asked.picture, bit_depth=manifest.bit_depth)
         images = fit_image(picture, manifest.size, None)[None]
         array = array_on_gpu(asked.chosen, images)  # before the engine: it shares this context
         with edge.load(asked.bundle, engine=asked.engine) as inspector:
             maps, scores = inspector.engine.infer(array)
-            threshold = inspector.settings.threshold
-    except (edge.EngineError, edge.BundleError, ImportError, RuntimeError) as error:
+            threshold = inspector.threshold
+    except (edge.EngineError, edge.BundleError, ImageError, ImportError, RuntimeError) as error:
         print(f"{asked.chosen}: {error}", file=sys.stderr)
         return 1
     print(f"score {scores[0]:.4f}, threshold {threshold:.4f}, map {maps.shape}")

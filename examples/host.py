@@ -6,13 +6,14 @@ python host.py build/bottle.edge image.png ...
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import onnxruntime
 
 
-def fit(image, size, roi):
+def fit(image: Any, size: list[int], roi: dict[str, int] | None) -> Any:
     """Crop and resize to (height, width): halve while twice too large, the rest is bilinear."""
     if roi:
         image = image[roi["y"] : roi["y"] + roi["height"], roi["x"] : roi["x"] + roi["width"]]

@@ -30,8 +30,8 @@ _CLOSED = "the inspector is closed; load it again"
 class AsyncInspector(AbstractAsyncContextManager["AsyncInspector"]):
     """Judges images without blocking the event loop; closes its inspector.
 
-    ``async with edge.AsyncInspector(await asyncio.to_thread(edge.load, path)) as inspector``:
-    loading takes seconds, so it has a thread of its own. Images are read and inspected in another,
+    Use it by ``async with edge.AsyncInspector(loaded) as inspector``. Loading takes seconds:
+    docs/python.md shows how the loop goes on meanwhile. Images are read and inspected in a thread,
     one after the other. Whoever is cancelled stops waiting: what has not begun is not done, and
     what is under way ends without anybody seeing it.
 

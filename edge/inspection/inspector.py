@@ -194,8 +194,8 @@ class Inspector(AbstractContextManager["Inspector"]):
     def inspect_batch(self, images: Iterable[ImageLike | None]) -> list[Result]:
         """Judge several images, with as few calls of the engine as it takes.
 
-        On a CPU every result is bit by bit that of `inspect`. A GPU's plan that takes several
-        images at once runs the same kernels on them, filled up or not.
+        On a CPU every result is bit by bit that of `inspect`. A GPU's plan for several images at
+        once may round otherwise than for one, as it does for cameras that share an engine.
 
         Args:
             images: as `inspect` takes them, in any number. The results keep them in memory: for

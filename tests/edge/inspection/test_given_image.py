@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,32 +128,21 @@ def test_what_is_given_is_what_its_file_would_be(given, inspector, part, tmp_pat
     assert cv2.imwrite(str(path), saved)
     (from_file,) = inspector.stream(path)
     result = inspector.inspect(image)
-    assert result == from_file_of(result, from_file)
+    captured = {"source": result.source, "captured_at_ns": result.captured_at_ns}
+    assert result == replace(from_file, **captured)
     np.testing.assert_array_equal(result.image, from_file.image)
     assert inspector.inspect(str(path)).score == from_file.score
     assert inspector.inspect(path.read_bytes()).score == from_file.score
 
 
-def from_file_of(result, from_file):
-    """A file's result under the name and at the time of another."""
-    from dataclasses import replace
-
-    return replace(from_file, source=result.source, captured_at_ns=result.captured_at_ns)
-
-
-def test_the_command_says_the_same(inspector, built, part, tmp_path) -> None:
-    import json
-
-    cv2.imwrite(str(tmp_path / "part.png"), wide(part))
-    lines = tmp_path / "lines.jsonl"
-    words = ["stream", "part.png", "--bundle", built, "--engine", ENGINE, "--results", lines]
-    subprocess.run(
-        [sys.executable, "-m", "edge", *words, "--no-show"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
+def test_the_command_says_the_same(inspector, built, part, tmp_path, run) -> None:
+    cv2.imwrite("part.png", wide(part))
+    done = run(
+        "stream", "part.png", "--bundle", built, "--engine", ENGINE, "--results", "out.jsonl"
     )
-    assert json.loads(lines.read_text())["score"] == inspector.inspect(wide(part)).score
+    assert done.code == 0
+    score = json.loads(Path("out.jsonl").read_text())["score"]
+    assert score == inspector.inspect(wide(part)).score
 
 
 def test_palettes_are_colours_and_their_alpha_is_dropped(inspector, part, tmp_path) -> None:
