@@ -102,11 +102,13 @@ class DeadlineRunner(AbstractContextManager["DeadlineRunner"]):
             since_s = time.monotonic() - self._hangs_since
             return self._error(frame, f"an earlier inspection hangs, so far for {since_s:.1f} s")
         begun = time.monotonic()
-        self._orders.put(frame)
         try:
+            self._orders.put(frame)
             answer = self._answers.get(timeout=deadline_ms / _MS_PER_S)
-        except queue.Empty:
+        except BaseException as error:
             self._hangs_since = begun
+            if not isinstance(error, queue.Empty):  # such as Ctrl-C: its answer is nobody's
+                raise
             return self._error(
                 frame,
                 f"no answer within {deadline_ms:g} ms; raise deadline_ms, or take a faster engine",

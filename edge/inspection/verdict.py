@@ -13,8 +13,9 @@ the map is highest.
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
-from typing import Any, SupportsFloat, TypeAlias
+from typing import Any, SupportsFloat, SupportsIndex, TypeAlias
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ class DecisionSettings:
         """Refuse values with which no verdict means anything.
 
         Raises:
-            TypeError: a threshold that is no number.
+            TypeError: a threshold that is no number, an area or a region of no whole pixels.
             ValueError: a threshold that is not finite, a negative area, an empty or impossible
                 region of interest, or a mask that is not a grey picture of two values.
         """
@@ -72,9 +73,14 @@ class DecisionSettings:
             if not math.isfinite(as_float32(float(given))):
                 raise ValueError(f"{name} {given}: must be a finite number")
             object.__setattr__(self, name, as_float32(float(given)))
+        object.__setattr__(self, "min_area", _whole(self.min_area, "min_area"))
         if self.min_area < 0:
             raise ValueError(f"min_area {self.min_area}: must be 0 or more pixels")
-        if self.roi is not None and (min(self.roi) < 0 or min(self.roi[2:]) < 1):
+        if self.roi is not None:
+            object.__setattr__(self, "roi", tuple(_whole(one, "roi") for one in self.roi))
+        if self.roi is not None and (
+            len(self.roi) != 4 or min(self.roi) < 0 or min(self.roi[2:]) < 1
+        ):
             raise ValueError(f"roi {self.roi}: must be x,y,width,height inside the frame")
         if self.roi is not None and _reach(self.roi) > MAX_PIXELS:
             raise ValueError(
@@ -88,6 +94,12 @@ class DecisionSettings:
     def region_threshold(self) -> float:
         """Value of the map from which a pixel belongs to a region, where any reaches it."""
         return self.threshold if self.pixel_threshold is None else self.pixel_threshold
+
+
+def _whole(value: object, name: str) -> int:
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        return operator.index(value)
+    raise TypeError(f"{name} {value!r}: must be whole pixels")
 
 
 def _reach(roi: Roi) -> int:

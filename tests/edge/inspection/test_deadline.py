@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -148,3 +149,27 @@ def test_a_deadline_that_makes_no_sense_is_refused(deadline_ms) -> None:
         with pytest.raises(ValueError, match="must be positive"):
             within(frame(), deadline_ms=deadline_ms)
         assert within(frame()).verdict is Verdict.OK
+
+
+def test_an_interrupted_wait_leaves_its_answer_to_nobody() -> None:
+    """As when a cell of a notebook is stopped and run again: the next part gets its own verdict."""
+    inspect, waits = Hanging(1), threading.Event()
+
+    def inspecting(frame) -> Result:
+        waits.set()
+        return inspect(frame)
+
+    def interrupt() -> None:
+        assert waits.wait(20)
+        _thread.interrupt_main()
+
+    with DeadlineRunner(inspecting, deadline_ms=20_000, threshold=0.5) as within:
+        interrupting = threading.Thread(target=interrupt)
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt):
+            within(frame(1))
+        interrupting.join()
+        assert "an earlier inspection hangs" in within(frame(2)).reason
+        inspect.go_on.set()
+        wait_until(lambda: within.late == 1)
+        assert (within(frame(3)).frame, within.late) == (3, 1)

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 import multiprocessing
+import os
 import pickle
+import random
+import resource
+import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,10 +20,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import edge
+from edge.inspection.given_image import frame_from_image
 from edge.inspection.inspector import Inspector, load
 from edge.result import Verdict
 from engines.errors import EngineError
@@ -173,8 +183,6 @@ def test_results_compare_by_what_they_say(inspector, spoilt_image) -> None:
 def test_a_result_is_shown_in_a_line_and_in_a_notebook_as_a_picture(
     inspector, spoilt_image
 ) -> None:
-    import cv2
-
     result = inspector.inspect(spoilt_image)
     assert repr(result).startswith(f"Result(NG, score {result.score:.6g}, threshold ")
     assert "1 region" in repr(result) and len(repr(result)) < 200
@@ -250,6 +258,64 @@ def test_two_inspectors_work_side_by_side(built, inspector, good_image, spoilt_i
         pairs = [(one.inspect(spoilt_image), one.inspect(good_image)) for one in (inspector, other)]
     assert pairs[0][0].score == pairs[1][0].score
     assert [pair[1].verdict for pair in pairs] == [Verdict.OK, Verdict.NG]
+
+
+def what_is_global() -> dict[str, object]:
+    """What a library must leave alone in a program."""
+    loggers = {None, "edge", "edge.inspection.inspector"}
+    return {
+        "folder": Path.cwd(),
+        "environment": dict(os.environ),
+        "signals": {one: signal.getsignal(one) for one in signal.valid_signals()},
+        "loggers": [
+            (one, logging.getLogger(one).level, list(logging.getLogger(one).handlers))
+            for one in loggers
+        ],
+        "threads of OpenCV": cv2.getNumThreads(),
+        "hooks": (sys.excepthook, threading.excepthook, sys.unraisablehook),
+        "floats": np.geterr(),
+        "warnings": list(warnings.filters),
+        "random": (random.getstate(), np.random.get_state()[1].tolist()),
+        "processes": multiprocessing.get_start_method(allow_none=True),
+        "limits": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "threads": threading.active_count(),
+        "files": len(os.listdir("/proc/self/fd")),
+    }
+
+
+def test_a_whole_life_leaves_the_program_as_it_was(built, drawn, good_image) -> None:
+    with load(built, engine=ENGINE):  # what is made once a process, such as a font
+        pass
+    before = what_is_global()
+    for _ in range(2):
+        with load(built, engine=ENGINE) as loaded:
+            edge.draw(loaded.inspect(good_image, deadline_ms=20_000))
+            next(loaded.stream(drawn / "test" / "good"))
+            loaded.threshold = 0.5
+    assert what_is_global() == before
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_given_there_is_a_frame_or_a_told_mistake(data) -> None:
+    kinds = ["?", "u1", "<u2", ">u2", "i1", "i8", "f2", "f8", "c16", "O", "M8[s]", "S3", "V4"]
+    shape = data.draw(st.lists(st.integers(0, 5), max_size=5).map(tuple))
+    array = np.zeros(shape, np.dtype(data.draw(st.sampled_from(kinds))))
+    kind = data.draw(st.sampled_from(["array", "text", "bytes", "odd"]))
+    image = {
+        "array": array,
+        "text": data.draw(st.text(max_size=20)),
+        "bytes": data.draw(st.binary(max_size=40)),
+        "odd": data.draw(st.sampled_from([1.5, {}, (), object(), np.float32(1), type, [array]])),
+    }[kind]
+    try:
+        frame = frame_from_image(image, bit_depth=data.draw(st.sampled_from([None, 12])))
+    except (TypeError, ValueError) as error:
+        assert "\n" not in str(error)
+    else:
+        assert (frame.image is None) == bool(frame.reason)
+        assert frame.image is None or (frame.image.dtype, frame.image.ndim) == (np.uint8, 3)
 
 
 # --- other processes ------------------------------------------------------------------------
