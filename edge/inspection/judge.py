@@ -68,16 +68,6 @@ def judge_within_border(
         judge: of those that have one, a result for each.
         threshold: of the ERROR results.
     """
-
-    def guarded(pictures: list[tuple[Frame, Image]]) -> list[Result]:
-        try:
-            return judge(pictures) if pictures else []
-        except Exception as error:  # noqa: BLE001  # the border: an ERROR of these parts alone
-            if len(pictures) > 1:  # only whose it is shall see it
-                return [result for one in pictures for result in guarded([one])]
-            reason = reason_from_failure("an inspection", error)
-            return [error_from_frame(pictures[0][0], threshold=threshold, reason=reason)]
-
     results: dict[int, Result] = {}
     pictures: dict[int, tuple[Frame, Image]] = {}
     for index, frame in enumerate(frames):
@@ -86,8 +76,26 @@ def judge_within_border(
             results[index] = error_from_frame(frame, threshold=threshold, reason=problem)
         else:
             pictures[index] = frame, frame.image
-    results.update(zip(pictures, guarded([*pictures.values()]), strict=True))
+    judged = _guarded([*pictures.values()], judge, threshold=threshold) if pictures else []
+    results.update(zip(pictures, judged, strict=True))
     return [results[index] for index in range(len(frames))]
+
+
+def _guarded(
+    pictures: list[tuple[Frame, Image]],
+    judge: Callable[[list[tuple[Frame, Image]]], list[Result]],
+    *,
+    threshold: float,
+) -> list[Result]:
+    try:
+        return judge(pictures)
+    except Exception as error:  # noqa: BLE001  # the border: an ERROR of these parts alone
+        if len(pictures) > 1:  # only whose it is shall see it
+            return [
+                result for one in pictures for result in _guarded([one], judge, threshold=threshold)
+            ]
+        reason = reason_from_failure("an inspection", error)
+        return [error_from_frame(pictures[0][0], threshold=threshold, reason=reason)]
 
 
 def judge_frame(

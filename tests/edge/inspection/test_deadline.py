@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -161,7 +161,7 @@ def test_an_interrupted_wait_leaves_its_answer_to_nobody() -> None:
 
     def interrupt() -> None:
         assert waits.wait(20)
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     with DeadlineRunner(inspecting, deadline_ms=20_000, threshold=0.5) as within:
         interrupting = threading.Thread(target=interrupt)
