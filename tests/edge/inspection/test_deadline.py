@@ -161,6 +161,7 @@ def test_an_interrupted_wait_leaves_its_answer_to_nobody() -> None:
 
     def interrupt() -> None:
         assert waits.wait(20)
+        time.sleep(0.1)  # a signal just before the wait would be noticed after it
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     with DeadlineRunner(inspecting, deadline_ms=20_000, threshold=0.5) as within:
