@@ -32,7 +32,7 @@ ANSWER_S = 60.0
 """Within which an answer has to be taken."""
 _MAX_HEAD_BYTES = 16 * 1024
 ALIVE_S = 2  # between two signs of life for systemd
-_LOOK_S = 1.0
+LOOK_S = 1.0
 
 
 def serve_studio(config: Config, *, say: Say) -> None:
@@ -135,7 +135,7 @@ class _LimitedProtocol(H11Protocol):
         if waited_s >= (ANSWER_S if self._is_answering else HEAD_S):
             self.transport.abort()
         else:
-            self.loop.call_later(_LOOK_S, self._look)
+            self.loop.call_later(LOOK_S, self._look)
 
 
 def _awaitable(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:

@@ -89,7 +89,7 @@ def test_a_newcomer_comes_from_the_camera_to_a_running_line(studio, tmp_path) ->
         browser.tab_to("begin")
         browser.press("Enter")
         browser.wait("document.querySelector('#cameras tr td:nth-child(3)')?.textContent > 0")
-        browser.wait("document.querySelector('#live img[src]')")
+        browser.wait("document.querySelector('#live img[src]') !== null")
         took["line runs"] = time.monotonic() - began
         browser.tab_to("stop")
         browser.press("Enter")
@@ -133,7 +133,7 @@ def line(drawn, bundle, tmp_path, monkeypatch):
     bad = next(path for path in sorted((drawn / "test").iterdir()) if path.name != "good")
     shutil.copy(sorted(bad.iterdir())[0], "parts/zz.png")
     shutil.copytree(bundle, "build/flange.edge")
-    text = f'[cameras.left]\nsource = "replay:{tmp_path}/parts?fps=20"\n'
+    text = f'[cameras.left]\nsource = "replay:{tmp_path}/parts?fps=20"\n[stream]\nkeep = "kept"\n'
     (tmp_path / "edge.toml").write_text(text)
     with running_studio(tmp_path, read_config()) as server:
         yield server

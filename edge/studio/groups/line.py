@@ -48,9 +48,9 @@ class StartLine(Command):
 
 def routes(studio: Studio) -> list[Route]:
     """The page, and what it asks for."""
-    line = _Line(studio)
+    line = _LineOfStudio(studio)
     return [
-        page_route(studio, NAME, lambda _: {"commands": commands_of(studio.config)}),
+        page_route(studio, NAME, lambda _: line.values()),
         state_route(studio, "/line/state", lambda _query, _asking: line.state()),
         picture_route(studio, "/line/picture", line.picture),
         command_route(studio, "/line/start", StartLine, line.start),
@@ -76,13 +76,19 @@ def run_line(given: JobInput, report: JobReport) -> JobInput:
     return run_streams(options, config, say=report.say).to_json()
 
 
-class _Line:
+class _LineOfStudio:
     """The line of this studio, or one that was started elsewhere and has a monitor."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
         self._life = studio.config.life
         self._monitor = LineMonitor(self._life)
+
+    def values(self) -> dict[str, Any]:
+        """What the page is drawn with: what can run, and whether a candidate can run along."""
+        stream = self._studio.config.stream
+        records = stream.keep is not None or stream.database is not None
+        return {"commands": commands_of(self._studio.config), "can_shadow": records}
 
     def state(self) -> dict[str, Any]:
         """The job, and what the monitor tells: its report and the last rejects."""

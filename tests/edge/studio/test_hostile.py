@@ -264,6 +264,7 @@ def test_a_slow_body_and_a_slow_head_are_ended(studio, mine, monkeypatch) -> Non
     head = f"POST /build/start HTTP/1.1\r\n{lines}Content-Length: 100\r\n\r\n".encode()
     assert answer_of(talk(studio.port, head)).status == 408
     monkeypatch.setattr(serve, "HEAD_S", 0.2)
+    monkeypatch.setattr(serve, "LOOK_S", 0.05)
     assert talk(studio.port, b"GET /camera HTTP/1.1\r\nHost:") == b""
 
 
