@@ -104,7 +104,7 @@ class Audit:
         """The last changes and refusals, the newest first; lines that are torn are left out."""
         with self._lock:
             found = _entries(self._path, count) + _entries(self._refused_path, count)
-        return sorted(found, key=lambda one: str(one.get("when")), reverse=True)[:count]
+        return sorted(found, key=lambda one: str(one.get("when", "")), reverse=True)[:count]
 
     def close(self) -> None:
         """Write the counts that are left, and close the file."""

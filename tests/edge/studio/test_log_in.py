@@ -74,3 +74,20 @@ def test_with_tls_the_cookie_is_for_tls_alone(tmp_path) -> None:
             client.command("/language", language="de")
         with httpx.Client() as plain, pytest.raises(httpx.HTTPError):
             plain.get(f"http://127.0.0.1:{server.port}/history")
+
+
+def test_behind_a_proxy_its_names_and_https_hold(tmp_path) -> None:
+    with running_studio(tmp_path, hosts=("line3.example",), behind_tls=True) as server:
+        client = StudioClient(server.address)
+        with client.http:
+            client.http.headers["Host"] = "line3.example"
+            page = client.http.get("/history")
+            assert page.headers["set-cookie"].startswith("__Host-edge=")
+            cookie = page.headers["set-cookie"].partition(";")[0]
+            client.csrf = page.text.partition('name="csrf" content="')[2].partition('"')[0]
+            client.http.headers["Cookie"] = cookie
+            statuses = []
+            for origin in ("https://line3.example", "http://line3.example", "https://evil.example"):
+                client.address = origin
+                statuses.append(client.post("/language", {"language": "de"}).status_code)
+            assert statuses == [200, 403, 403]
