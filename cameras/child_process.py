@@ -166,6 +166,11 @@ class ChildProcess:
         if life is not None and not life.link.send(message, wait=False):
             life.kill(f"{self._options.name} takes no orders")
 
+    def tell(self, message: object) -> bool:
+        """Tell the child what it may miss; never waits. False if it cannot be told now."""
+        life = self._life
+        return life is not None and life.link.send(message, wait=False)
+
     def kill(self, reason: str) -> None:
         """Replace the child; any thread may call, and the handler is told by another."""
         life = self._life

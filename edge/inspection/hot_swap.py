@@ -52,6 +52,7 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
         refused: how often another one could not be opened, or failed its test.
         failed_tests: how often the one at work failed.
         tested_s: monotonic time at which the one at work last passed.
+        judged: the inspector whose `inspect` ended last; None before the first.
 
     Raises:
         BundleError, EngineError, ValueError, OSError, MemoryError: `open_it` does, at birth.
@@ -62,6 +63,7 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
         self.reloads = 0
         self.refused = 0
         self.failed_tests = 0
+        self.judged: Inspector | None = None
         self._closed = False
         self._open_it = open_it
         self._swapping = threading.Lock()
@@ -104,6 +106,7 @@ class HotSwapInspector(AbstractContextManager["HotSwapInspector"]):
         """Judge a frame, as `Inspector.inspect`; ERROR while the inspector is not trusted."""
         with self._using() as slot:
             result = slot.inspector.inspect(frame)
+            self.judged = slot.inspector
             if slot.failed_check:  # asked afterwards: the test may have failed meanwhile
                 threshold = slot.inspector.settings.threshold
                 return error_from_frame(frame, threshold=threshold, reason=slot.failed_check)

@@ -67,6 +67,12 @@ class Upkeep(AbstractContextManager["Upkeep"]):
         due = time.monotonic() + (self._self_test_s or float("inf"))
         self._charges.append(_Charge(inspector, bundle, _signature(bundle), due))
 
+    def watch(self, inspector: HotSwapInspector, bundle: Path) -> None:
+        """Watch another folder for a newer bundle of an inspector that is looked after."""
+        for charge in self._charges:
+            if charge.inspector is inspector:
+                charge.seen, charge.bundle = _signature(bundle), bundle
+
     def reload(self) -> None:
         """Open all inspectors anew, soon; any thread and a signal handler may call it."""
         self._asked.set()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from edge.fields import (
     Count,
+    Finite,
     Milliseconds,
     OptionsModel,
     Positive,
+    RoiText,
     Seconds,
     Settling,
     option,
@@ -20,8 +22,6 @@ from edge.fields import (
 from edge.options.names import (
     ENGINE,
     PART_DEADLINE_MS,
-    RESULTS_KEPT,
-    RESULTS_MB,
     BitDepth,
     Bridges,
     EngineName,
@@ -29,9 +29,28 @@ from edge.options.names import (
     bit_depth_option,
     device_option,
 )
+from edge.options.records import RecordOptions
 
 
-class ServeOptions(OptionsModel):
+class RecipeSection(OptionsModel):
+    """A recipe; what it does not set is that of `[stream]`, else the bundle's own."""
+
+    bundle: Path
+    threshold: Finite | None = None
+    min_area: Count | None = None
+    ignore: Path | None = None
+    roi: RoiText | None = None
+
+
+def recipe_from_bundle(value: Any) -> Any:
+    """The path of a bundle is a recipe without settings of its own."""
+    return {"bundle": value} if isinstance(value, str | Path) else value
+
+
+RecipeText = Annotated[RecipeSection, BeforeValidator(recipe_from_bundle)]
+
+
+class ServeOptions(RecordOptions):
     """What a station is: `edge serve`, `[station]`."""
 
     name: Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,64}$")] = setting(
@@ -57,9 +76,9 @@ class ServeOptions(OptionsModel):
         unset="the one that edge stream would take",
         example="build/{name}.edge",
     )
-    recipes: dict[Annotated[int, Field(ge=1, le=65535)], Path] | None = setting(
+    recipes: dict[Annotated[int, Field(ge=1, le=65535)], RecipeText] | None = setting(
         None,
-        "Bundles that a PLC can choose, by number.",
+        "Bundles that a PLC can choose, by number; or tables with settings of their own.",
         unset="the bundle alone",
         example={1: "build/{name}.edge"},
     )
@@ -88,10 +107,3 @@ class ServeOptions(OptionsModel):
     clear_faults: Literal["plc", "auto"] = setting(
         "plc", "Who ends a fault: a PLC, or auto once the worker is back."
     )
-    results: Path | None = setting(
-        None, "File of JSON lines, one for each part.", example="results.jsonl"
-    )
-    results_mb: Positive = setting(
-        RESULTS_MB, "MiB at which a new results file begins; each day has its own, too."
-    )
-    results_kept: Positive = setting(RESULTS_KEPT, "Number of older results files.")

@@ -15,31 +15,34 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from edge.config import Config, ConfigError, find_bundle
-from edge.given import GivenSettings
+from edge.config import Config, ConfigError
 from edge.plc.bridges import COMMANDING, open_bridge, section_of
+from edge.plc.recipes import judge_options, say_recipes
+from edge.plc.station.decided_part import PictureAddresses, part_from_decision
 from edge.plc.station.messages import JudgeOptions, StationOptions
-from edge.plc.station.port import Bridge, Port
 from edge.plc.station.process_worker import ProcessWorker
-from edge.plc.station.snapshot import Decision, InspectionResult, Phase, ResultEvaluation, Snapshot
+from edge.plc.station.shown_parts import StationPictures
+from edge.plc.station.snapshot import Phase, Snapshot
 from edge.plc.station.station import Station
-from edge.result import Verdict
+from edge.plc.station_records import (
+    claim_places,
+    open_records,
+    page_address,
+    picture_addresses,
+    recorder_options,
+)
+from edge.plc.station_report import StationReport, why_not_online
 from edge.service.http_server import open_monitor
 from edge.service.result_counts import ResultCounts
 from edge.service.signals import call_on_hangup, has_terminal, stop_on_signals
 from edge.service.systemd import SystemdNotifier
-from edge.sinks.disk_quota import MIB
-from edge.sinks.json_lines import JsonLinesFile
-from engines.choose import engine_on
 from process.signals import FINISHING_S, end_within
-from process.threads import FAILURES
 
 SWITCH_S = 0.0005
 """Longest time a thread of this process holds up another: Python's default is 5 ms."""
 ALIVE_S = 1.0  # between two signs of life for systemd
 STARTING_S = 30.0  # for which each of them extends a start that goes on
 WORDS = 0x10000
-US_PER_MS = 1e3
 
 
 def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[str, int]:
@@ -52,30 +55,46 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
     Raises:
         ConfigError: no source, no bundle, or a section that makes no sense.
         StationError: a bridge cannot be opened.
+        SinkError: a place of results cannot be written, or another program writes there.
         MonitorError: as `edge.service.http_server.Monitor` says.
     """
     sections = _bridge_sections(config)
     judge = judge_options(config)
     sys.setswitchinterval(SWITCH_S)
     _quieten_asyncua()
+    say_recipes(judge, say=say)
     with contextlib.ExitStack() as stack:
         end_within(FINISHING_S)
         stop = stack.enter_context(stop_on_signals())
         reload = threading.Event()
         if not has_terminal():
             stack.enter_context(call_on_hangup(reload.set))
-        recipe_id, silent_after_s = config.station.recipe, config.station.silent_after_s
-        worker = ProcessWorker(judge, recipe_id=recipe_id, silent_after_s=silent_after_s)
-        file = _open_results(config, stack)
-        station = stack.enter_context(Station(worker, options=_station_options(config, judge)))
+        stack.enter_context(claim_places(config, judge))
+        recorder = recorder_options(config, judge)
+        worker = ProcessWorker(
+            judge,
+            recipe_id=config.station.recipe,
+            silent_after_s=config.station.silent_after_s,
+            recorder=recorder,
+        )
+        addresses = picture_addresses(config, judge)
+        counts = ResultCounts()
+        sinks, records = stack.enter_context(open_records(config, counts))
+        options = _station_options(config, judge, addresses if recorder else None)
+        station = stack.enter_context(Station(worker, options=options))
         notifier = SystemdNotifier()
         station.on_change(_StatusLine(say, notifier))
-        if file is not None:
-            station.on_result(lambda result: file.add(json_from_result(result)))
-        report = StationReport(station, file=file, source_trouble=lambda: worker.source_trouble)
+        station.on_result(
+            lambda result: records.put(part_from_decision(result, source=addresses.source))
+        )
+        report = StationReport(station, worker, counts=counts, sinks=sinks)
         station.on_result(report.count)
-        monitor = open_monitor(config.life, report.to_json, pictures=None, say=say)
-        stack.enter_context(monitor)
+        pictures = StationPictures(config.station.name, worker.shown, keep=config.station.keep)
+        monitor = stack.enter_context(
+            open_monitor(config.life, report.to_json, pictures=pictures, say=say)
+        )
+        if monitor is not None:
+            addresses.page = page_address(config, monitor.host, monitor.port)
         for name, section in sections.items():
             bridge = stack.enter_context(open_bridge(name, station, section))
             report.add_bridge(bridge)
@@ -88,87 +107,6 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
             station, every_s=every_s, notifier=notifier, stop=stop, reload=reload, say=say
         )
         return asdict(station.snapshot().counters)
-
-
-def json_from_result(result: InspectionResult) -> dict[str, Any]:
-    """A part's line in the file of results."""
-    return asdict(result) | {"decision": result.decision.name}
-
-
-class StationReport:
-    """What is told of a station, by the names that `edge stream` has; any thread may ask.
-
-    Args:
-        station: whose.
-        file: where its results go; None where they go nowhere.
-        source_trouble: says what is wrong with its source although it works; empty if nothing.
-    """
-
-    def __init__(
-        self,
-        station: Port,
-        *,
-        file: JsonLinesFile | None,
-        source_trouble: Callable[[], str] = str,
-    ) -> None:
-        self._station = station
-        self._source_trouble = source_trouble
-        self._file = file
-        self._bridges: list[Bridge] = []
-        self._counts = ResultCounts()
-        self._latest: InspectionResult | None = None
-        self._born_s = time.monotonic()
-
-    def add_bridge(self, bridge: Bridge) -> None:
-        """Tell of its troubles, too."""
-        self._bridges.append(bridge)
-
-    def count(self, result: InspectionResult) -> None:
-        """Count a result; to be called with each."""
-        self._latest = result
-        stages = {"acquire": result.acquire_us, "process": result.process_us}
-        self._counts.count(
-            _verdict(result),
-            latency_ms=result.latency_us / US_PER_MS,
-            stages_ms={stage: us / US_PER_MS for stage, us in stages.items()},
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything that is known, in JSON types."""
-        shown = self._station.snapshot()
-        reason = "" if shown.online else _why_not_online(shown) or str(shown.phase)
-        troubles = [bridge.trouble for bridge in self._bridges]
-        troubles += [] if self._file is None else [self._file.losses.trouble]
-        of_sinks = len([trouble for trouble in troubles if trouble])
-        troubles += [self._source_trouble()]
-        troubles += [self._latest.trouble] if self._latest else []
-        reasons = {shown.station: reason} if reason else {}
-        reasons |= FAILURES.reasons(since_s=self._born_s)
-        return {
-            "ready": not reasons,
-            "reasons": reasons,
-            "troubles": [trouble for trouble in troubles if trouble],
-            "sinks_in_trouble": of_sinks,
-            "not_written": 0 if self._file is None else self._file.losses.total,
-            "thread_failures": FAILURES.count,
-            "station": self._station_json(shown, reason),
-        }
-
-    def _station_json(self, shown: Snapshot, reason: str) -> dict[str, Any]:
-        return {
-            "name": shown.station,
-            "ready": not reason,
-            "reason": reason,
-            "phase": str(shown.phase),
-            "recipe_id": shown.recipe_id,
-            "model_hash": shown.model_hash,
-            "threshold": shown.threshold,
-            "boot_id": shown.boot_id,
-            "seq": shown.seq,
-            "drift": self._latest.drift if self._latest else "",
-            **self._counts.to_json(),
-            "counters": asdict(shown.counters),
-        }
 
 
 def _quieten_asyncua() -> None:
@@ -185,55 +123,9 @@ def _bridge_sections(config: Config) -> dict[str, Any]:
     return {name: section_of(name, config) for name in config.station.bridges}
 
 
-def _open_results(config: Config, stack: contextlib.ExitStack) -> JsonLinesFile | None:
-    options = config.station
-    if options.results is None:
-        return None
-    limit = options.results_mb * MIB
-    lines = JsonLinesFile(options.results, max_bytes=limit, backups=options.results_kept)
-    return stack.enter_context(lines)
-
-
-def judge_options(config: Config) -> JudgeOptions:
-    """How the worker inspects, as `edge.toml` under the command line has it.
-
-    Raises:
-        ConfigError: no source, no bundle, or a recipe that is none.
-    """
-    station = config.station
-    source = station.source or next(iter(config.stream.source), None)
-    if source is None:
-        raise ConfigError(
-            "no source: name one, such as /dev/video0, or set station.source in edge.toml"
-        )
-    if station.bundle is not None or station.recipes is None:
-        recipes = {station.recipe: find_bundle(station.bundle, config)}
-    else:
-        recipes = station.recipes
-    if station.recipe not in recipes:
-        raise ConfigError(
-            f"edge.toml: station.recipe {station.recipe}: not one of station.recipes, "
-            f"{', '.join(map(str, recipes))}"
-        )
-    for recipe_id, path in recipes.items():
-        if not (path / "manifest.json").is_file():
-            raise ConfigError(f"recipe {recipe_id}: {path}: no bundle; make one with `edge build`")
-    return JudgeOptions(
-        recipes={recipe_id: str(path) for recipe_id, path in recipes.items()},
-        source=source,
-        engine=engine_on(station.engine, station.device),
-        warm_up=station.warm_up,
-        deadline_ms=station.deadline_ms,
-        settle_ms=station.settle_ms,
-        stall_after_s=station.stall_after_s,
-        self_test_s=config.life.self_test_s,
-        given=GivenSettings.from_options(config.stream),
-        bit_depth=station.bit_depth or config.stream.bit_depth,
-        free=station.mode == "free",
-    )
-
-
-def _station_options(config: Config, judge: JudgeOptions) -> StationOptions:
+def _station_options(
+    config: Config, judge: JudgeOptions, addresses: PictureAddresses | None
+) -> StationOptions:
     station = config.station
     return StationOptions(
         name=station.name,
@@ -242,6 +134,7 @@ def _station_options(config: Config, judge: JudgeOptions) -> StationOptions:
         # Where nobody could clear a fault, it ends by itself.
         latch=station.clear_faults == "plc" and bool(COMMANDING & set(station.bridges)),
         recipes=frozenset(judge.recipes),
+        picture_of=addresses,
     )
 
 
@@ -319,19 +212,4 @@ class _StatusLine:
 
 def _status_line(shown: Snapshot) -> str:
     online = shown.phase in (Phase.READY, Phase.RELEASE)
-    return _why_not_online(shown) or (f"online, recipe {shown.recipe_id}" if online else "")
-
-
-def _why_not_online(shown: Snapshot) -> str:
-    """Why a station accepts no triggers; empty when it does, or is at work."""
-    if shown.phase is Phase.FAULT:
-        return f"fault {shown.error.value}: {shown.reason}"
-    if shown.phase is Phase.OFFLINE:
-        return f"offline, {shown.offline_reason.name.lower()}"
-    return ""
-
-
-def _verdict(result: InspectionResult) -> Verdict:
-    if result.decision is Decision.PASS:
-        return Verdict.OK
-    return Verdict.NG if result.evaluation is ResultEvaluation.NOT_OK else Verdict.ERROR
+    return why_not_online(shown) or (f"online, recipe {shown.recipe_id}" if online else "")

@@ -11,7 +11,9 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,9 +21,10 @@ import numpy as np
 from edge.drawing.overlay import draw
 from edge.result import Image, Result, Roi, Verdict
 from edge.service.http_routes import DrawnResult
+from edge.sinks.kept_parts import drawn_picture
 from edge.sinks.losses import LossCounter, RepeatFilter
 from edge.sinks.pictures import jpeg_from_image
-from edge.sinks.sink import RateMeter
+from edge.sinks.sink import RateMeter, name_from_result
 from engines.cpu.processor import usable_cores
 
 WATCHED_S = 5.0
@@ -46,24 +49,35 @@ class Galleries:
 
     Args:
         cpus: how many processors the machine may use; None asks it.
+        keep: the folder of kept parts; None keeps none.
     """
 
-    def __init__(self, *, cpus: float | None = None) -> None:
+    def __init__(self, *, cpus: float | None = None, keep: Path | None = None) -> None:
         self._share = SHARE * (usable_cores() if cpus is None else cpus)
+        self._keep = keep
         self._of: dict[str, Gallery] = {}
 
-    def gallery(self, camera: str) -> Gallery:
-        """Make a camera's; a sink for its results."""
-        self._of[camera] = Gallery(self, camera)
+    def gallery(self, camera: str, shown: ShownPictures | None = None) -> Gallery:
+        """Make a camera's; a sink for its results.
+
+        Args:
+            camera: its name.
+            shown: where its pictures are seen; None is here.
+        """
+        self._of[camera] = Gallery(self, camera, shown or ShownPictures())
         return self._of[camera]
 
     def live(self, camera: str, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
         """See `edge.service.http_routes.Pictures`."""
-        return self._of[camera].live(unless_id=unless_id)
+        return self._of[camera].shown.live(unless_id=unless_id)
 
     def rejects(self, camera: str) -> tuple[DrawnResult, ...]:
         """See `edge.service.http_routes.Pictures`."""
-        return self._of[camera].rejects()
+        return self._of[camera].shown.rejects()
+
+    def kept(self, camera: str, name: str) -> bytes | None:
+        """See `edge.service.http_routes.Pictures`."""
+        return drawn_picture(self._keep, self._of[camera].camera, name)
 
     @property
     def side(self) -> int:
@@ -73,6 +87,60 @@ class Galleries:
     def pause_s(self, cost_s: float) -> float:
         """How long a camera draws nothing after a picture that cost so much processor time."""
         return cost_s * len(self._of) / self._share
+
+
+class ShownPictures:
+    """What a camera shows now, and its last rejected parts; any thread may ask.
+
+    Args:
+        on_asked: told each time that somebody asks for what is there now.
+    """
+
+    def __init__(self, on_asked: Callable[[], object] = lambda: None) -> None:
+        self._on_asked = on_asked
+        self._changed = threading.Condition()
+        self._live: DrawnResult | None = None
+        self._rejects: deque[DrawnResult] = deque(maxlen=MAX_REJECTS)
+        self._asked_s = -math.inf
+
+    def put(self, shown: DrawnResult, *, rejected: bool) -> None:
+        """Show a result, as one of the rejected, too."""
+        with self._changed:
+            self._live = shown
+            if rejected:
+                self._rejects.appendleft(shown)
+            self._changed.notify_all()
+
+    def note_watched(self) -> None:
+        """Somebody asks for what is there now."""
+        self._asked_s = time.monotonic()
+        self._on_asked()
+
+    def is_watched(self, now_s: float) -> bool:
+        """Whether somebody has asked lately."""
+        return now_s - self._asked_s < WATCHED_S
+
+    def live(self, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
+        """See `edge.service.http_routes.Pictures`."""
+        self.note_watched()
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_new(unless_id), timeout=WAIT_S)
+            picture = self._live
+        if picture is None:
+            return None
+        age_s = time.monotonic() - picture.monotonic_s
+        return None if age_s > FRESH_S else (picture, age_s)
+
+    def rejects(self) -> tuple[DrawnResult, ...]:
+        """See `edge.service.http_routes.Pictures`."""
+        with self._changed:
+            return tuple(self._rejects)
+
+    def _is_new(self, unless_id: str) -> bool:
+        picture = self._live
+        if picture is None or picture.id == unless_id:
+            return False
+        return time.monotonic() - picture.monotonic_s <= FRESH_S
 
 
 class Gallery(AbstractContextManager["Gallery"]):
@@ -85,16 +153,13 @@ class Gallery(AbstractContextManager["Gallery"]):
     lossless = False
     alone = True  # what is there now is shown, also while a video hangs in its disk
 
-    def __init__(self, shared: Galleries, camera: str) -> None:
+    def __init__(self, shared: Galleries, camera: str, shown: ShownPictures) -> None:
         where = f"page, {camera}" if camera else "page"
         self.losses = LossCounter(where, "pictures", counts_skipped=False)
+        self.camera, self.shown = camera, shown
         self._shared = shared
         self._rate = RateMeter()
         self._repeats = RepeatFilter()
-        self._changed = threading.Condition()
-        self._live: DrawnResult | None = None
-        self._rejects: deque[DrawnResult] = deque(maxlen=MAX_REJECTS)
-        self._asked_s = -math.inf
         self._rested_s = self._live_due_s = self._reject_due_s = -math.inf
         self._pause_s = 0.0
 
@@ -116,43 +181,16 @@ class Gallery(AbstractContextManager["Gallery"]):
         finally:
             self._rest(now, cost_s=time.thread_time() - begun_s, rejected=rejected)
         self.losses.end_outage()
-        name = f"{result.captured_at_ns}-{result.frame}"
+        name = name_from_result(result)
         seen_s = now - sum(result.speed.values()) / 1e3
         shown = DrawnResult(name, jpeg, result.verdict.value, seen_s, result.to_json())
-        with self._changed:
-            self._live = shown
-            if rejected:
-                self._rejects.appendleft(shown)
-            self._changed.notify_all()
+        self.shown.put(shown, rejected=rejected)
 
     def __exit__(self, *_: object) -> None:
         """Do nothing: pictures can be seen until the monitor is closed."""
 
-    def live(self, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
-        """See `edge.service.http_routes.Pictures`."""
-        with self._changed:
-            self._asked_s = time.monotonic()
-            self._changed.wait_for(lambda: self._is_new(unless_id), timeout=WAIT_S)
-            picture = self._live
-        if picture is None:
-            return None
-        age_s = time.monotonic() - picture.monotonic_s
-        return None if age_s > FRESH_S else (picture, age_s)
-
-    def rejects(self) -> tuple[DrawnResult, ...]:
-        """See `edge.service.http_routes.Pictures`."""
-        with self._changed:
-            return tuple(self._rejects)
-
-    def _is_new(self, unless_id: str) -> bool:
-        picture = self._live
-        if picture is None or picture.id == unless_id:
-            return False
-        return time.monotonic() - picture.monotonic_s <= FRESH_S
-
     def _is_shown_live(self, now: float) -> bool:
-        watched = now - self._asked_s < WATCHED_S
-        return watched and now >= max(self._rested_s, self._live_due_s)
+        return self.shown.is_watched(now) and now >= max(self._rested_s, self._live_due_s)
 
     def _is_shown_as_reject(self, result: Result, now: float) -> bool:
         """Whether it is one, and due: one pause may be cut short, so the first always is."""

@@ -19,7 +19,7 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
-_REJECT_KEYS = ("captured_at_ns", "verdict", "score", "threshold", "reason", "part", "frame")
+REJECT_KEYS = ("captured_at_ns", "verdict", "score", "threshold", "reason", "part", "frame")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,10 @@ class Pictures(Protocol):
         """The last NG and ERROR results, newest first."""
         ...
 
+    def kept(self, camera: str, name: str) -> bytes | None:
+        """The drawn picture of an earlier result by its id, where it is kept; else None."""
+        ...
+
 
 class Routes:
     """What there is to read.
@@ -124,17 +128,26 @@ def _respond_for_camera(pictures: Pictures, path: str, known_id: str) -> Respons
                 return _live_response(pictures.live(camera, unless_id=known_id), known_id)
             case ["rejects.json"]:
                 rejects = [
-                    {"id": one.id, **{key: one.result[key] for key in _REJECT_KEYS}}
+                    {"id": one.id, **{key: one.result[key] for key in REJECT_KEYS}}
                     for one in pictures.rejects(camera)
                 ]
                 return _json_response({"rejects": rejects})
-            case ["rejects", name]:
-                named = {f"{one.id}.jpg": one.jpeg for one in pictures.rejects(camera)}
-                return Response(HTTPStatus.OK, named[name], "image/jpeg")
+            case ["rejects", name] if name.endswith(".jpg"):
+                return _reject_response(pictures, camera, name.removesuffix(".jpg"))
     except KeyError:
         return text_response(HTTPStatus.NOT_FOUND, "no such camera or picture")
     line = "nothing here; a camera has live.jpg, rejects.json, rejects/ID.jpg"
     return text_response(HTTPStatus.NOT_FOUND, line)
+
+
+def _reject_response(pictures: Pictures, camera: str, name: str) -> Response:
+    """The picture of a result: one of the last, or one that is kept."""
+    shown = next((one.jpeg for one in pictures.rejects(camera) if one.id == name), None)
+    jpeg = shown or pictures.kept(camera, name)
+    if jpeg is None:
+        line = "the picture of this part is not kept, or not any more"
+        return text_response(HTTPStatus.NOT_FOUND, line)
+    return Response(HTTPStatus.OK, jpeg, "image/jpeg")
 
 
 def _live_response(found: tuple[DrawnResult, float] | None, known_id: str) -> Response:

@@ -105,8 +105,8 @@ def open_monitor(
     *,
     pictures: Pictures | None,
     say: Callable[[str], None],
-) -> Iterator[None]:
-    """Listen while the block runs, if an address is given.
+) -> Iterator[Monitor | None]:
+    """Listen while the block runs, if an address is given; None where none is.
 
     Args:
         section: where to listen, and who may read.
@@ -118,13 +118,13 @@ def open_monitor(
         MonitorError: see `Monitor`.
     """
     if section.monitor is None:
-        yield
+        yield None
         return
     access = Access(section.monitor_token, section.monitor_hosts)
     with Monitor(section.monitor, report, pictures=pictures, access=access) as monitor:
         page = "" if pictures is None else "the page, "
         say(f"http://{monitor.host}:{monitor.port}: {page}/healthz and /metrics")
-        yield
+        yield monitor
 
 
 class RequestServer(LimitedServer):

@@ -53,13 +53,16 @@ class Supervised:
 
 
 @contextlib.contextmanager
-def supervised(config: Config, *, stop: threading.Event, say: Say) -> Iterator[Supervised]:
+def supervised(
+    config: Config, *, stop: threading.Event, say: Say, keep: Path | None = None
+) -> Iterator[Supervised]:
     """Log, supervise and listen as `edge.toml` has it; for a program's main thread alone.
 
     Args:
         config: its sections `life` and `log`.
         stop: set when the process shall end.
         say: takes lines for people, where there is no log.
+        keep: folder of kept parts, whose pictures the page has.
 
     Raises:
         MonitorError: no such address, others reach it and there is no token, or it is taken.
@@ -71,7 +74,7 @@ def supervised(config: Config, *, stop: threading.Event, say: Say) -> Iterator[S
         supervisor = stack.enter_context(Supervisor(config.life, stop=stop))
         if not has_terminal():
             stack.enter_context(call_on_hangup(supervisor.reload))
-        galleries = Galleries() if config.life.monitor else None
+        galleries = Galleries(keep=keep) if config.life.monitor else None
         opened = open_monitor(config.life, supervisor.to_json, pictures=galleries, say=say)
         stack.enter_context(opened)
         yield Supervised(supervisor, say, galleries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from edge.sinks.sink import SinkError, name_from_result
 
 MARKED = "marked"
 """The folder of pictures that somebody marked, in a folder of kept parts."""
+_NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z_\d+_[A-Z]+(_[A-Za-z0-9.-]+)?")
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MAX_BYTES = 64 << 20
 _TAKEN = re.compile(rf"{SHADOW}|{MARKED}|{re.escape(DATABASE)}.*|\d{{8}}")
 
 
@@ -99,6 +103,36 @@ class KeptPartsSink(AbstractContextManager["KeptPartsSink"]):
         if result.verdict is Verdict.NG:
             return True
         return self._repeats.is_news(result.reason)
+
+
+def drawn_name(name: str) -> str:
+    """Where a part's drawn picture lies in a camera's folder of kept parts.
+
+    Args:
+        name: of `name_from_result`, which begins with the day.
+    """
+    return f"{name[:8]}/{name}_drawn.jpg"
+
+
+def drawn_picture(keep: Path | None, camera: str, name: str) -> bytes | None:
+    """Read the drawn picture of a part, in whatever words somebody asks for it.
+
+    Args:
+        keep: the folder of kept parts; None where nothing is kept.
+        camera: its name.
+        name: as `name_from_result` makes them; another one has no picture.
+
+    Returns:
+        The JPEG; None where it is not kept, or not any more.
+    """
+    if keep is None or not _NAME.fullmatch(name):
+        return None
+    try:
+        file = os.open(folder_of(keep, camera) / drawn_name(name), _READ)
+    except OSError:
+        return None
+    with os.fdopen(file, "rb") as picture:
+        return picture.read(_MAX_BYTES) if stat.S_ISREG(os.fstat(file).st_mode) else None
 
 
 def keep_part(quota: DiskQuota, result: Result) -> None:

@@ -86,27 +86,37 @@ def camera_sinks(
     if galleries is not None:
         yield galleries.gallery(camera)
     paint = Painter()
-    yield from picture_sinks(options, camera=camera, rate_hz=rate_hz, paint=paint)
+    if options.record is not None:
+        yield recording(options, camera, rate_hz=rate_hz, paint=paint)
+    if options.keep is not None:
+        yield kept_parts(options, camera)
     if options.pictures is not None:
         yield PicturesSink(options.pictures / camera, paint=paint)
     yield from _windows(options, paint=paint, camera=camera, say=say)
 
 
-def picture_sinks(
-    options: RecordOptions, *, camera: str, rate_hz: float | None = None, paint: Painter
-) -> Iterator[VideoSink | KeptPartsSink]:
-    """The recording and the kept parts of a camera or station.
+def recording(
+    options: RecordOptions, camera: str, *, rate_hz: float | None = None, paint: Painter
+) -> VideoSink:
+    """The recording of a camera or station, which is asked for.
 
     Raises:
-        SinkError: one cannot be opened.
+        SinkError: it cannot be written.
     """
-    limits = limits_of(options)
-    if options.record is not None:
-        path = record_path(options.record, camera)
-        yield VideoSink(path, rate_hz=rate_hz or RATE_HZ, paint=paint, limits=limits)
-    if options.keep is not None:
-        folder = folder_of(options.keep, camera)
-        yield KeptPartsSink(folder, limits=limits, share_ok=options.keep_ok)
+    assert options.record is not None
+    path = record_path(options.record, camera)
+    return VideoSink(path, rate_hz=rate_hz or RATE_HZ, paint=paint, limits=limits_of(options))
+
+
+def kept_parts(options: RecordOptions, camera: str) -> KeptPartsSink:
+    """The kept parts of a camera or station, which are asked for.
+
+    Raises:
+        SinkError: they cannot be written.
+    """
+    assert options.keep is not None
+    folder = folder_of(options.keep, camera)
+    return KeptPartsSink(folder, limits=limits_of(options), share_ok=options.keep_ok)
 
 
 def limits_of(options: RecordOptions) -> DiskLimits:

@@ -68,7 +68,7 @@ def run_streams(given: StreamOptions, config: Config, *, say: Say) -> Summary:
     end_within(STARTING_S)
     with (
         stop_on_signals() as stop,
-        supervised(config, stop=stop, say=say) as service,
+        supervised(config, stop=stop, say=say, keep=options.keep) as service,
         ExitStack() as stack,
     ):
         opened = _open_cameras(configs, options, service, stack)
@@ -186,7 +186,7 @@ def _shadows(
 ) -> Iterator[AbstractContextManager[Sink]]:
     """The candidate that judges a camera's frames, if one does."""
     if options.shadow is not None:
-        yield from open_shadow(
+        yield open_shadow(
             options.shadow,
             GivenSettings.from_options(camera),
             engine=engine_on(camera.engine, camera.device),

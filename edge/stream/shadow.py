@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,7 @@ class ShadowSink(AbstractContextManager["ShadowSink"]):
         database: of the results, in which its verdicts have a table.
         folder: for pictures of parts in which the two differ; None keeps none.
         limits: of that folder.
+        recipe: judge the parts of this one alone; None = all.
         say: told at the end in how many parts the two differ.
 
     Raises:
@@ -50,10 +50,12 @@ class ShadowSink(AbstractContextManager["ShadowSink"]):
         database: Path,
         folder: Path | None,
         limits: DiskLimits | None = None,
+        recipe: int | None = None,
         say: Say,
     ) -> None:
         self.compared = self.differing = 0
         self._is_closed = False
+        self._recipe = recipe
         self._inspector, self._say = inspector, say
         self._candidate = candidate_name(inspector.bundle)
         self.losses = LossCounter(
@@ -65,7 +67,7 @@ class ShadowSink(AbstractContextManager["ShadowSink"]):
 
     def write(self, result: Result) -> None:
         """Judge it by the candidate, too; a result without a picture says nothing of either."""
-        if result.image is None:
+        if result.image is None or self._recipe not in (None, result.recipe):
             return
         found = self._inspector.inspect(result.image)
         self.compared += 1
@@ -115,11 +117,12 @@ def open_shadow(
     *,
     engine: str,
     name: str,
+    recipe: int | None = None,
     database: Path | None,
     keep: Path | None,
     limits: DiskLimits,
     say: Say,
-) -> Iterator[ShadowSink]:
+) -> ShadowSink:
     """The sink of a candidate, which judges with its own threshold.
 
     Args:
@@ -127,6 +130,7 @@ def open_shadow(
         given: in place of the bundle's own settings; its threshold is not the candidate's.
         engine: ``auto`` or the name of one.
         name: of the camera.
+        recipe: judge the parts of this one alone; None = all.
         database: of the results.
         keep: folder of kept parts.
         limits: of it.
@@ -136,14 +140,26 @@ def open_shadow(
         SinkError: there is no database to record its verdicts in.
         BundleError, EngineError: as their modules say.
     """
-    if database is None:
-        raise SinkError("--shadow: its verdicts go to the database; add --keep or --database")
+    database = require_database(database)
     bundle = Bundle.open(path)
     settings = settings_in_use(bundle, replace(given, threshold=None), say=say)
     inspector = Inspector(bundle, settings=settings, engine=engine, say=say)
     try:
         folder = None if keep is None else keep / SHADOW / name
-        yield ShadowSink(inspector, database=database, folder=folder, limits=limits, say=say)
+        return ShadowSink(
+            inspector, database=database, folder=folder, limits=limits, recipe=recipe, say=say
+        )
     except BaseException:
         inspector.close()
         raise
+
+
+def require_database(database: Path | None) -> Path:
+    """The database for a candidate's verdicts.
+
+    Raises:
+        SinkError: there is none.
+    """
+    if database is None:
+        raise SinkError("--shadow: its verdicts go to the database; add --keep or --database")
+    return database

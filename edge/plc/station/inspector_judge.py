@@ -20,7 +20,7 @@ from edge.inspection.inspector import Inspector
 from edge.inspection.judge import invalid_image_reason
 from edge.inspection.settings import settings_in_use
 from edge.inspection.upkeep import Upkeep
-from edge.plc.station.messages import Answer, Job, JudgeOptions, Recipe
+from edge.plc.station.messages import Answer, Job, JudgeOptions, Recipe, SourceTrouble
 from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
 from edge.plc.station.worker import RecipeError
 from edge.result import Result, Verdict
@@ -50,14 +50,25 @@ class InspectorJudge:
     Args:
         options: bundles, source, engine.
         grab: takes the picture for a job, in place of `options.source`.
+        on_swap: told the recipe before the first answer of a bundle that was made anew.
+
+    Attributes:
+        on_judged: given the number and the result of each part before its answer is.
     """
 
     def __init__(
-        self, options: JudgeOptions, *, grab: Callable[[Job], Frame] | None = None
+        self,
+        options: JudgeOptions,
+        *,
+        grab: Callable[[Job], Frame] | None = None,
+        on_swap: Callable[[Recipe], object] = lambda _: None,
     ) -> None:
         self._options = options
+        self._on_swap = on_swap
+        self.on_judged: Callable[[int, Result], object] = lambda _seq, _result: None
+        self._told: tuple[int, Inspector] | None = None  # the recipe that the station knows
         self._inspector: HotSwapInspector | None = None
-        self._upkeep = Upkeep(self_test_s=options.self_test_s)
+        self._upkeep = Upkeep(self_test_s=options.self_test_s, watch_bundles=options.watch_bundles)
         self._camera: PictureTaker | None = None
         self._grab = grab
         self._watch: InputWatch | None = None
@@ -70,17 +81,14 @@ class InspectorJudge:
             raise RecipeError(f"recipe {recipe_id}: unknown", code=ErrorCode.UNKNOWN_RECIPE)
         self._ensure_camera(path)
         try:
-            inspector = self._swap_in(partial(self._open_inspector, path, progress))
+            open_it = partial(self._open_inspector, recipe_id, progress)
+            inspector = self._swap_in(open_it, Path(path))
         except _TooSlowError as error:
             raise RecipeError(f"recipe {recipe_id}: {error}", code=ErrorCode.TOO_SLOW) from error
         except REFUSALS as error:
             raise RecipeError(f"recipe {recipe_id}: {error}") from error
-        return Recipe(
-            recipe_id,
-            model_hash=inspector.bundle.manifest.files["model.onnx"].sha256,
-            threshold=inspector.settings.threshold,
-            simulated=self._camera is not None and not self._camera.live,
-        )
+        self._told = recipe_id, inspector
+        return self._recipe(recipe_id, inspector)
 
     def inspect(self, job: Job) -> Answer:
         """Take a picture that is younger than the trigger, and judge it."""
@@ -93,18 +101,20 @@ class InspectorJudge:
         begun = time.monotonic_ns()
         result = self._inspector.inspect(frame)
         process_us = (time.monotonic_ns() - begun) // 1000
-        if self._watch is None:
-            return answer_from_result(job, frame, result, process_us=process_us)
-        answer = answer_from_result(
-            job, frame, self._watch.add(frame, result), process_us=process_us
-        )
-        return replace(answer, trouble="; ".join(self._watch.troubles))
+        self._tell_swap()
+        troubles: list[str] = []
+        if self._watch is not None:
+            result = self._watch.add(frame, result)
+            troubles = self._watch.troubles
+        self.on_judged(job.seq, result)
+        answer = answer_from_result(job, frame, result, process_us=process_us)
+        return replace(answer, trouble="; ".join(troubles))
 
     @property
-    def source_trouble(self) -> str:
-        """What is wrong with the source although it works; empty if nothing. Any thread may ask."""
+    def state(self) -> SourceTrouble:
+        """What is wrong with the source although it works. Any thread may ask."""
         camera = self._camera
-        return "" if camera is None else camera.trouble
+        return SourceTrouble("" if camera is None else camera.trouble)
 
     def close(self) -> None:
         """Release camera and inspector."""
@@ -116,10 +126,27 @@ class InspectorJudge:
             self._inspector.close()
             self._inspector = None
 
-    def _open_inspector(self, path: str, progress: Callable[[float], None] | None) -> Inspector:
+    def _recipe(self, recipe_id: int, inspector: Inspector) -> Recipe:
+        return Recipe(
+            recipe_id,
+            model_hash=inspector.bundle.manifest.files["model.onnx"].sha256,
+            threshold=inspector.settings.threshold,
+            simulated=self._camera is not None and not self._camera.live,
+        )
+
+    def _tell_swap(self) -> None:
+        """Tell of another inspector that has judged: its bundle was made anew."""
+        judged = None if self._inspector is None else self._inspector.judged
+        if self._told is not None and judged is not None and judged is not self._told[1]:
+            self._told = self._told[0], judged
+            self._on_swap(self._recipe(*self._told))
+
+    def _open_inspector(
+        self, recipe_id: int, progress: Callable[[float], None] | None
+    ) -> Inspector:
         """An inspector that keeps the deadline."""
-        bundle = Bundle.open(path)
-        settings = settings_in_use(bundle, self._options.given, say=LOG.warning)
+        bundle = Bundle.open(self._options.recipes[recipe_id])
+        settings = settings_in_use(bundle, self._options.given_for(recipe_id), say=LOG.warning)
         inspector = Inspector(
             bundle,
             settings=settings,
@@ -134,14 +161,15 @@ class InspectorJudge:
             raise _TooSlowError(str(error)) from error
         return inspector
 
-    def _swap_in(self, open_it: Callable[[], Inspector]) -> Inspector:
+    def _swap_in(self, open_it: Callable[[], Inspector], bundle: Path) -> Inspector:
         """Let an inspector take over from the one before, if there is one."""
         if self._inspector is not None:
             self._inspector.swap(open_it)
+            self._upkeep.watch(self._inspector, bundle)
         else:
             self._inspector = HotSwapInspector(open_it, name="station")
             self._watch = InputWatch("station", self._inspector, running=self._options.free)
-            self._upkeep.add(self._inspector)
+            self._upkeep.add(self._inspector, bundle=bundle)
             self._upkeep.__enter__()
         return self._inspector.inspector
 

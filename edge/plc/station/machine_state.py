@@ -62,6 +62,7 @@ class MachineState:
         counters: since the start or since they were zeroed.
         inspections: how many of them are in the mean of the counters.
         inspected_us: microseconds that these took together.
+        overdue: what was decided about the job at its deadline.
     """
 
     station: str
@@ -82,6 +83,7 @@ class MachineState:
     counters: Counters = field(default_factory=Counters)
     inspections: int = 0
     inspected_us: int = 0
+    overdue: InspectionResult | None = None
 
     @property
     def undecided_job(self) -> Job | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from edge.given import GivenSettings
-from edge.plc.station.snapshot import DefectBox, ErrorCode, ResultEvaluation
+from edge.plc.station.snapshot import DefectBox, ErrorCode, InspectionResult, ResultEvaluation
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
@@ -37,6 +37,8 @@ class StationOptions:
         load_after_s: the same for a change of recipe.
         latch: a fault stays until it is cleared; otherwise until there is a worker again.
         recipes: ids that can be loaded.
+        picture_of: where the picture of a rejected part can be seen, empty where there is none;
+            it must return at once. None: the worker is not told what becomes of its parts.
 
     Raises:
         ValueError: a time that is not positive.
@@ -49,6 +51,7 @@ class StationOptions:
     load_after_s: float = 120.0
     latch: bool = True
     recipes: frozenset[int] = frozenset()
+    picture_of: Callable[[InspectionResult], str] | None = None
 
     def __post_init__(self) -> None:
         """Check the times."""
@@ -78,8 +81,10 @@ class JudgeOptions:
         stall_after_s: how long to wait for a camera's picture.
         self_test_s: seconds between two tests with the golden images; 0 = at the start alone.
         given: settings in place of the bundles' own, of every recipe.
+        given_of: by recipe, those that go before.
         bit_depth: of the values in 16-bit files; None = the bundle's own.
         free: the station triggers itself, so that many pictures may show one part.
+        watch_bundles: take a recipe's bundle into use between two parts once it is made anew.
     """
 
     recipes: Mapping[int, str]
@@ -93,6 +98,35 @@ class JudgeOptions:
     given: GivenSettings = field(default_factory=GivenSettings)
     bit_depth: int | None = None
     free: bool = False
+    watch_bundles: bool = False
+    given_of: Mapping[int, GivenSettings] = field(default_factory=dict)
+
+    def given_for(self, recipe_id: int) -> GivenSettings:
+        """The settings in place of the bundle's own, of one recipe."""
+        return self.given_of.get(recipe_id, self.given)
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderOptions:
+    """What a worker does with the pictures of its parts.
+
+    Attributes:
+        station: its name.
+        source: of its pictures, as records have it.
+        records: keywords of `edge.options.RecordOptions`.
+        page: whether pictures can be seen on a page.
+        recipe_id: the recipe that a candidate is compared with.
+        given: of that recipe, in place of the candidate's own.
+        engine: of the candidate.
+    """
+
+    station: str
+    source: str
+    records: Mapping[str, Any]
+    page: bool
+    recipe_id: int
+    given: GivenSettings
+    engine: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +179,14 @@ class Replace:
     reason: str
 
 
-Order: TypeAlias = Job | Change | Replace
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What was decided about the part that was inspected last: its picture may go where it goes."""
+
+    result: InspectionResult
+
+
+Order: TypeAlias = Job | Change | Replace | Keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +229,17 @@ class WorkerSetup:
     Attributes:
         judge: keywords of `JudgeOptions`.
         recipe_id: what it loads first.
+        recorder: keywords of `RecorderOptions`; None where no picture goes anywhere.
     """
 
     judge: dict[str, Any]
     recipe_id: int
+    recorder: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Somebody looks at the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +266,40 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Swapped:
+    """The recipe's bundle was made anew, and has taken over between two parts."""
+
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A part's drawn picture, for the page.
+
+    Attributes:
+        descriptor: of memory with the JPEG.
+        id, verdict, monotonic_s: see `edge.service.http_routes.DrawnResult`.
+        result: what the page tells of it.
+        rejected: whether it is one of the rejected.
+    """
+
+    descriptor: int
+    id: str
+    verdict: str
+    monotonic_s: float
+    result: dict[str, Any]
+    rejected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordState:
+    """What the worker cannot write now, and what it could not write so far."""
+
+    trouble: str
+    not_written: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The worker cannot begin, and ends."""
 
@@ -241,5 +323,8 @@ class SourceTrouble:
     text: str
 
 
-TO_WORKER = (WorkerSetup, Job, Change)
-FROM_WORKER = (Ready, Answer, Changed, Compiling, Failed, ThreadFailed, SourceTrouble)
+TO_WORKER = (WorkerSetup, Job, Change, Keep, Look)
+FROM_WORKER = (
+    *(Ready, Answer, Changed, Compiling, Failed, ThreadFailed, SourceTrouble),
+    *(Swapped, Drawn, RecordState),
+)

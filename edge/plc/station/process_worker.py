@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from types import MappingProxyType
@@ -14,21 +16,30 @@ from edge.plc.station.messages import (
     Change,
     Changed,
     Compiling,
+    Drawn,
     Failed,
     JudgeOptions,
+    Keep,
+    Look,
     Order,
     Ready,
+    RecorderOptions,
+    RecordState,
     Replace,
     SourceTrouble,
+    Swapped,
     ThreadFailed,
     WorkerSetup,
 )
+from edge.plc.station.shown_parts import drawn_from_message
 from edge.plc.station.snapshot import ErrorCode
 from edge.plc.station.worker import Events
+from edge.service.gallery import ShownPictures
 from process.threads import FAILURES
 
 LOG = logging.getLogger("edge.plc.station")
 _CHILD = "the worker"
+LOOK_EVERY_S = 1.0
 _CODES: Mapping[Ending, ErrorCode] = MappingProxyType(
     {
         Ending.NOT_STARTED: ErrorCode.WORKER_START,
@@ -47,7 +58,14 @@ class ProcessWorker:
         start_after_s: not ready within this time, nor with a plan that is being compiled and
             moves on, it is killed and started again.
         silent_after_s: without a sign of life for so long, it is killed and started again.
+        recorder: where pictures of parts go; None keeps and shows none.
         command: how it is started; see `ChildOptions.command`.
+
+    Attributes:
+        source_trouble: what is wrong with the source although it works; empty if nothing. Any
+            thread may ask, here and below.
+        records: what the worker cannot write.
+        shown: its pictures on the page.
     """
 
     def __init__(
@@ -57,12 +75,16 @@ class ProcessWorker:
         recipe_id: int = 1,
         start_after_s: float = 120.0,
         silent_after_s: float = 0.75,
+        recorder: RecorderOptions | None = None,
         command: Sequence[str] | None = None,
     ) -> None:
-        self._setup = WorkerSetup(asdict(judge), recipe_id)
+        self._setup = WorkerSetup(asdict(judge), recipe_id, asdict(recorder) if recorder else None)
         self._failure: Failed | None = None
         self.source_trouble = ""
-        """What is wrong with the source although it works; empty if nothing. Any thread may ask."""
+        self.records = RecordState("", 0)
+        self._lost_before = 0  # by the workers before this one
+        self.shown = ShownPictures(self._tell_look)
+        self._looked_s = -math.inf
         self._events: Events
         options = ChildOptions(
             name=_CHILD,
@@ -87,6 +109,9 @@ class ProcessWorker:
         """See `Worker.order`; what cannot be delivered kills the worker, so that it is noticed."""
         if isinstance(order, Replace):
             self._child.kill(order.reason)
+        elif isinstance(order, Keep):
+            if not self._child.tell(order):  # a picture, no result
+                LOG.warning("%s does not listen; a picture is not kept", _CHILD)
         else:
             # A graph that is compiled may hold up everything else in the process.
             self._child.may_be_silent(while_loading=isinstance(order, Change))
@@ -102,6 +127,8 @@ class ProcessWorker:
         """See `ChildHandler.on_start`."""
         self._failure = None
         self.source_trouble = ""
+        self._lost_before = self.records.not_written
+        self.records = RecordState("", self._lost_before)
         FAILURES.forget(_CHILD)
         if self._child.restarts:
             self._events.worker_restarted()
@@ -116,6 +143,13 @@ class ProcessWorker:
             FAILURES.add(thread, f"{_CHILD}: {message.reason}", goes_on=message.goes_on)
         elif isinstance(message, SourceTrouble):
             self.source_trouble = message.text
+        elif isinstance(message, RecordState):
+            lost = self._lost_before + message.not_written
+            self.records = RecordState(message.trouble, lost)
+        elif isinstance(message, Drawn):
+            self.shown.put(drawn_from_message(message), rejected=message.rejected)
+        elif isinstance(message, Swapped):
+            self._events.worker_swapped(message.recipe)
         elif isinstance(message, Compiling):
             self._child.keep_loading()
             self._events.worker_compiles()
@@ -128,6 +162,12 @@ class ProcessWorker:
             self._child.may_be_silent(while_loading=False)
             self._setup = replace(self._setup, recipe_id=message.recipe.recipe_id)
             self._events.worker_changed(message.recipe, message.error, message.reason)
+
+    def _tell_look(self) -> None:
+        """Let the worker draw: somebody looks."""
+        now = time.monotonic()
+        if now - self._looked_s >= LOOK_EVERY_S and self._child.tell(Look()):
+            self._looked_s = now
 
     def on_lost(self, ending: Ending, reason: str) -> None:
         """See `ChildHandler.on_lost`."""

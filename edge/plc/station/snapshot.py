@@ -198,6 +198,9 @@ class InspectionResult:
         schema: version of this layout.
         drift: how the last scores lie to those of the build (`edge.health.drift.DriftState`).
         trouble: what is amiss with scores or pictures, in words; it changes no decision.
+        picture: where the drawn picture of a rejected part can be seen: an address of the page, or
+            a path in the folder of kept parts; empty where there is none. It stays the same when
+            the picture has made room for others.
     """
 
     station: str
@@ -225,6 +228,7 @@ class InspectionResult:
     schema: int = SCHEMA
     drift: str = ""
     trouble: str = ""
+    picture: str = ""
 
     @property
     def decision(self) -> Decision:

@@ -30,6 +30,7 @@ from edge.plc.station.messages import (
     Change,
     Clock,
     Job,
+    Keep,
     Order,
     Recipe,
     Replace,
@@ -179,8 +180,10 @@ class StationMachine:
         self._note_change()
         self._state.count_time(answer.process_us)
         if self._state.phase is Phase.BUSY:
-            self._decide(self._result(job, answer))
+            self._let_keep(self._decide(self._result(job, answer)))
         else:
+            if self._state.overdue is not None:
+                self._let_keep(self._state.overdue)
             self._state.overrun = True
             self._state.counters = self._state.counters.count("late")
         self._settle()
@@ -198,6 +201,12 @@ class StationMachine:
             self._state.command = CommandStatus(done, error, reason)
         self._note_change()
         self._settle()
+
+    def worker_swapped(self, recipe: Recipe) -> None:
+        """The bundle of the recipe was made anew, and has taken over."""
+        if recipe.recipe_id == self._state.recipe.recipe_id:
+            self._state.recipe = recipe
+            self._note_change()
 
     def worker_lost(self, code: ErrorCode, reason: str) -> None:
         """The worker is gone."""
@@ -231,7 +240,8 @@ class StationMachine:
             passed = (job.deadline_ns - job.triggered_ns) / NS_PER_MS
             self._state.counters = self._state.counters.count("timeouts")
             reason = f"no answer within {passed:g} ms"
-            self._decide(self._result_without_answer(job, State.FAILED, ErrorCode.DEADLINE, reason))
+            late = self._result_without_answer(job, State.FAILED, ErrorCode.DEADLINE, reason)
+            self._state.overdue = self._decide(late)
         hangs_at = self._worker.hangs_at_ns
         if hangs_at is not None and now >= hangs_at and not self._state.replacing:
             self._state.replacing = True
@@ -272,6 +282,7 @@ class StationMachine:
         if self._state.phase is not Phase.READY:
             return False
         self._state.seq += 1
+        self._state.overdue = None
         self._state.triggered_at_ns = self.clock.time_ns()
         deadline_ns = now_ns + int(deadline * NS_PER_MS)
         self._state.job = Job(self._state.seq, trigger_id, part_id, now_ns, deadline_ns)
@@ -282,12 +293,21 @@ class StationMachine:
         self._enter(Phase.BUSY)
         return True
 
-    def _decide(self, result: InspectionResult) -> None:
-        """Show a result; exactly one for each accepted trigger."""
+    def _decide(self, result: InspectionResult) -> InspectionResult:
+        """Show a result, with the address of its picture; exactly one for each trigger."""
+        if self.options.picture_of is not None:
+            result = replace(result, picture=self.options.picture_of(result))
         self._state.result = result
         self._state.completed = not self._state.completed
         self._hand_out(result)
         self._enter(Phase.RESULT)
+        return result
+
+    def _let_keep(self, result: InspectionResult) -> None:
+        """Tell the worker what was decided about the part that it has answered."""
+        self._state.overdue = None
+        if self.options.picture_of is not None:
+            self.orders.append(Keep(result))
 
     def _hand_out(self, result: InspectionResult) -> None:
         self._state.counters = self._state.counters.count_result(result)

@@ -221,6 +221,10 @@ class Station(AbstractContextManager["Station"]):
         """See `Events`."""
         self._do(self._machine.worker_changed, recipe, error, reason)
 
+    def worker_swapped(self, recipe: Recipe) -> None:
+        """See `Events`."""
+        self._do(self._machine.worker_swapped, recipe)
+
     def worker_lost(self, code: ErrorCode, reason: str) -> None:
         """See `Events`."""
         self._do(self._machine.worker_lost, code, reason)

@@ -24,6 +24,10 @@ class Events(Protocol):
         """The worker has changed its recipe, or kept the one it had, and is idle."""
         ...
 
+    def worker_swapped(self, recipe: Recipe) -> None:
+        """The recipe's bundle was made anew, and has taken over between two parts."""
+        ...
+
     def worker_lost(self, code: ErrorCode, reason: str) -> None:
         """The worker is gone."""
         ...

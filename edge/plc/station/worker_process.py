@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from cameras.child_link import Link
 from cameras.parent_link import connect_to_parent
@@ -19,9 +21,13 @@ from edge.plc.station.messages import (
     Failed,
     Job,
     JudgeOptions,
+    Keep,
+    Look,
     Ready,
     Recipe,
+    RecordState,
     SourceTrouble,
+    Swapped,
     ThreadFailed,
     WorkerSetup,
 )
@@ -30,6 +36,7 @@ from edge.plc.station.thread_worker import answer_from_inspector, change_recipe,
 from edge.plc.station.worker import PartInspector, RecipeError
 from process.threads import FAILURES, Failure, GuardedThread
 
+LOG = logging.getLogger("edge.plc.station.worker")
 TELL_EVERY_S = 0.5
 FAILED = 3
 """Exit status of a worker that has told why it cannot begin."""
@@ -47,22 +54,75 @@ def main(arguments: list[str]) -> int:
 
     FAILURES.listen(tell)
     from edge.plc.station.inspector_judge import InspectorJudge  # OpenCV takes its time
+    from edge.plc.station.part_recorder import PartRecorder, recorder_options_from_json
 
-    recipes = {int(key): path for key, path in setup.judge["recipes"].items()}
-    given = GivenSettings.from_json(setup.judge["given"])
-    options = JudgeOptions(**(setup.judge | {"recipes": recipes, "given": given}))
-    judge = InspectorJudge(options)
+    judge = InspectorJudge(_judge_options(setup), on_swap=lambda one: link.send(Swapped(one)))
+
+    def open_recorder() -> PartRecorder:
+        assert setup.recorder is not None
+        records = recorder_options_from_json(setup.recorder)
+        recorder = PartRecorder(records, link, say=LOG.warning)
+        judge.on_judged = recorder.hold
+        watch(recorder)
+        return recorder
+
     over = threading.Event()
-    watch = partial(tell_troubles, link, lambda: judge.source_trouble, over)
-    GuardedThread(watch, name="edge-source-trouble").start()
+
+    def watch(told: Told) -> None:
+        GuardedThread(partial(tell_troubles, link, told, over), name="edge-troubles").start()
+
+    watch(judge)
     try:
-        return serve(link, judge, setup.recipe_id)
+        opens = None if setup.recorder is None else open_recorder
+        return serve(link, judge, setup.recipe_id, open_recorder=opens)
     finally:
         over.set()
 
 
-def serve(link: Link, inspector: PartInspector, recipe_id: int) -> int:
-    """Load, then inspect what comes until the station is gone; the exit status."""
+def _judge_options(setup: WorkerSetup) -> JudgeOptions:
+    judge = setup.judge
+    from_json = GivenSettings.from_json
+    return JudgeOptions(
+        **judge
+        | {
+            "recipes": {int(key): path for key, path in judge["recipes"].items()},
+            "given": from_json(judge["given"]),
+            "given_of": {int(key): from_json(one) for key, one in judge["given_of"].items()},
+        }
+    )
+
+
+class Recorder(Protocol):
+    """What takes the pictures of parts that are decided: `PartRecorder`."""
+
+    def keep(self, order: Keep) -> None:
+        """Hand on the part that is held."""
+        ...
+
+    def note_watched(self) -> None:
+        """Somebody looks at the page."""
+        ...
+
+    def close(self) -> None:
+        """Write what waits."""
+        ...
+
+
+def serve(
+    link: Link,
+    inspector: PartInspector,
+    recipe_id: int,
+    *,
+    open_recorder: Callable[[], Recorder] | None = None,
+) -> int:
+    """Load, then inspect what comes until the station is gone; the exit status.
+
+    Args:
+        link: to the station.
+        inspector: inspects; closed at the end.
+        recipe_id: what it loads first.
+        open_recorder: opens what takes pictures, once the recipe is loaded; None takes none.
+    """
     progress = _SignsOfLife(link)
     try:
         try:
@@ -73,18 +133,33 @@ def serve(link: Link, inspector: PartInspector, recipe_id: int) -> int:
             link.send(Failed(code, str(error)))
             return FAILED
         link.send(Ready(recipe))
-        return _work(link, inspector, recipe, progress)
+        recorder = None if open_recorder is None else open_recorder()
+        try:
+            return _work(link, inspector, recipe, progress, recorder)
+        finally:
+            if recorder is not None:
+                recorder.close()
     finally:
         inspector.close()
 
 
-def tell_troubles(link: Link, trouble: Callable[[], str], over: threading.Event) -> None:
-    """Tell the station what is wrong with the source as soon as it changes, with a part or not."""
-    told = ""
+def tell_troubles(link: Link, told_of: Told, over: threading.Event) -> None:
+    """Tell the station what changes of a source's troubles or of records, with a part or not."""
+    told = told_of.state
+    link.send(told, wait=False)
     while not over.wait(TELL_EVERY_S):
-        now = trouble()
-        if now != told and link.send(SourceTrouble(now), wait=False):
+        now = told_of.state
+        if now != told and link.send(now, wait=False):
             told = now
+
+
+class Told(Protocol):
+    """What has a state that the station is told."""
+
+    @property
+    def state(self) -> SourceTrouble | RecordState:
+        """What is wrong now."""
+        ...
 
 
 class _SignsOfLife:
@@ -101,7 +176,13 @@ class _SignsOfLife:
             self._link.send(Compiling(share), wait=False)
 
 
-def _work(link: Link, inspector: PartInspector, recipe: Recipe, progress: _SignsOfLife) -> int:
+def _work(
+    link: Link,
+    inspector: PartInspector,
+    recipe: Recipe,
+    progress: _SignsOfLife,
+    recorder: Recorder | None,
+) -> int:
     while True:
         try:
             order = link.receive()
@@ -112,3 +193,7 @@ def _work(link: Link, inspector: PartInspector, recipe: Recipe, progress: _Signs
         elif isinstance(order, Change):
             recipe, error, reason = change_recipe(inspector, order, recipe, progress)
             link.send(Changed(recipe, error, reason))
+        elif isinstance(order, Keep) and recorder is not None:
+            recorder.keep(order)
+        elif isinstance(order, Look) and recorder is not None:
+            recorder.note_watched()

@@ -83,9 +83,9 @@ def test_nothing_is_drawn_for_nobody(clock) -> None:
     clock()
     gallery = Galleries(cpus=1).gallery("")
     gallery.write(result_of(0))
-    assert gallery.live() is None
+    assert gallery.shown.live() is None
     gallery.write(result_of(1))
-    picture, age_s = gallery.live()
+    picture, age_s = gallery.shown.live()
     assert (picture.id, picture.verdict, age_s) == (f"{START_NS + 40_000_000}-1", "OK", 0.0)
     assert size_of(picture.jpeg) == (640, 360)  # the empty one
 
@@ -93,22 +93,22 @@ def test_nothing_is_drawn_for_nobody(clock) -> None:
 def test_whoever_leaves_is_drawn_for_no_longer(clock) -> None:
     time = clock()
     gallery = Galleries(cpus=1).gallery("")
-    gallery.live()
+    gallery.shown.live()
     time.now += module.WATCHED_S + 0.1
     gallery.write(result_of(0))
-    assert gallery.live() is None
+    assert gallery.shown.live() is None
 
 
 def test_an_old_picture_is_never_given(clock) -> None:
     time = clock()
     gallery = Galleries(cpus=1).gallery("")
-    gallery.live()
+    gallery.shown.live()
     gallery.write(dataclasses.replace(result_of(0), speed={"engine": 500.0}))
-    assert gallery.live()[1] == pytest.approx(0.5)
+    assert gallery.shown.live()[1] == pytest.approx(0.5)
     time.now += 1.49
-    assert gallery.live()[1] == pytest.approx(1.99)
+    assert gallery.shown.live()[1] == pytest.approx(1.99)
     time.now += 0.02
-    assert gallery.live() is None
+    assert gallery.shown.live() is None
 
 
 def test_an_answer_waits_a_moment_for_a_picture_that_is_new() -> None:
@@ -123,18 +123,18 @@ def test_an_answer_waits_a_moment_for_a_picture_that_is_new() -> None:
     thread = threading.Thread(target=camera)
     thread.start()
     try:
-        wait_until(lambda: gallery.live() is not None)
+        wait_until(lambda: gallery.shown.live() is not None)
         names = []
         while len(names) < 5:
-            found = gallery.live(unless_id=names[-1] if names else "")
+            found = gallery.shown.live(unless_id=names[-1] if names else "")
             if found is not None and found[0].id not in names:  # this machine may be held up
                 names.append(found[0].id)
     finally:
         ended.set()
         thread.join()
     began = time.monotonic()
-    gallery.live()
-    assert gallery.live(unless_id=names[-1]) is None or time.monotonic() - began > 0.2
+    gallery.shown.live()
+    assert gallery.shown.live(unless_id=names[-1]) is None or time.monotonic() - began > 0.2
 
 
 @pytest.mark.parametrize("rejecting", [False, True])
@@ -149,7 +149,7 @@ def test_all_cameras_together_take_a_hundredth_of_the_machine(clock, cameras, re
         time.now += 1 / 30
         for gallery in each:
             gallery.write(result_of(number, verdict))
-            found = gallery.live()
+            found = gallery.shown.live()
             if found is not None:
                 drawn[gallery].add(found[0].id)
     # One picture more each: that with which it begins.
@@ -166,7 +166,7 @@ def test_a_camera_is_drawn_ten_times_a_second_at_most(clock) -> None:
     for number in range(1000):  # ten seconds
         time.now += 0.01
         gallery.write(result_of(number))
-        found = gallery.live()
+        found = gallery.shown.live()
         names |= {found[0].id} if found else set()
     assert 85 <= len(names) <= 101
 
@@ -177,24 +177,24 @@ def test_rejects_are_shown_two_a_second_and_the_last_twelve_stay(clock) -> None:
     for number in range(100):  # ten seconds, all of them NG
         gallery.write(result_of(number, Verdict.NG))
         if number == 0:
-            assert len(gallery.rejects()) == 1  # the first of them at once
+            assert len(gallery.shown.rejects()) == 1  # the first of them at once
         time.now += 0.1
-    shown = [picture.result["frame"] for picture in gallery.rejects()]
+    shown = [picture.result["frame"] for picture in gallery.shown.rejects()]
     assert shown == [95 - 5 * back for back in range(MAX_REJECTS)]
 
 
 def test_the_first_reject_is_shown_however_busy_the_live_picture_is(clock) -> None:
     time = clock(cost_s=5 * module.SHARE)  # five seconds of rest after each
     gallery = Galleries(cpus=1).gallery("")
-    gallery.live()
+    gallery.shown.live()
     gallery.write(result_of(0))
     time.now += 0.04
     gallery.write(result_of(1, Verdict.NG))
-    assert [picture.result["frame"] for picture in gallery.rejects()] == [1]
+    assert [picture.result["frame"] for picture in gallery.shown.rejects()] == [1]
     for number in range(2, 52):
         time.now += 0.1
         gallery.write(result_of(number, Verdict.NG))
-    assert len(gallery.rejects()) == 1 + 1
+    assert len(gallery.shown.rejects()) == 1 + 1
 
 
 def test_an_error_that_lasts_is_shown_once_in_ten_seconds(clock) -> None:
@@ -205,7 +205,7 @@ def test_an_error_that_lasts_is_shown_once_in_ten_seconds(clock) -> None:
         gallery.write(result_of(number))
         time.now += 0.6
     gallery.write(result_of(30, Verdict.ERROR, reason="the engine failed"))
-    assert [one.result["frame"] for one in gallery.rejects()] == [30, 17, 0]
+    assert [one.result["frame"] for one in gallery.shown.rejects()] == [30, 17, 0]
 
 
 def test_an_error_for_which_there_was_no_time_is_still_news(clock) -> None:
@@ -215,12 +215,12 @@ def test_an_error_for_which_there_was_no_time_is_still_news(clock) -> None:
     gallery.write(result_of(1, Verdict.ERROR, reason="black"))
     time.now += 0.6
     gallery.write(result_of(2, Verdict.ERROR, reason="black"))
-    assert [one.result["frame"] for one in gallery.rejects()] == [2, 0]
+    assert [one.result["frame"] for one in gallery.shown.rejects()] == [2, 0]
 
 
 def test_no_frame_is_kept() -> None:
     gallery = Galleries(cpus=1000).gallery("")
-    gallery.live()
+    gallery.shown.live()
     with SinkThreads([gallery], live=True) as running:
         for number, verdict in enumerate((Verdict.OK, Verdict.NG, Verdict.ERROR)):
             image = picture_of()
@@ -229,7 +229,7 @@ def test_no_frame_is_kept() -> None:
             del image
             # Also while the thread waits for the next: its memory is the camera's.
             wait_until(lambda gone=gone: gone() is None)
-    assert gallery.rejects()
+    assert gallery.shown.rejects()
 
 
 def test_pictures_are_reduced_and_more_so_beside_others(clock) -> None:
@@ -287,13 +287,13 @@ def test_reduced_regions_stay_inside(data) -> None:
 def test_a_picture_that_cannot_be_encoded_is_counted_and_told(clock, monkeypatch, caplog) -> None:
     clock()
     gallery = Galleries(cpus=1).gallery("left")
-    gallery.live()
+    gallery.shown.live()
     with monkeypatch.context() as patch:
         patch.setattr(cv2, "imencode", lambda *_: (False, None))
         gallery.write(result_of(0, Verdict.NG))
     assert gallery.losses.total == 1
     assert "page, left" in gallery.losses.trouble
-    assert gallery.rejects() == ()
+    assert gallery.shown.rejects() == ()
 
 
 def test_it_is_a_sink_that_waits_for_no_other() -> None:
