@@ -21,10 +21,10 @@ from edge.plc.recipes import judge_options, say_recipes
 from edge.plc.station.decided_part import PictureAddresses, part_from_decision
 from edge.plc.station.messages import JudgeOptions, StationOptions
 from edge.plc.station.process_worker import ProcessWorker
-from edge.plc.station.shown_parts import StationPictures
 from edge.plc.station.snapshot import Phase, Snapshot
 from edge.plc.station.station import Station
 from edge.plc.station_records import (
+    StationPictures,
     claim_places,
     open_records,
     page_address,

@@ -15,10 +15,12 @@ from edge.config import Config
 from edge.options import RecordOptions
 from edge.plc.station.decided_part import DecidedLinesSink, PictureAddresses
 from edge.plc.station.messages import JudgeOptions, RecorderOptions
+from edge.service.http_routes import DrawnResult
 from edge.service.result_counts import ResultCounts
+from edge.service.shown_pictures import ShownPictures
 from edge.sinks.database import SHADOW
 from edge.sinks.disk_quota import MIB
-from edge.sinks.kept_parts import folder_of
+from edge.sinks.kept_parts import drawn_picture, folder_of
 from edge.sinks.locks import PlaceLock
 from edge.sinks.sink import Sink, SinkError, open_folder, refuse_source
 from edge.sinks.threads import SinkThreads
@@ -65,6 +67,32 @@ def page_address(config: Config, host: str, port: int) -> str:
     if named:
         return f"http://{named[0]}" if ":" in named[0] else f"http://{named[0]}:{port}"
     return "" if host in ("0.0.0.0", "[::]") else f"http://{host}:{port}"
+
+
+class StationPictures:
+    """The pictures of a station's page; see `edge.service.http_routes.Pictures`.
+
+    Args:
+        station: its name.
+        shown: its pictures of now, and the last rejects.
+        keep: the folder of kept parts; None keeps none.
+    """
+
+    def __init__(self, station: str, shown: ShownPictures, *, keep: Path | None) -> None:
+        self._of = {station: shown}
+        self._keep = keep
+
+    def live(self, camera: str, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
+        """See `Pictures`."""
+        return self._of[camera].live(unless_id=unless_id)
+
+    def rejects(self, camera: str) -> tuple[DrawnResult, ...]:
+        """See `Pictures`."""
+        return self._of[camera].rejects()
+
+    def kept(self, camera: str, name: str) -> bytes | None:
+        """See `Pictures`."""
+        return drawn_picture(self._keep, camera, name) if camera in self._of else None
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def metrics_from_report(report: Mapping[str, Any]) -> tuple[bytes, str]:
 
     Args:
         report: `edge.service.supervisor.Supervisor.to_json`, or
-            `edge.plc.serve.StationReport.to_json`.
+            `edge.plc.station_report.StationReport.to_json`.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Reported(report))
@@ -136,20 +136,25 @@ class _Reported(Collector):
             yield from _from_table(GaugeMetricFamily, "station", own, _STATION_GAUGES)
             yield from _from_table(CounterMetricFamily, "station", own, _station_counters())
             yield from _from_counts("edge_station", "station", own, "From trigger to result.")
+            yield _today("edge_station", "station", own)
         else:
             cameras: Mapping[str, _One] = report["cameras"]
             yield from _from_table(GaugeMetricFamily, "camera", cameras, _CAMERA_GAUGES)
             yield from _from_table(CounterMetricFamily, "camera", cameras, _CAMERA_COUNTERS)
             yield from _from_counts("edge", "camera", cameras, "From capture to result.")
-            today = GaugeMetricFamily(
-                "edge_results_today",
-                "Verdicts of this day of the machine's clock, those of earlier runs included.",
-                labels=["camera", "verdict"],
-            )
-            for name, one in cameras.items():
-                for verdict, count in one["today"].items():
-                    today.add_metric([name, verdict.upper()], count)
-            yield today
+            yield _today("edge", "camera", cameras)
+
+
+def _today(prefix: str, label: str, each: Mapping[str, _One]) -> Metric:
+    today = GaugeMetricFamily(
+        f"{prefix}_results_today",
+        "Verdicts of this day of the machine's clock, those of earlier runs included.",
+        labels=[label, "verdict"],
+    )
+    for whose, one in each.items():
+        for verdict, count in one["today"].items():
+            today.add_metric([whose, verdict.upper()], count)
+    return today
 
 
 def _from_table(

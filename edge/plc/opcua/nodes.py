@@ -179,6 +179,10 @@ RESULT: tuple[ResultNode, ...] = (
     ResultNode("ProcessUs", "UInt32", "the inspection itself, us", lambda r: r.process_us),
     ResultNode("LatencyUs", "UInt32", "trigger to result, us", lambda r: r.latency_us),
     ResultNode("Simulated", "Boolean", "no camera was involved", lambda r: r.simulated),
+    ResultNode(
+        *("Picture", "String", "where the drawn picture of a rejected part is; empty if nowhere"),
+        lambda r: r.picture,
+    ),
 )
 
 CONTROL: tuple[ControlNode, ...] = (

@@ -295,8 +295,8 @@ class Drawn:
 class RecordState:
     """What the worker cannot write now, and what it could not write so far."""
 
-    trouble: str
-    not_written: int
+    trouble: str = ""
+    not_written: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +320,7 @@ class ThreadFailed:
 class SourceTrouble:
     """What is wrong with the source although it works; empty when it is over."""
 
-    text: str
+    text: str = ""
 
 
 TO_WORKER = (WorkerSetup, Job, Change, Keep, Look)

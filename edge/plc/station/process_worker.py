@@ -34,7 +34,7 @@ from edge.plc.station.messages import (
 from edge.plc.station.shown_parts import drawn_from_message
 from edge.plc.station.snapshot import ErrorCode
 from edge.plc.station.worker import Events
-from edge.service.gallery import ShownPictures
+from edge.service.shown_pictures import ShownPictures
 from process.threads import FAILURES
 
 LOG = logging.getLogger("edge.plc.station")
@@ -81,7 +81,7 @@ class ProcessWorker:
         self._setup = WorkerSetup(asdict(judge), recipe_id, asdict(recorder) if recorder else None)
         self._failure: Failed | None = None
         self.source_trouble = ""
-        self.records = RecordState("", 0)
+        self.records = RecordState()
         self._lost_before = 0  # by the workers before this one
         self.shown = ShownPictures(self._tell_look)
         self._looked_s = -math.inf
@@ -128,7 +128,7 @@ class ProcessWorker:
         self._failure = None
         self.source_trouble = ""
         self._lost_before = self.records.not_written
-        self.records = RecordState("", self._lost_before)
+        self.records = RecordState(not_written=self._lost_before)
         FAILURES.forget(_CHILD)
         if self._child.restarts:
             self._events.worker_restarted()

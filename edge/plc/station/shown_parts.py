@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import mmap
 import os
-from pathlib import Path
 
 from cameras.child_link import Link
 from edge.plc.station.messages import Drawn
-from edge.service.gallery import ShownPictures
 from edge.service.http_routes import REJECT_KEYS, DrawnResult
-from edge.sinks.kept_parts import drawn_picture
+from edge.service.shown_pictures import ShownPictures
 
 _REASON = 500  # characters: a message has its bound
 
@@ -47,29 +45,3 @@ def drawn_from_message(message: Drawn) -> DrawnResult:
     finally:
         os.close(message.descriptor)
     return DrawnResult(message.id, jpeg, message.verdict, message.monotonic_s, message.result)
-
-
-class StationPictures:
-    """The pictures of a station's page; see `edge.service.http_routes.Pictures`.
-
-    Args:
-        station: its name.
-        shown: its pictures of now, and the last rejects.
-        keep: the folder of kept parts; None keeps none.
-    """
-
-    def __init__(self, station: str, shown: ShownPictures, *, keep: Path | None) -> None:
-        self._of = {station: shown}
-        self._keep = keep
-
-    def live(self, camera: str, *, unless_id: str = "") -> tuple[DrawnResult, float] | None:
-        """See `Pictures`."""
-        return self._of[camera].live(unless_id=unless_id)
-
-    def rejects(self, camera: str) -> tuple[DrawnResult, ...]:
-        """See `Pictures`."""
-        return self._of[camera].rejects()
-
-    def kept(self, camera: str, name: str) -> bytes | None:
-        """See `Pictures`."""
-        return drawn_picture(self._keep, camera, name) if camera in self._of else None

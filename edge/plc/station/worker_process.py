@@ -145,8 +145,7 @@ def serve(
 
 def tell_troubles(link: Link, told_of: Told, over: threading.Event) -> None:
     """Tell the station what changes of a source's troubles or of records, with a part or not."""
-    told = told_of.state
-    link.send(told, wait=False)
+    told = type(told_of.state)()  # as the station takes it to be
     while not over.wait(TELL_EVERY_S):
         now = told_of.state
         if now != told and link.send(now, wait=False):

@@ -55,7 +55,7 @@ class Served:
 
     @property
     def monitor(self) -> int:
-        return int(self.said(r"http://127\.0\.0\.1:(\d+): /healthz and /metrics")[1])
+        return int(self.said(r"http://127\.0\.0\.1:(\d+): the page, /healthz and /metrics")[1])
 
     @property
     def worker(self) -> int:

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from edge.plc.serve import StationReport, json_from_result
+from edge.plc.station.decided_part import DecidedLinesSink, part_from_decision
+from edge.plc.station.messages import RecordState
 from edge.plc.station.snapshot import (
     Counters,
     DefectBox,
@@ -19,7 +20,8 @@ from edge.plc.station.snapshot import (
     Snapshot,
     State,
 )
-from edge.sinks.json_lines import JsonLinesFile
+from edge.plc.station_report import StationReport
+from edge.service.result_counts import ResultCounts
 
 ONLINE = Snapshot("line3", 7, phase=Phase.READY, online=True, counters=Counters(triggers=4))
 RESULT = InspectionResult(
@@ -36,6 +38,22 @@ class Shows:
 
     def snapshot(self) -> Snapshot:
         return self.shown
+
+
+class Tells:
+    """What stands for a worker."""
+
+    def __init__(self, *troubles: str, records: RecordState | None = None) -> None:
+        self._troubles = iter(troubles)
+        self.records = records or RecordState()
+
+    @property
+    def source_trouble(self) -> str:
+        return next(self._troubles, "")
+
+
+def report_of(shown: Snapshot, worker: Tells | None = None, **words) -> StationReport:
+    return StationReport(Shows(shown), worker or Tells(), counts=ResultCounts(), **words)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +79,7 @@ class Shows:
 )
 def test_it_is_ready_while_triggers_are_accepted_or_at_work(shown, reason) -> None:
     station = Shows(dataclasses.replace(ONLINE, **shown))
-    report = StationReport(station, file=None).to_json()
+    report = report_of(station.shown).to_json()
     assert report["ready"] == (not reason)
     assert report["reasons"] == ({"line3": reason} if reason else {})
     assert (report["station"]["ready"], report["station"]["reason"]) == (not reason, reason)
@@ -73,8 +91,8 @@ def test_results_are_counted_and_exposed(tmp_path) -> None:
 
     from edge.service.metrics import metrics_from_report
 
-    with JsonLinesFile(tmp_path / "results.jsonl") as lines:
-        report = StationReport(Shows(ONLINE), file=lines)
+    with DecidedLinesSink(tmp_path / "results.jsonl") as lines:
+        report = report_of(ONLINE, sinks=[lines])
         for evaluation, state in (
             (ResultEvaluation.OK, State.COMPLETED),
             (ResultEvaluation.NOT_OK, State.COMPLETED),
@@ -103,16 +121,18 @@ def test_results_are_counted_and_exposed(tmp_path) -> None:
 
 
 def test_what_is_wrong_with_the_source_is_a_trouble_as_long_as_it_lasts() -> None:
-    troubles = iter(["post://0.0.0.0:8080: all places are taken", ""])
-    report = StationReport(Shows(ONLINE), file=None, source_trouble=lambda: next(troubles))
+    report = report_of(ONLINE, Tells("post://0.0.0.0:8080: all places are taken", ""))
     assert report.to_json()["troubles"] == ["post://0.0.0.0:8080: all places are taken"]
     told = report.to_json()
     assert (told["troubles"], told["ready"]) == ([], True)
 
 
 def test_a_disk_that_is_full_is_a_trouble() -> None:
-    with JsonLinesFile("/dev/full") as lines:
-        lines.add(json_from_result(RESULT))
-        report = StationReport(Shows(ONLINE), file=lines).to_json()
-    assert report["not_written"] == 1
+    worker = Tells(records=RecordState("kept: disk full", 4))  # by the worker as well
+    with DecidedLinesSink("/dev/full") as lines:
+        lines.write(part_from_decision(RESULT, source="cam"))
+        report = report_of(ONLINE, worker, sinks=[lines]).to_json()
+    assert report["not_written"] == 1 + 4
     assert "/dev/full" in report["troubles"][0]
+    assert report["troubles"][1:] == ["kept: disk full"]
+    assert report["sinks_in_trouble"] == 2

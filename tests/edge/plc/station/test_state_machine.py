@@ -19,7 +19,7 @@ from hand_clock import (
     ready_machine,
 )
 
-from edge.plc.station.messages import Job, Recipe, Replace, StationOptions
+from edge.plc.station.messages import Job, Keep, Recipe, Replace, StationOptions
 from edge.plc.station.snapshot import (
     CommandState,
     Decision,
@@ -310,3 +310,32 @@ def test_counters_of_times() -> None:
         600,
         900,
     )
+
+
+def test_the_worker_is_told_what_was_decided_about_the_part_that_it_answered() -> None:
+    machine, clock = ready_machine(picture_of=lambda result: f"picture of {result.seq}")
+    machine.trigger()
+    answer(machine, 1)
+    (_, kept) = machine.orders
+    assert isinstance(kept, Keep)
+    assert kept.result == machine.snapshot().result == machine.results[0]
+    assert kept.result.picture == "picture of 1"
+    machine.acknowledge()
+    machine.orders.clear()
+    machine.trigger()
+    clock.pass_ms(DEADLINE_MS)
+    shown = machine.snapshot()
+    assert shown.result is not None and shown.result.error is ErrorCode.DEADLINE
+    assert [type(order) for order in machine.orders] == [Job]  # it has no picture yet
+    answer(machine, 2)
+    assert machine.orders[1:] == [Keep(shown.result)]
+
+
+def test_a_bundle_that_took_over_between_two_parts_is_shown() -> None:
+    machine, _ = ready_machine()
+    loaded = machine.snapshot().recipe_id
+    machine.worker_swapped(Recipe(loaded, model_hash="new", threshold=0.75))
+    shown = machine.snapshot()
+    assert (shown.model_hash, shown.threshold, shown.phase) == ("new", 0.75, Phase.READY)
+    machine.worker_swapped(Recipe(loaded + 1, model_hash="of another recipe"))
+    assert machine.snapshot().model_hash == "new"
