@@ -180,13 +180,13 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class Decided:
     """What was decided about the part that was inspected last: its picture may go where it goes."""
 
     result: InspectionResult
 
 
-Order: TypeAlias = Job | Change | Replace | Keep
+Order: TypeAlias = Job | Change | Replace | Decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ class WorkerSetup:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Watched:
     """Somebody looks at the page."""
 
 
@@ -323,7 +323,7 @@ class SourceTrouble:
     text: str = ""
 
 
-TO_WORKER = (WorkerSetup, Job, Change, Keep, Look)
+TO_WORKER = (WorkerSetup, Job, Change, Decided, Watched)
 FROM_WORKER = (
     *(Ready, Answer, Changed, Compiling, Failed, ThreadFailed, SourceTrouble),
     *(Swapped, Drawn, RecordState),

@@ -20,7 +20,7 @@ from edge.given import GivenSettings
 from edge.inspection.hot_swap import REFUSALS
 from edge.options import RecordOptions
 from edge.plc.station.decided_part import add_picture, part_from_decision
-from edge.plc.station.messages import Keep, RecorderOptions, RecordState
+from edge.plc.station.messages import Decided, RecorderOptions, RecordState
 from edge.plc.station.shown_parts import SentPictures
 from edge.result import Result, Say
 from edge.service.camera_status import count_lost, troubles_from_sinks
@@ -63,7 +63,7 @@ class PartRecorder(AbstractContextManager["PartRecorder"]):
         """Hold what an inspector said about a part, in place of the part before."""
         self._held = seq, result
 
-    def keep(self, order: Keep) -> None:
+    def keep(self, order: Decided) -> None:
         """Hand on the part that is held, if it is the one that was decided."""
         held, self._held = self._held, None
         if held is not None and held[0] == order.result.seq:

@@ -16,11 +16,10 @@ from edge.plc.station.messages import (
     Change,
     Changed,
     Compiling,
+    Decided,
     Drawn,
     Failed,
     JudgeOptions,
-    Keep,
-    Look,
     Order,
     Ready,
     RecorderOptions,
@@ -29,6 +28,7 @@ from edge.plc.station.messages import (
     SourceTrouble,
     Swapped,
     ThreadFailed,
+    Watched,
     WorkerSetup,
 )
 from edge.plc.station.shown_parts import drawn_from_message
@@ -109,7 +109,7 @@ class ProcessWorker:
         """See `Worker.order`; what cannot be delivered kills the worker, so that it is noticed."""
         if isinstance(order, Replace):
             self._child.kill(order.reason)
-        elif isinstance(order, Keep):
+        elif isinstance(order, Decided):
             if not self._child.tell(order):  # a picture, no result
                 LOG.warning("%s does not listen; a picture is not kept", _CHILD)
         else:
@@ -166,7 +166,7 @@ class ProcessWorker:
     def _tell_look(self) -> None:
         """Let the worker draw: somebody looks."""
         now = time.monotonic()
-        if now - self._looked_s >= LOOK_EVERY_S and self._child.tell(Look()):
+        if now - self._looked_s >= LOOK_EVERY_S and self._child.tell(Watched()):
             self._looked_s = now
 
     def on_lost(self, ending: Ending, reason: str) -> None:

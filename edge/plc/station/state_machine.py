@@ -29,8 +29,8 @@ from edge.plc.station.messages import (
     Answer,
     Change,
     Clock,
+    Decided,
     Job,
-    Keep,
     Order,
     Recipe,
     Replace,
@@ -307,7 +307,7 @@ class StationMachine:
         """Tell the worker what was decided about the part that it has answered."""
         self._state.overdue = None
         if self.options.picture_of is not None:
-            self.orders.append(Keep(result))
+            self.orders.append(Decided(result))
 
     def _hand_out(self, result: InspectionResult) -> None:
         self._state.counters = self._state.counters.count_result(result)

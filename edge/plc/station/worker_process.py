@@ -18,17 +18,17 @@ from edge.plc.station.messages import (
     Change,
     Changed,
     Compiling,
+    Decided,
     Failed,
     Job,
     JudgeOptions,
-    Keep,
-    Look,
     Ready,
     Recipe,
     RecordState,
     SourceTrouble,
     Swapped,
     ThreadFailed,
+    Watched,
     WorkerSetup,
 )
 from edge.plc.station.snapshot import ErrorCode
@@ -95,7 +95,7 @@ def _judge_options(setup: WorkerSetup) -> JudgeOptions:
 class Recorder(Protocol):
     """What takes the pictures of parts that are decided: `PartRecorder`."""
 
-    def keep(self, order: Keep) -> None:
+    def keep(self, order: Decided) -> None:
         """Hand on the part that is held."""
         ...
 
@@ -192,7 +192,7 @@ def _work(
         elif isinstance(order, Change):
             recipe, error, reason = change_recipe(inspector, order, recipe, progress)
             link.send(Changed(recipe, error, reason))
-        elif isinstance(order, Keep) and recorder is not None:
+        elif isinstance(order, Decided) and recorder is not None:
             recorder.keep(order)
-        elif isinstance(order, Look) and recorder is not None:
+        elif isinstance(order, Watched) and recorder is not None:
             recorder.note_watched()

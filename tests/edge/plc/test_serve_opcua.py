@@ -28,6 +28,7 @@ PATIENCE_S = 180.0
 HELLO = b"HELF" + struct.pack("<7I", 32, 0, 65536, 65536, 0, 0, 0)
 LINES = (
     r"opcua: made pki/opcua/own/certificate\.der; the clients must trust it",
+    r"recipe 1: .*flange\.edge, threshold 0\.\d+, min_area 0",
     r"opcua opc\.tcp://127\.0\.0\.1:\d+: serves flange",
     r"flange: (online, recipe 1|offline, \w+)",
     r"opcua: wrong name or password",

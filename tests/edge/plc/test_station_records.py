@@ -17,7 +17,7 @@ from edge.config import Config
 from edge.given import GivenSettings
 from edge.options import LifeOptions, ServeOptions
 from edge.plc.station.decided_part import PictureAddresses, part_from_decision
-from edge.plc.station.messages import FROM_WORKER, Drawn, JudgeOptions, Keep, RecorderOptions
+from edge.plc.station.messages import FROM_WORKER, Decided, Drawn, JudgeOptions, RecorderOptions
 from edge.plc.station.part_recorder import PartRecorder
 from edge.plc.station.shown_parts import drawn_from_message
 from edge.plc.station.snapshot import (
@@ -95,7 +95,7 @@ def test_a_picture_is_kept_as_it_was_decided_and_shown_under_its_address(
     day = tmp_path / "kept" / "line3" / "20260131"
     for seq, decided in ((11, REJECT), (12, REJECT), (13, dataclasses.replace(LATE, seq=13))):
         recorder.hold(seq, judged)  # the first is not the one that was decided
-        recorder.keep(Keep(decided))
+        recorder.keep(Decided(decided))
     late = NAME.replace("12_NG", "13_ERROR")
     wait_until((day / f"{late}_drawn.jpg").exists)
     lines = {path.stem: json.loads(path.read_text()) for path in day.glob("*.json")}

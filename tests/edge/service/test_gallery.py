@@ -240,17 +240,17 @@ def test_pictures_are_reduced_and_more_so_beside_others(clock) -> None:
     clock()
     galleries = Galleries(cpus=1)
     first = galleries.gallery("a")
-    first.live()
+    first.shown.live()
     first.write(result_of(0, image=picture_of(1920, 1080)))
-    assert size_of(first.live()[0].jpeg) == (MAX_SIDE, MAX_SIDE * 9 // 16)
+    assert size_of(first.shown.live()[0].jpeg) == (MAX_SIDE, MAX_SIDE * 9 // 16)
     for name in "bc":
         galleries.gallery(name)
     other = galleries.gallery("d")
-    other.live()
+    other.shown.live()
     other.write(result_of(0, image=picture_of(1080, 1920)))
-    assert size_of(other.live()[0].jpeg) == (MAX_SIDE_OF_MANY * 9 // 16, MAX_SIDE_OF_MANY)
+    assert size_of(other.shown.live()[0].jpeg) == (MAX_SIDE_OF_MANY * 9 // 16, MAX_SIDE_OF_MANY)
     other.write(result_of(1, Verdict.NG, image=picture_of(320, 240)))
-    assert size_of(other.rejects()[0].jpeg) == (320, 240)
+    assert size_of(other.shown.rejects()[0].jpeg) == (320, 240)
 
 
 def test_what_is_drawn_after_reducing_looks_as_if_it_were_before() -> None:

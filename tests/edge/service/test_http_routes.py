@@ -105,7 +105,7 @@ def test_rejects_are_told_newest_first_in_json(port, galleries, monkeypatch) -> 
     error, reject = json.loads(said.body, parse_constant=pytest.fail)["rejects"]
     assert (error["verdict"], reject["verdict"], reject["reason"]) == ("ERROR", "NG", "")
     assert reject == {
-        "id": "20260131T095500.123Z_000001_NG",
+        "id": "20260131T095500.123Z_000001_NG_replay-part",
         "captured_at_ns": 1_769_853_300_123_000_001,
         "verdict": "NG",
         "score": None,

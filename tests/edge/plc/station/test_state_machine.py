@@ -19,7 +19,7 @@ from hand_clock import (
     ready_machine,
 )
 
-from edge.plc.station.messages import Job, Keep, Recipe, Replace, StationOptions
+from edge.plc.station.messages import Decided, Job, Recipe, Replace, StationOptions
 from edge.plc.station.snapshot import (
     CommandState,
     Decision,
@@ -317,7 +317,7 @@ def test_the_worker_is_told_what_was_decided_about_the_part_that_it_answered() -
     machine.trigger()
     answer(machine, 1)
     (_, kept) = machine.orders
-    assert isinstance(kept, Keep)
+    assert isinstance(kept, Decided)
     assert kept.result == machine.snapshot().result == machine.results[0]
     assert kept.result.picture == "picture of 1"
     machine.acknowledge()
@@ -328,7 +328,7 @@ def test_the_worker_is_told_what_was_decided_about_the_part_that_it_answered() -
     assert shown.result is not None and shown.result.error is ErrorCode.DEADLINE
     assert [type(order) for order in machine.orders] == [Job]  # it has no picture yet
     answer(machine, 2)
-    assert machine.orders[1:] == [Keep(shown.result)]
+    assert machine.orders[1:] == [Decided(shown.result)]
 
 
 def test_a_bundle_that_took_over_between_two_parts_is_shown() -> None:
