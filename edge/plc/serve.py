@@ -161,7 +161,7 @@ def _stay_until_stopped(
             due_s = now + alive_s
             shown = station.snapshot()  # its lock is free
             notifier.alive()
-            if _why_not_online(shown):
+            if why_not_online(shown):
                 notifier.extend(STARTING_S)
         if reload.is_set() and _load_anew(station, acknowledge=every_s is not None):
             reload.clear()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from asking import asked
 from processes import gone
+from waiting import wait_until
 
 pytest.importorskip("pymodbus", reason="pymodbus is not installed")
 
@@ -112,14 +114,17 @@ def edge(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_parts_for_a_plc_then_a_lost_worker_then_the_end(serve, toml, tmp_path) -> None:
+def test_parts_for_a_plc_then_a_lost_worker_then_the_end(serve, toml, built, tmp_path) -> None:
+    second = f'2 = {{ bundle = "{built}", threshold = 1e-6, min_area = 1 }}'
+    toml = toml.replace(f'2 = "{built}"', second).replace("results =", 'keep = "kept"\nresults =')
     served = serve(toml, "--json")
+    served.said("recipe 2: .*, threshold 1e-06, min_area 1")
     served.said("line3: online, recipe 1")
     options = ("--port", str(served.port), "--timeout-s", "30", "--json")
     told = edge("plc", "simulate", "--cycles", "8", "--recipe", "2", *options)
     assert told.returncode == 0, told.stderr
     seen = json.loads(told.stdout)
-    assert (seen["cycles"], seen["accepted"] + seen["rejected"]) == (8, 8)
+    assert (seen["cycles"], seen["accepted"], seen["rejected"]) == (8, 0, 8)
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [line["seq"] for line in lines] == list(range(1, 9))
     assert {line["recipe_id"] for line in lines} == {2}
@@ -130,6 +135,15 @@ def test_parts_for_a_plc_then_a_lost_worker_then_the_end(serve, toml, tmp_path) 
     assert b'edge_station_triggers_total{station="line3"} 8.0' in (
         asked(served.monitor, "/metrics").body
     )
+
+    path = re.sub("^http://[^/]*", "", lines[-1]["picture"])
+    assert re.fullmatch(r"/cameras/line3/rejects/\d{8}T\d{6}\.\d{3}Z_000008_NG_good\.jpg", path)
+    kept = tmp_path / "kept/line3" / path[23:31] / f"{path[23:-4]}_drawn.jpg"
+    wait_until(kept.exists)
+    assert asked(served.monitor, path).body == kept.read_bytes()
+    kept.unlink()
+    gone_now = asked(served.monitor, path.replace("_000008_", "_000009_"))
+    assert (gone_now.status, b"not kept, or not any more" in gone_now.body) == (404, True)
 
     worker = served.worker
     os.kill(worker, signal.SIGKILL)
@@ -143,6 +157,9 @@ def test_parts_for_a_plc_then_a_lost_worker_then_the_end(serve, toml, tmp_path) 
     assert (code, gone(worker)) == (0, True)
     counters = json.loads(out)
     assert (counters["triggers"], counters["restarts"], counters["faults"]) == (10, 1, 1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "kept/results.db")) as database:
+        rows = database.execute("SELECT verdict, recipe, camera FROM results").fetchall()
+    assert rows == [("NG", 2, "line3")] * 10
 
 
 def test_the_part_that_the_end_cuts_short_is_recorded(serve, toml, tmp_path) -> None:
@@ -200,6 +217,11 @@ def test_free_running_needs_no_plc(serve, toml, tmp_path) -> None:
         ("", ("--bridge", "modbus"), "no source: name one"),
         ("[station]\nsource='x'\n", ("--bridge", "modbus"), "no bundle: none under build/"),
         ("[station]\nsource='x'\nrecipes={1='n'}\n", ("--bridge", "modbus"), "recipe 1: n: no bun"),
+        (
+            "[station]\nsource='x'\nrecipes={1={bundle='n', treshold=1}}\n",
+            ("--bridge", "modbus"),
+            "station.recipes.1.treshold: no such key; did you mean threshold?",
+        ),
         (
             "[station]\nsource='x'\nrecipe=2\nrecipes={1='n'}\n",
             ("--bridge", "modbus"),
