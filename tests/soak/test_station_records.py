@@ -54,12 +54,9 @@ pathlib.Path.write_bytes = hanging
 class Line:
     """A station and a PLC that notes what it was answered."""
 
-    def __init__(self, folder: Path, bundle: Path, records: str) -> None:
-        source = bundle.parent / "images" / "test" / "*" / "*"
-        if not list(source.parent.parent.glob("*/*")):
-            raise FileNotFoundError(source)
-        self.folder, self.bundle = folder, bundle
-        folder.mkdir(exist_ok=True)
+    def __init__(self, folder: Path, source: Path, bundle: Path, records: str) -> None:
+        self.folder = folder
+        folder.mkdir()
         (folder / "edge.toml").write_text(
             STATION.format(source=source, bundle=bundle, records=records)
         )
@@ -125,11 +122,18 @@ class Line:
 
 
 @pytest.fixture
-def line(bundle, tmp_path):
+def work(bundle, tmp_path) -> Path:
+    """A copy of the bundle that may be changed."""
+    return Path(shutil.copytree(bundle, tmp_path / "work.edge"))
+
+
+@pytest.fixture
+def line(bundle, work, tmp_path):
     lines: list[Line] = []
 
     def start(name: str, records: str = 'keep = "kept"') -> Line:
-        lines.append(Line(tmp_path / name, bundle, records))
+        source = bundle.parent / "images" / "test" / "*" / "*"
+        lines.append(Line(tmp_path / name, source, work, records))
         return lines[-1]
 
     yield start
@@ -206,8 +210,8 @@ def test_records_of_all_kinds_change_nothing_that_the_plc_sees(line, bundle, tmp
         assert words == seen["plain"], name
 
 
-def test_a_candidate_is_promoted_between_two_parts(line, bundle, tmp_path) -> None:
-    candidate = Path(shutil.copytree(bundle, tmp_path / "candidate.edge"))
+def test_a_candidate_is_promoted_between_two_parts(line, work, tmp_path) -> None:
+    candidate = Path(shutil.copytree(work, tmp_path / "candidate.edge"))
     change_settings(candidate, threshold=1e3)
     station = line("promote")
     number = 0
@@ -221,7 +225,7 @@ def test_a_candidate_is_promoted_between_two_parts(line, bundle, tmp_path) -> No
 
     before = threshold_permille()
     promote = subprocess.Popen(
-        [*EDGE, "promote", str(candidate), str(bundle), "--engine", "onnxruntime"],
+        [*EDGE, "promote", str(candidate), str(work), "--engine", "onnxruntime"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
