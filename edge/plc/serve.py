@@ -69,32 +69,9 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
         reload = threading.Event()
         if not has_terminal():
             stack.enter_context(call_on_hangup(reload.set))
-        stack.enter_context(claim_places(config, judge))
-        recorder = recorder_options(config, judge)
-        worker = ProcessWorker(
-            judge,
-            recipe_id=config.station.recipe,
-            silent_after_s=config.station.silent_after_s,
-            recorder=recorder,
-        )
-        addresses = picture_addresses(config, judge)
-        counts = ResultCounts()
-        sinks, records = stack.enter_context(open_records(config, counts))
-        options = _station_options(config, judge, addresses if recorder else None)
-        station = stack.enter_context(Station(worker, options=options))
         notifier = SystemdNotifier()
+        station, report = _open_station(config, judge, stack, say=say)
         station.on_change(_StatusLine(say, notifier))
-        station.on_result(
-            lambda result: records.put(part_from_decision(result, source=addresses.source))
-        )
-        report = StationReport(station, worker, counts=counts, sinks=sinks)
-        station.on_result(report.count)
-        pictures = StationPictures(config.station.name, worker.shown, keep=config.station.keep)
-        monitor = stack.enter_context(
-            open_monitor(config.life, report.to_json, pictures=pictures, say=say)
-        )
-        if monitor is not None:
-            addresses.page = page_address(config, monitor.host, monitor.port)
         for name, section in sections.items():
             bridge = stack.enter_context(open_bridge(name, station, section))
             report.add_bridge(bridge)
@@ -107,6 +84,37 @@ def serve_until_stopped(config: Config, *, say: Callable[[str], None]) -> dict[s
             station, every_s=every_s, notifier=notifier, stop=stop, reload=reload, say=say
         )
         return asdict(station.snapshot().counters)
+
+
+def _open_station(
+    config: Config, judge: JudgeOptions, stack: contextlib.ExitStack, *, say: Callable[[str], None]
+) -> tuple[Station, StationReport]:
+    """A station with its worker, its records and its page."""
+    stack.enter_context(claim_places(config, judge))
+    recorder = recorder_options(config, judge)
+    worker = ProcessWorker(
+        judge,
+        recipe_id=config.station.recipe,
+        silent_after_s=config.station.silent_after_s,
+        recorder=recorder,
+    )
+    addresses = picture_addresses(config, judge)
+    counts = ResultCounts()
+    sinks, records = stack.enter_context(open_records(config, counts))
+    options = _station_options(config, judge, addresses if recorder else None)
+    station = stack.enter_context(Station(worker, options=options))
+    station.on_result(
+        lambda result: records.put(part_from_decision(result, source=addresses.source))
+    )
+    report = StationReport(station, worker, counts=counts, sinks=sinks)
+    station.on_result(report.count)
+    pictures = StationPictures(config.station.name, worker.shown, keep=config.station.keep)
+    monitor = stack.enter_context(
+        open_monitor(config.life, report.to_json, pictures=pictures, say=say)
+    )
+    if monitor is not None:
+        addresses.page = page_address(config, monitor.host, monitor.port)
+    return station, report
 
 
 def _quieten_asyncua() -> None:

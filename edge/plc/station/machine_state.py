@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from edge.plc.station.edge_detection import LevelTracker
 from edge.plc.station.heartbeat import WorkerClock
-from edge.plc.station.messages import Answer, Job, Recipe
+from edge.plc.station.messages import Answer, Clock, Job, Recipe
 from edge.plc.station.snapshot import (
     CommandState,
     Counters,
@@ -109,7 +109,7 @@ class MachineState:
 
 
 def result_from_answer(
-    state: MachineState, job: Job, answer: Answer, *, decided_at_ns: int, latency_us: int
+    state: MachineState, job: Job, answer: Answer, clock: Clock
 ) -> InspectionResult:
     """Make the result of a part.
 
@@ -119,8 +119,7 @@ def result_from_answer(
         state: of the machine.
         job: what was asked.
         answer: what the worker found out.
-        decided_at_ns: Unix time, UTC.
-        latency_us: microseconds since the trigger was accepted.
+        clock: says when that is.
     """
     error, reason = answer.error, answer.reason
     finite = answer.score is not None and math.isfinite(answer.score)
@@ -145,14 +144,23 @@ def result_from_answer(
         worst=answer.worst if answer.defects else DefectBox(),
         triggered_at_ns=state.triggered_at_ns,
         acquired_at_ns=answer.acquired_at_ns,
-        decided_at_ns=decided_at_ns,
+        decided_at_ns=clock.time_ns(),
         acquire_us=answer.acquire_us,
         process_us=answer.process_us,
-        latency_us=latency_us,
+        latency_us=(clock.monotonic_ns() - job.triggered_ns) // 1000,
         simulated=state.recipe.simulated,
         drift=answer.drift,
         trouble=answer.trouble,
     )
+
+
+def result_without_answer(
+    state: MachineState, job: Job, clock: Clock, *, end: State, why: tuple[ErrorCode, str]
+) -> InspectionResult:
+    """The result of a part about which nothing is known: UNDEFINED, so REJECT."""
+    nothing = Answer(job.seq, ResultEvaluation.UNDEFINED, *why)
+    result = result_from_answer(state, job, nothing, clock)
+    return replace(result, evaluation=ResultEvaluation.UNDEFINED, state=end)
 
 
 def snapshot_from_state(

@@ -22,6 +22,7 @@ from edge.plc.station.machine_state import (
     LatchedFault,
     MachineState,
     result_from_answer,
+    result_without_answer,
     snapshot_from_state,
 )
 from edge.plc.station.messages import (
@@ -43,7 +44,6 @@ from edge.plc.station.snapshot import (
     ErrorCode,
     InspectionResult,
     Phase,
-    ResultEvaluation,
     Snapshot,
     State,
 )
@@ -180,10 +180,9 @@ class StationMachine:
         self._note_change()
         self._state.count_time(answer.process_us)
         if self._state.phase is Phase.BUSY:
-            self._let_keep(self._decide(self._result(job, answer)))
+            self._let_keep(self._decide(result_from_answer(self._state, job, answer, self.clock)))
         else:
-            if self._state.overdue is not None:
-                self._let_keep(self._state.overdue)
+            self._let_keep(self._state.overdue)
             self._state.overrun = True
             self._state.counters = self._state.counters.count("late")
         self._settle()
@@ -239,9 +238,8 @@ class StationMachine:
         if job is not None and now >= job.deadline_ns:
             passed = (job.deadline_ns - job.triggered_ns) / NS_PER_MS
             self._state.counters = self._state.counters.count("timeouts")
-            reason = f"no answer within {passed:g} ms"
-            late = self._result_without_answer(job, State.FAILED, ErrorCode.DEADLINE, reason)
-            self._state.overdue = self._decide(late)
+            late = (ErrorCode.DEADLINE, f"no answer within {passed:g} ms")
+            self._state.overdue = self._decide(self._result_without(job, State.FAILED, late))
         hangs_at = self._worker.hangs_at_ns
         if hangs_at is not None and now >= hangs_at and not self._state.replacing:
             self._state.replacing = True
@@ -303,10 +301,10 @@ class StationMachine:
         self._enter(Phase.RESULT)
         return result
 
-    def _let_keep(self, result: InspectionResult) -> None:
+    def _let_keep(self, result: InspectionResult | None) -> None:
         """Tell the worker what was decided about the part that it has answered."""
         self._state.overdue = None
-        if self.options.picture_of is not None:
+        if result is not None and self.options.picture_of is not None:
             self.orders.append(Decided(result))
 
     def _hand_out(self, result: InspectionResult) -> None:
@@ -317,7 +315,7 @@ class StationMachine:
         """End a pending inspection without showing a result."""
         job = self._state.undecided_job
         if job is not None:
-            self._hand_out(self._result_without_answer(job, State.ABORTED, code, reason))
+            self._hand_out(self._result_without(job, State.ABORTED, (code, reason)))
 
     def _drop_result(self) -> None:
         self._state.result = None
@@ -399,18 +397,5 @@ class StationMachine:
         self._shown = None
         self.revision += 1
 
-    def _result(self, job: Job, answer: Answer) -> InspectionResult:
-        return result_from_answer(
-            self._state,
-            job,
-            answer,
-            decided_at_ns=self.clock.time_ns(),
-            latency_us=(self.clock.monotonic_ns() - job.triggered_ns) // 1000,
-        )
-
-    def _result_without_answer(
-        self, job: Job, end: State, error: ErrorCode, reason: str
-    ) -> InspectionResult:
-        """The result of a part about which nothing is known: UNDEFINED, so REJECT."""
-        nothing = Answer(job.seq, ResultEvaluation.UNDEFINED, error, reason)
-        return replace(self._result(job, nothing), evaluation=ResultEvaluation.UNDEFINED, state=end)
+    def _result_without(self, job: Job, end: State, why: tuple[ErrorCode, str]) -> InspectionResult:
+        return result_without_answer(self._state, job, self.clock, end=end, why=why)
