@@ -236,9 +236,9 @@ class StationMachine:
             self._shown = None
         job = self._state.undecided_job
         if job is not None and now >= job.deadline_ns:
-            passed = (job.deadline_ns - job.triggered_ns) / NS_PER_MS
             self._state.counters = self._state.counters.count("timeouts")
-            late = (ErrorCode.DEADLINE, f"no answer within {passed:g} ms")
+            passed_ms = (job.deadline_ns - job.triggered_ns) / NS_PER_MS
+            late = (ErrorCode.DEADLINE, f"no answer within {passed_ms:g} ms")
             self._state.overdue = self._decide(self._result_without(job, State.FAILED, late))
         hangs_at = self._worker.hangs_at_ns
         if hangs_at is not None and now >= hangs_at and not self._state.replacing:
@@ -280,7 +280,6 @@ class StationMachine:
         if self._state.phase is not Phase.READY:
             return False
         self._state.seq += 1
-        self._state.overdue = None
         self._state.triggered_at_ns = self.clock.time_ns()
         deadline_ns = now_ns + int(deadline * NS_PER_MS)
         self._state.job = Job(self._state.seq, trigger_id, part_id, now_ns, deadline_ns)
