@@ -108,8 +108,8 @@ def hearing_signals() -> Iterator[None]:
         end.setblocking(False)
     heard = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     wakeup_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    before = {number: signal.signal(number, _raise_ended) for number in heard}
     _set_alarm_on_bytes(ours)
+    before = {number: signal.signal(number, _raise_ended) for number in heard}
     guard = GuardedThread(lambda: _end_by_force(ours), name="edge-signals")
     guard.start()
     try:
