@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import select
 import signal
 import socket
 import time
@@ -143,8 +144,9 @@ def _raise_ended(number: int, _frame: FrameType | None) -> None:
 
 def _end_by_force(signals: socket.socket) -> None:
     """Run in a thread: read the numbers of signals as they come, until the program has ended."""
-    signals.settimeout(None)
-    while numbers := signals.recv(1):
+    poll = select.poll()  # the kernel raises no signal for a byte that a read is blocked for
+    poll.register(signals, select.POLLIN)
+    while poll.poll() and (numbers := signals.recv(1)):
         signal.alarm(0)  # it is heard
         number = numbers[0]
         is_reload = number == signal.SIGHUP and signal.getsignal(number) is not _raise_ended
