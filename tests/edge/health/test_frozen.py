@@ -139,7 +139,7 @@ def test_a_coded_scene_that_comes_to_rest_is_told_once_and_then_known(scene) -> 
     def source(t: float) -> np.ndarray:
         return coded.through(sensor.take(t, moving=t % 20 < 8))
 
-    found = until(alarms(source, seconds=60))
+    found = until(alarms(source, seconds=45))
     assert len(found) <= 1
     assert all(end < 20 for _, end in found)
 
@@ -191,7 +191,7 @@ def test_what_freezes_before_a_fixed_rate_is_told_within_two_seconds(
 @pytest.mark.parametrize(("sigma", "gop", "kbits"), [(1.0, 30, 1000), (3.0, 250, 300)])
 def test_a_line_that_stops_and_goes_before_a_fixed_rate_is_no_fault(scene, sigma, gop, kbits):
     sensor, coded = Sensor(scene, sigma=sigma), Coded(gop=gop, kbits=kbits)
-    assert alarms(lambda t: coded.through(sensor.take(t, moving=t % 10 < 6)), seconds=40) == []
+    assert alarms(lambda t: coded.through(sensor.take(t, moving=t % 10 < 6)), seconds=30) == []
 
 
 def test_noise_that_goes_for_another_reason_costs_a_minute_and_no_more(scene) -> None:
