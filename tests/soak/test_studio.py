@@ -6,13 +6,17 @@ For the last, `pip install --no-deps axe-playwright-python` brings axe-core.
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
+import signal
+import socket
 import time
 from pathlib import Path
 
 import pytest
 from driven_browser import DrivenBrowser
-from studio_client import client_of, running_studio, wait_for
+from running import Running
+from studio_client import StudioClient, client_of, running_studio, wait_for
 
 from edge.config import read_config
 from edge.demo import draw_dataset
@@ -178,3 +182,29 @@ def test_a_line_that_cannot_run_tells_why(line, tmp_path) -> None:
         job = client.job("/line")
         assert job["state"] == "failed"
         assert "parts" in job["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_nothing_outlives_the_command(line, tmp_path, number) -> None:
+    line.close()
+    command = Running(tmp_path, "studio", "--listen", "127.0.0.1:0")
+    try:
+        said = command.wait(lambda: re.search(r"http://[0-9.]+:[0-9]+", command.log.read_text()))
+        client = StudioClient(said[0])
+        with client.http:
+            client.command("/line/start", command="stream", bundle="flange")
+            wait_for(lambda: client.state("/line/state")["report"])
+            monitor = client.state("/line/state")["job"]["given"]["monitor"]
+        code = command.end(number)
+        assert code == (-number if number == signal.SIGKILL else 0)
+        wait_for(lambda: not is_heard(monitor))
+        assert "Traceback" not in command.log.read_text()
+    finally:
+        command.process.kill()
+        command.process.wait()
+
+
+def is_heard(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
