@@ -24,6 +24,7 @@ _DARK = (30, 27, 24)
 _GREY = 88  # of the picture for a frame that was never there
 _EMPTY = (360, 640)  # (H, W) of that picture
 _BAR_OPACITY = 0.85
+_LEFT_OUT = "the image was left out"
 _MAX_PNG_SIDE = 1024  # px
 
 
@@ -50,7 +51,8 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
     and rate; an ERROR says why.
 
     Args:
-        result: a result; one without an image is drawn on grey.
+        result: a result; one without an image, such as one that was pickled, is a grey picture
+            with its verdict.
         opacity: of the heat map where it is full, 0 to 1.
         rate_hz: frames per second to show; None = not shown.
 
@@ -64,6 +66,17 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
     height, width = picture.shape[:2]
     letter = max(7, round(min(height, width * 0.75) * 0.03))
     style = _Style(letter=letter, stroke=max(1, round(letter / 6)), margin=max(2, letter // 3))
+    if result.image is not None:
+        _draw_findings(picture, result, opacity=opacity, style=style)
+    _draw_bar(picture, result, rate_hz=rate_hz, style=style)
+    if result.verdict is Verdict.ERROR:
+        _draw_reason(picture, result.reason, style)
+    elif result.image is None:  # where its findings lie, nobody could see
+        _draw_reason(picture, _LEFT_OUT, style)
+    return picture
+
+
+def _draw_findings(picture: Image, result: Result, *, opacity: float, style: _Style) -> None:
     _draw_map(picture, result, opacity=opacity, style=style)
     _draw_ignored(picture, result, style)
     if result.defect_mask is None:
@@ -71,10 +84,6 @@ def draw(result: Result, *, opacity: float = 0.5, rate_hz: float | None = None) 
     if result.roi is not None:
         x, y, across, down = result.roi
         cv2.rectangle(picture, (x, y), (x + across - 1, y + down - 1), _PALE, 1)
-    _draw_bar(picture, result, rate_hz=rate_hz, style=style)
-    if result.verdict is Verdict.ERROR:
-        _draw_reason(picture, result.reason, style)
-    return picture
 
 
 def png_from_result(result: Result) -> bytes:

@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from cameras.frame import Frame
 from cameras.source import Source, frame_now
@@ -29,7 +29,7 @@ from edge.inspection.verdict import DecisionSettings
 from edge.options import PART_DEADLINE_MS, StreamOptions
 from edge.result import OnResult, Result, Verdict, error_from_frame
 from edge.stream.picture_taker import CLOSE_S, PictureTaker
-from process.forks import Birthplace
+from process.forks import Birthplace, refuse_to_pickle
 from process.threads import FAILURES, GuardedThread
 
 LOG = logging.getLogger("edge.stream.triggered")
@@ -221,6 +221,9 @@ class Triggered(AbstractContextManager["Triggered"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        refuse_to_pickle("a triggered line", "make it in the process that uses it")
 
     def _receive_picture(self, part: _TriggeredPart, picture: Future[Frame]) -> None:
         """Queue a part that has its picture for inspection; without an image it is an ERROR."""

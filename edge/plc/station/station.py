@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 from edge.plc.station.listeners import Listeners
 from edge.plc.station.messages import NS_PER_S, Answer, Recipe, StationOptions
@@ -30,7 +30,7 @@ from edge.plc.station.snapshot import (
 )
 from edge.plc.station.state_machine import StationMachine
 from edge.plc.station.worker import Worker
-from process.forks import Birthplace
+from process.forks import Birthplace, refuse_to_pickle
 from process.threads import GuardedThread
 
 Given = ParamSpec("Given")
@@ -206,6 +206,9 @@ class Station(AbstractContextManager["Station"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        refuse_to_pickle("a station", "make it in the process that uses it")
 
     # What the worker reports: see `Events`.
 

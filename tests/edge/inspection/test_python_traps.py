@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import multiprocessing
@@ -159,6 +160,8 @@ def test_a_pickled_result_says_all_and_leaves_the_frame_behind(inspector, spoilt
     assert back == result and hash(back) == hash(result)
     assert back.image is None and result.image is large
     assert len(sent) < 100_000 < large.nbytes
+    bare = replace(back, anomaly_map=None, defect_mask=None, regions=())
+    assert np.array_equal(edge.draw(back), edge.draw(bare))  # nothing at places that are wrong
     image, back = pickle.loads(pickle.dumps((large, result)))
     assert np.array_equal(edge.draw(replace(back, image=image)), edge.draw(result))
     for copied in (copy.copy(result), copy.deepcopy(result), replace(result)):
@@ -353,6 +356,9 @@ def test_a_fork_is_told_by_whatever_was_made_before_it(inspector, built, drawn, 
     next(frames)
     inbox = open_source("post://127.0.0.1:0")
     parts = edge.Triggered(inspector, open_source(folder))
+    waiting = edge.AsyncInspector(load(built, engine=ENGINE))
+    with pytest.raises(TypeError, match="a triggered line lives in one process"):
+        pickle.dumps(parts)
 
     def work() -> list[str]:
         said = [
@@ -365,6 +371,7 @@ def test_a_fork_is_told_by_whatever_was_made_before_it(inspector, built, drawn, 
             refusal(lambda: next(frames)),
             refusal(lambda: next(iter(inbox))),
             refusal(lambda: parts.trigger().result(5).reason),
+            refusal(lambda: asyncio.run(waiting.inspect(good_image)).reason),
         ]
         for one in (source, inbox, parts, inspector):
             one.close()  # nothing of the other process's
@@ -379,3 +386,4 @@ def test_a_fork_is_told_by_whatever_was_made_before_it(inspector, built, drawn, 
     assert all("before this one" in one and "was forked from it" in one for one in said), said
     assert next(streaming).verdict is Verdict.OK
     streaming.close()
+    asyncio.run(waiting.close())
