@@ -81,6 +81,14 @@ def recover(target: Path) -> bool:
     return False
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder; a kill on the way leaves nothing that could be taken for it."""
+    with suppress(OSError):  # another process may remove it, too
+        folder.rename(_beside(folder, "gone"))
+    for left in folder.parent.glob(".*.gone-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file anew, durably: the old or the new content survives a kill or a power cut.
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from engines.atomic_files import staged_folder, write_durably
+from engines.atomic_files import remove_folder, staged_folder, write_durably
 from engines.bundle import Bundle, write_bundle
 from engines.errors import BundleError
 from engines.history import events_of, merge_events
@@ -77,7 +76,7 @@ def keep_version(bundle: Bundle) -> Version:
             except FileExistsError:
                 continue  # another process keeps one too, and was quicker
             for old in versions_of(bundle.path)[KEPT:]:
-                shutil.rmtree(old.path, ignore_errors=True)
+                remove_folder(old.path)
             return version
     except OSError as error:
         raise BundleError(
