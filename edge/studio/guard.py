@@ -40,8 +40,8 @@ _OWN_SITES = frozenset({"same-origin", "none"})
 _JSON = re.compile(r"application/json(\s*;\s*charset=utf-8)?", re.IGNORECASE)
 _ONCE = ("host", "origin", "content-type", "content-length", "cookie", "x-csrf", "sec-fetch-site")
 BURST, RATE_HZ = 200.0, 50.0
-"""Requests of an address: so many at once, and so many each second."""
-_MAX_ADDRESSES = 1000
+"""Requests of an address, or of whoever has logged in: so many at once, and each second."""
+_MAX_SENDERS = 1000
 _ALWAYS = {
     "Server": "edge",
     "Cache-Control": "no-store",
@@ -197,7 +197,9 @@ class Guard:
         Another site's page that is open in a browser here is recognised by the name it calls us
         by, by its Origin, and by what the browser says of where the request comes from.
         """
-        if not self._paces.allows(asking.address):
+        # Behind a proxy all come from one address: whoever has logged in is known by the session.
+        known = self._sessions.asks_token and asking.who
+        if not self._paces.allows(asking.cookie if known else asking.address):
             raise RefusalError("studio.too_many", HTTPStatus.TOO_MANY_REQUESTS)
         headers = Headers(scope=scope)
         if any(len(headers.getlist(name)) > 1 for name in _ONCE):
@@ -266,18 +268,18 @@ class Guard:
 
 
 class _Paces:
-    """How many requests an address may still send: a bucket for each."""
+    """How many requests an address, or a session, may still send: a bucket for each."""
 
     def __init__(self) -> None:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def allows(self, address: str) -> bool:
-        """Take one out of an address's bucket; False if it is empty."""
+    def allows(self, sender: str) -> bool:
+        """Take one out of a sender's bucket; False if it is empty."""
         now = time.monotonic()
-        left, at_s = self._left.pop(address, (BURST, now))
+        left, at_s = self._left.pop(sender, (BURST, now))
         left = min(BURST, left + (now - at_s) * RATE_HZ)
-        self._left[address] = max(0.0, left - 1), now
-        if len(self._left) > _MAX_ADDRESSES:
+        self._left[sender] = max(0.0, left - 1), now
+        if len(self._left) > _MAX_SENDERS:
             self._left.popitem(last=False)
         return left >= 1
 

@@ -104,6 +104,16 @@ class StudioServer(AbstractContextManager["StudioServer"]):
         self.close()
 
 
+class ImpatientLoop(asyncio.SelectorEventLoop):
+    """An event loop whose TLS handshakes have no more time than a request's head."""
+
+    async def create_server(self, *words: Any, **given: Any) -> asyncio.Server:
+        """See asyncio; its own limit is a minute."""
+        if given.get("ssl") is not None:
+            given["ssl_handshake_timeout"] = HEAD_S
+        return await super().create_server(*words, **given)
+
+
 class _LimitedProtocol(H11Protocol):
     """A connection whose time is limited, and that makes room for newcomers."""
 
@@ -157,7 +167,7 @@ def _settings_of(door: Door) -> uvicorn.Config:
     settings = uvicorn.Config(
         "",
         http=_LimitedProtocol,
-        loop="asyncio",
+        loop=f"{__name__}:{ImpatientLoop.__name__}",
         ws="none",
         lifespan="off",
         log_config=None,

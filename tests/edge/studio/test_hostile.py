@@ -279,23 +279,6 @@ def test_those_who_only_connect_shut_nobody_out(studio, monkeypatch) -> None:
             one.close()
 
 
-def test_a_flood_of_refusals_takes_few_lines_and_is_counted(
-    studio, mine, home, monkeypatch
-) -> None:
-    monkeypatch.setattr(guard, "BURST", 100.0)
-    changes, refusals = home / "audit.jsonl", home / "audit.refused.jsonl"
-    before = changes.stat().st_size, refusals.stat().st_size
-    headers = mine | {"X-CSRF": "flood"}
-    statuses = {send(studio.port, "POST", "/build/start", headers, b"{}") for _ in range(300)}
-    assert statuses == {403, 429}
-    assert changes.stat().st_size == before[0]  # nothing is pushed out of it
-    assert refusals.stat().st_size - before[1] < 2000
-    monkeypatch.setattr(audit, "REPEATED_S", 0.0)  # the minute is over
-    assert send(studio.port, "GET", "/a/../b", mine) in (404, 429)
-    told = [one for one in studio.studio.audit.last(50) if one.get("times")]
-    assert sum(one["times"] for one in told) >= 290
-
-
 def test_each_kind_of_refusal_is_recorded_and_no_secret_is(studio, home) -> None:
     text = (home / "audit.jsonl").read_text() + (home / "audit.refused.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
@@ -319,3 +302,21 @@ def test_a_connection_that_says_nothing_holds_no_thread(studio) -> None:
         with client_of(studio) as client:
             client.state("/build/job")
         assert time.monotonic() - began < 5
+
+
+def test_a_flood_of_refusals_takes_few_lines_and_is_counted(
+    studio, mine, home, monkeypatch
+) -> None:
+    # The last test of all: it leaves nothing to ask for.
+    monkeypatch.setattr(guard, "BURST", 100.0)
+    changes, refusals = home / "audit.jsonl", home / "audit.refused.jsonl"
+    before = changes.stat().st_size, refusals.stat().st_size
+    headers = mine | {"X-CSRF": "flood"}
+    statuses = {send(studio.port, "POST", "/build/start", headers, b"{}") for _ in range(300)}
+    assert statuses == {403, 429}
+    assert changes.stat().st_size == before[0]  # nothing is pushed out of it
+    assert refusals.stat().st_size - before[1] < 2000
+    monkeypatch.setattr(audit, "REPEATED_S", 0.0)  # the minute is over
+    assert send(studio.port, "GET", "/a/../b", mine) in (404, 429)
+    told = [one for one in studio.studio.audit.last(50) if one.get("times")]
+    assert sum(one["times"] for one in told) >= 290

@@ -6,8 +6,11 @@ import ssl
 
 import httpx
 import pytest
+from asking import connected
 from authority import authority
 from studio_client import StudioClient, client_of, running_studio
+
+from edge.studio import serve
 
 TOKEN = "0123456789abcdef-Zq9"
 
@@ -60,7 +63,8 @@ def test_whoever_logs_in_is_recorded_and_can_leave(studio) -> None:
         assert client.http.get("/history").status_code == 303
 
 
-def test_with_tls_the_cookie_is_for_tls_alone(tmp_path) -> None:
+def test_with_tls_the_cookie_is_for_tls_alone(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(serve, "HEAD_S", 0.5)
     own = authority(tmp_path, name="studio")
     with running_studio(tmp_path, tls_cert=own.certificate, tls_key=own.key) as server:
         trusted = ssl.create_default_context(cafile=own.ca)
@@ -74,6 +78,8 @@ def test_with_tls_the_cookie_is_for_tls_alone(tmp_path) -> None:
             client.command("/language", language="de")
         with httpx.Client() as plain, pytest.raises(httpx.HTTPError):
             plain.get(f"http://127.0.0.1:{server.port}/history")
+        with connected(server.port) as silent:  # one that never says hello
+            assert silent.recv(1) == b""
 
 
 def test_behind_a_proxy_its_names_and_https_hold(tmp_path) -> None:
