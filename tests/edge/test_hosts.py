@@ -21,7 +21,7 @@ from engines.bundle import Bundle
 ROOT = Path(__file__).resolve().parents[2]
 HOST = ROOT / "examples" / "host.py"
 PAGE = ROOT / "docs" / "hosts.md"
-ALLOWED = {"json", "sys", "pathlib", "cv2", "numpy", "onnxruntime"}
+ALLOWED = {"json", "sys", "pathlib", "typing", "cv2", "numpy", "onnxruntime"}
 ALONE = """
 import runpy, sys
 for name in ("edge", "engines", "calibrate", "cameras"):

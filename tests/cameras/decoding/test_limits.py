@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import tokenize
 import zlib
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from cameras.image_files import image_from_bytes
 
 SIDE = 1500  # px
 DECODERS = re.compile(
-    r"\b(imread\w*|imdecode\w*|decode_jpeg|Image\.open|ImageFile|imageio|tifffile)\b\(?"
+    r"\b(imread\w*|imdecode\w*|decode_jpeg|Image ?\. ?open|ImageFile ?\. ?Parser|imageio|tifffile)\b\(?"
 )
 SLACK = 24 << 20  # bytes: what libraries keep for themselves
 MEASURE = """
@@ -181,10 +182,22 @@ def test_pictures_are_decoded_in_one_place() -> None:
         for package in PACKAGES
         for path in sorted((ROOT / package).rglob("*.py"))
         if path.parent != ROOT / "cameras" / "decoding"
-        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for number, line in enumerate(code_of(path).splitlines(), 1)
         if DECODERS.search(line)
     ]
     assert found == []
+
+
+def code_of(path: Path) -> str:
+    """A module line by line, its strings and comments left out."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if not DECODERS.search("".join(lines)):
+        return ""
+    code: dict[int, str] = {}
+    for token in tokenize.generate_tokens(iter(lines).__next__):
+        if token.type not in (tokenize.STRING, tokenize.COMMENT):
+            code[token.start[0]] = code.get(token.start[0], "") + token.string.strip() + " "
+    return "\n".join(code.get(number, "") for number in range(1, len(lines) + 1))
 
 
 LITTLE = """
