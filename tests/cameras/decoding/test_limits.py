@@ -34,7 +34,8 @@ from cameras.image_files import image_from_bytes
 
 SIDE = 1500  # px
 DECODERS = re.compile(
-    r"\b(imread\w*|imdecode\w*|decode_jpeg|Image ?\. ?open|ImageFile ?\. ?Parser|imageio|tifffile)\b\(?"
+    r"\b(imread\w*|imdecode\w*|decode_jpeg|Image ?\. ?open|ImageFile ?\. ?Parser"
+    r"|imageio|tifffile)\b\(?"
 )
 SLACK = 24 << 20  # bytes: what libraries keep for themselves
 MEASURE = """
