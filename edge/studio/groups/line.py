@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ from edge.studio.studio import (
 )
 
 NAME = LINE
+SEEN_S = 3.0
+"""For which the names of the cameras hold that were seen."""
 LineCommand = Literal["stream", "serve"]
 
 
@@ -83,6 +86,7 @@ class _LineOfStudio:
         self._studio = studio
         self._life = studio.config.life
         self._monitor = LineMonitor(self._life)
+        self._seen: tuple[float, dict[str, Any] | None] = 0.0, None
 
     def values(self) -> dict[str, Any]:
         """What the page is drawn with: what can run, and whether a candidate can run along."""
@@ -93,6 +97,7 @@ class _LineOfStudio:
     def state(self) -> dict[str, Any]:
         """The job, and what the monitor tells: its report and the last rejects."""
         report = self._monitor.report()
+        self._seen = time.monotonic(), report
         cameras = self._cameras(report)
         rejects = {name: self._monitor.rejects(name) for name in cameras}
         return {
@@ -105,7 +110,10 @@ class _LineOfStudio:
     def picture(self, query: Query) -> tuple[bytes, str]:
         """A reject's picture, or the newest one of a camera."""
         camera = query.get("camera", "")
-        pick(camera, self._cameras(self._monitor.report()))
+        seen_s, report = self._seen
+        if report is None or time.monotonic() - seen_s > SEEN_S:  # pictures come by the dozen
+            report = self._monitor.report()
+        pick(camera, self._cameras(report))
         reject = query.get("reject", "")
         if reject:
             pick(reject, {str(one.get("id")): one for one in self._monitor.rejects(camera)})
