@@ -36,6 +36,8 @@ LANGUAGE_COOKIE = "edge_language"
 _LANGUAGE_S = 365 * 24 * 3600
 _PLAIN_PATH = re.compile(rb"/[A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
 _OPEN_PATHS = ("/login", "/static/")
+_PROBES = ("studio.no_such_name", "studio.bad_path")
+"""Refusals of a request that changes nothing which are recorded: somebody tries names."""
 _OWN_SITES = frozenset({"same-origin", "none"})
 _JSON = re.compile(r"application/json(\s*;\s*charset=utf-8)?", re.IGNORECASE)
 _ONCE = ("host", "origin", "content-type", "content-length", "cookie", "x-csrf", "sec-fetch-site")
@@ -128,6 +130,8 @@ class Guard:
             return
         if scope["method"] != "POST":
             await self._app(scope, receive, reply)
+            if asking.details.get("why") in _PROBES:
+                await self._record_refusal(scope, asking, asking.details["why"])
             return
         await self._change(scope, asking, receive, reply)
 
@@ -171,11 +175,14 @@ class Guard:
         return True
 
     async def _refuse(self, scope: Scope, asking: Asking, refusal: RefusalError) -> Response:
-        told = {"who": asking.who, "address": asking.address, "what": scope["path"]}
-        await to_thread.run_sync(lambda: self._audit.refuse(**told, why=refusal.word))
+        await self._record_refusal(scope, asking, refusal.word)
         text = self._words.text(asking.language, refusal.word, **refusal.values)
         # Its body may not have been read: nothing more is taken of this connection.
         return JSONResponse({"error": text}, refusal.status, {"Connection": "close"})
+
+    async def _record_refusal(self, scope: Scope, asking: Asking, why: str) -> None:
+        told = {"who": asking.who, "address": asking.address, "what": scope["path"]}
+        await to_thread.run_sync(lambda: self._audit.refuse(**told, why=why))
 
     def _asking_from(self, scope: Scope) -> Asking:
         headers = Headers(scope=scope)

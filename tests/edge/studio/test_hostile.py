@@ -283,7 +283,7 @@ def test_each_kind_of_refusal_is_recorded_and_no_secret_is(studio, home) -> None
     text = (home / "audit.jsonl").read_text() + (home / "audit.refused.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     why = {line["why"] for line in lines if line.get("outcome") == "refused"}
-    words = ("other_host", "other_site", "no_csrf", "not_json", "bad_path", "too_large")
+    words = ("other_host", "other_site", "no_csrf", "not_json", "bad_path", "no_such_name")
     assert {f"studio.{word}" for word in words} <= why
     assert all({"when", "who", "address", "what", "outcome"} <= line.keys() for line in lines)
     assert "secret-word" not in text
