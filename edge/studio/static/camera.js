@@ -77,6 +77,9 @@ async function followState() {
       showView(state);
       showCapturing(state);
       showSets(state.sets);
+    } else if (source) {
+      byId("view").dataset.state = "none"; // an old picture is not one of now
+      setText(byId("why"), byId("failed").textContent);
     }
     await pause(STATE_MS);
   }
