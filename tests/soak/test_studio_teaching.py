@@ -155,7 +155,7 @@ def set_a_threshold(newcomer: Newcomer, path: Path) -> None:
 def draw_a_mask(newcomer: Newcomer, path: Path) -> None:
     browser = newcomer.browser
     newcomer.page("region")
-    browser.wait("document.getElementById('canvas').width === 256")
+    browser.wait("document.querySelector('#canvas[aria-busy=false]')?.width === 256")
     browser.evaluate("document.querySelector('[data-tool=brush]').click()")
     browser.evaluate("document.getElementById('canvas').focus()")
     browser.press(" ")

@@ -26,6 +26,7 @@ let zoom = 1;
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const bundle = () => byId("bundle").value;
+const isBusy = () => photo === null || canvas.getAttribute("aria-busy") === "true";
 const radius = () => clamp(Math.round(byId("radius").valueAsNumber) || 1, 1, 1000);
 
 function remember() {
@@ -188,7 +189,7 @@ function placeOf(event) {
 }
 
 canvas.addEventListener("pointerdown", (event) => {
-  if (photo === null || event.button !== 0) return;
+  if (isBusy() || event.button !== 0) return;
   canvas.setPointerCapture(event.pointerId);
   isCursorShown = false;
   cursor = placeOf(event);
@@ -216,7 +217,7 @@ canvas.addEventListener("pointerup", (event) => {
 canvas.addEventListener("dblclick", () => tool === "polygon" && finish());
 canvas.addEventListener("keydown", (event) => {
   const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  if (photo === null) return;
+  if (isBusy()) return;
   if (event.key in moves) {
     const step = event.shiftKey ? FAST : 1;
     const [x, y] = moves[event.key];
@@ -337,7 +338,14 @@ function drawKept(image) {
   target.putImageData(pixels, 0, 0);
 }
 
+/** What is drawn meanwhile would be lost: nothing can be, until the bundle's own is here. */
 async function loadSettings() {
+  canvas.setAttribute("aria-busy", "true");
+  await takeSettings();
+  canvas.setAttribute("aria-busy", "false");
+}
+
+async function takeSettings() {
   [shapes, past, open, keepsMask, roi] = [[], [], null, true, null];
   if (!bundle() || photo === null) return;
   const settings = await ask("/region/settings", { bundle: bundle() });

@@ -151,8 +151,11 @@ def test_a_deadline_that_makes_no_sense_is_refused(deadline_ms) -> None:
         assert within(frame()).verdict is Verdict.OK
 
 
-def test_an_interrupted_wait_leaves_its_answer_to_nobody() -> None:
+def test_an_interrupted_wait_leaves_its_answer_to_nobody(request) -> None:
     """As when a cell of a notebook is stopped and run again: the next part gets its own verdict."""
+    # A command that ran in this process before has its own idea of Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     inspect, waits = Hanging(1), threading.Event()
 
     def inspecting(frame) -> Result:

@@ -316,7 +316,7 @@ def test_scores_are_counted_live_as_the_inspector_decides(client, line, bundle, 
 def test_region_and_mask_are_drawn_in_px_of_the_frame(client, line, bundle, browser) -> None:
     """By mouse at a larger zoom, with a finger, and by keys: what is saved is what was drawn."""
     browser.open(f"{line.address}/region")
-    browser.wait("document.getElementById('canvas').width === 128")
+    browser.wait("document.querySelector('#canvas[aria-busy=false]')?.width === 128")
     for _ in range(2):
         browser.evaluate("document.getElementById('larger').click()")
     box = browser.evaluate(

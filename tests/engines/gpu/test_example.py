@@ -25,10 +25,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_says_what_is_wrong_in_one_line(tmp_path, drawn) -> None:
-    missing = run(str(tmp_path / "none.edge"), str(tmp_path / "none.png"))
+def test_it_says_what_is_wrong_in_one_line(tmp_path, bundle, drawn) -> None:
+    missing = run(str(bundle.path), str(tmp_path / "none.png"))
     assert missing.returncode == 1
-    assert "no picture that OpenCV reads" in missing.stderr.splitlines()[-1]  # OpenCV warns too
+    assert "none.png" in missing.stderr.splitlines()[-1]
     picture = next(drawn.rglob("*.png"))
     no_bundle = run(str(tmp_path / "none.edge"), str(picture))
     assert no_bundle.returncode == 1
