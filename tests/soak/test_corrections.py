@@ -79,7 +79,7 @@ def _check_versions(bundle: Path, before: dict[int, bytes]) -> dict[int, bytes]:
 
 
 def _correct_until_killed(bundle: Path, correction, *, seed: int) -> None:
-    from edge.inspection.settings import change_settings
+    from edge.inspection.settings import SettingsError, change_settings
     from engines.bundle import Bundle
     from engines.errors import BundleError
 
@@ -102,7 +102,7 @@ def _correct_until_killed(bundle: Path, correction, *, seed: int) -> None:
             elif versions_of(bundle):
                 number = chance.choice([None, *(one.number for one in versions_of(bundle))])
                 roll_back(bundle, number)
-        except BundleError:
+        except (BundleError, SettingsError):  # somebody else was quicker, or the disk is full
             time.sleep(0.001)
 
 
