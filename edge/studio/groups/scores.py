@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,7 @@ from edge.studio.studio import (
     state_route,
 )
 from engines.bundle import Bundle
+from engines.threshold_records import MAX_KEPT
 
 NAME = "scores"
 ANEW = "scores-anew"
@@ -151,18 +153,24 @@ def _scores_json(scores: ScoresOfBundle) -> dict[str, Any]:
     Floats are as short as they can be and still the same float32. `bounds` is that of the rate of
     false rejects for each count of them.
     """
-    kept, images = len(scores.names) or len(scores.good), len(scores.good)
+    images = len(scores.good)
+    kept = min(images, MAX_KEPT)  # further ones are as low as the last of them, or lower
     return {
         "good": [float(str(one)) for one in scores.good[:kept]],
         "good_images": images,
         "names": list(scores.names),
-        "bounds": [upper_bound(count, images, CONFIDENCE) for count in range(kept + 1)],
+        "bounds": _bounds(images, kept),
         "drawn": [float(str(one)) for one in scores.drawn],
         "drawn_count": scores.drawn_count,
         "drawn_passed_at": scores.drawn_passed_at,
         "marked": [{"id": one.id, "mark": one.mark, "score": one.score} for one in scores.marked],
         "outdated": len(scores.outdated),
     }
+
+
+@lru_cache(maxsize=16)
+def _bounds(images: int, kept: int) -> list[float]:
+    return [upper_bound(count, images, CONFIDENCE) for count in range(kept + 1)]
 
 
 def _picture(
