@@ -214,6 +214,10 @@ canvas.addEventListener("pointerup", (event) => {
   cursor = placeOf(event);
   if (open !== null && tool !== "polygon") finish();
 });
+canvas.addEventListener("pointercancel", () => {
+  open = null;
+  paint();
+});
 canvas.addEventListener("dblclick", () => tool === "polygon" && finish());
 canvas.addEventListener("keydown", (event) => {
   const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
