@@ -197,6 +197,7 @@ def _set(studio: Studio, given: SetRegion, asking: Asking) -> dict[str, Any]:
 def _compare(studio: Studio, given: SetRegion, asking: Asking) -> dict[str, Any]:
     asking.details |= given.model_dump(include={"bundle", "roi"})
     bundle = open_bundle(studio.places, given.bundle)
+    _wanted(given, bundle)  # what cannot be is refused here
     told = {
         "bundle": str(bundle.path),
         "region": given.model_dump_json(),

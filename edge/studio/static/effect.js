@@ -11,9 +11,9 @@ function score(value) {
   return value === null ? "–" : number(value, 4);
 }
 
-/** The address of a changed part's picture; a drawn defect has none. */
+/** The address of a changed part's picture; what lies in the bundle has none. */
 function pictureOf(part) {
-  if (part.kind === "drawn") return "";
+  if (part.kind === "drawn" || part.name.includes("/")) return "";
   return `/teach/picture?${new URLSearchParams({ kind: part.kind, name: part.name })}`;
 }
 
